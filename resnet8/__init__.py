@@ -1,0 +1,1 @@
+"""Post-training quantization of a CIFAR-10 ResNet8: the library behind `stages/`."""

@@ -1,0 +1,56 @@
+"""What can go wrong for a user, and how a stage ends when it does.
+
+    PipelineError
+    ├── ParamsError     params.yaml says something that cannot be done
+    ├── SourceError     a download, mirror or sample is missing or not what it should be
+    ├── ArtifactError   a model or array does not fit the pipeline
+    ├── ParityError     a converted model does not compute what its original computes
+    └── GateError       two revisions cannot be compared
+
+A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
+"""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class PipelineError(Exception):
+    """A fault that the user can mend; ends a stage with exit code 1 and no traceback."""
+
+
+class ParamsError(PipelineError):
+    """A parameter is missing, unknown or outside its range."""
+
+
+class SourceError(PipelineError):
+    """An input cannot be fetched, or is not the file it should be."""
+
+
+class ArtifactError(PipelineError):
+    """A model or array has the wrong form for the pipeline."""
+
+
+class ParityError(PipelineError):
+    """A converted model differs from its original by more than the tolerance."""
+
+
+class GateError(PipelineError):
+    """A comparison between two revisions is not possible."""
+
+
+def run_stage(main: Callable[[], None]) -> NoReturn:
+    """Runs a stage's `main` and exits: 0 when done, 1 with one message, 130 on Ctrl-C."""
+    try:
+        main()
+    except PipelineError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as fault:
+        where = f" ({fault.filename})" if fault.filename else ""
+        print(f"error: {fault.strerror or fault}{where}.", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,252 @@
+"""The parameters: what `params.yaml` may say, checked all at once.
+
+Field descriptions complete the sentence `<key> must be …` in error messages.
+"""
+
+import difflib
+import re
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from resnet8.errors import ParamsError
+
+Dataset = Literal["cifar10", "sample"]
+OnnxType = Literal["int8", "uint8", "uint8_int8"]
+TorchType = Literal["int8"]
+
+# Images in one batch file; CIFAR-10: Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html
+IMAGES_PER_BATCH: dict[Dataset, int] = {"cifar10": 10_000, "sample": 2_000}
+TRAIN_BATCHES = 5
+FLOAT_VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32")
+BUILT_IN_MODELS = ("mlperf_tiny", "sample")
+MODEL_SUFFIXES = (".h5", ".keras")
+
+Item = TypeVar("Item")
+
+
+def _distinct(items: list[Item]) -> list[Item]:
+    if len(set(items)) != len(items):
+        raise ValueError("repeated entry")
+    return items
+
+
+def is_url(source: str) -> bool:
+    return urlsplit(source).scheme in ("http", "https")
+
+
+def _known_model(model: str) -> str:
+    suffix = Path(urlsplit(model).path if is_url(model) else model).suffix
+    if model not in BUILT_IN_MODELS and suffix not in MODEL_SUFFIXES:
+        raise ValueError("no model")
+    return model
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Fetch(Section):
+    dataset: Dataset = Field(description="cifar10 or sample")
+    model: Annotated[str, AfterValidator(_known_model)] = Field(
+        description="mlperf_tiny, sample, or the path or http(s) URL of a .h5 or .keras file"
+    )
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        description="null or a SHA-256 of 64 lower-case hexadecimal digits"
+    )
+
+
+class Calibrate(Section):
+    size: int = Field(
+        ge=1, le=TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"], description="a number from 1 to 50000"
+    )
+    seed: int = Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
+    batches: Annotated[
+        list[Annotated[int, Field(ge=1, le=TRAIN_BATCHES)]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = Field(description="a list of different batch numbers from 1 to 5, at least one")
+
+
+class ConvertOnnx(Section):
+    opset: int = Field(ge=13, le=18, description="an ONNX operator set from 13 to 18")
+
+
+class QuantizeOnnx(Section):
+    types: Annotated[list[OnnxType], AfterValidator(_distinct)] = Field(
+        description="a list of different types out of int8, uint8, uint8_int8"
+    )
+    per_channel: bool = Field(description="true or false")
+
+
+class QuantizeTorch(Section):
+    types: Annotated[list[TorchType], AfterValidator(_distinct)] = Field(
+        description="a list of different types out of int8"
+    )
+
+
+class Evaluate(Section):
+    batch_size: int = Field(ge=1, le=10_000, description="a number of images from 1 to 10000")
+
+
+class Compare(Section):
+    baseline: str = Field(description="the name of a variant")
+
+
+class Params(Section):
+    """All of `params.yaml`: a section for each stage that takes parameters."""
+
+    fetch: Fetch = Field(description="a section")
+    calibrate: Calibrate = Field(description="a section")
+    convert_onnx: ConvertOnnx = Field(description="a section")
+    quantize_onnx: QuantizeOnnx = Field(description="a section")
+    quantize_torch: QuantizeTorch = Field(description="a section")
+    evaluate: Evaluate = Field(description="a section")
+    compare: Compare = Field(description="a section")
+    candidate: str = Field(description="the name of a variant")
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that the pipeline makes, in the order of its steps."""
+        return _variants(self.quantize_onnx, self.quantize_torch)
+
+
+def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[str, ...]:
+    return (
+        *FLOAT_VARIANTS,
+        *(f"onnx_{name}" for name in onnx.types),
+        *(f"torch_{name}" for name in torch.types),
+    )
+
+
+def _suggest(word: object, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
+
+
+def _dotted(loc: Sequence[str | int]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _model_at(loc: Sequence[str | int]) -> type[BaseModel]:
+    """The section class that holds the key at `loc`."""
+    if len(loc) < 2:
+        return Params
+    section = Params.model_fields[str(loc[0])].annotation
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return section
+    return Params
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The strings that a (list of a) Literal allows."""
+    found = [item for item in get_args(annotation) if isinstance(item, str)]
+    return found or [word for item in get_args(annotation) for word in _choices(item)]
+
+
+def _fault(error: Any) -> str:
+    """One line for one pydantic error."""
+    loc: tuple[str | int, ...] = error["loc"]
+    fields = _model_at(loc).model_fields
+    key = next((str(part) for part in loc[1:2] or loc[:1]), "")
+    if error["type"] == "extra_forbidden":
+        return f"{_dotted(loc)} is not a parameter.{_suggest(key, list(fields))}"
+    if error["type"] == "missing":
+        return f"{_dotted(loc)} is missing; it must be {fields[key].description}."
+    if not loc:
+        return f"the top level must be a mapping of sections, got {reprlib.repr(error['input'])}."
+    text = f"{_dotted(loc)} must be {fields[key].description}, got {reprlib.repr(error['input'])}."
+    choices = _choices(fields[key].annotation) if error["type"] == "literal_error" else []
+    return text + (_suggest(error["input"], choices) if len(choices) > 1 else "")
+
+
+def _valid_sections(raw: dict[str, Any]) -> dict[str, Any]:
+    """The sections that are valid on their own, by name."""
+    valid = {}
+    for name, field in Params.model_fields.items():
+        section = field.annotation
+        try:
+            if isinstance(section, type) and issubclass(section, Section):
+                valid[name] = section.model_validate(raw.get(name))
+            elif isinstance(raw.get(name), str):
+                valid[name] = raw[name]
+        except ValidationError:
+            continue  # reported by the validation of the whole
+    return valid
+
+
+def _faults_between(valid: dict[str, Any]) -> list[str]:
+    """Faults that only show when two parameters are seen together."""
+    faults = []
+    fetch: Fetch | None = valid.get("fetch")
+    calibrate: Calibrate | None = valid.get("calibrate")
+    if fetch and is_url(fetch.model) and fetch.model_sha256 is None:
+        faults.append(
+            f"fetch.model_sha256 must be the SHA-256 of the file behind {fetch.model}, got null."
+        )
+    if fetch and fetch.model in BUILT_IN_MODELS and fetch.model_sha256 is not None:
+        faults.append(
+            f"fetch.model_sha256 must be null for {fetch.model}, whose checksum is built in, "
+            f"got {fetch.model_sha256}."
+        )
+    if fetch and calibrate:
+        pool = len(calibrate.batches) * IMAGES_PER_BATCH[fetch.dataset]
+        if calibrate.size > pool:
+            faults.append(
+                f"calibrate.size must be from 1 to {pool}, the training images in "
+                f"calibrate.batches {calibrate.batches} of {fetch.dataset}, got {calibrate.size}."
+            )
+    if "quantize_onnx" in valid and "quantize_torch" in valid:
+        known = _variants(valid["quantize_onnx"], valid["quantize_torch"])
+        chosen = {"candidate": valid.get("candidate")}
+        if "compare" in valid:
+            chosen["compare.baseline"] = valid["compare"].baseline
+        faults += [
+            f"{key} must be one of {', '.join(known)}, got {name!r}."
+            for key, name in chosen.items()
+            if name is not None and name not in known
+        ]
+    return faults
+
+
+def check_params(raw: object, *, where: str = "params.yaml") -> Params:
+    """Checks parameters as they were read from YAML.
+
+    Raises:
+        ParamsError: with every fault, a line each.
+    """
+    try:
+        params = Params.model_validate(raw)
+        faults = []
+    except ValidationError as exc:
+        faults = [_fault(error) for error in exc.errors(include_url=False)]
+    if isinstance(raw, dict):
+        faults += _faults_between(_valid_sections(raw))
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))
+    return params
+
+
+def load_params(path: Path) -> Params:
+    """Reads and checks a parameter file.
+
+    Raises:
+        ParamsError: the file cannot be read, is not YAML, or has faults.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ParamsError(f"{path} must exist. Run the command in the project's folder.") from exc
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+        reason = re.sub(r"\s+", " ", str(exc))
+        raise ParamsError(f"{path} must be YAML, got: {reason}.") from exc
+    return check_params(raw, where=str(path))

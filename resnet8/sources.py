@@ -1,0 +1,208 @@
+"""Where the data and the model come from: upstream hosts, a mirror, or a file.
+
+Nothing is trusted for where it came from: each file is checked by SHA-256 before it takes
+its name, so a mirror cannot change a result. Archives are never unpacked; the wanted
+members are read out of them one by one.
+"""
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pooch
+import requests
+
+from resnet8.errors import SourceError
+from resnet8.files import written_aside
+from resnet8.params import is_url
+
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+CIFAR10_FOLDER = "cifar-10-batches-py"
+_ARCHIVE = CIFAR10_URL.rpartition("/")[2]
+# SHA-256 of the members of the official archive, whose own is 6d958be0...b001ce.
+CIFAR10_SHA256 = {
+    "batches.meta": "f962466ef690d46b226450fb9aadc74ba4bc64a76aa526b5827fe4bc5c7125cb",
+    "data_batch_1": "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
+    "data_batch_2": "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
+    "data_batch_3": "0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9",
+    "data_batch_4": "3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b",
+    "data_batch_5": "d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154",
+    "test_batch": "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831",
+}
+# MLPerf Tiny's ResNet8, Apache-2.0, at a fixed commit of github.com/mlcommons/tiny.
+MLPERF_TINY_URL = (
+    "https://raw.githubusercontent.com/mlcommons/tiny/1afd2c9820f795965a6134facd0b4dfae41ef23f"
+    "/benchmark/training/image_classification/trained_models/pretrainedResnet.h5"
+)
+MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4eeda2f"
+
+CONNECT_TIMEOUT_SECONDS = 10
+READ_TIMEOUT_SECONDS = 30  # between two packets, not for the whole file
+ATTEMPTS = 3
+MAX_MEMBER_BYTES = 64 * 2**20  # twice the largest official member
+
+
+class MissingSourceError(SourceError):
+    """The place answers, but does not have the file."""
+
+
+def _verify(path: Path, expected: str | None, source: str) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if expected is not None and found != expected:
+        raise SourceError(
+            f"{source} must have SHA-256 {expected}, got {found} ({path.stat().st_size} bytes). "
+            "The file is damaged or another one; get it anew."
+        )
+
+
+def _download(url: str, out: Path, progress: bool) -> None:
+    downloader = pooch.HTTPDownloader(
+        progressbar=progress, timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+    )
+    remedy = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            downloader(url, str(out), None)
+            return
+        except requests.HTTPError as exc:
+            status = exc.response.status_code
+            if status in (404, 410):
+                raise MissingSourceError(f"{url} must be there, got HTTP status {status}.") from exc
+            if status < 500 or attempt == ATTEMPTS:
+                raise SourceError(f"{url} must be readable, got HTTP {status}. {remedy}") from exc
+        except requests.RequestException as exc:
+            if attempt == ATTEMPTS or isinstance(exc, requests.exceptions.InvalidSchema):
+                raise SourceError(
+                    f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
+                    f"{exc}. {remedy}"
+                ) from exc
+        time.sleep(attempt)
+
+
+def _retrieve(source: str, out: Path, progress: bool) -> None:
+    """Copies or downloads `source` to `out`, unchecked."""
+    if is_url(source):
+        _download(source, out, progress)
+    elif Path(source).is_file():
+        shutil.copyfile(source, out)
+    else:
+        raise MissingSourceError(f"{source} must be a file, got nothing there.")
+
+
+def fetch_file(source: str, out: Path, *, sha256: str | None, progress: bool = False) -> None:
+    """Brings one file from a path or URL to `out`, checked, or leaves `out` as it was.
+
+    Args:
+        source: a path or an http(s) URL.
+        out: where it goes.
+        sha256: what its SHA-256 must be; None takes any.
+        progress: show a progress bar for downloads.
+
+    Raises:
+        SourceError: it is missing, unreachable, incomplete or has another checksum.
+    """
+    with written_aside(out) as aside:
+        _retrieve(source, aside, progress)
+        _verify(aside, sha256, source)
+
+
+def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> None:
+    """Copies members of CIFAR-10's archive to `folder`, each checked.
+
+    Only regular files with exactly the expected names are read, so no entry can be
+    written anywhere else.
+    """
+    wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for entry in tar:
+                content = tar.extractfile(entry) if entry.name in wanted and entry.isreg() else None
+                if content is None:
+                    continue
+                if entry.size > MAX_MEMBER_BYTES:
+                    raise SourceError(
+                        f"{entry.name} in {name} must be at most {MAX_MEMBER_BYTES} bytes, "
+                        f"got {entry.size}."
+                    )
+                member = wanted.pop(entry.name)
+                with written_aside(folder / member) as aside:
+                    with aside.open("wb") as out:
+                        shutil.copyfileobj(content, out)
+                    _verify(aside, CIFAR10_SHA256[member], f"{member} in {name}")
+                if not wanted:
+                    return
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as exc:
+        raise SourceError(f"{name} must be a complete tar archive, got: {exc}.") from exc
+    raise SourceError(f"{name} must hold {', '.join(sorted(wanted))}, got an archive without.")
+
+
+def _is_complete(path: Path, sha256: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def _beneath(base: str, name: str) -> str:
+    return f"{base.rstrip('/')}/{name}"
+
+
+def fetch_cifar10(
+    members: Sequence[str], folder: Path, *, mirror: str | None = None, progress: bool = False
+) -> None:
+    """Brings members of CIFAR-10's python version to `folder`; those already there stay.
+
+    Args:
+        members: names out of `CIFAR10_SHA256`.
+        folder: where they go.
+        mirror: a folder or base URL instead of the upstream host. It holds a folder
+            `cifar-10-batches-py` with the members, or the official archive.
+        progress: show a progress bar for downloads.
+
+    Raises:
+        SourceError: a member is missing, unreachable, incomplete or has another checksum.
+    """
+    missing = [x for x in members if not _is_complete(folder / x, CIFAR10_SHA256[x])]
+    if mirror:
+        try:
+            for member in missing:
+                source = _beneath(mirror, f"{CIFAR10_FOLDER}/{member}")
+                out, sha256 = folder / member, CIFAR10_SHA256[member]
+                fetch_file(source, out, sha256=sha256, progress=progress)
+            return
+        except MissingSourceError as no_folder:
+            _fetch_archive(_beneath(mirror, _ARCHIVE), missing, folder, progress, str(no_folder))
+    elif missing:
+        _fetch_archive(CIFAR10_URL, missing, folder, progress, "")
+
+
+def _fetch_archive(
+    source: str, members: Sequence[str], folder: Path, progress: bool, before: str
+) -> None:
+    """Takes members out of the archive at `source`; `before` says what was tried first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+        archive = Path(scratch) / _ARCHIVE
+        try:
+            _retrieve(source, archive, progress)
+        except MissingSourceError as exc:
+            raise SourceError(f"{before} {exc}".strip()) from exc
+        _extract(archive, source, members, folder)
+
+
+def resolve_model(model: str, *, mirror: str | None = None) -> tuple[str, str | None]:
+    """Says where a model comes from.
+
+    Args:
+        model: `mlperf_tiny`, or a path or URL.
+        mirror: a folder or base URL instead of the upstream host.
+
+    Returns:
+        Its path or URL, and the SHA-256 it must have, None where any will do.
+    """
+    if model != "mlperf_tiny":
+        return model, None
+    name = MLPERF_TINY_URL.rpartition("/")[2]
+    return (_beneath(mirror, name) if mirror else MLPERF_TINY_URL), MLPERF_TINY_SHA256

@@ -9,6 +9,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
 import io
 import pickle
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +118,12 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
     images_nchw = data.reshape(-1, 3, 32, 32)
     images = np.ascontiguousarray(images_nchw.transpose(0, 2, 3, 1))  # (N, H, W, C)
     return Batch(images, np.array(labels, np.int64))
+
+
+def join_batches(batches: Sequence[Batch]) -> Batch:
+    """Joins batches in the given order."""
+    images, labels = zip(*batches, strict=True)
+    return Batch(np.concatenate(images), np.concatenate(labels))
 
 
 def read_label_names(content: bytes, *, name: str) -> list[str]:

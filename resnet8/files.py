@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,30 @@ def read_array(path: Path) -> NDArray[Any]:
             f"{path} must be a NumPy array file, got {exc}. Run `dvc repro` to make it again."
         ) from exc
     return array
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        ArtifactError: it is missing.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
+
+
+def remove_other_variants(folder: Path, variants: Collection[str], *, suffix: str) -> list[Path]:
+    """Removes files of variants that are not among `variants`, and says which."""
+    others = [
+        path
+        for path in sorted(folder.glob(f"*{suffix}"))
+        if path.stem.startswith(("keras_", "onnx_", "torch_")) and path.stem not in variants
+    ]
+    for path in others:
+        path.unlink()
+    return others
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -40,9 +40,13 @@ def is_url(source: str) -> bool:
     return urlsplit(source).scheme in ("http", "https")
 
 
+def source_suffix(source: str) -> str:
+    """The file suffix of a path or URL."""
+    return Path(urlsplit(source).path if is_url(source) else source).suffix
+
+
 def _known_model(model: str) -> str:
-    suffix = Path(urlsplit(model).path if is_url(model) else model).suffix
-    if model not in BUILT_IN_MODELS and suffix not in MODEL_SUFFIXES:
+    if model not in BUILT_IN_MODELS and source_suffix(model) not in MODEL_SUFFIXES:
         raise ValueError("no model")
     return model
 

@@ -19,7 +19,7 @@ import requests
 
 from resnet8.errors import SourceError
 from resnet8.files import written_aside
-from resnet8.params import is_url
+from resnet8.params import BUILT_IN_MODELS, is_url, source_suffix
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -192,17 +192,58 @@ def _fetch_archive(
         _extract(archive, source, members, folder)
 
 
-def resolve_model(model: str, *, mirror: str | None = None) -> tuple[str, str | None]:
-    """Says where a model comes from.
+def fetch_model(
+    model: str,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+    mirror: str | None = None,
+    progress: bool = False,
+) -> Path:
+    """Brings a Keras model to `folder` as `model.h5` or `model.keras`, and no other model.
 
     Args:
-        model: `mlperf_tiny`, or a path or URL.
-        mirror: a folder or base URL instead of the upstream host.
+        model: `mlperf_tiny`, or a path or URL with one of these suffixes.
+        folder: where it goes.
+        sha256: what its SHA-256 must be; built in for `mlperf_tiny`.
+        mirror: a folder or base URL instead of the upstream host of `mlperf_tiny`.
+        progress: show a progress bar for downloads.
 
     Returns:
-        Its path or URL, and the SHA-256 it must have, None where any will do.
+        Its path in `folder`.
+
+    Raises:
+        SourceError: it is missing, unreachable, incomplete or has another checksum.
     """
-    if model != "mlperf_tiny":
-        return model, None
-    name = MLPERF_TINY_URL.rpartition("/")[2]
-    return (_beneath(mirror, name) if mirror else MLPERF_TINY_URL), MLPERF_TINY_SHA256
+    source = model
+    if model == "mlperf_tiny":
+        sha256 = MLPERF_TINY_SHA256
+        name = MLPERF_TINY_URL.rpartition("/")[2]
+        source = _beneath(mirror, name) if mirror else MLPERF_TINY_URL
+    out = folder / f"model{source_suffix(source)}"
+    fetch_file(source, out, sha256=sha256, progress=progress)
+    for other in folder.glob("model.*"):
+        if other != out:
+            other.unlink()
+    return out
+
+
+def link_source(model: str, folder: Path) -> None:
+    """Links `folder/model` to a model file, or to none for a model that cannot change.
+
+    DVC follows the link: `folder` is a dependency of the fetch stage, so a change of the
+    file behind `fetch.model` is seen although its path is a parameter.
+    """
+    link = folder / "model"
+    link.unlink(missing_ok=True)
+    if model not in BUILT_IN_MODELS and not is_url(model):
+        link.symlink_to(Path(model).resolve())
+
+
+def prepare_folder(folder: Path, *, keep: Sequence[str]) -> Path:
+    """Makes a folder, or empties an old one but for the files to keep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in keep:
+            path.unlink()
+    return folder

@@ -15,9 +15,8 @@ import numpy as np
 from keras import layers
 
 from resnet8.params import IMAGES_PER_BATCH
+from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
-
-MODEL_PATH = Path(__file__).with_name("resnet8_shapes.h5")
 
 
 def _convolve(x: keras.KerasTensor, filters: int, kernel: int, stride: int) -> keras.KerasTensor:
@@ -69,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batches", type=int, default=20, help="the sample's own 5 and more")
-    parser.add_argument("--out", type=Path, default=MODEL_PATH)
+    parser.add_argument("--out", type=Path, default=SAMPLE_MODEL)
     arguments = parser.parse_args(argv)
 
     keras.utils.set_random_seed(0)

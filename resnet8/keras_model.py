@@ -1,0 +1,193 @@
+"""Keras: loads the pretrained model, runs it, and exports it to ONNX.
+
+The only module that imports TensorFlow.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from numpy.typing import NDArray
+
+from resnet8.batches import IMAGE_SHAPE
+from resnet8.errors import ArtifactError
+from resnet8.evaluation import Predictor, Probabilities
+
+# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+INPUT_NAME = "input"
+
+# One device on every machine, so that results do not depend on a GPU being there.
+tf.config.set_visible_devices([], "GPU")
+logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+
+
+class OnnxExport(NamedTuple):
+    """An exported model and how to find the Keras layers in it.
+
+    model: as tf2onnx wrote it, not yet simplified.
+    layer_names: Keras layer name by the token that stands for the layer in node names.
+    """
+
+    model: onnx.ModelProto
+    layer_names: dict[str, str]
+
+
+def load_model(path: Path, *, n_classes: int) -> keras.Model:
+    """Loads a classifier and checks that it fits the data.
+
+    Args:
+        path: a `.h5` or `.keras` file.
+        n_classes: how many probabilities it must give.
+
+    Returns:
+        A model from (N, 32, 32, 3) to (N, n_classes), any N.
+
+    Raises:
+        ArtifactError: the file is no model, or its input or output has another form.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as exc:
+        reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+        raise ArtifactError(
+            f"{path} must be a Keras model (.h5 or .keras) without custom code, got: {reason} "
+            "Choose another fetch.model."
+        ) from exc
+    if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
+        raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
+    for what, tensors, shape in (
+        ("input", model.inputs, (None, *IMAGE_SHAPE)),
+        ("output", model.outputs, (None, n_classes)),
+    ):
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        if shapes != [shape] or tensors[0].dtype != "float32":
+            found = ", ".join(f"{s} {t.dtype}" for s, t in zip(shapes, tensors, strict=True))
+            raise ArtifactError(
+                f"The model's {what} must be one float32 tensor of shape {shape}, got {found} "
+                f"({path}). Choose another fetch.model."
+            )
+    return model
+
+
+def find_model(folder: Path) -> Path:
+    """Finds the one model file that the fetch stage left in a folder.
+
+    Raises:
+        ArtifactError: there is none, or more than one.
+    """
+    found = sorted(folder.glob("model.*"))
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{folder} must hold one model, got {[path.name for path in found]}. "
+            "Run `dvc repro` to make it again."
+        )
+    return found[0]
+
+
+def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
+    """Loads the model in a folder as a function of arrays; see `load_model`."""
+    return make_predictor(load_model(find_model(folder), n_classes=n_classes))
+
+
+def make_predictor(model: keras.Model) -> Predictor:
+    """Compiles the model's forward pass for batches of any size."""
+    forward = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)],
+    )
+
+    def predict(images: NDArray[np.float32]) -> Probabilities:
+        probabilities: Probabilities = forward(images).numpy()
+        return probabilities
+
+    return predict
+
+
+def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
+    """Exports to ONNX with tf2onnx, input `input` in NHWC and any batch size.
+
+    The layers are renamed to tokens first. TensorFlow puts a layer's name into the names of
+    all operations made in it, so a token in an ONNX node's name tells its layer, whatever
+    characters the layer's own name has and however similar it is to another.
+
+    Args:
+        model: what `load_model` returned.
+        opset: the ONNX operator set to write.
+
+    Raises:
+        ArtifactError: tf2onnx cannot express a layer.
+    """
+    layer_names: dict[str, str] = {}
+
+    def rename(layer: keras.Layer) -> keras.Layer:
+        token = f"keraslayer{len(layer_names):04d}"
+        layer_names[token] = layer.name
+        return layer.__class__.from_config({**layer.get_config(), "name": token})
+
+    renamed = keras.models.clone_model(model, clone_function=rename)
+    renamed.set_weights(model.get_weights())
+    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32, name=INPUT_NAME)]
+    forward = tf.function(lambda input: renamed(input, training=False), input_signature=signature)
+    try:
+        exported, _ = tf2onnx.convert.from_function(forward, signature, opset=opset)
+    except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
+        raise ArtifactError(
+            f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "
+            "Try another convert_onnx.opset."
+        ) from exc
+    return OnnxExport(exported, layer_names)
+
+
+def count_folded_parameters(model: keras.Model) -> int | None:
+    """Counts the parameters that are left once batch normalization is folded.
+
+    A batch normalization that is alone behind a convolution disappears into its kernel and
+    bias; elsewhere it becomes a factor and an offset per channel.
+
+    Returns:
+        The count, or None for layers whose constants an exporter may fold in ways that
+        cannot be told from the layer.
+    """
+    total = 0
+    for layer in _leaf_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            channels = int(layer.moving_mean.shape[0])
+            convolution = _convolution_before(layer)
+            if convolution is None:
+                total += 2 * channels
+            elif not convolution.use_bias:
+                total += channels
+        elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D | _DEPTHWISE):
+            total += layer.count_params()
+        elif layer.weights:
+            return None
+    return total
+
+
+_DEPTHWISE = keras.layers.DepthwiseConv2D
+
+
+def _leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaf_layers(layer)
+        else:
+            yield layer
+
+
+def _convolution_before(layer: keras.Layer) -> Any | None:
+    """The convolution that feeds only this layer, if there is one and nothing is between."""
+    source = layer.input._keras_history.operation
+    alone = len(source._outbound_nodes) == 1
+    linear = getattr(source, "activation", None) is keras.activations.linear
+    convolution = isinstance(source, keras.layers.Conv2D | _DEPTHWISE)
+    return source if convolution and alone and linear else None

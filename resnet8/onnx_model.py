@@ -1,0 +1,203 @@
+"""ONNX: runs models with ONNX Runtime, and simplifies, names and describes their graphs."""
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from resnet8.batches import IMAGE_SHAPE
+from resnet8.errors import ArtifactError
+from resnet8.evaluation import Predictor, Probabilities
+
+# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+INPUT, OUTPUT, BATCH = "input", "probabilities", "batch"
+_PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Loads a model without external data.
+
+    Raises:
+        ArtifactError: the file is missing or no ONNX model.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(model)
+    except (OSError, ValueError, onnx.checker.ValidationError, _protobuf_error()) as exc:
+        reason = str(exc).strip().splitlines()[0]
+        raise ArtifactError(
+            f"{path} must be an ONNX model, got: {reason} Run `dvc repro` to make it again."
+        ) from exc
+    return model
+
+
+def _protobuf_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError
+
+    return DecodeError
+
+
+def load_predictor(path: Path, *, n_classes: int) -> Predictor:
+    """Loads a model as a function of arrays.
+
+    Raises:
+        ArtifactError: the file is no ONNX model, or gives another number of classes.
+    """
+    model = load_model(path)
+    shapes = [_describe_value(value)["shape"] for value in model.graph.output]
+    if shapes != [[BATCH, n_classes]]:
+        raise ArtifactError(
+            f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
+            "Run `dvc repro` to make it again."
+        )
+    return make_predictor(model)
+
+
+def make_predictor(model: onnx.ModelProto) -> Predictor:
+    """Opens a session on the CPU for a model with input `input` and output `probabilities`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def predict(images: NDArray[np.float32]) -> Probabilities:
+        probabilities: Probabilities = session.run([OUTPUT], {INPUT: images})[0]
+        return probabilities
+
+    return predict
+
+
+def fold(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Folds constants and batch normalization, and joins MatMul with its bias to Gemm.
+
+    What is quantized later is then what runs. ONNX Runtime's own preprocessing does it.
+
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
+        onnx.save(model, before)
+        quant_pre_process(before, after, skip_symbolic_shape=True)
+        return onnx.load(after)
+
+
+def name_after_layers(
+    model: onnx.ModelProto, layer_names: Mapping[str, str], *, n_classes: int
+) -> onnx.ModelProto:
+    """Names nodes and tensors after the Keras layers that they came from.
+
+    A layer's first node gets its name and further nodes `<layer>_<operator>`; a node's output
+    is called like the node, weights are `<node>.weight` and `<node>.bias`. A convolution
+    with folded batch normalization keeps the convolution's name.
+
+    Args:
+        model: one input, one output, node names with tokens as `keras_model.export_onnx`
+            makes them.
+        layer_names: layer name by token.
+        n_classes: K, the length of an output row.
+
+    Returns:
+        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K).
+    """
+    nodes = list(model.graph.node)
+    taken = {INPUT, OUTPUT}
+    tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
+    constants = {initializer.name for initializer in model.graph.initializer}
+    token = re.compile("|".join(layer_names))
+    for node in nodes:
+        found = token.search(node.name)
+        layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
+        node.name = _node_name(layer, node.op_type, taken)
+        for position, tensor in enumerate(node.input):
+            if tensor in constants:
+                kind = _PARAMETER_NAMES.get(position, "") if node.op_type in ("Conv", "Gemm") else ""
+                name = f"{node.name}.{kind or f'constant{position}'}"
+                tensor_names.setdefault(tensor, name)
+        for position, tensor in enumerate(node.output):
+            tensor_names.setdefault(tensor, f"{node.name}.{position}" if position else node.name)
+    for node in nodes:
+        node.input[:] = [tensor_names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [tensor_names.get(tensor, tensor) for tensor in node.output]
+    for initializer in model.graph.initializer:
+        initializer.name = tensor_names.get(initializer.name, initializer.name)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "resnet8",
+        [value(INPUT, onnx.TensorProto.FLOAT, [BATCH, *IMAGE_SHAPE])],
+        [value(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, n_classes])],
+        sorted(model.graph.initializer, key=lambda initializer: initializer.name),
+    )
+    named = onnx.helper.make_model(
+        graph,
+        opset_imports=[x for x in model.opset_import if x.domain in ("", "ai.onnx")],
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+    )
+    named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
+    return named
+
+
+def _node_name(layer: str, op_type: str, taken: set[str]) -> str:
+    # A layout change never stands for its layer; `_permute` because `conv2d_transpose` is
+    # what Keras calls another layer.
+    suffix = "permute" if op_type == "Transpose" else op_type.lower()
+    candidates = [f"{layer}_{suffix}"] if suffix == "permute" else [layer, f"{layer}_{suffix}"]
+    candidates += [f"{layer}_{suffix}_{number}" for number in range(1, len(taken) + 1)]
+    name = next(name for name in candidates if name not in taken)
+    taken.add(name)
+    return name
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """Counts the elements of all float32 initializers that are arrays."""
+    return sum(
+        int(np.prod(initializer.dims))
+        for initializer in model.graph.initializer
+        if initializer.data_type == onnx.TensorProto.FLOAT and initializer.dims
+    )
+
+
+def describe(model: onnx.ModelProto) -> dict[str, Any]:
+    """Checks a model and describes its interface and its operators.
+
+    Returns:
+        Operator set, IR version, inputs and outputs (name, dtype, dimensions: a number where
+        static, a name where dynamic), operator counts and layers (node name to operator).
+
+    Raises:
+        ArtifactError: the ONNX checker, with full shape inference, refuses it.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise ArtifactError(f"The ONNX model must pass the ONNX checker, got: {exc}") from exc
+    operators = Counter(node.op_type for node in model.graph.node)
+    return {
+        "opset": {x.domain or "ai.onnx": x.version for x in model.opset_import},
+        "ir_version": model.ir_version,
+        "inputs": [_describe_value(value) for value in inferred.graph.input],
+        "outputs": [_describe_value(value) for value in inferred.graph.output],
+        "operators": dict(operators),
+        "layers": {node.name: node.op_type for node in model.graph.node},
+    }
+
+
+def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    return {
+        "name": value.name,
+        "dtype": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+        "shape": [dim.dim_param or dim.dim_value for dim in tensor.shape.dim],
+    }

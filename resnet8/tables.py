@@ -1,0 +1,79 @@
+"""Shows a comparison to people: in the terminal and in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
+COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agreement %", "KL nats")
+
+
+def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple[str, ...]:
+    """One line of the table, percent and percentage points, a cell for each of `COLUMNS`."""
+    accuracy = f"{100 * row['top1_accuracy']:.2f}"
+    if is_baseline:
+        return (name, accuracy, "baseline", "", "", "", "")
+    interval = f"{row['ci95_low_pp']:+.2f} to {row['ci95_high_pp']:+.2f}"
+    return (
+        name,
+        accuracy,
+        f"{row['accuracy_delta_pp']:+.2f}",
+        interval,
+        f"{row['mcnemar_p']:.2g}",
+        f"{100 * row['agreement']:.2f}",
+        f"{row['kl_divergence']:.4f}",
+    )
+
+
+def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The variants, float ones first, in the order of the pipeline."""
+
+    def position(name: str) -> tuple[bool, int, str]:
+        runtime, _, dtype = name.partition("_")
+        return dtype != "fp32", ("keras", "onnx", "torch").index(runtime), dtype
+
+    return {name: comparison["variants"][name] for name in sorted(comparison["variants"], key=position)}
+
+
+def markdown_table(comparison: Mapping[str, Any]) -> str:
+    """The comparison as a Markdown table, numbers to the right."""
+    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1))]
+    for name, row in _rows(comparison).items():
+        cells = format_row(name, row, is_baseline=name == comparison["baseline"])
+        lines.append((f"`{cells[0]}`", *cells[1:]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def print_comparison(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Prints the comparison and, for each quantized variant, the classes that moved most."""
+    # Wide enough for the table where the output is no terminal.
+    console = console or Console(highlight=False, soft_wrap=True)
+    rows, baseline = _rows(comparison), comparison["baseline"]
+    n_images = comparison["n_images"]
+
+    table = Table(title=f"{n_images:,} test images, compared with {baseline}", box=box.SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    for name, row in rows.items():
+        worse = row["accuracy_delta_pp"] < 0 and row["mcnemar_p"] < SIGNIFICANCE
+        cells = format_row(name, row, is_baseline=name == baseline)
+        table.add_row(*cells, style="yellow" if worse else None)
+    console.print(table)
+
+    classes = Table(title="Per class, delta in percentage points", box=box.SIMPLE_HEAD)
+    classes.add_column("class", no_wrap=True)
+    moved = {name: row for name, row in rows.items() if any(row["per_class_delta_pp"].values())}
+    for name in moved:
+        classes.add_column(name, justify="right", no_wrap=True)
+    for label in next(iter(rows.values()))["per_class_delta_pp"]:
+        deltas = [row["per_class_delta_pp"][label] for row in moved.values()]
+        classes.add_row(label, *(f"{delta:+.2f}" for delta in deltas))
+    if moved:
+        console.print(classes)
+    console.print(
+        "delta: variant minus baseline; yellow: lower, and unlikely to be chance (McNemar p < "
+        f"{SIGNIFICANCE:g}); agreement: same top-1 class; KL: divergence from the baseline."
+    )

@@ -1,0 +1,83 @@
+"""Turns the ONNX model into a PyTorch module with onnx2torch."""
+
+import sys
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from resnet8.errors import ArtifactError
+
+
+def _import_onnx2torch() -> None:
+    """Imports onnx2torch, also where torchvision and PyTorch are of different builds.
+
+    onnx2torch needs torchvision for operators that no classifier has. The torchvision of
+    the package index is built for CUDA; beside a CPU build of PyTorch its C++ operators do
+    not register and importing it fails. Declaring their schemas first lets it load.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as exc:
+        if "torchvision::" not in str(exc):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            _TORCHVISION.define(
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+    import onnx2torch  # noqa: F401
+
+
+_TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")  # schemas live as long as it
+_import_onnx2torch()
+
+import onnx2torch  # noqa: E402
+
+
+def convert(model: onnx.ModelProto) -> torch.nn.Module:
+    """Converts a model; modules are named like the ONNX nodes.
+
+    Args:
+        model: input (N, 32, 32, 3), output (N, K).
+
+    Returns:
+        A module in evaluation mode that can be exported for any N.
+
+    Raises:
+        ArtifactError: onnx2torch does not know an operator of the model.
+    """
+    try:
+        module = onnx2torch.convert(model).eval()
+    except NotImplementedError as exc:
+        raise ArtifactError(f"onnx2torch must know every operator, got: {exc}") from exc
+    shapes = {
+        initializer.name: numpy_helper.to_array(initializer).tolist()
+        for initializer in model.graph.initializer
+        if initializer.data_type == onnx.TensorProto.INT64
+    }
+    for node in model.graph.node:
+        # onnx2torch's Reshape decides by the data it sees, which cannot be exported.
+        if node.op_type == "Reshape" and _flattens(shapes.get(node.input[1])):
+            _replace(module, node.name, torch.nn.Flatten(1))
+    for parameter in module.parameters():
+        # Dense weights come as transposed views, which Inductor's int8 kernels misread.
+        parameter.data = parameter.data.contiguous()
+    return module
+
+
+def _flattens(shape: list[int] | None) -> bool:
+    """Whether a Reshape to this shape turns (N, ...) into (N, features)."""
+    return shape is not None and len(shape) == 2 and shape[0] == -1
+
+
+def _replace(module: torch.fx.GraphModule, name: str, replacement: torch.nn.Module) -> None:
+    """Puts a module of one input in the place of a named one, and drops unused constants."""
+    module.add_submodule(name, replacement)
+    for node in module.graph.nodes:
+        if node.op == "call_module" and node.target == name:
+            node.args = node.args[:1]
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    module.recompile()

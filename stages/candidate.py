@@ -1,0 +1,28 @@
+"""Publishes one variant's metrics under a fixed path, for `dvc metrics diff`.
+
+Reads: metrics/<candidate>.json
+Writes: metrics/candidate.json
+Params: candidate (names the file in dvc.yaml)
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8.errors import run_stage
+from resnet8.files import read_json, write_json
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+
+    metrics = read_json(args.metrics)
+
+    write_json(args.out, metrics)
+    print(f"candidate is {metrics['variant']}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

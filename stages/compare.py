@@ -1,0 +1,43 @@
+"""Compares each variant with the baseline, image by image, and prints the table.
+
+Reads: artifacts/predictions/, data/cifar10/test_labels.npy, data/cifar10/labels.json
+Writes: metrics/comparison.json
+Params: compare, quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8.comparison import compare
+from resnet8.errors import run_stage
+from resnet8.files import read_array, read_json, write_json
+from resnet8.params import load_params
+from resnet8.tables import print_comparison
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    labels = read_array(args.data / "test_labels.npy")
+    label_names = read_json(args.data / "labels.json")["label_names"]
+    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
+
+    baseline = predictions[params.compare.baseline]
+    rows = {
+        name: compare(baseline, probabilities, labels, label_names=label_names)
+        for name, probabilities in predictions.items()
+    }
+    comparison = {"baseline": params.compare.baseline, "n_images": len(labels), "variants": rows}
+
+    write_json(args.out, comparison)
+    print_comparison(comparison)
+
+
+if __name__ == "__main__":
+    run_stage(main)

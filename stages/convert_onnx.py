@@ -1,0 +1,58 @@
+"""Converts the Keras model to ONNX with tf2onnx and proves that it computes the same.
+
+Reads: data/raw/ (the model), data/cifar10/train_images.npy, data/cifar10/labels.json
+Writes: artifacts/models/onnx_fp32.onnx, metrics/verify_onnx.json
+Params: convert_onnx
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import keras_model, onnx_model, parity
+from resnet8.errors import run_stage
+from resnet8.evaluation import predict
+from resnet8.files import read_array, read_json, write_bytes, write_json
+from resnet8.params import load_params
+
+ATOL_KERAS_ONNX = 1e-5  # largest difference of a probability; about 3e-6 is usual in float32
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--verification", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params).convert_onnx
+
+    n_classes = len(read_json(args.data / "labels.json")["label_names"])
+    images = read_array(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
+    keras = keras_model.load_model(keras_model.find_model(args.raw), n_classes=n_classes)
+
+    exported, layer_names = keras_model.export_onnx(keras, opset=params.opset)
+    model = onnx_model.name_after_layers(
+        onnx_model.fold(exported), layer_names, n_classes=n_classes
+    )
+    verification = onnx_model.describe(model) | {
+        "parameters": parity.check_parameters(
+            onnx_model.count_parameters(model),
+            expected=keras_model.count_folded_parameters(keras),
+            original=keras.count_params(),
+        )
+    }
+    original, converted = (
+        predict(module.make_predictor(loaded), images, batch_size=len(images))
+        for module, loaded in ((keras_model, keras), (onnx_model, model))
+    )
+    parity.check_probabilities(original, name="the Keras model")
+    same = parity.check_parity(original, converted, tolerance=ATOL_KERAS_ONNX, name="the ONNX model")
+
+    write_bytes(args.out, model.SerializeToString(deterministic=True))
+    write_json(args.verification, verification | {"parity_with_keras": same.as_json()})
+    print(f"ONNX opset {params.opset}: probabilities within {same.max_abs_probability_diff:.1e}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,52 @@
+"""Converts the ONNX model to PyTorch with onnx2torch and proves that it computes the same.
+
+Reads: artifacts/models/onnx_fp32.onnx, data/cifar10/train_images.npy
+Writes: artifacts/models/torch_fp32.pt2, metrics/verify_torch.json
+Params: none
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import onnx_model, parity, torch_conversion, torch_model
+from resnet8.errors import run_stage
+from resnet8.evaluation import predict
+from resnet8.files import read_array, write_bytes, write_json
+
+ATOL_ONNX_TORCH = 1e-5  # largest difference of a probability; about 3e-6 is usual in float32
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--verification", type=Path, required=True)
+    args = parser.parse_args(argv)
+
+    images = read_array(args.images)[: parity.PARITY_IMAGES]
+    model = onnx_model.load_model(args.model)
+
+    program = torch_model.export(torch_conversion.convert(model))
+    verification = torch_model.describe(program) | {
+        "parameters": parity.check_parameters(
+            torch_model.count_parameters(program),
+            expected=onnx_model.count_parameters(model),
+            original=onnx_model.count_parameters(model),
+        )
+    }
+    original, converted = (
+        predict(module.make_predictor(loaded), images, batch_size=len(images))
+        for module, loaded in ((onnx_model, model), (torch_model, program))
+    )
+    same = parity.check_parity(
+        original, converted, tolerance=ATOL_ONNX_TORCH, name="the PyTorch model"
+    )
+
+    write_bytes(args.out, torch_model.encode(program))
+    write_json(args.verification, verification | {"parity_with_onnx": same.as_json()})
+    print(f"PyTorch: probabilities within {same.max_abs_probability_diff:.1e} of ONNX")
+
+
+if __name__ == "__main__":
+    run_stage(main)

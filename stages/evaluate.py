@@ -1,0 +1,52 @@
+"""Runs one variant over the test set, once, and scores it.
+
+Reads: the variant's model, data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json
+Writes: artifacts/predictions/<variant>.npy, metrics/<variant>.json
+Params: evaluate
+"""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8.errors import run_stage
+from resnet8.evaluation import predict, score
+from resnet8.files import read_array, read_json, write_array, write_json
+from resnet8.params import load_params
+
+# Imported by name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
+RUNTIMES = ("keras", "onnx", "torch")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--runtime", choices=RUNTIMES, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    args = parser.parse_args(argv)
+    batch_size = load_params(args.params).evaluate.batch_size
+
+    images = read_array(args.data / "test_images.npy")
+    labels = read_array(args.data / "test_labels.npy")
+    label_names = read_json(args.data / "labels.json")["label_names"]
+    runtime = import_module(f"resnet8.{args.runtime}_model")
+    predictor = runtime.load_predictor(args.model, n_classes=len(label_names))
+
+    def progress(batches: range) -> "tqdm[int]":
+        return tqdm(batches, desc=args.metrics.stem, unit="batch")
+
+    probabilities = predict(predictor, images, batch_size=batch_size, progress=progress)
+    scores = score(probabilities, labels, label_names=label_names)
+
+    write_array(args.predictions, probabilities)
+    write_json(args.metrics, {"variant": args.metrics.stem} | scores)
+    print(f"{args.metrics.stem}: top-1 accuracy {scores['top1_accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

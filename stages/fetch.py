@@ -1,0 +1,49 @@
+"""Brings the data set and the pretrained model, checked by SHA-256.
+
+Reads: upstream hosts, or RESNET8_MIRROR (a folder or base URL), or samples/
+Writes: data/raw/model.h5 (or .keras), data/raw/cifar-10-batches-py/
+Params: fetch, calibrate.batches
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from resnet8.errors import run_stage
+from resnet8.params import load_params
+from resnet8.sources import (
+    CIFAR10_FOLDER,
+    fetch_cifar10,
+    fetch_model,
+    link_source,
+    prepare_folder,
+)
+from samples.dataset import SAMPLE_MODEL, write_sample
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--linked", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+    mirror = os.environ.get("RESNET8_MIRROR") or None
+    model = str(SAMPLE_MODEL) if params.fetch.model == "sample" else params.fetch.model
+
+    out = fetch_model(
+        model, args.out, sha256=params.fetch.model_sha256, mirror=mirror, progress=True
+    )
+    link_source(params.fetch.model, args.linked)
+    members = ["batches.meta", "test_batch", *(f"data_batch_{n}" for n in params.calibrate.batches)]
+    folder = prepare_folder(args.out / CIFAR10_FOLDER, keep=members)
+    if params.fetch.dataset == "sample":
+        write_sample(members, folder)
+    else:
+        fetch_cifar10(members, folder, mirror=mirror, progress=True)
+
+    print(f"{params.fetch.model} as {out}, {params.fetch.dataset}: {', '.join(members)}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

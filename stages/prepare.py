@@ -1,0 +1,39 @@
+"""Turns the raw batches into arrays: the test set, the training pool and the class names.
+
+Reads: data/raw/cifar-10-batches-py/
+Writes: data/cifar10/{test,train}_{images,labels}.npy, data/cifar10/labels.json
+Params: calibrate.batches
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8.batches import join_batches, read_batch, read_label_names
+from resnet8.errors import run_stage
+from resnet8.files import read_bytes, write_array, write_json
+from resnet8.params import load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    numbers = load_params(args.params).calibrate.batches
+
+    names = read_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")
+    contents = {x: read_bytes(args.raw / x) for x in ["test_batch", *map("data_batch_{}".format, numbers)]}
+    test, *train = (
+        read_batch(content, name=name, n_classes=len(names)) for name, content in contents.items()
+    )
+
+    for part, batch in {"test": test, "train": join_batches(train)}.items():
+        write_array(args.out / f"{part}_images.npy", batch.images)
+        write_array(args.out / f"{part}_labels.npy", batch.labels)
+        print(f"{part}: {len(batch.labels)} images of {len(names)} classes")
+    write_json(args.out / "labels.json", {"label_names": names})
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,35 @@
+"""Quantizes the PyTorch model with torchao to 8 bits.
+
+Reads: artifacts/models/torch_fp32.pt2, data/calibration/images.npy
+Writes: artifacts/models/torch_<type>.pt2
+Params: none beside the type, which names the stage
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import torch_model
+from resnet8.errors import run_stage
+from resnet8.files import read_array, write_bytes
+from resnet8.torch_quantization import QUANT_TYPES, quantize
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--type", choices=QUANT_TYPES, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+
+    program = torch_model.load(args.model)
+    images = read_array(args.images)
+
+    content = torch_model.encode(torch_model.export(quantize(program, images)))
+
+    write_bytes(args.out, content)
+    print(f"PyTorch {args.type}: {len(content)} bytes, calibrated on {len(images)} images")
+
+
+if __name__ == "__main__":
+    run_stage(main)

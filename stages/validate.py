@@ -1,0 +1,33 @@
+"""Checks all parameters before any other stage runs, and clears variants no longer asked for.
+
+Reads: params.yaml
+Writes: data/params.schema.json (the same for all valid parameters)
+Params: all
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8.errors import run_stage
+from resnet8.files import remove_other_variants, write_json
+from resnet8.params import Params, load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    removed = remove_other_variants(args.predictions, params.variants, suffix=".npy")
+    removed += remove_other_variants(args.metrics, params.variants, suffix=".json")
+
+    write_json(args.out, Params.model_json_schema())
+    print(f"{args.params} is valid; removed {len(removed)} files of variants no longer asked for")
+
+
+if __name__ == "__main__":
+    run_stage(main)

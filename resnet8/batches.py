@@ -85,8 +85,8 @@ def _read_pickle(content: bytes, name: str) -> dict[bytes, Any]:
         found = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except _PICKLE_FAULTS as exc:
         raise ArtifactError(
-            f"{name} must be a batch of CIFAR-10's python version, got {exc or type(exc).__name__}. "
-            "Fetch it again."
+            f"{name} must be a batch of CIFAR-10's python version, "
+            f"got {exc or type(exc).__name__}. Fetch it again."
         ) from exc
     if not isinstance(found, dict):
         raise ArtifactError(f"{name} must hold a dictionary, got {type(found).__name__}.")

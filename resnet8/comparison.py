@@ -20,6 +20,8 @@ Correct = NDArray[np.bool_]
 
 
 class Interval(NamedTuple):
+    """Both ends of an interval."""
+
     low: float
     high: float
 
@@ -54,10 +56,10 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     new_low, new_high = new / n - wilson_new.low, wilson_new.high - new / n
 
     spread = old * (n - old) * new * (n - new)
-    determinant = both * neither - lost * won
-    if determinant > 0:
-        determinant = max(determinant - n / 2, 0)  # Newcombe's continuity correction
-    phi = determinant / spread**0.5 if spread else 0.0
+    association = float(both * neither - lost * won)
+    if association > 0:
+        association = max(association - n / 2, 0.0)  # Newcombe's continuity correction
+    phi = association / spread**0.5 if spread else 0.0
 
     delta = (won - lost) / n
     below = new_low**2 - 2 * phi * new_low * old_high + old_high**2
@@ -81,9 +83,7 @@ def mcnemar_p(baseline: Correct, variant: Correct) -> float:
 
 def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
     """Mean Kullback-Leibler divergence of `variant` from `baseline`, both (N, K), in nats."""
-    p, q = (
-        np.maximum(x.astype(np.float64), PROBABILITY_FLOOR) for x in (baseline, variant)
-    )
+    p, q = (np.maximum(x.astype(np.float64), PROBABILITY_FLOOR) for x in (baseline, variant))
     return float(np.mean(stats.entropy(p, q, axis=1)))  # normalizes the rows
 
 

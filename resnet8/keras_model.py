@@ -6,24 +6,39 @@ The only module that imports TensorFlow.
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-
-import keras
 import numpy as np
 import onnx
-import tensorflow as tf
-import tf2onnx
 from numpy.typing import NDArray
 
 from resnet8.batches import IMAGE_SHAPE
 from resnet8.errors import ArtifactError
 from resnet8.evaluation import Predictor, Probabilities
 
+
+@contextmanager
+def _native_messages_hidden() -> Iterator[None]:
+    """Hides what C++ code writes to stderr; TensorFlow greets there before it can be told not to."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+with _native_messages_hidden():
+    import keras
+    import tensorflow as tf
+    import tf2onnx
+
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
-INPUT_NAME = "input"
 
 # One device on every machine, so that results do not depend on a GPU being there.
 tf.config.set_visible_devices([], "GPU")
@@ -113,7 +128,7 @@ def make_predictor(model: keras.Model) -> Predictor:
 
 
 def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
-    """Exports to ONNX with tf2onnx, input `input` in NHWC and any batch size.
+    """Exports to ONNX with tf2onnx, input in NHWC and any batch size.
 
     The layers are renamed to tokens first. TensorFlow puts a layer's name into the names of
     all operations made in it, so a token in an ONNX node's name tells its layer, whatever
@@ -135,8 +150,8 @@ def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
 
     renamed = keras.models.clone_model(model, clone_function=rename)
     renamed.set_weights(model.get_weights())
-    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32, name=INPUT_NAME)]
-    forward = tf.function(lambda input: renamed(input, training=False), input_signature=signature)
+    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
+    forward = tf.function(lambda images: renamed(images, training=False), input_signature=signature)
     try:
         exported, _ = tf2onnx.convert.from_function(forward, signature, opset=opset)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
@@ -151,7 +166,8 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     """Counts the parameters that are left once batch normalization is folded.
 
     A batch normalization that is alone behind a convolution disappears into its kernel and
-    bias; elsewhere it becomes a factor and an offset per channel.
+    bias; elsewhere it becomes a factor and an offset per channel. Biases and offsets that are
+    all zero disappear too.
 
     Returns:
         The count, or None for layers whose constants an exporter may fold in ways that
@@ -160,20 +176,36 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     total = 0
     for layer in _leaf_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            channels = int(layer.moving_mean.shape[0])
             convolution = _convolution_before(layer)
+            offset = _batch_normalization_offset(layer)
             if convolution is None:
-                total += 2 * channels
-            elif not convolution.use_bias:
-                total += channels
-        elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D | _DEPTHWISE):
-            total += layer.count_params()
+                total += offset.size + _count_unless_zero(offset)
+            elif not _count_bias(convolution):
+                total += _count_unless_zero(offset)
+        elif isinstance(layer, _CONVOLUTIONS | keras.layers.Dense):
+            total += int(np.prod(layer.kernel.shape)) + _count_bias(layer)
         elif layer.weights:
             return None
     return total
 
 
-_DEPTHWISE = keras.layers.DepthwiseConv2D
+_CONVOLUTIONS = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
+
+
+def _count_unless_zero(vector: NDArray[Any]) -> int:
+    return vector.size if np.any(vector) else 0
+
+
+def _count_bias(layer: keras.Layer) -> int:
+    return _count_unless_zero(layer.bias.numpy()) if layer.use_bias else 0
+
+
+def _batch_normalization_offset(layer: keras.layers.BatchNormalization) -> NDArray[Any]:
+    """What the layer adds to each channel: beta - mean * gamma / sqrt(variance + epsilon)."""
+    gamma = layer.gamma.numpy() if layer.scale else 1.0
+    beta = layer.beta.numpy() if layer.center else 0.0
+    deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+    return np.asarray(beta - layer.moving_mean.numpy() * gamma / deviation)
 
 
 def _leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
@@ -187,7 +219,6 @@ def _leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
 def _convolution_before(layer: keras.Layer) -> Any | None:
     """The convolution that feeds only this layer, if there is one and nothing is between."""
     source = layer.input._keras_history.operation
-    alone = len(source._outbound_nodes) == 1
+    alone = {node.operation for node in source._outbound_nodes} == {layer}
     linear = getattr(source, "activation", None) is keras.activations.linear
-    convolution = isinstance(source, keras.layers.Conv2D | _DEPTHWISE)
-    return source if convolution and alone and linear else None
+    return source if isinstance(source, _CONVOLUTIONS) and alone and linear else None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -31,18 +32,12 @@ def load_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(model)
-    except (OSError, ValueError, onnx.checker.ValidationError, _protobuf_error()) as exc:
+    except (OSError, ValueError, onnx.checker.ValidationError, DecodeError) as exc:
         reason = str(exc).strip().splitlines()[0]
         raise ArtifactError(
             f"{path} must be an ONNX model, got: {reason} Run `dvc repro` to make it again."
         ) from exc
     return model
-
-
-def _protobuf_error() -> type[Exception]:
-    from google.protobuf.message import DecodeError
-
-    return DecodeError
 
 
 def load_predictor(path: Path, *, n_classes: int) -> Predictor:
@@ -79,15 +74,49 @@ def make_predictor(model: onnx.ModelProto) -> Predictor:
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Folds constants and batch normalization, and joins MatMul with its bias to Gemm.
 
-    What is quantized later is then what runs. ONNX Runtime's own preprocessing does it.
+    What is quantized later is then what runs. ONNX Runtime's own preprocessing does it, once
+    reshapes that flatten do not compute their shape while running.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     with tempfile.TemporaryDirectory() as scratch:
         before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
-        onnx.save(model, before)
+        onnx.save(_with_static_flattening(model), before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
-        return onnx.load(after)
+        return _with_gemm(onnx.load(after))
+
+
+def _with_static_flattening(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Writes each step from (N, ...) to (N, features) as a Reshape to a constant (-1, features).
+
+    Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
+    other tools quantize or convert differently or not at all.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in inferred.graph.value_info
+    }
+    for node in model.graph.node:
+        shape = shapes.get(node.output[0], [])
+        if node.op_type in ("Reshape", "Squeeze", "Flatten") and len(shape) == 2 and shape[1]:
+            constant = np.array([-1, shape[1]], np.int64)
+            name = f"{node.name}/shape"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(constant, name))
+            flatten = onnx.helper.make_node(
+                "Reshape", [node.input[0], name], node.output, name=node.name
+            )
+            node.CopyFrom(flatten)
+    return model
+
+
+def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Writes a dense layer without bias as Gemm, like one with bias."""
+    weights = {x.name for x in model.graph.initializer if len(x.dims) == 2}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            node.op_type = "Gemm"
+    return model
 
 
 def name_after_layers(
@@ -114,12 +143,16 @@ def name_after_layers(
     constants = {initializer.name for initializer in model.graph.initializer}
     token = re.compile("|".join(layer_names))
     for node in nodes:
-        found = token.search(node.name)
+        # Weights first: a folded convolution may be called like its batch normalization.
+        weights = [tensor for tensor in node.input if tensor in constants]
+        found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
         layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
         node.name = _node_name(layer, node.op_type, taken)
         for position, tensor in enumerate(node.input):
             if tensor in constants:
-                kind = _PARAMETER_NAMES.get(position, "") if node.op_type in ("Conv", "Gemm") else ""
+                kind = (
+                    _PARAMETER_NAMES.get(position, "") if node.op_type in ("Conv", "Gemm") else ""
+                )
                 name = f"{node.name}.{kind or f'constant{position}'}"
                 tensor_names.setdefault(tensor, name)
         for position, tensor in enumerate(node.output):

@@ -52,10 +52,14 @@ def _known_model(model: str) -> str:
 
 
 class Section(BaseModel):
+    """A part of params.yaml: exact types, and no key that is not listed."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Fetch(Section):
+    """Which data and which model."""
+
     dataset: Dataset = Field(description="cifar10 or sample")
     model: Annotated[str, AfterValidator(_known_model)] = Field(
         description="mlperf_tiny, sample, or the path or http(s) URL of a .h5 or .keras file"
@@ -66,6 +70,8 @@ class Fetch(Section):
 
 
 class Calibrate(Section):
+    """Which training images the quantizers see."""
+
     size: int = Field(
         ge=1, le=TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"], description="a number from 1 to 50000"
     )
@@ -78,10 +84,14 @@ class Calibrate(Section):
 
 
 class ConvertOnnx(Section):
+    """How the ONNX model is written."""
+
     opset: int = Field(ge=13, le=18, description="an ONNX operator set from 13 to 18")
 
 
 class QuantizeOnnx(Section):
+    """What ONNX Runtime makes of it; types are activations/weights."""
+
     types: Annotated[list[OnnxType], AfterValidator(_distinct)] = Field(
         description="a list of different types out of int8, uint8, uint8_int8"
     )
@@ -89,16 +99,22 @@ class QuantizeOnnx(Section):
 
 
 class QuantizeTorch(Section):
+    """What torchao makes of it."""
+
     types: Annotated[list[TorchType], AfterValidator(_distinct)] = Field(
         description="a list of different types out of int8"
     )
 
 
 class Evaluate(Section):
+    """How models are run over the test set."""
+
     batch_size: int = Field(ge=1, le=10_000, description="a number of images from 1 to 10000")
 
 
 class Compare(Section):
+    """What variants are measured against."""
+
     baseline: str = Field(description="the name of a variant")
 
 

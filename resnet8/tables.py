@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
-COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agreement %", "KL nats")
+COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 
 
 def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple[str, ...]:
@@ -35,7 +35,9 @@ def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         runtime, _, dtype = name.partition("_")
         return dtype != "fp32", ("keras", "onnx", "torch").index(runtime), dtype
 
-    return {name: comparison["variants"][name] for name in sorted(comparison["variants"], key=position)}
+    return {
+        name: comparison["variants"][name] for name in sorted(comparison["variants"], key=position)
+    }
 
 
 def markdown_table(comparison: Mapping[str, Any]) -> str:
@@ -49,12 +51,15 @@ def markdown_table(comparison: Mapping[str, Any]) -> str:
 
 def print_comparison(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Prints the comparison and, for each quantized variant, the classes that moved most."""
-    # Wide enough for the table where the output is no terminal.
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or Console(highlight=False)
     rows, baseline = _rows(comparison), comparison["baseline"]
     n_images = comparison["n_images"]
 
-    table = Table(title=f"{n_images:,} test images, compared with {baseline}", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"{n_images:,} test images, compared with {baseline}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
     for name, row in rows.items():
@@ -63,7 +68,9 @@ def print_comparison(comparison: Mapping[str, Any], *, console: Console | None =
         table.add_row(*cells, style="yellow" if worse else None)
     console.print(table)
 
-    classes = Table(title="Per class, delta in percentage points", box=box.SIMPLE_HEAD)
+    classes = Table(
+        title="Per class, delta in percentage points", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     classes.add_column("class", no_wrap=True)
     moved = {name: row for name, row in rows.items() if any(row["per_class_delta_pp"].values())}
     for name in moved:
@@ -75,5 +82,6 @@ def print_comparison(comparison: Mapping[str, Any], *, console: Console | None =
         console.print(classes)
     console.print(
         "delta: variant minus baseline; yellow: lower, and unlikely to be chance (McNemar p < "
-        f"{SIGNIFICANCE:g}); agreement: same top-1 class; KL: divergence from the baseline."
+        f"{SIGNIFICANCE:g}); agree: same top-1"
+        " class; KL: divergence from the baseline in nats."
     )

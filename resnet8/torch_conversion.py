@@ -8,35 +8,25 @@ from onnx import numpy_helper
 
 from resnet8.errors import ArtifactError
 
+# onnx2torch needs torchvision for operators that no classifier has. The torchvision of the
+# package index is built for CUDA; beside a CPU build of PyTorch its C++ operators do not
+# register, and importing it fails. Declaring their schemas lets it load.
+try:
+    import torchvision  # noqa: F401
+except RuntimeError as exc:
+    if "torchvision::" not in str(exc):
+        raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    _SCHEMAS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for operator in ("nms", "qnms"):
+        schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _SCHEMAS.define(schema)  # type: ignore[no-untyped-call]
 
-def _import_onnx2torch() -> None:
-    """Imports onnx2torch, also where torchvision and PyTorch are of different builds.
-
-    onnx2torch needs torchvision for operators that no classifier has. The torchvision of
-    the package index is built for CUDA; beside a CPU build of PyTorch its C++ operators do
-    not register and importing it fails. Declaring their schemas first lets it load.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as exc:
-        if "torchvision::" not in str(exc):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            _TORCHVISION.define(
-                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
-    import onnx2torch  # noqa: F401
+import onnx2torch
 
 
-_TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")  # schemas live as long as it
-_import_onnx2torch()
-
-import onnx2torch  # noqa: E402
-
-
-def convert(model: onnx.ModelProto) -> torch.nn.Module:
+def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
     """Converts a model; modules are named like the ONNX nodes.
 
     Args:
@@ -49,7 +39,7 @@ def convert(model: onnx.ModelProto) -> torch.nn.Module:
         ArtifactError: onnx2torch does not know an operator of the model.
     """
     try:
-        module = onnx2torch.convert(model).eval()
+        module: torch.fx.GraphModule = onnx2torch.convert(model).eval()
     except NotImplementedError as exc:
         raise ArtifactError(f"onnx2torch must know every operator, got: {exc}") from exc
     shapes = {
@@ -59,6 +49,7 @@ def convert(model: onnx.ModelProto) -> torch.nn.Module:
     }
     for node in model.graph.node:
         # onnx2torch's Reshape decides by the data it sees, which cannot be exported.
+        # (`onnx_model.fold` writes all flattening as Reshape.)
         if node.op_type == "Reshape" and _flattens(shapes.get(node.input[1])):
             _replace(module, node.name, torch.nn.Flatten(1))
     for parameter in module.parameters():

@@ -4,6 +4,7 @@ Needs stock PyTorch alone.
 """
 
 import io
+import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,8 +18,12 @@ from resnet8.batches import IMAGE_SHAPE
 from resnet8.errors import ArtifactError
 from resnet8.evaluation import Predictor, Probabilities
 
+# Raised within torch.export.load itself.
+warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
+
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 MAX_BATCH = 65_535
+_KEPT_METADATA = ("val", "nn_module_stack")
 
 
 def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
@@ -31,10 +36,12 @@ def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
 def encode(program: torch.export.ExportedProgram) -> bytes:
     """Serializes a program to the bytes of a `.pt2` file; the same each time.
 
-    Where the source code of the tracing process lay is left out.
+    Of what the tracing process noted down, only shapes and module names are kept: the rest
+    holds file paths and memory addresses, and is larger than 8-bit weights.
     """
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
+        node.meta = {key: node.meta[key] for key in _KEPT_METADATA if key in node.meta}
+    program._example_inputs = None
     content = io.BytesIO()
     torch.export.save(program, content)
     return content.getvalue()
@@ -85,8 +92,9 @@ def make_predictor(program: torch.export.ExportedProgram) -> Predictor:
 
 
 def count_parameters(program: torch.export.ExportedProgram) -> int:
-    """Counts the elements of all floating-point weights and biases."""
-    return sum(x.numel() for x in program.state_dict.values() if x.is_floating_point())
+    """Counts the elements of all floating-point parameters that are arrays."""
+    arrays = [x for x in program.state_dict.values() if x.is_floating_point() and x.dim()]
+    return sum(x.numel() for x in arrays)
 
 
 def describe(program: torch.export.ExportedProgram) -> dict[str, Any]:

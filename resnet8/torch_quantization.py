@@ -1,6 +1,9 @@
 """Static quantization with torchao's PT2E flow."""
+# The functions that stand in for torchao's operators take the operators' arguments.
+# ruff: noqa: ARG001, PLR0913, PLR0917
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +15,14 @@ from resnet8.params import TorchType
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
+from torchao.quantization.pt2e import (  # noqa: E402
+    HistogramObserver,
+    ObserverBase,
+    PerChannelMinMaxObserver,
+)
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e  # noqa: E402
+from torchao.quantization.pt2e.quantizer import QuantizationSpec  # noqa: E402
+from torchao.quantization.pt2e.quantizer.utils import QuantizationConfig  # noqa: E402
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # noqa: E402
     X86InductorQuantizer,
     get_default_x86_inductor_quantization_config,
@@ -20,6 +30,10 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # noqa
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels.
 QUANT_TYPES: tuple[TorchType, ...] = ("int8",)
+# torchao's quantizer does not let a scale go below 2**-12. The first convolution of a network
+# that takes pixels up to 255 has smaller ones, and would lose most of its weights' levels.
+SMALLEST_SCALE = torch.finfo(torch.float32).eps
+_POOLS = (torch.ops.aten.avg_pool2d.default, torch.ops.aten.adaptive_avg_pool2d.default)
 
 
 def quantize(
@@ -28,7 +42,8 @@ def quantize(
     """Quantizes weights to int8 and activations to uint8 with ranges seen on images.
 
     Activations: uint8, asymmetric, per tensor, histogram observer. Weights: int8, symmetric,
-    per output channel. Those are the defaults of torchao's quantizer for x86 CPUs.
+    per output channel. Those are the defaults of torchao's quantizer for x86 CPUs, but for
+    the smallest scale and the range of a pool's output.
 
     Args:
         program: a float program from (N, 32, 32, 3) to (N, K).
@@ -41,8 +56,8 @@ def quantize(
 
     Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
     """
-    quantizer = X86InductorQuantizer()
-    quantizer.set_global(get_default_x86_inductor_quantization_config())
+    quantizer = _OwnPoolRangeQuantizer()
+    quantizer.set_global(_configuration())
     prepared = prepare_pt2e(program.module(), quantizer)
     with torch.no_grad():
         for start in range(0, len(images), batch_size):
@@ -51,52 +66,71 @@ def quantize(
     return _in_stock_operators(convert_pt2e(prepared))
 
 
+def _configuration() -> QuantizationConfig:
+    default = get_default_x86_inductor_quantization_config()
+
+    def observed(spec: QuantizationSpec, observer: type[ObserverBase]) -> QuantizationSpec:
+        return replace(spec, observer_or_fake_quant_ctr=observer.with_args(eps=SMALLEST_SCALE))
+
+    return replace(
+        default,
+        input_activation=observed(default.input_activation, HistogramObserver),
+        output_activation=observed(default.output_activation, HistogramObserver),
+        weight=observed(default.weight, PerChannelMinMaxObserver),
+    )
+
+
+class _OwnPoolRangeQuantizer(X86InductorQuantizer):  # type: ignore[misc]
+    """Gives a pool's output a range of its own; an average uses a fraction of its input's."""
+
+    def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+        model = super().annotate(model)
+        for node in model.graph.nodes:
+            if node.target in _POOLS and "quantization_annotation" in node.meta:
+                annotation = node.meta["quantization_annotation"]
+                annotation.output_qspec = self.global_config.output_activation
+        return model
+
+
 def _quantize_per_tensor(
     x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    return torch.clamp(torch.round(x * (1.0 / scale)) + zero_point, low, high).to(dtype)
+    q = torch.round(x * (1.0 / scale))
+    q = q + zero_point if zero_point else q
+    return torch.clamp(q, low, high).to(dtype)
 
 
 def _dequantize_per_tensor(
     q: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    return (q.to(torch.float32) - zero_point) * scale
+    x = q.to(torch.float32)
+    return (x - zero_point if zero_point else x) * scale
 
 
-def _dequantize_per_channel(
-    q: torch.Tensor,
-    scales: torch.Tensor,
-    zero_points: torch.Tensor,
-    axis: int,
-    low: int,
-    high: int,
-    dtype: torch.dtype,
+def _dequantize_symmetric_per_channel(
+    q: torch.Tensor, scales: torch.Tensor, axis: int
 ) -> torch.Tensor:
-    shape = [-1 if dim == axis else 1 for dim in range(q.dim())]
-    return (q.to(torch.float32) - zero_points.view(shape)) * scales.view(shape)
-
-
-_DECOMPOSED = torch.ops.quantized_decomposed
-_STOCK = {
-    _DECOMPOSED.quantize_per_tensor.default: _quantize_per_tensor,
-    _DECOMPOSED.dequantize_per_tensor.default: _dequantize_per_tensor,
-    _DECOMPOSED.dequantize_per_channel.default: _dequantize_per_channel,
-}
+    return q.to(torch.float32) * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
 
 
 def _in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Writes torchao's quantization operators out in arithmetic, and drops float weights.
+    """Writes torchao's quantization operators out in arithmetic, and drops what nothing uses.
 
-    The operators are only there in processes that imported torchao; the arithmetic is
-    theirs. The float weights stay behind as unused parameters when their 8-bit copies
-    take over.
+    The operators are only there in processes that imported torchao; the arithmetic is theirs.
+    Float weights stay behind as unused parameters when their 8-bit copies take over.
     """
+    operators = torch.ops.quantized_decomposed
     for node in module.graph.nodes:
-        if node.op == "call_function" and node.target in _STOCK:
-            node.target = _STOCK[node.target]
-    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+        if node.target == operators.quantize_per_tensor.default:
+            node.target = _quantize_per_tensor
+        elif node.target == operators.dequantize_per_tensor.default:
+            node.target = _dequantize_per_tensor
+        elif node.target == operators.dequantize_per_channel.default:
+            q, scales, _, axis, *_ = node.args  # zero points are all 0
+            node.target, node.args = _dequantize_symmetric_per_channel, (q, scales, axis)
     module.graph.eliminate_dead_code()
-    for name, _ in list(module.named_parameters()):
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
         if name not in used:
             owner, _, attribute = name.rpartition(".")
             delattr(module.get_submodule(owner), attribute)

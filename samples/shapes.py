@@ -23,8 +23,8 @@ def _radius(u: Float, v: Float) -> Float:
 
 def _polygon(u: Float, v: Float, sides: int, apothem: float) -> Float:
     angles = 2 * np.pi * np.arange(sides) / sides
-    edges = [u * np.cos(a) + v * np.sin(a) for a in angles]
-    return np.max(edges, axis=0) - apothem
+    edges = np.array([u * np.cos(a) + v * np.sin(a) for a in angles])
+    return np.asarray(edges.max(axis=0) - apothem)
 
 
 def _cross(u: Float, v: Float) -> Float:
@@ -44,9 +44,7 @@ SHAPES: dict[str, Callable[[Float, Float], Float]] = {
     "cross": _cross,
     "star": lambda u, v: _radius(u, v) - 0.65 - 0.35 * np.cos(5 * np.arctan2(v, u)),
     "crescent": lambda u, v: np.maximum(_radius(u, v) - 1.0, 0.8 - _radius(u - 0.5, v)),
-    "stripes": lambda u, v: np.maximum(
-        _radius(u, v) - 1.0, np.abs((1.5 * v) % 1.0 - 0.5) - 0.25
-    ),
+    "stripes": lambda u, v: np.maximum(_radius(u, v) - 1.0, np.abs((1.5 * v) % 1.0 - 0.5) - 0.25),
 }
 LABEL_NAMES = tuple(SHAPES)
 
@@ -56,7 +54,7 @@ def _coverage(shape: str, rng: np.random.Generator, count: int) -> Float:
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     radius, x, y, turn = (
         rng.uniform(low, high, (count, 1, 1))
-        for low, high in ((7.0, 13.0), (12.0, 20.0), (12.0, 20.0), (0.0, 2 * np.pi))
+        for low, high in ((6.0, 12.0), (11.0, 21.0), (11.0, 21.0), (0.0, 2 * np.pi))
     )
     u = (columns - x) / radius  # (count, H, W)
     v = (rows - y) / radius
@@ -69,7 +67,7 @@ def _clutter(rng: np.random.Generator, count: int) -> Float:
     coarse = rng.normal(0.0, 1.0, (count, 6, 6, 3))
     axis = np.linspace(0, 5, SIZE)
     weights = np.maximum(0.0, 1.0 - np.abs(axis[:, None] - np.arange(6)))  # (H, 6), linear
-    return np.einsum("hi,nijc,wj->nhwc", weights, coarse, weights, optimize=True)
+    return np.asarray(np.einsum("hi,nijc,wj->nhwc", weights, coarse, weights, optimize=True))
 
 
 def draw_batch(number: int, *, size: int) -> tuple[NDArray[np.uint8], list[int]]:
@@ -92,9 +90,9 @@ def draw_batch(number: int, *, size: int) -> tuple[NDArray[np.uint8], list[int]]
     background = rng.uniform(60, 195, (size, 1, 1, 3))
     hue = rng.normal(0.0, 1.0, (size, 1, 1, 3))
     hue /= np.linalg.norm(hue, axis=-1, keepdims=True)
-    contrast = rng.uniform(60, 170, (size, 1, 1, 1))
-    noise = rng.uniform(4, 28, (size, 1, 1, 1))
-    images = background + 16 * _clutter(rng, size) + coverage[..., None] * contrast * hue
+    contrast = rng.uniform(48, 155, (size, 1, 1, 1))
+    noise = rng.uniform(5, 32, (size, 1, 1, 1))
+    images = background + 20 * _clutter(rng, size) + coverage[..., None] * contrast * hue
     images += noise * rng.normal(0.0, 1.0, images.shape)
     order = rng.permutation(size)
     labels = np.repeat(np.arange(len(LABEL_NAMES)), per_class)[order]

@@ -66,7 +66,7 @@ def build_resnet8(width: int = 16, *, name: str = "resnet8") -> keras.Model:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batches", type=int, default=20, help="the sample's own 5 and more")
     parser.add_argument("--out", type=Path, default=SAMPLE_MODEL)
     arguments = parser.parse_args(argv)
@@ -88,7 +88,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     model.fit(images, labels, batch_size=batch_size, epochs=arguments.epochs, verbose=2)
 
-    loss, accuracy = model.evaluate(test_images.astype(np.float32), np.array(test_labels), verbose=0)
+    loss, accuracy = model.evaluate(
+        test_images.astype(np.float32), np.array(test_labels), verbose=0
+    )
     print(f"{len(LABEL_NAMES)} classes, test loss {loss:.4f}, top-1 accuracy {accuracy:.4f}")
     model.save(arguments.out, include_optimizer=False)
 

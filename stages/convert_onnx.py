@@ -14,7 +14,7 @@ from resnet8.evaluation import predict
 from resnet8.files import read_array, read_json, write_bytes, write_json
 from resnet8.params import load_params
 
-ATOL_KERAS_ONNX = 1e-5  # largest difference of a probability; about 3e-6 is usual in float32
+ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,7 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         for module, loaded in ((keras_model, keras), (onnx_model, model))
     )
     parity.check_probabilities(original, name="the Keras model")
-    same = parity.check_parity(original, converted, tolerance=ATOL_KERAS_ONNX, name="the ONNX model")
+    same = parity.check_parity(
+        original, converted, tolerance=ATOL_KERAS_ONNX, name="the ONNX model"
+    )
 
     write_bytes(args.out, model.SerializeToString(deterministic=True))
     write_json(args.verification, verification | {"parity_with_keras": same.as_json()})

@@ -13,7 +13,7 @@ from resnet8.errors import run_stage
 from resnet8.evaluation import predict
 from resnet8.files import read_array, write_bytes, write_json
 
-ATOL_ONNX_TORCH = 1e-5  # largest difference of a probability; about 3e-6 is usual in float32
+ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
 
 def main(argv: list[str] | None = None) -> None:

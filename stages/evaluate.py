@@ -6,6 +6,7 @@ Params: evaluate
 """
 
 import argparse
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -37,9 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     runtime = import_module(f"resnet8.{args.runtime}_model")
     predictor = runtime.load_predictor(args.model, n_classes=len(label_names))
 
-    def progress(batches: range) -> "tqdm[int]":
-        return tqdm(batches, desc=args.metrics.stem, unit="batch")
-
+    progress = partial(tqdm, desc=args.metrics.stem, unit="batch")
     probabilities = predict(predictor, images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, labels, label_names=label_names)
 

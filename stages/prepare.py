@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     numbers = load_params(args.params).calibrate.batches
 
     names = read_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")
-    contents = {x: read_bytes(args.raw / x) for x in ["test_batch", *map("data_batch_{}".format, numbers)]}
+    contents = {
+        x: read_bytes(args.raw / x) for x in ["test_batch", *map("data_batch_{}".format, numbers)]
+    }
     test, *train = (
         read_batch(content, name=name, n_classes=len(names)) for name, content in contents.items()
     )

@@ -16,11 +16,14 @@ from resnet8.params import Params, load_params
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, default=Path("artifacts/predictions"))
+    parser.add_argument("--metrics", type=Path, default=Path("metrics"))
+    parser.add_argument("--out", type=Path, default=Path("data/params.schema.json"))
+    parser.add_argument("--check-only", action="store_true", help="write and remove nothing")
     args = parser.parse_args(argv)
     params = load_params(args.params)
+    if args.check_only:
+        return
 
     removed = remove_other_variants(args.predictions, params.variants, suffix=".npy")
     removed += remove_other_variants(args.metrics, params.variants, suffix=".json")

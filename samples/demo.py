@@ -1,0 +1,72 @@
+"""Runs the whole pipeline on the sample, in a folder of its own: `python -m samples.demo`.
+
+The folder gets a copy of the code, parameters that name the sample, and a DVC project
+without Git, so nothing of the checkout changes. It can be looked at and run again there.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from resnet8.errors import PipelineError, run_stage
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
+
+
+def copy_project(folder: Path) -> None:
+    """Copies the pipeline's code to a folder, with parameters that name the sample.
+
+    Outputs and the DVC cache of an earlier run stay, so that a second run is quick.
+    """
+    for name in COPIED:
+        source, copy = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    (folder / "data" / "linked").mkdir(parents=True, exist_ok=True)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def run_dvc(folder: Path, *arguments: str) -> None:
+    """Runs DVC in a folder with this process's Python.
+
+    Raises:
+        PipelineError: DVC failed; it has said why.
+    """
+    # Stages call `python`: it must be the one that has the requirements.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "dvc", *arguments]
+    if subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, check=False
+    ).returncode:
+        raise PipelineError(f"`dvc {' '.join(arguments)}` failed in {folder}; see above")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"))
+    folder = parser.parse_args(argv).out
+
+    copy_project(folder)
+    if not (folder / ".dvc").exists():
+        run_dvc(folder, "init", "--no-scm", "--quiet")
+        shutil.copyfile(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+        run_dvc(folder, "config", "core.no_scm", "true")
+    run_dvc(folder, "repro")
+    run_dvc(folder, "metrics", "show", "metrics/candidate.json")
+    print(f"Everything is in {folder}: metrics/comparison.json, artifacts/models/, dvc.yaml.")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -21,7 +21,7 @@ from resnet8.evaluation import Predictor, Probabilities
 
 @contextmanager
 def _native_messages_hidden() -> Iterator[None]:
-    """Hides what C++ code writes to stderr; TensorFlow greets there before it can be told not to."""
+    """Hides what C++ code writes to stderr, where TensorFlow greets before it can be told."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -107,7 +107,22 @@ def _with_static_flattening(model: onnx.ModelProto) -> onnx.ModelProto:
                 "Reshape", [node.input[0], name], node.output, name=node.name
             )
             node.CopyFrom(flatten)
+    _remove_unused(model.graph)
     return model
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Removes nodes, and then initializers, that no output of the graph depends on."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    initializers = [initializer for initializer in graph.initializer if initializer.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(initializers)
 
 
 def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:

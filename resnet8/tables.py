@@ -49,39 +49,40 @@ def markdown_table(comparison: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def print_comparison(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
-    """Prints the comparison and, for each quantized variant, the classes that moved most."""
+def print_headline(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Prints the comparison, a line for each variant."""
     console = console or Console(highlight=False)
-    rows, baseline = _rows(comparison), comparison["baseline"]
-    n_images = comparison["n_images"]
-
-    table = Table(
-        title=f"{n_images:,} test images, compared with {baseline}",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    baseline = comparison["baseline"]
+    title = f"{comparison['n_images']:,} test images, compared with {baseline}"
+    table = _table(title)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
-    for name, row in rows.items():
+    for name, row in _rows(comparison).items():
         worse = row["accuracy_delta_pp"] < 0 and row["mcnemar_p"] < SIGNIFICANCE
         cells = format_row(name, row, is_baseline=name == baseline)
         table.add_row(*cells, style="yellow" if worse else None)
     console.print(table)
-
-    classes = Table(
-        title="Per class, delta in percentage points", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    classes.add_column("class", no_wrap=True)
-    moved = {name: row for name, row in rows.items() if any(row["per_class_delta_pp"].values())}
-    for name in moved:
-        classes.add_column(name, justify="right", no_wrap=True)
-    for label in next(iter(rows.values()))["per_class_delta_pp"]:
-        deltas = [row["per_class_delta_pp"][label] for row in moved.values()]
-        classes.add_row(label, *(f"{delta:+.2f}" for delta in deltas))
-    if moved:
-        console.print(classes)
     console.print(
         "delta: variant minus baseline; yellow: lower, and unlikely to be chance (McNemar p < "
-        f"{SIGNIFICANCE:g}); agree: same top-1"
-        " class; KL: divergence from the baseline in nats."
+        f"{SIGNIFICANCE:g}); agree: same top-1 class; KL: divergence from the baseline in nats."
     )
+
+
+def print_classes(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Prints how the accuracy of each class moved, for the variants in which any did."""
+    rows = _rows(comparison)
+    moved = {name: row for name, row in rows.items() if any(row["per_class_delta_pp"].values())}
+    table = _table("Accuracy per class: delta in percentage points")
+    table.add_column("class", no_wrap=True)
+    for name in moved:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label in next(iter(rows.values()))["per_class_delta_pp"]:
+        deltas = [row["per_class_delta_pp"][label] for row in moved.values()]
+        table.add_row(label, *(f"{delta:+.2f}" for delta in deltas))
+    if moved:
+        (console or Console(highlight=False)).print(table)
+
+
+def _table(title: str) -> Table:
+    # One space between columns: the headline fits 80 columns.
+    return Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -14,6 +14,8 @@ from pathlib import Path
 import yaml
 
 from resnet8.errors import PipelineError, run_stage
+from resnet8.files import read_json
+from resnet8.tables import print_headline
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
@@ -47,10 +49,9 @@ def run_dvc(folder: Path, *arguments: str) -> None:
     # Stages call `python`: it must be the one that has the requirements.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", *arguments]
-    if subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, check=False
-    ).returncode:
-        raise PipelineError(f"`dvc {' '.join(arguments)}` failed in {folder}; see above")
+    environment = {**os.environ, "PATH": path}
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:  # noqa: S603
+        raise PipelineError(f"`dvc {' '.join(arguments)}` failed in {folder}; see above.")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,8 +65,8 @@ def main(argv: list[str] | None = None) -> None:
         shutil.copyfile(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
         run_dvc(folder, "config", "core.no_scm", "true")
     run_dvc(folder, "repro")
-    run_dvc(folder, "metrics", "show", "metrics/candidate.json")
-    print(f"Everything is in {folder}: metrics/comparison.json, artifacts/models/, dvc.yaml.")
+    print_headline(read_json(folder / "metrics" / "comparison.json"))
+    print(f"All figures are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
 
 
 if __name__ == "__main__":

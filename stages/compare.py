@@ -12,7 +12,7 @@ from resnet8.comparison import compare
 from resnet8.errors import run_stage
 from resnet8.files import read_array, read_json, write_json
 from resnet8.params import load_params
-from resnet8.tables import print_comparison
+from resnet8.tables import print_classes, print_headline
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     comparison = {"baseline": params.compare.baseline, "n_images": len(labels), "variants": rows}
 
     write_json(args.out, comparison)
-    print_comparison(comparison)
+    print_headline(comparison)
+    print_classes(comparison)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, shown
 
 # Shape letters: N images, C = 3 channels, H = W = 32 pixels, K classes.
 IMAGE_SHAPE = (32, 32, 3)  # (H, W, C)
@@ -86,7 +86,7 @@ def _read_pickle(content: bytes, name: str) -> dict[bytes, Any]:
     except _PICKLE_FAULTS as exc:
         raise ArtifactError(
             f"{name} must be a batch of CIFAR-10's python version, "
-            f"got {exc or type(exc).__name__}. Fetch it again."
+            f"got {str(exc) or type(exc).__name__}. Fetch it again."
         ) from exc
     if not isinstance(found, dict):
         raise ArtifactError(f"{name} must hold a dictionary, got {type(found).__name__}.")
@@ -114,7 +114,7 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
         raise ArtifactError(f"{name}: labels must be a list of {len(data)} numbers, one per image.")
     wrong = next((x for x in labels if type(x) is not int or not 0 <= x < n_classes), None)
     if wrong is not None:
-        raise ArtifactError(f"{name}: labels must be from 0 to {n_classes - 1}, got {wrong!r}.")
+        raise ArtifactError(f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(wrong)}.")
     images_nchw = data.reshape(-1, 3, 32, 32)
     images = np.ascontiguousarray(images_nchw.transpose(0, 2, 3, 1))  # (N, H, W, C)
     return Batch(images, np.array(labels, np.int64))

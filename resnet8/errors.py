@@ -10,6 +10,7 @@
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
 """
 
+import reprlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -37,6 +38,18 @@ class ParityError(PipelineError):
 
 class GateError(PipelineError):
     """A comparison between two revisions is not possible."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+
+
+def shown(value: object) -> str:
+    """A value from outside as a message shows it: on one line and short, whatever it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not write out an integer of more than 4300 digits
+        return f"a huge {type(value).__name__}"
 
 
 def run_stage(main: Callable[[], None]) -> NoReturn:

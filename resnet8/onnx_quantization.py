@@ -74,10 +74,12 @@ def quantize(
     activation_type, weight_type = QUANT_TYPES[quant_type]
     excluded = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
     with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "quantized.onnx"
+        # As a file: given the model itself, quantize_static moves its weights out of it.
+        before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
+        onnx.save(model, before)
         quantize_static(
-            model,
-            out,
+            before,
+            after,
             _Reader(images, batch_size),
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.MinMax,
@@ -85,5 +87,7 @@ def quantize(
             weight_type=weight_type,
             per_channel=per_channel,
             nodes_to_exclude=excluded,
+            # Also what only moves values gets Q/DQ pairs where its input comes from float.
+            extra_options={"ForceQuantizeNoInputCheck": True},
         )
-        return onnx.load(out)
+        return onnx.load(after)

@@ -5,7 +5,6 @@ Field descriptions complete the sentence `<key> must be …` in error messages.
 
 import difflib
 import re
-import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from resnet8.errors import ParamsError
+from resnet8.errors import ParamsError, shown
 
 Dataset = Literal["cifar10", "sample"]
 OnnxType = Literal["int8", "uint8", "uint8_int8"]
@@ -37,7 +36,7 @@ def _distinct(items: list[Item]) -> list[Item]:
 
 
 def is_url(source: str) -> bool:
-    return urlsplit(source).scheme in ("http", "https")
+    return source.lower().startswith(("http://", "https://"))
 
 
 def source_suffix(source: str) -> str:
@@ -145,7 +144,7 @@ def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[str, ...]:
 
 
 def _suggest(word: object, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1)
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
     return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
 
 
@@ -177,13 +176,13 @@ def _fault(error: Any) -> str:
     loc: tuple[str | int, ...] = error["loc"]
     fields = _model_at(loc).model_fields
     key = next((str(part) for part in loc[1:2] or loc[:1]), "")
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "invalid_key"):
         return f"{_dotted(loc)} is not a parameter.{_suggest(key, list(fields))}"
     if error["type"] == "missing":
         return f"{_dotted(loc)} is missing; it must be {fields[key].description}."
     if not loc:
-        return f"the top level must be a mapping of sections, got {reprlib.repr(error['input'])}."
-    text = f"{_dotted(loc)} must be {fields[key].description}, got {reprlib.repr(error['input'])}."
+        return f"the top level must be a mapping of sections, got {shown(error['input'])}."
+    text = f"{_dotted(loc)} must be {fields[key].description}, got {shown(error['input'])}."
     choices = _choices(fields[key].annotation) if error["type"] == "literal_error" else []
     return text + (_suggest(error["input"], choices) if len(choices) > 1 else "")
 
@@ -266,7 +265,7 @@ def load_params(path: Path) -> Params:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ParamsError(f"{path} must exist. Run the command in the project's folder.") from exc
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as exc:
         reason = re.sub(r"\s+", " ", str(exc))
         raise ParamsError(f"{path} must be YAML, got: {reason}.") from exc
     return check_params(raw, where=str(path))

@@ -1,0 +1,68 @@
+"""Models that several tests look at: the sample's, converted and quantized once."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from samples.dataset import SAMPLE_MODEL
+from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
+
+N_CLASSES = len(LABEL_NAMES)
+
+
+@pytest.fixture(scope="session")
+def test_set() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """500 test images of the sample with their labels."""
+    images, labels = draw_batch(TEST_BATCH, size=500)
+    return images, np.array(labels)
+
+
+@pytest.fixture(scope="session")
+def calibration_images() -> NDArray[np.uint8]:
+    """200 training images of the sample."""
+    return draw_batch(1, size=200)[0]
+
+
+@pytest.fixture(scope="session")
+def keras_fp32() -> Any:
+    from resnet8 import keras_model
+
+    return keras_model.load_model(SAMPLE_MODEL, n_classes=N_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def onnx_fp32(keras_fp32: Any) -> Any:
+    from resnet8 import keras_model, onnx_model
+
+    exported, layer_names = keras_model.export_onnx(keras_fp32, opset=17)
+    folded = onnx_model.fold(exported)
+    return onnx_model.name_after_layers(folded, layer_names, n_classes=N_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def torch_fp32(onnx_fp32: Any) -> Any:
+    from resnet8 import torch_conversion, torch_model
+
+    return torch_model.export(torch_conversion.convert(onnx_fp32))
+
+
+@pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])
+def onnx_quantized(
+    request: pytest.FixtureRequest, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
+) -> tuple[str, Any]:
+    """The type's name and the model."""
+    from resnet8 import onnx_quantization
+
+    model = onnx_quantization.quantize(
+        onnx_fp32, calibration_images, quant_type=request.param, per_channel=True
+    )
+    return request.param, model
+
+
+@pytest.fixture(scope="session")
+def torch_int8(torch_fp32: Any, calibration_images: NDArray[np.uint8]) -> Any:
+    from resnet8 import torch_model, torch_quantization
+
+    return torch_model.export(torch_quantization.quantize(torch_fp32, calibration_images))

@@ -114,7 +114,9 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
         raise ArtifactError(f"{name}: labels must be a list of {len(data)} numbers, one per image.")
     wrong = next((x for x in labels if type(x) is not int or not 0 <= x < n_classes), None)
     if wrong is not None:
-        raise ArtifactError(f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(wrong)}.")
+        raise ArtifactError(
+            f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(wrong)}."
+        )
     images_nchw = data.reshape(-1, 3, 32, 32)
     images = np.ascontiguousarray(images_nchw.transpose(0, 2, 3, 1))  # (N, H, W, C)
     return Batch(images, np.array(labels, np.int64))
@@ -136,8 +138,9 @@ def read_label_names(content: bytes, *, name: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(x, bytes | str) for x in names):
         raise ArtifactError(f"{name}: label_names must be a list of names.")
     try:
-        decoded = [x.decode() if isinstance(x, bytes) else x for x in names]
-    except UnicodeDecodeError as exc:
+        encoded = [x if isinstance(x, bytes) else x.encode() for x in names]
+        decoded = [x.decode() for x in encoded]
+    except (UnicodeDecodeError, UnicodeEncodeError) as exc:
         raise ArtifactError(f"{name}: label_names must be UTF-8, got {exc.object!r}.") from exc
     if len(decoded) < 2 or len(set(decoded)) != len(decoded) or not all(decoded):
         raise ArtifactError(f"{name}: label_names must be two or more different names.")

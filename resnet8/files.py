@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import tokenize
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.errors import ArtifactError
+
+# What NumPy raises for a damaged array file; its header is parsed as a Python literal.
+_ARRAY_FAULTS = (
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
 
 
 @contextmanager
@@ -46,8 +58,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as .npy, C-contiguous, without pickling."""
-    with written_aside(path) as aside:
-        np.save(aside, np.ascontiguousarray(array), allow_pickle=False)
+    with written_aside(path) as aside, aside.open("wb") as out:
+        np.save(out, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -57,8 +69,9 @@ def read_array(path: Path) -> NDArray[Any]:
         ArtifactError: the file is missing or no array.
     """
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, FileNotFoundError) as exc:
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except (*_ARRAY_FAULTS, FileNotFoundError) as exc:
         raise ArtifactError(
             f"{path} must be a NumPy array file, got {exc}. Run `dvc repro` to make it again."
         ) from exc

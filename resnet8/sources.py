@@ -6,6 +6,7 @@ members are read out of them one by one.
 """
 
 import hashlib
+import lzma
 import shutil
 import tarfile
 import tempfile
@@ -76,7 +77,8 @@ def _download(url: str, out: Path, progress: bool) -> None:
             if status < 500 or attempt == ATTEMPTS:
                 raise SourceError(f"{url} must be readable, got HTTP {status}. {remedy}") from exc
         except requests.RequestException as exc:
-            if attempt == ATTEMPTS or isinstance(exc, requests.exceptions.InvalidSchema):
+            invalid = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
+            if attempt == ATTEMPTS or isinstance(exc, invalid):
                 raise SourceError(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
                     f"{exc}. {remedy}"
@@ -136,7 +138,7 @@ def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> 
                     _verify(aside, CIFAR10_SHA256[member], f"{member} in {name}")
                 if not wanted:
                     return
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as exc:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
         raise SourceError(f"{name} must be a complete tar archive, got: {exc}.") from exc
     raise SourceError(f"{name} must hold {', '.join(sorted(wanted))}, got an archive without.")
 
@@ -215,12 +217,12 @@ def fetch_model(
     Raises:
         SourceError: it is missing, unreachable, incomplete or has another checksum.
     """
-    source = model
+    source, upstream = model, model
     if model == "mlperf_tiny":
         sha256 = MLPERF_TINY_SHA256
-        name = MLPERF_TINY_URL.rpartition("/")[2]
-        source = _beneath(mirror, name) if mirror else MLPERF_TINY_URL
-    out = folder / f"model{source_suffix(source)}"
+        upstream = MLPERF_TINY_URL
+        source = _beneath(mirror, upstream.rpartition("/")[2]) if mirror else upstream
+    out = folder / f"model{source_suffix(upstream)}"
     fetch_file(source, out, sha256=sha256, progress=progress)
     for other in folder.glob("model.*"):
         if other != out:

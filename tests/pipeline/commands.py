@@ -1,0 +1,50 @@
+"""Runs commands of the pipeline in a folder, as a person would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment, with its Python first and no mirror."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {key: value for key, value in os.environ.items() if key != "RESNET8_MIRROR"}
+    return {**kept, "PATH": path, **extra}
+
+
+def run(folder: Path, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command and keeps what it printed, stderr included, in `stdout`."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(**extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def repro(folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, "dvc", "repro", **extra)
+
+
+def stages_run(output: str) -> set[str]:
+    """The names of the stages that a `dvc repro` says it ran."""
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def set_params(folder: Path, **sections: Any) -> None:
+    """Changes keys in the sections of a folder's params.yaml."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for name, values in sections.items():
+        params[name] = {**params[name], **values} if isinstance(values, dict) else values
+    path.write_text(yaml.safe_dump(params, sort_keys=False))

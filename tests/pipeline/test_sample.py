@@ -1,0 +1,249 @@
+"""The whole pipeline on the sample: `make demo`, and what users change afterwards."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from samples.shapes import LABEL_NAMES
+from tests.pipeline.commands import ROOT, environment, repro, run, set_params, stages_run
+
+VARIANTS = {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8", "onnx_uint8", "torch_int8"}
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / "metrics" / f"{name}.json").read_text())
+
+
+def git_status() -> str:
+    return run(ROOT, "git", "status", "--porcelain").stdout
+
+
+class Demo:
+    """Two finished demos, made at the same time from nothing with different hash seeds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.status_before = git_status()
+        self.folders = [folder / "first", folder / "second" / "deeper"]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "samples.demo", "--out", str(out)],
+                cwd=ROOT,
+                env=environment(PYTHONHASHSEED=str(seed)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for seed, out in enumerate(self.folders)
+        ]
+        self.outputs = [process.communicate()[0] for process in processes]
+        self.codes = [process.returncode for process in processes]
+        self.lock = (self.folders[0] / "dvc.lock").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return Demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def folder(demo: Demo) -> Path:
+    return demo.folders[0]
+
+
+def test_demo_runs_every_stage(demo: Demo) -> None:
+    assert demo.codes == [0, 0], demo.outputs
+    assert {"fetch", "evaluate@keras_fp32", "evaluate_torch@int8", "compare"} <= stages_run(
+        demo.outputs[0]
+    )
+
+
+def test_demo_ends_with_the_table_and_where_everything_is(demo: Demo) -> None:
+    end = demo.outputs[0].splitlines()[-16:]
+    assert any("torch_int8" in line for line in end)
+    assert "metrics/" in end[-1]
+    assert "artifacts/models/" in end[-1]
+
+
+def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
+    assert git_status() == demo.status_before
+
+
+def test_demo_shows_the_samples_own_class_names(demo: Demo, folder: Path) -> None:
+    assert set(read(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
+    assert "hexagon" in demo.outputs[0]
+
+
+def test_sample_is_neither_trivial_nor_hopeless(folder: Path) -> None:
+    assert 0.85 <= read(folder, "keras_fp32")["top1_accuracy"] <= 0.97
+
+
+def test_float_variants_are_equivalent(folder: Path) -> None:
+    rows = read(folder, "comparison")["variants"]
+    for name in ("onnx_fp32", "torch_fp32"):
+        assert rows[name]["agreement"] == 1.0
+        assert rows[name]["max_abs_probability_diff"] <= 1e-5
+        assert rows[name]["top1_accuracy"] == rows["keras_fp32"]["top1_accuracy"]
+
+
+def test_quantization_visibly_moves_the_sample(folder: Path) -> None:
+    rows = read(folder, "comparison")["variants"]
+    for name in ("onnx_int8", "onnx_uint8", "torch_int8"):
+        assert rows[name]["accuracy_delta_pp"] != 0 or any(
+            rows[name]["per_class_delta_pp"].values()
+        )
+        assert 0.95 < rows[name]["agreement"] < 1.0
+
+
+def test_metrics_are_what_the_predictions_say(folder: Path) -> None:
+    labels = np.load(folder / "data/cifar10/test_labels.npy")
+    for name in VARIANTS:
+        predictions = np.load(folder / f"artifacts/predictions/{name}.npy")
+        assert predictions.dtype == np.float32
+        accuracy = np.mean(predictions.argmax(axis=1) == labels)
+        assert read(folder, name)["top1_accuracy"] == pytest.approx(accuracy)
+
+
+def test_calibration_images_are_training_images_and_no_test_images(folder: Path) -> None:
+    calibration, train, test = (
+        np.load(folder / f"data/{name}images.npy")
+        for name in ("calibration/", "cifar10/train_", "cifar10/test_")
+    )
+    indices = np.load(folder / "data/calibration/indices.npy")
+    np.testing.assert_array_equal(train[indices], calibration)
+    shown = {image.tobytes() for image in test}
+    assert not [image for image in calibration if image.tobytes() in shown]
+
+
+def test_two_runs_from_nothing_give_the_same_bytes(demo: Demo) -> None:
+    locks = [(folder / "dvc.lock").read_bytes() for folder in demo.folders]
+    assert locks[0] == locks[1]
+
+
+def test_files_name_no_folder_of_the_run(demo: Demo) -> None:
+    for folder in demo.folders:
+        for path in [*folder.glob("artifacts/models/*"), *folder.glob("metrics/*")]:
+            assert str(folder).encode() not in path.read_bytes(), path
+
+
+def test_the_same_command_again_does_nothing(demo: Demo) -> None:
+    again = repro(demo.folders[1])
+    assert (again.returncode, stages_run(again.stdout)) == (0, set())
+    assert (demo.folders[1] / "dvc.lock").read_bytes() == demo.lock
+
+
+def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
+    """Digest and modification time of every file but DVC's own scratch."""
+    return {
+        str(path.relative_to(folder)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_relative_to(folder / ".dvc" / "tmp")
+    }
+
+
+def test_bad_parameters_are_refused_together_and_nothing_is_touched(folder: Path) -> None:
+    good = (folder / "params.yaml").read_text()
+    set_params(
+        folder,
+        calibrate={"size": "many", "sede": 1},
+        quantize_onnx={"types": ["int8", "int7"]},
+        evaluate={"batch_size": 0},
+        candidate="onnx_int4",
+    )
+    before = snapshot(folder)
+    refused = repro(folder)
+    after = snapshot(folder)
+    (folder / "params.yaml").write_text(good)
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stdout
+    for text in (
+        "calibrate.size must be a number from 1 to 50000, got 'many'",
+        "calibrate.sede is not a parameter. Did you mean seed?",
+        "quantize_onnx.types[1] must be",
+        "evaluate.batch_size must be a number of images from 1 to 10000, got 0",
+    ):
+        assert text in refused.stdout
+    assert after == before
+
+
+def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Path) -> None:
+    set_params(folder, calibrate={"size": 300}, quantize_onnx={"types": ["int8", "uint8_int8"]})
+    changed = repro(folder)
+    assert changed.returncode == 0, changed.stdout
+    assert stages_run(changed.stdout) == {
+        "validate", "calibrate", "quantize_onnx@int8", "quantize_onnx@uint8_int8",
+        "quantize_torch@int8", "evaluate_onnx@int8", "evaluate_onnx@uint8_int8",
+        "evaluate_torch@int8", "compare",
+    }  # fmt: skip
+    assert len(np.load(folder / "data/calibration/indices.npy")) == 300
+    rows = read(folder, "comparison")["variants"]
+    assert set(rows) == VARIANTS - {"onnx_uint8"} | {"onnx_uint8_int8"}
+    # What is not asked for any more is gone, also from the folder that compare reads.
+    assert not (folder / "metrics/onnx_uint8.json").exists()
+    assert not (folder / "artifacts/predictions/onnx_uint8.npy").exists()
+
+
+def test_candidate_republishes_the_chosen_variant(folder: Path) -> None:
+    set_params(folder, candidate="torch_int8")
+    changed = repro(folder)
+    assert stages_run(changed.stdout) == {"validate", "candidate"}
+    assert read(folder, "candidate") == read(folder, "torch_int8")
+
+
+def build_other_model(path: Path, width: int) -> None:
+    """Saves an untrained ResNet8 of another width with layer names of its own."""
+    script = f"""
+import keras
+from samples.train import build_resnet8
+keras.utils.set_random_seed(0)
+def rename(layer):
+    return type(layer).from_config({{**layer.get_config(), "name": "my-" + layer.name}})
+keras.models.clone_model(build_resnet8({width}), clone_function=rename).save({str(path)!r})
+"""
+    built = run(ROOT, sys.executable, "-c", script)
+    assert built.returncode == 0, built.stdout
+
+
+def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_path: Path) -> None:
+    folder, model = demo.folders[1], tmp_path / "mine.keras"
+    build_other_model(model, 6)
+    set_params(folder, fetch={"model": str(model)})
+    done = repro(folder)
+    assert done.returncode == 0, done.stdout
+    assert "prepare" not in stages_run(done.stdout)
+    assert (folder / "data/raw/model.keras").read_bytes() == model.read_bytes()
+    assert not (folder / "data/raw/model.h5").exists()
+    layers = read(folder, "verify_onnx")["layers"]
+    assert layers["my_conv2d_1"] == "Conv"
+    assert read(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
+    assert yaml.safe_load(run(folder, "dvc", "status", "--json").stdout) == {}
+
+    build_other_model(model, 5)
+    assert "fetch" in yaml.safe_load(run(folder, "dvc", "status", "--json").stdout)
+
+
+def test_a_model_that_does_not_fit_is_refused_with_a_sentence(demo: Demo, tmp_path: Path) -> None:
+    folder, model = demo.folders[1], tmp_path / "small.keras"
+    script = f"""
+import keras
+inputs = keras.Input((28, 28, 1))
+x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
+keras.Model(inputs, x).save({str(model)!r})
+"""
+    assert run(ROOT, sys.executable, "-c", script).returncode == 0
+    set_params(folder, fetch={"model": str(model)})
+    refused = repro(folder)
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stdout
+    assert "The model's input must be one float32 tensor of shape (None, 32, 32, 3)" in (
+        refused.stdout
+    )

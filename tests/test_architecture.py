@@ -1,0 +1,193 @@
+"""The project's structure: who imports whom, and that DVC knows of everything a stage uses."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+ROOT = Path(__file__).parents[1]
+STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
+LIBRARY = sorted(p for p in (ROOT / "resnet8").glob("*.py") if p.name != "__init__.py")
+LOCAL = ("resnet8", "samples", "stages", "tests")
+# The module that the evaluate script imports by this name.
+RUNTIME_MODULE = re.compile(r"--runtime (\w+)")
+
+
+def imported(path: Path) -> set[str]:
+    """All modules that a file imports, anywhere in it, with `from a import b` as a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@cache
+def local_files(path: Path) -> frozenset[Path]:
+    """The local modules that a file imports, directly or not."""
+    found = set()
+    for name in imported(path):
+        module = ROOT / f"{name.replace('.', '/')}.py"
+        if name.split(".")[0] in LOCAL and module.is_file():
+            found |= {module, *local_files(module)}
+    return frozenset(found)
+
+
+def third_party(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)} - set(LOCAL)
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[Any]:
+    """The stages as DVC resolves them, templates filled in."""
+    with Repo(ROOT) as repo:
+        return list(repo.index.stages)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_library_imports_no_stage_and_no_sample(path: Path) -> None:
+    assert not [name for name in imported(path) if name.split(".")[0] in ("stages", "samples")]
+
+
+@pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)
+def test_stages_import_no_stages(path: Path) -> None:
+    assert not [name for name in imported(path) if name.split(".")[0] == "stages"]
+
+
+def test_errors_imports_nothing_local() -> None:
+    assert not local_files(ROOT / "resnet8" / "errors.py")
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "torchao", "onnx2torch", "pooch"])
+def test_one_library_module_imports(framework: str) -> None:
+    assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
+
+
+@pytest.mark.parametrize("module", ["params", "comparison", "evaluation", "tables", "parity"])
+def test_no_framework_is_behind(module: str) -> None:
+    path = ROOT / "resnet8" / f"{module}.py"
+    behind = set().union(*(third_party(x) for x in {path, *local_files(path)}))
+    assert not behind & {"tensorflow", "keras", "torch", "onnx", "onnxruntime"}
+
+
+def test_library_never_names_params_yaml_as_a_path() -> None:
+    for path in LIBRARY:
+        assert 'Path("params.yaml")' not in path.read_text(), path
+
+
+def test_every_stage_has_a_script_of_its_name_and_every_script_a_stage(stages: list[Any]) -> None:
+    names = {stage.name.split("@")[0] for stage in stages}
+    # One script evaluates for all three stages that differ in what they are repeated over.
+    names -= {"evaluate_onnx", "evaluate_torch"}
+    assert names == {path.stem for path in STAGE_SCRIPTS}
+
+
+def script_of(stage: Any) -> Path:
+    return ROOT / "stages" / f"{re.search(r'-m stages[.]([a-z_]+)', stage.cmd)[1]}.py"
+
+
+def declared(stage: Any) -> set[str]:
+    return {str(dep) for dep in stage.deps if not hasattr(dep, "params")}
+
+
+def test_deps_name_every_local_module_that_a_stage_imports(stages: list[Any]) -> None:
+    for stage in stages:
+        script = script_of(stage)
+        needed = {script, *local_files(script)}
+        if runtime := RUNTIME_MODULE.search(stage.cmd):
+            module = ROOT / "resnet8" / f"{runtime[1]}_model.py"
+            needed |= {module, *local_files(module)}
+        code = {path for path in declared(stage) if path.endswith(".py")}
+        assert code == {str(path.relative_to(ROOT)) for path in needed}, stage.addressing
+
+
+def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -> None:
+    without = {stage.name for stage in stages if "requirements.txt" not in declared(stage)}
+    # They copy or rearrange bytes.
+    assert without == {"validate", "fetch", "prepare", "candidate"}
+
+
+def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
+    known = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    for stage in stages:
+        script = script_of(stage)
+        text = script.read_text()
+        read = set(re.findall(r"params(?:\(args\.params\))?\.(\w+)", text)) & known
+        if "params.variants" in text:
+            read |= {"quantize_onnx", "quantize_torch"}
+        found = {name for dep in stage.deps for name in getattr(dep, "params", [])}
+        sections = {name.split(".")[0] for name in found}
+        assert sections == (known if stage.name == "validate" else read), stage.addressing
+
+
+def test_no_parameter_hides_from_the_run_cache(stages: list[Any]) -> None:
+    # DVC's run cache leaves out keys with the names of its own file metadata, also inside
+    # parameters: a section that has them would give stale results.
+    for stage in stages:
+        params = [dep for dep in stage.deps if hasattr(dep, "params")]
+        values = [value for dep in params for value in dep.read_params().values()]
+        sections = [value for value in values if isinstance(value, dict)]
+        cached = not any(out.persist for out in stage.outs)
+        assert not cached or not {"size", "nfiles"} & set().union(*sections), stage.addressing
+
+
+def test_outputs_are_ignored_by_git_or_kept_in_metrics(stages: list[Any]) -> None:
+    ignored = (ROOT / ".gitignore").read_text()
+    assert "/artifacts/" in ignored
+    for stage in stages:
+        for out in stage.outs:
+            path = out.def_path
+            assert (path.startswith("metrics/") and not out.use_cache) or (
+                path.startswith(("data/", "artifacts/")) and out.use_cache
+            ), path
+
+
+def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
+    test_set = {"data/cifar10/test_images.npy", "data/cifar10/test_labels.npy"}
+    readers = {stage.name.split("@")[0] for stage in stages if test_set & declared(stage)}
+    assert readers == {"evaluate", "evaluate_onnx", "evaluate_torch", "compare"}
+
+
+@pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)
+def test_stage_docstring_says_what_is_read_and_written(path: Path) -> None:
+    lines = ast.get_docstring(ast.parse(path.read_text())).splitlines()
+    assert lines[0].endswith(".")
+    assert [line.split(":")[0] for line in lines[2:] if line[0] != " "] == [
+        "Reads", "Writes", "Params",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)
+def test_stage_script_is_at_most_80_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_library_module_is_at_most_300_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_every_direct_dependency_is_pinned_exactly() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        pins = [line for line in lines if line and not line.startswith("#")]
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins), name
+
+
+def test_every_import_is_a_direct_dependency() -> None:
+    distributions = {"yaml": "pyyaml", "google": "protobuf"}
+    standard = __import__("sys").stdlib_module_names
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines()
+    }
+    for path in [*LIBRARY, *STAGE_SCRIPTS, *(ROOT / "samples").glob("*.py")]:
+        needed = {distributions.get(x, x) for x in third_party(path) if x not in standard}
+        assert needed <= pinned, path

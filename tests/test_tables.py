@@ -1,0 +1,64 @@
+"""What people read."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from resnet8.tables import COLUMNS, markdown_table, print_classes, print_headline
+
+ROW = {
+    "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
+    "ci95_high_pp": 0.1904, "mcnemar_p": 0.857, "agreement": 0.9845, "kl_divergence": 0.0036,
+    "per_class_delta_pp": {"cat": -1.2, "dog": 0.0},
+}  # fmt: skip
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    same = {**ROW, "per_class_delta_pp": {"cat": 0.0, "dog": 0.0}}
+    variants = {"onnx_int8": ROW, "keras_fp32": same, "onnx_fp32": same}
+    return {"baseline": "keras_fp32", "n_images": 10_000, "variants": variants}
+
+
+def printed(show: Any, comparison: dict[str, Any]) -> str:
+    out = io.StringIO()
+    show(comparison, console=Console(file=out, width=80, color_system=None))
+    return out.getvalue()
+
+
+def test_markdown_table_has_percent_and_signed_points(comparison: dict[str, Any]) -> None:
+    last = markdown_table(comparison).splitlines()[-1]
+    assert last == "| `onnx_int8` | 87.16 | -0.03 | -0.25 to +0.19 | 0.86 | 98.45 | 0.0036 |"
+
+
+def test_markdown_table_starts_with_the_float_variants(comparison: dict[str, Any]) -> None:
+    rows = markdown_table(comparison).splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == ["keras_fp32", "onnx_fp32", "onnx_int8"]
+
+
+def test_markdown_table_compares_the_baseline_with_nothing(comparison: dict[str, Any]) -> None:
+    assert (
+        markdown_table(comparison).splitlines()[2].startswith("| `keras_fp32` | 87.16 | baseline")
+    )
+
+
+def test_headline_fits_80_columns_uncut(comparison: dict[str, Any]) -> None:
+    text = printed(print_headline, comparison)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert all(column in text for column in COLUMNS)
+    assert "10,000 test images" in text
+
+
+def test_classes_lists_only_variants_that_moved(comparison: dict[str, Any]) -> None:
+    text = printed(print_classes, comparison)
+    assert "onnx_int8" in text
+    assert "onnx_fp32" not in text
+    assert "-1.20" in text
+
+
+def test_classes_prints_nothing_when_nothing_moved(comparison: dict[str, Any]) -> None:
+    comparison["variants"] = {"keras_fp32": comparison["variants"]["keras_fp32"]}
+    assert printed(print_classes, comparison) == ""

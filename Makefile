@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 
-.PHONY: help setup demo repro test test-all lint format lock clean
+.PHONY: help setup demo repro test test-all lint format lock readme clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ lock: $(DEVELOPMENT)  ## renew constraints.txt from the requirement files
 	@echo "# Made by \`make lock\`." >> constraints.txt
 	uv pip compile requirements.txt requirements-dev.txt --universal --python-version 3.11 \
 		--no-header --no-annotate --quiet >> constraints.txt
+
+readme: $(RUNTIME)  ## renew the README's tables and its graph
+	python -m tools.update_readme
 
 clean:  ## remove the environment and build/
 	rm -rf $(VENV) build

@@ -112,11 +112,10 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
         raise ArtifactError(f"{name}: data must have shape (N, {N_PIXELS}), got {data.shape}.")
     if not isinstance(labels, list) or len(labels) != len(data):
         raise ArtifactError(f"{name}: labels must be a list of {len(data)} numbers, one per image.")
-    wrong = next((x for x in labels if type(x) is not int or not 0 <= x < n_classes), None)
-    if wrong is not None:
-        raise ArtifactError(
-            f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(wrong)}."
-        )
+    wrong = [x for x in labels if type(x) is not int or not 0 <= x < n_classes]
+    if wrong:
+        first = shown(wrong[0])
+        raise ArtifactError(f"{name}: labels must be from 0 to {n_classes - 1}, got {first}.")
     images_nchw = data.reshape(-1, 3, 32, 32)
     images = np.ascontiguousarray(images_nchw.transpose(0, 2, 3, 1))  # (N, H, W, C)
     return Batch(images, np.array(labels, np.int64))

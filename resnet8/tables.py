@@ -1,6 +1,6 @@
 """Shows a comparison to people: in the terminal and in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -40,13 +40,36 @@ def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def markdown_table(comparison: Mapping[str, Any]) -> str:
-    """The comparison as a Markdown table, numbers to the right."""
-    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1))]
+def markdown_table(comparison: Mapping[str, Any], *, sizes: Mapping[str, int]) -> str:
+    """The comparison as a Markdown table, with the bytes of each model file where known."""
+    lines: list[Sequence[str]] = [(*COLUMNS, "file KB")]
     for name, row in _rows(comparison).items():
         cells = format_row(name, row, is_baseline=name == comparison["baseline"])
-        lines.append((f"`{cells[0]}`", *cells[1:]))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        size = f"{sizes[name] / 1000:.0f}" if name in sizes else ""
+        lines.append((f"`{cells[0]}`", *cells[1:], size))
+    return _markdown(lines)
+
+
+def class_table(comparison: Mapping[str, Any]) -> str:
+    """The deltas per class of the variants in which any class moved, in Markdown."""
+    moved = _moved(comparison)
+    lines: list[Sequence[str]] = [("class", *(f"`{name}`" for name in moved))]
+    for label in next(iter(comparison["variants"].values()))["per_class_delta_pp"]:
+        deltas = (f"{row['per_class_delta_pp'][label]:+.1f}" for row in moved.values())
+        lines.append((label, *deltas))
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, head first, numbers to the right."""
+    rule = ("---", *["---:"] * (len(lines[0]) - 1))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
+
+
+def _moved(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The variants in which the accuracy of a class differs from the baseline's."""
+    rows = _rows(comparison).items()
+    return {name: row for name, row in rows if any(row["per_class_delta_pp"].values())}
 
 
 def print_headline(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
@@ -70,13 +93,12 @@ def print_headline(comparison: Mapping[str, Any], *, console: Console | None = N
 
 def print_classes(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Prints how the accuracy of each class moved, for the variants in which any did."""
-    rows = _rows(comparison)
-    moved = {name: row for name, row in rows.items() if any(row["per_class_delta_pp"].values())}
+    moved = _moved(comparison)
     table = _table("Accuracy per class: delta in percentage points")
     table.add_column("class", no_wrap=True)
     for name in moved:
         table.add_column(name, justify="right", no_wrap=True)
-    for label in next(iter(rows.values()))["per_class_delta_pp"]:
+    for label in next(iter(comparison["variants"].values()))["per_class_delta_pp"]:
         deltas = [row["per_class_delta_pp"][label] for row in moved.values()]
         table.add_row(label, *(f"{delta:+.2f}" for delta in deltas))
     if moved:

@@ -40,7 +40,7 @@ def tango_interval(lost: int, won: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-@pytest.mark.parametrize("lost,won", [(70, 60), (150, 20), (5, 9), (300, 310), (1, 0)])
+@pytest.mark.parametrize(("lost", "won"), [(70, 60), (150, 20), (5, 9), (300, 310), (1, 0)])
 def test_difference_interval_is_close_to_tangos_on_10000_images(lost: int, won: int) -> None:
     old, new = paired(8650 - lost, lost, won, 1350 - won)
     # Two score methods of different construction; a tenth of a percentage point would show.

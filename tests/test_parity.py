@@ -29,7 +29,7 @@ def test_check_parity_refuses_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows,message",
+    ("rows", "message"),
     [
         (np.array([[2.0, 5.0]], np.float32), "must be probabilities.*sums up to 7.*softmax"),
         (np.array([[-0.5, 1.5]], np.float32), "must be probabilities, got values from -0.5"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from resnet8.tables import COLUMNS, markdown_table, print_classes, print_headline
+from resnet8.tables import COLUMNS, class_table, markdown_table, print_classes, print_headline
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
@@ -29,19 +29,30 @@ def printed(show: Any, comparison: dict[str, Any]) -> str:
 
 
 def test_markdown_table_has_percent_and_signed_points(comparison: dict[str, Any]) -> None:
-    last = markdown_table(comparison).splitlines()[-1]
-    assert last == "| `onnx_int8` | 87.16 | -0.03 | -0.25 to +0.19 | 0.86 | 98.45 | 0.0036 |"
+    last = markdown_table(comparison, sizes={"onnx_int8": 99_400}).splitlines()[-1]
+    assert last == "| `onnx_int8` | 87.16 | -0.03 | -0.25 to +0.19 | 0.86 | 98.45 | 0.0036 | 99 |"
 
 
 def test_markdown_table_starts_with_the_float_variants(comparison: dict[str, Any]) -> None:
-    rows = markdown_table(comparison).splitlines()[2:]
+    rows = markdown_table(comparison, sizes={}).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == ["keras_fp32", "onnx_fp32", "onnx_int8"]
 
 
 def test_markdown_table_compares_the_baseline_with_nothing(comparison: dict[str, Any]) -> None:
     assert (
-        markdown_table(comparison).splitlines()[2].startswith("| `keras_fp32` | 87.16 | baseline")
+        markdown_table(comparison, sizes={})
+        .splitlines()[2]
+        .startswith("| `keras_fp32` | 87.16 | baseline")
     )
+
+
+def test_class_table_has_a_column_for_each_variant_that_moved(comparison: dict[str, Any]) -> None:
+    assert class_table(comparison).splitlines() == [
+        "| class | `onnx_int8` |",
+        "| --- | ---: |",
+        "| cat | -1.2 |",
+        "| dog | +0.0 |",
+    ]
 
 
 def test_headline_fits_80_columns_uncut(comparison: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def test_float_accuracy_is_that_of_the_reference(folder: Path, name: str) -> Non
     assert variants(folder)[name]["top1_accuracy"] == 0.8719
 
 
-@pytest.mark.parametrize("one,other", combinations(FLOATS, 2))
+@pytest.mark.parametrize(("one", "other"), combinations(FLOATS, 2))
 def test_float_variants_agree_on_every_test_image(folder: Path, one: str, other: str) -> None:
     a, b = (np.load(folder / f"artifacts/predictions/{name}.npy") for name in (one, other))
     assert a.shape == b.shape == (10_000, 10)
@@ -57,7 +57,7 @@ def test_float_variants_agree_on_every_test_image(folder: Path, one: str, other:
 
 # MLPerf Tiny's own int8 TFLite model has 0.8697; torchao's defaults give about 0.8669.
 @pytest.mark.parametrize(
-    "name,floor", [("onnx_int8", 0.8697), ("onnx_uint8", 0.8697), ("torch_int8", 0.8660)]
+    ("name", "floor"), [("onnx_int8", 0.8697), ("onnx_uint8", 0.8697), ("torch_int8", 0.8660)]
 )
 def test_quantized_accuracy_is_at_least(folder: Path, name: str, floor: float) -> None:
     assert variants(folder)[name]["top1_accuracy"] >= floor

@@ -1,0 +1,1 @@
+"""Tests of the stage scripts by their command line."""

@@ -1,0 +1,177 @@
+"""Stage scripts: what they say, write and refuse, run as DVC runs them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from resnet8.errors import ArtifactError, ParamsError
+from samples.shapes import LABEL_NAMES, draw_batch
+from stages import calibrate, candidate, compare, fetch, prepare, validate
+from tests.pipeline.commands import ROOT, run
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    """Parameters for the sample with few calibration images."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
+    content["calibrate"] = {"size": 50, "seed": 3, "batches": [2]}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def arguments(**paths: object) -> list[str]:
+    return [part for key, value in paths.items() for part in (f"--{key}", str(value))]
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, params: Path) -> Path:
+    (tmp_path / "linked").mkdir()
+    fetch.main(arguments(params=params, linked=tmp_path / "linked", out=tmp_path / "raw"))
+    return tmp_path / "raw"
+
+
+def test_fetch_brings_only_the_batches_that_are_asked_for(fetched: Path) -> None:
+    names = {path.name for path in (fetched / "cifar-10-batches-py").iterdir()}
+    assert names == {"batches.meta", "test_batch", "data_batch_2"}
+
+
+def test_fetch_drops_batches_that_are_not_asked_for_any_more(
+    fetched: Path, tmp_path: Path, params: Path
+) -> None:
+    content = yaml.safe_load(params.read_text())
+    content["calibrate"]["batches"] = [1]
+    params.write_text(yaml.safe_dump(content))
+    fetch.main(arguments(params=params, linked=tmp_path / "linked", out=fetched))
+    assert not (fetched / "cifar-10-batches-py" / "data_batch_2").exists()
+
+
+def test_prepare_writes_what_was_drawn(fetched: Path, tmp_path: Path, params: Path) -> None:
+    raw, out = fetched / "cifar-10-batches-py", tmp_path / "arrays"
+    prepare.main(arguments(params=params, raw=raw, out=out))
+    images, labels = draw_batch(2, size=2000)
+    np.testing.assert_array_equal(np.load(out / "train_images.npy"), images)
+    np.testing.assert_array_equal(np.load(out / "train_labels.npy"), labels)
+    assert json.loads((out / "labels.json").read_text()) == {"label_names": list(LABEL_NAMES)}
+
+
+def test_calibrate_writes_images_with_their_labels(tmp_path: Path, params: Path) -> None:
+    images, labels = draw_batch(2, size=200)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    calibrate.main(
+        arguments(
+            params=params,
+            images=tmp_path / "images.npy",
+            labels=tmp_path / "labels.npy",
+            out=tmp_path / "out",
+        )
+    )
+    drawn, of_class, indices = (
+        np.load(tmp_path / "out" / f"{name}.npy") for name in ("images", "labels", "indices")
+    )
+    np.testing.assert_array_equal(drawn, images[indices])
+    np.testing.assert_array_equal(of_class, np.array(labels)[indices])
+    assert np.bincount(of_class).tolist() == [5] * 10
+
+
+def write_predictions(folder: Path, names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    for name in names:
+        folder.mkdir(exist_ok=True)
+        np.save(folder / f"{name}.npy", rng.dirichlet([1] * 10, 30).astype(np.float32))
+
+
+def write_labels(folder: Path) -> None:
+    folder.mkdir()
+    np.save(folder / "test_labels.npy", np.arange(30) % 10)
+    (folder / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
+
+
+VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8", "onnx_uint8", "torch_int8")
+
+
+def test_compare_writes_every_variant_and_prints_the_table(
+    tmp_path: Path, params: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_predictions(tmp_path / "predictions", VARIANTS)
+    write_labels(tmp_path / "data")
+    out = tmp_path / "comparison.json"
+    compare.main(
+        arguments(
+            params=params, predictions=tmp_path / "predictions", data=tmp_path / "data", out=out
+        )
+    )
+    found = json.loads(out.read_text())
+    assert (found["baseline"], tuple(found["variants"])) == ("keras_fp32", tuple(sorted(VARIANTS)))
+    assert set(found["variants"]["onnx_int8"]) >= {
+        "top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp", "mcnemar_p",
+        "agreement", "kl_divergence", "max_abs_probability_diff", "per_class_delta_pp",
+    }  # fmt: skip
+    assert "30 test images, compared with keras_fp32" in capsys.readouterr().out
+
+
+def test_compare_names_predictions_that_are_missing(tmp_path: Path, params: Path) -> None:
+    write_predictions(tmp_path / "predictions", VARIANTS[:-1])
+    write_labels(tmp_path / "data")
+    with pytest.raises(ArtifactError, match=r"torch_int8\.npy must be a NumPy array file"):
+        compare.main(
+            arguments(
+                params=params,
+                predictions=tmp_path / "predictions",
+                data=tmp_path / "data",
+                out=tmp_path / "comparison.json",
+            )
+        )
+
+
+def test_candidate_copies_the_metrics(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "top1_accuracy": 0.5}')
+    candidate.main(arguments(metrics=tmp_path / "a.json", out=tmp_path / "b.json"))
+    assert json.loads((tmp_path / "b.json").read_text())["variant"] == "onnx_int8"
+
+
+def validate_arguments(tmp_path: Path, params: Path) -> list[str]:
+    folders: dict[str, Any] = {name: tmp_path / name for name in ("predictions", "metrics")}
+    for folder in folders.values():
+        folder.mkdir()
+    return arguments(params=params, out=tmp_path / "schema.json", **folders)
+
+
+def test_validate_writes_the_same_for_all_valid_parameters(tmp_path: Path, params: Path) -> None:
+    command = validate_arguments(tmp_path, params)
+    validate.main(command)
+    first = (tmp_path / "schema.json").read_bytes()
+    params.write_text(re.sub(r"size: 50", "size: 60", params.read_text()))
+    validate.main(command)
+    assert (tmp_path / "schema.json").read_bytes() == first
+
+
+def test_validate_removes_nothing_when_it_refuses(tmp_path: Path, params: Path) -> None:
+    command = validate_arguments(tmp_path, params)
+    (tmp_path / "metrics" / "onnx_int4.json").write_text("{}")
+    params.write_text(re.sub(r"size: 50", "size: 0", params.read_text()))
+    with pytest.raises(ParamsError, match=r"calibrate\.size must be .*, got 0"):
+        validate.main(command)
+    assert (tmp_path / "metrics" / "onnx_int4.json").exists()
+    assert not (tmp_path / "schema.json").exists()
+
+
+def test_check_only_writes_nothing(tmp_path: Path, params: Path) -> None:
+    validate.main([*validate_arguments(tmp_path, params), "--check-only"])
+    assert not (tmp_path / "schema.json").exists()
+
+
+def test_a_stage_run_as_a_command_ends_with_one_sentence_and_code_1(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("fetch: 3\n")
+    python = "import sys; from stages import validate; validate.run_stage(validate.main)"
+    done = run(ROOT, "python", "-c", python, "--check-only", f"--params={tmp_path}/params.yaml")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"error: {tmp_path}/params.yaml has ")
+    assert "Traceback" not in done.stdout

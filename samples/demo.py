@@ -34,7 +34,9 @@ def copy_project(folder: Path) -> None:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
-    (folder / "data" / "linked").mkdir(parents=True, exist_ok=True)
+    linked = folder / "data" / "linked"
+    linked.mkdir(parents=True, exist_ok=True)
+    (linked / ".gitkeep").touch()
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")

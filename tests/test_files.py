@@ -67,6 +67,14 @@ def test_written_aside_leaves_the_old_file_until_the_block_ends(tmp_path: Path) 
         assert path.read_bytes() == b"old"
 
 
+def test_written_aside_leaves_the_old_content_to_whoever_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_bytes(path, b"new")
+        assert reader.read() == b"old"
+
+
 def test_written_aside_leaves_the_old_file_when_the_block_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")

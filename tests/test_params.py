@@ -303,7 +303,7 @@ def test_check_params_refuses_a_key_that_is_no_text(key: object) -> None:
 
 def test_check_params_refuses_a_key_that_is_no_text_within_a_section() -> None:
     (line,) = faults(VALID | {"evaluate": {"batch_size": 128, 1: 2}})
-    assert line == "evaluate.1 is not a parameter. Known: batch_size."
+    assert line == "evaluate[1] is not a parameter. Known: batch_size."
 
 
 @pytest.mark.parametrize("section", [None, [], "1000", 5])
@@ -407,9 +407,7 @@ SCALARS = (
 )
 ANYTHING = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(SCALARS.filter(lambda x: x == x), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -479,7 +477,7 @@ def test_load_params_tells_the_line_of_a_syntax_error_on_one_line(tmp_path: Path
         "a: *unknown",
         "a: \t- b",
         "? [a]\n: b",
-        "[" * 5000,
+        "[" * 1000,
     ],
 )
 def test_load_params_tells_that_a_file_is_no_yaml(tmp_path: Path, content: str) -> None:

@@ -8,6 +8,7 @@ import re
 import socket
 import tarfile
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -543,6 +544,15 @@ def test_fetch_cifar10_refuses_an_archive_with_damaged_compression(
     damaged = archive[:middle] + b"\xff" * 5000 + archive[middle + 5000 :]
     with pytest.raises(SourceError, match=rf"{ARCHIVE} must (be a complete|hold) .+, got"):
         fetch_from(damaged, tmp_path)
+
+
+def test_fetch_cifar10_refuses_a_member_with_damaged_compression(tmp_path: Path) -> None:
+    archive = tar_of(entry(TEST_BATCH, noise(200_000)), mode="w")
+    compressor = zlib.compressobj(wbits=31)
+    half = compressor.compress(archive[:100_000]) + compressor.flush(zlib.Z_FULL_FLUSH)
+    with pytest.raises(SourceError, match="must be a complete tar archive, got: .*invalid block"):
+        fetch_from(half + b"\x07" * 1000, tmp_path)  # a block of a kind that there is not
+    assert contents(tmp_path / "to") == {}
 
 
 def test_fetch_cifar10_names_the_members_that_an_archive_lacks(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import hashlib
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from samples import shapes
 from samples.shapes import LABEL_NAMES, SHAPES, TEST_BATCH, draw_batch
 
 
@@ -56,6 +58,19 @@ def test_draw_batch_gives_labels_as_plain_integers() -> None:
 def test_draw_batch_mixes_the_classes() -> None:
     labels = draw_batch(1, size=200)[1]
     assert len(set(labels[:50])) == 10
+
+
+@pytest.mark.parametrize("name", LABEL_NAMES)
+def test_draw_batch_labels_each_image_with_its_shape(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def glaring(shape: str, _: object, count: int) -> NDArray[np.float64]:
+        return np.full((count, 32, 32), 1e9 if shape == name else 0.0)
+
+    monkeypatch.setattr(shapes, "_coverage", glaring)
+    images, labels = draw_batch(1, size=50)
+    saturated = np.isin(images, (0, 255)).all(axis=(1, 2, 3))
+    assert [LABEL_NAMES[k] == name for k in labels] == saturated.tolist()
 
 
 def test_draw_batch_draws_no_flat_image() -> None:

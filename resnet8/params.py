@@ -143,9 +143,9 @@ def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[str, ...]:
     )
 
 
-def _suggest(word: object, known: Sequence[str]) -> str:
+def _did_you_mean(word: object, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
-    return f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _dotted(loc: Sequence[str | int]) -> str:
@@ -177,14 +177,17 @@ def _fault(error: Any) -> str:
     fields = _model_at(loc).model_fields
     key = next((str(part) for part in loc[1:2] or loc[:1]), "")
     if error["type"] in ("extra_forbidden", "invalid_key"):
-        return f"{_dotted(loc)} is not a parameter.{_suggest(key, list(fields))}"
+        known = f" Known: {', '.join(fields)}."
+        return f"{_dotted(loc)} is not a parameter.{_did_you_mean(key, list(fields)) or known}"
     if error["type"] == "missing":
         return f"{_dotted(loc)} is missing; it must be {fields[key].description}."
     if not loc:
         return f"the top level must be a mapping of sections, got {shown(error['input'])}."
-    text = f"{_dotted(loc)} must be {fields[key].description}, got {shown(error['input'])}."
-    choices = _choices(fields[key].annotation) if error["type"] == "literal_error" else []
-    return text + (_suggest(error["input"], choices) if len(choices) > 1 else "")
+    expected, hint = fields[key].description, ""
+    if error["type"] == "literal_error":  # also of one entry of a list
+        choices = _choices(fields[key].annotation)
+        expected, hint = " or ".join(choices), _did_you_mean(error["input"], choices)
+    return f"{_dotted(loc)} must be {expected}, got {shown(error['input'])}.{hint}"
 
 
 def _valid_sections(raw: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> 
                 if not wanted:
                     return
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise  # the disk's fault, not the archive's
         raise SourceError(f"{name} must be a complete tar archive, got: {exc}.") from exc
     raise SourceError(f"{name} must hold {', '.join(sorted(wanted))}, got an archive without.")
 

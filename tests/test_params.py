@@ -192,21 +192,21 @@ def test_check_params_takes_no_nan_or_infinity(number: float) -> None:
 
 
 def test_check_params_suggests_the_type_that_was_meant() -> None:
-    line = fault({"quantize_onnx.types": ["int8", "uint_8"]})
-    assert line.startswith("quantize_onnx.types[1] must be ")
-    assert line.endswith("out of int8, uint8, uint8_int8, got 'uint_8'. Did you mean uint8?")
+    assert fault({"quantize_onnx.types": ["int8", "uint_8"]}) == (
+        "quantize_onnx.types[1] must be int8 or uint8 or uint8_int8, got 'uint_8'. "
+        "Did you mean uint8?"
+    )
 
 
 def test_check_params_lists_the_types_when_none_is_close() -> None:
-    line = fault({"quantize_onnx.types": ["fp16"]})
-    assert line.endswith("got 'fp16'. Known: int8, uint8, uint8_int8.")
+    assert fault({"quantize_onnx.types": ["fp16"]}) == (
+        "quantize_onnx.types[0] must be int8 or uint8 or uint8_int8, got 'fp16'."
+    )
 
 
 def test_check_params_refuses_a_type_that_only_onnx_has() -> None:
     line = fault({"quantize_torch.types": ["uint8"]})
-    assert line == (
-        "quantize_torch.types[0] must be a list of different types out of int8, got 'uint8'."
-    )
+    assert line == "quantize_torch.types[0] must be int8, got 'uint8'. Did you mean int8?"
 
 
 @pytest.mark.parametrize(

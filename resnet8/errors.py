@@ -4,8 +4,7 @@
     ├── ParamsError     params.yaml says something that cannot be done
     ├── SourceError     a download, mirror or sample is missing or not what it should be
     ├── ArtifactError   a model or array does not fit the pipeline
-    ├── ParityError     a converted model does not compute what its original computes
-    └── GateError       two revisions cannot be compared
+    └── ParityError     a converted model does not compute what its original computes
 
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
 """
@@ -34,10 +33,6 @@ class ArtifactError(PipelineError):
 
 class ParityError(PipelineError):
     """A converted model differs from its original by more than the tolerance."""
-
-
-class GateError(PipelineError):
-    """A comparison between two revisions is not possible."""
 
 
 _SHORT = reprlib.Repr()

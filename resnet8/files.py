@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import tokenize
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,11 @@ def read_bytes(path: Path) -> bytes:
         raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
 
 
-def remove_other_variants(folder: Path, variants: Collection[str], *, suffix: str) -> list[Path]:
-    """Removes files of variants that are not among `variants`, and says which."""
-    others = [
-        path
-        for path in sorted(folder.glob(f"*{suffix}"))
-        if path.stem.startswith(("keras_", "onnx_", "torch_")) and path.stem not in variants
-    ]
-    for path in others:
-        path.unlink()
-    return others
+def unlink_if_dangling(folder: Path) -> None:
+    """Removes the links in a folder that lead nowhere; DVC cannot read past them."""
+    for path in folder.glob("*"):
+        if path.is_symlink() and not path.exists():
+            path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ The only module that imports TensorFlow.
 
 import logging
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,21 @@ tf.config.set_visible_devices([], "GPU")
 logging.getLogger("tf2onnx").setLevel(logging.WARNING)
 
 
+# What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
+_LOADING_FAULTS = (
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 class OnnxExport(NamedTuple):
     """An exported model and how to find the Keras layers in it.
 
@@ -71,7 +88,7 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     """
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as exc:
+    except _LOADING_FAULTS as exc:
         reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
         raise ArtifactError(
             f"{path} must be a Keras model (.h5 or .keras) without custom code, got: {reason} "
@@ -166,30 +183,40 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     """Counts the parameters that are left once batch normalization is folded.
 
     A batch normalization that is alone behind a convolution disappears into its kernel and
-    bias; elsewhere it becomes a factor and an offset per channel. Biases and offsets that are
-    all zero disappear too.
+    bias. Biases and offsets that are all zero disappear too.
 
     Returns:
-        The count, or None for layers whose constants an exporter may fold in ways that
-        cannot be told from the layer.
+        The count, or None for a model with layers or connections of which an exporter may
+        fold the constants in ways that cannot be told from the model.
     """
     total = 0
-    for layer in _leaf_layers(model):
+    for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             convolution = _convolution_before(layer)
-            offset = _batch_normalization_offset(layer)
             if convolution is None:
-                total += offset.size + _count_unless_zero(offset)
-            elif not _count_bias(convolution):
-                total += _count_unless_zero(offset)
+                return None
+            if not _count_bias(convolution):
+                total += _count_unless_zero(_batch_normalization_offset(layer))
         elif isinstance(layer, _CONVOLUTIONS | keras.layers.Dense):
             total += int(np.prod(layer.kernel.shape)) + _count_bias(layer)
-        elif layer.weights:
+        elif not isinstance(layer, _WITHOUT_CONSTANTS):
             return None
     return total
 
 
 _CONVOLUTIONS = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
+_WITHOUT_CONSTANTS = (
+    keras.layers.InputLayer
+    | keras.layers.Activation
+    | keras.layers.ReLU
+    | keras.layers.Softmax
+    | keras.layers.Add
+    | keras.layers.AveragePooling2D
+    | keras.layers.MaxPooling2D
+    | keras.layers.GlobalAveragePooling2D
+    | keras.layers.Flatten
+    | keras.layers.Dropout
+)
 
 
 def _count_unless_zero(vector: NDArray[Any]) -> int:
@@ -206,14 +233,6 @@ def _batch_normalization_offset(layer: keras.layers.BatchNormalization) -> NDArr
     beta = layer.beta.numpy() if layer.center else 0.0
     deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
     return np.asarray(beta - layer.moving_mean.numpy() * gamma / deviation)
-
-
-def _leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaf_layers(layer)
-        else:
-            yield layer
 
 
 def _convolution_before(layer: keras.Layer) -> Any | None:

@@ -75,19 +75,19 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Folds constants and batch normalization, and joins MatMul with its bias to Gemm.
 
     What is quantized later is then what runs. ONNX Runtime's own preprocessing does it, once
-    reshapes that flatten do not compute their shape while running.
+    no reshape computes its shape while running.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     with tempfile.TemporaryDirectory() as scratch:
         before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
-        onnx.save(_with_static_flattening(model), before)
+        onnx.save(_with_static_reshapes(model), before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         return _with_gemm(onnx.load(after))
 
 
-def _with_static_flattening(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes each step from (N, ...) to (N, features) as a Reshape to a constant (-1, features).
+def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Writes each change of shape but the batch's as a Reshape to constants, (-1, ...).
 
     Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
     other tools quantize or convert differently or not at all.
@@ -98,15 +98,13 @@ def _with_static_flattening(model: onnx.ModelProto) -> onnx.ModelProto:
         for value in inferred.graph.value_info
     }
     for node in model.graph.node:
-        shape = shapes.get(node.output[0], [])
-        if node.op_type in ("Reshape", "Squeeze", "Flatten") and len(shape) == 2 and shape[1]:
-            constant = np.array([-1, shape[1]], np.int64)
+        batch, *rest = shapes.get(node.output[0]) or [0]
+        if node.op_type in ("Reshape", "Squeeze", "Flatten") and not batch and rest and all(rest):
             name = f"{node.name}/shape"
-            model.graph.initializer.append(onnx.numpy_helper.from_array(constant, name))
-            flatten = onnx.helper.make_node(
-                "Reshape", [node.input[0], name], node.output, name=node.name
-            )
-            node.CopyFrom(flatten)
+            constant = onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name)
+            model.graph.initializer.append(constant)
+            inputs = [node.input[0], name]
+            node.CopyFrom(onnx.helper.make_node("Reshape", inputs, node.output, name=node.name))
     _remove_unused(model.graph)
     return model
 

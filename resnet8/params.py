@@ -23,6 +23,10 @@ TorchType = Literal["int8"]
 IMAGES_PER_BATCH: dict[Dataset, int] = {"cifar10": 10_000, "sample": 2_000}
 TRAIN_BATCHES = 5
 FLOAT_VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32")
+QUANTIZED_VARIANTS = (  # all that parameters can ask for
+    *(f"onnx_{name}" for name in get_args(OnnxType)),
+    *(f"torch_{name}" for name in get_args(TorchType)),
+)
 BUILT_IN_MODELS = ("mlperf_tiny", "sample")
 MODEL_SUFFIXES = (".h5", ".keras")
 
@@ -256,6 +260,20 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))
     return params
+
+
+def check_files(params: Params, *, where: str = "params.yaml") -> None:
+    """Checks that a model named by its path is there.
+
+    Raises:
+        ParamsError: it is not.
+    """
+    model = params.fetch.model
+    if model not in BUILT_IN_MODELS and not is_url(model) and not Path(model).is_file():
+        raise ParamsError(
+            f"fetch.model must be {Fetch.model_fields['model'].description}, got {model!r}, where "
+            f"no file is ({where})."
+        )
 
 
 def load_params(path: Path) -> Params:

@@ -72,8 +72,10 @@ def _download(url: str, out: Path, progress: bool) -> None:
             return
         except requests.HTTPError as exc:
             status = exc.response.status_code
-            if status in (404, 410):
-                raise MissingSourceError(f"{url} must be there, got HTTP status {status}.") from exc
+            if status in (403, 404, 410):  # 403: what object stores answer for a missing key
+                raise MissingSourceError(
+                    f"{url} must be there, got HTTP status {status}. {remedy}"
+                ) from exc
             if status < 500 or attempt == ATTEMPTS:
                 raise SourceError(f"{url} must be readable, got HTTP {status}. {remedy}") from exc
         except requests.RequestException as exc:
@@ -93,7 +95,9 @@ def _retrieve(source: str, out: Path, progress: bool) -> None:
     elif Path(source).is_file():
         shutil.copyfile(source, out)
     else:
-        raise MissingSourceError(f"{source} must be a file, got nothing there.")
+        raise MissingSourceError(
+            f"{source} must be a file, got nothing there. Correct fetch.model or RESNET8_MIRROR."
+        )
 
 
 def fetch_file(source: str, out: Path, *, sha256: str | None, progress: bool = False) -> None:
@@ -169,30 +173,33 @@ def fetch_cifar10(
         SourceError: a member is missing, unreachable, incomplete or has another checksum.
     """
     missing = [x for x in members if not _is_complete(folder / x, CIFAR10_SHA256[x])]
-    if mirror:
+    if not mirror:
+        _fetch_archive(CIFAR10_URL, missing, folder, progress)
+        return
+    try:
+        for member in missing:
+            source = _beneath(mirror, f"{CIFAR10_FOLDER}/{member}")
+            out, sha256 = folder / member, CIFAR10_SHA256[member]
+            fetch_file(source, out, sha256=sha256, progress=progress)
+    except MissingSourceError:
         try:
-            for member in missing:
-                source = _beneath(mirror, f"{CIFAR10_FOLDER}/{member}")
-                out, sha256 = folder / member, CIFAR10_SHA256[member]
-                fetch_file(source, out, sha256=sha256, progress=progress)
-            return
-        except MissingSourceError as no_folder:
-            _fetch_archive(_beneath(mirror, _ARCHIVE), missing, folder, progress, str(no_folder))
-    elif missing:
-        _fetch_archive(CIFAR10_URL, missing, folder, progress, "")
-
-
-def _fetch_archive(
-    source: str, members: Sequence[str], folder: Path, progress: bool, before: str
-) -> None:
-    """Takes members out of the archive at `source`; `before` says what was tried first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-        archive = Path(scratch) / _ARCHIVE
-        try:
-            _retrieve(source, archive, progress)
+            _fetch_archive(_beneath(mirror, _ARCHIVE), missing, folder, progress)
         except MissingSourceError as exc:
-            raise SourceError(f"{before} {exc}".strip()) from exc
+            raise SourceError(
+                f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, "
+                f"or {_ARCHIVE}, got neither. Correct RESNET8_MIRROR."
+            ) from exc
+
+
+def _fetch_archive(source: str, members: Sequence[str], folder: Path, progress: bool) -> None:
+    """Takes members out of the archive at `source`."""
+    if not members:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not in the folder itself, nor in the one that DVC keeps as an output.
+    with tempfile.TemporaryDirectory(dir=folder.parent.parent, prefix=".") as scratch:
+        archive = Path(scratch) / _ARCHIVE
+        _retrieve(source, archive, progress)
         _extract(archive, source, members, folder)
 
 
@@ -244,10 +251,8 @@ def link_source(model: str, folder: Path) -> None:
         link.symlink_to(Path(model).resolve())
 
 
-def prepare_folder(folder: Path, *, keep: Sequence[str]) -> Path:
-    """Makes a folder, or empties an old one but for the files to keep."""
-    folder.mkdir(parents=True, exist_ok=True)
+def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
+    """Removes the files of a folder but for the names to keep."""
     for path in folder.iterdir():
         if path.name not in keep:
             path.unlink()
-    return folder

@@ -4,7 +4,6 @@ import sys
 
 import onnx
 import torch
-from onnx import numpy_helper
 
 from resnet8.errors import ArtifactError
 
@@ -42,25 +41,27 @@ def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
         module: torch.fx.GraphModule = onnx2torch.convert(model).eval()
     except NotImplementedError as exc:
         raise ArtifactError(f"onnx2torch must know every operator, got: {exc}") from exc
+    inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {
-        initializer.name: numpy_helper.to_array(initializer).tolist()
-        for initializer in model.graph.initializer
-        if initializer.data_type == onnx.TensorProto.INT64
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in inferred.graph.value_info
     }
     for node in model.graph.node:
-        # onnx2torch's Reshape decides by the data it sees, which cannot be exported.
-        # (`onnx_model.fold` writes all flattening as Reshape.)
-        if node.op_type == "Reshape" and _flattens(shapes.get(node.input[1])):
-            _replace(module, node.name, torch.nn.Flatten(1))
+        if node.op_type == "Reshape":
+            # onnx2torch's decides by the data it sees, which cannot be exported.
+            # `onnx_model.fold` made the shapes constant.
+            _, *shape = shapes[node.output[0]]
+            flatten, unflatten = torch.nn.Flatten(1), torch.nn.Unflatten(1, shape)
+            reshape = torch.nn.Sequential(flatten, unflatten) if len(shape) > 1 else flatten
+            _replace(module, node.name, reshape)
+        elif node.op_type == "GlobalAveragePool":
+            # onnx2torch's is a mean, which torchao's quantizer leaves in float.
+            height, width = shapes[node.input[0]][2:]
+            _replace(module, node.name, torch.nn.AvgPool2d((height, width)))
     for parameter in module.parameters():
         # Dense weights come as transposed views, which Inductor's int8 kernels misread.
         parameter.data = parameter.data.contiguous()
     return module
-
-
-def _flattens(shape: list[int] | None) -> bool:
-    """Whether a Reshape to this shape turns (N, ...) into (N, features)."""
-    return shape is not None and len(shape) == 2 and shape[0] == -1
 
 
 def _replace(module: torch.fx.GraphModule, name: str, replacement: torch.nn.Module) -> None:

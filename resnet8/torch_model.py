@@ -4,6 +4,7 @@ Needs stock PyTorch alone.
 """
 
 import io
+import os
 import warnings
 import zipfile
 from collections import Counter
@@ -18,19 +19,31 @@ from resnet8.batches import IMAGE_SHAPE
 from resnet8.errors import ArtifactError
 from resnet8.evaluation import Predictor, Probabilities
 
+# torch.export.load unpickles some kinds of entries unless told not to.
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 # Raised within torch.export.load itself.
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
-MAX_BATCH = 65_535
 _KEPT_METADATA = ("val", "nn_module_stack")
 
 
 def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
-    """Exports a module from (N, 32, 32, 3) to (N, K) for any N up to `MAX_BATCH`."""
+    """Exports a module from (N, 32, 32, 3) to (N, K) for any N.
+
+    Raises:
+        ArtifactError: an operator cannot be exported, or only for one N.
+    """
     example = torch.zeros(2, *IMAGE_SHAPE)
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    except (RuntimeError, ValueError) as exc:
+        reason = str(exc).strip().splitlines()[0]
+        raise ArtifactError(
+            f"The PyTorch model must be exportable for any number of images, got: {reason} "
+            "Choose another fetch.model."
+        ) from exc
 
 
 def encode(program: torch.export.ExportedProgram) -> bytes:
@@ -55,7 +68,14 @@ def load(path: Path) -> torch.export.ExportedProgram:
     """
     try:
         return torch.export.load(path)
-    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+    except (
+        AssertionError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as exc:
         reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
         raise ArtifactError(
             f"{path} must be an exported PyTorch program, got: {reason} "

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001, PLR0913, PLR0917
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,6 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # noqa
 )
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels.
-QUANT_TYPES: tuple[TorchType, ...] = ("int8",)
 # torchao's quantizer does not let a scale go below 2**-12. The first convolution of a network
 # that takes pixels up to 255 has smaller ones, and would lose most of its weights' levels.
 SMALLEST_SCALE = torch.finfo(torch.float32).eps
@@ -37,17 +37,22 @@ _POOLS = (torch.ops.aten.avg_pool2d.default, torch.ops.aten.adaptive_avg_pool2d.
 
 
 def quantize(
-    program: torch.export.ExportedProgram, images: NDArray[np.uint8], *, batch_size: int = 100
+    program: torch.export.ExportedProgram,
+    images: NDArray[np.uint8],
+    *,
+    quant_type: TorchType,
+    batch_size: int = 100,
 ) -> torch.nn.Module:
-    """Quantizes weights to int8 and activations to uint8 with ranges seen on images.
+    """Quantizes weights and activations to 8 bits with ranges seen on calibration images.
 
-    Activations: uint8, asymmetric, per tensor, histogram observer. Weights: int8, symmetric,
-    per output channel. Those are the defaults of torchao's quantizer for x86 CPUs, but for
-    the smallest scale and the range of a pool's output.
+    For `int8`, activations are uint8, asymmetric, per tensor, with a histogram observer, and
+    weights int8, symmetric, per output channel: the defaults of torchao's quantizer for x86
+    CPUs, but for the smallest scale and the range of a pool's output.
 
     Args:
         program: a float program from (N, 32, 32, 3) to (N, K).
         images: (N, 32, 32, 3) uint8 calibration images.
+        quant_type: what to quantize to.
         batch_size: images run at once.
 
     Returns:
@@ -57,7 +62,7 @@ def quantize(
     Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
     """
     quantizer = _OwnPoolRangeQuantizer()
-    quantizer.set_global(_configuration())
+    quantizer.set_global(CONFIGURATIONS[quant_type]())
     prepared = prepare_pt2e(program.module(), quantizer)
     with torch.no_grad():
         for start in range(0, len(images), batch_size):
@@ -66,7 +71,7 @@ def quantize(
     return _in_stock_operators(convert_pt2e(prepared))
 
 
-def _configuration() -> QuantizationConfig:
+def _int8() -> QuantizationConfig:
     default = get_default_x86_inductor_quantization_config()
 
     def observed(spec: QuantizationSpec, observer: type[ObserverBase]) -> QuantizationSpec:
@@ -78,6 +83,9 @@ def _configuration() -> QuantizationConfig:
         output_activation=observed(default.output_activation, HistogramObserver),
         weight=observed(default.weight, PerChannelMinMaxObserver),
     )
+
+
+CONFIGURATIONS: dict[TorchType, Callable[[], QuantizationConfig]] = {"int8": _int8}
 
 
 class _OwnPoolRangeQuantizer(X86InductorQuantizer):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Runs the whole pipeline on the sample, in a folder of its own: `python -m samples.demo`.
 
-The folder gets a copy of the code, parameters that name the sample, and a DVC project
-without Git, so nothing of the checkout changes. It can be looked at and run again there.
+The folder becomes a DVC project without Git, with a copy of the code and the parameters of
+samples/params.yaml, so nothing of the checkout changes. It can be looked at and run again there.
 """
 
 import argparse
@@ -11,21 +11,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 from resnet8.errors import PipelineError, run_stage
 from resnet8.files import read_json
 from resnet8.tables import print_headline
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
+SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
 
 
-def copy_project(folder: Path) -> None:
-    """Copies the pipeline's code to a folder, with parameters that name the sample.
+def make_project(folder: Path, params: Path) -> None:
+    """Makes a DVC project without Git out of the pipeline's code and a parameter file.
 
-    Outputs and the DVC cache of an earlier run stay, so that a second run is quick.
+    Outputs and the DVC cache of an earlier run in the folder stay, so that the next is quick.
+
+    Raises:
+        PipelineError: the folder holds something else.
     """
+    is_project = (folder / ".dvc" / "config").is_file() and folder.resolve() not in (
+        ROOT,
+        *ROOT.parents,
+    )
+    if folder.exists() and any(folder.iterdir()) and not is_project:
+        raise PipelineError(f"{folder} must be empty or an earlier demo, got another folder.")
     for name in COPIED:
         source, copy = ROOT / name, folder / name
         if source.is_dir():
@@ -34,12 +42,13 @@ def copy_project(folder: Path) -> None:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
+    shutil.copyfile(params, folder / "params.yaml")
     linked = folder / "data" / "linked"
     linked.mkdir(parents=True, exist_ok=True)
     (linked / ".gitkeep").touch()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    (folder / ".dvc").mkdir(exist_ok=True)
+    config = (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
+    (folder / ".dvc" / "config").write_text(f"{config}    no_scm = true\n", encoding="utf-8")
 
 
 def run_dvc(folder: Path, *arguments: str) -> None:
@@ -61,11 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
     folder = parser.parse_args(argv).out
 
-    copy_project(folder)
-    if not (folder / ".dvc").exists():
-        run_dvc(folder, "init", "--no-scm", "--quiet")
-        shutil.copyfile(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-        run_dvc(folder, "config", "core.no_scm", "true")
+    make_project(folder, SAMPLE_PARAMS)
     run_dvc(folder, "repro")
     print_headline(read_json(folder / "metrics" / "comparison.json"))
     print(f"All figures are in {folder}/metrics/, the models in {folder}/artifacts/models/.")

@@ -16,7 +16,7 @@ from resnet8.sources import (
     fetch_cifar10,
     fetch_model,
     link_source,
-    prepare_folder,
+    remove_others,
 )
 from samples.dataset import SAMPLE_MODEL, write_sample
 
@@ -36,11 +36,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     link_source(params.fetch.model, args.linked)
     members = ["batches.meta", "test_batch", *(f"data_batch_{n}" for n in params.calibrate.batches)]
-    folder = prepare_folder(args.out / CIFAR10_FOLDER, keep=members)
+    folder = args.out / CIFAR10_FOLDER
     if params.fetch.dataset == "sample":
         write_sample(members, folder)
     else:
         fetch_cifar10(members, folder, mirror=mirror, progress=True)
+    remove_others(folder, keep=members)
 
     print(f"{params.fetch.model} as {out}, {params.fetch.dataset}: {', '.join(members)}")
 

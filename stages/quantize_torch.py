@@ -11,12 +11,12 @@ from pathlib import Path
 from resnet8 import torch_model
 from resnet8.errors import run_stage
 from resnet8.files import read_array, write_bytes
-from resnet8.torch_quantization import QUANT_TYPES, quantize
+from resnet8.torch_quantization import CONFIGURATIONS, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--type", choices=QUANT_TYPES, required=True)
+    parser.add_argument("--type", choices=CONFIGURATIONS, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     program = torch_model.load(args.model)
     images = read_array(args.images)
 
-    content = torch_model.encode(torch_model.export(quantize(program, images)))
+    quantized = quantize(program, images, quant_type=args.type)
+    content = torch_model.encode(torch_model.export(quantized))
 
     write_bytes(args.out, content)
     print(f"PyTorch {args.type}: {len(content)} bytes, calibrated on {len(images)} images")

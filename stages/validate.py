@@ -1,6 +1,6 @@
 """Checks all parameters before any other stage runs, and clears variants no longer asked for.
 
-Reads: params.yaml
+Reads: params.yaml, data/linked/
 Writes: data/params.schema.json (the same for all valid parameters)
 Params: all
 """
@@ -9,27 +9,36 @@ import argparse
 from pathlib import Path
 
 from resnet8.errors import run_stage
-from resnet8.files import remove_other_variants, write_json
-from resnet8.params import Params, load_params
+from resnet8.files import unlink_if_dangling, write_json
+from resnet8.params import QUANTIZED_VARIANTS, Params, check_files, load_params
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--predictions", type=Path, default=Path("artifacts/predictions"))
+    parser.add_argument("--linked", type=Path, default=Path("data/linked"))
     parser.add_argument("--metrics", type=Path, default=Path("metrics"))
     parser.add_argument("--out", type=Path, default=Path("data/params.schema.json"))
     parser.add_argument("--check-only", action="store_true", help="write and remove nothing")
     args = parser.parse_args(argv)
     params = load_params(args.params)
+    check_files(params, where=str(args.params))
     if args.check_only:
         return
 
-    removed = remove_other_variants(args.predictions, params.variants, suffix=".npy")
-    removed += remove_other_variants(args.metrics, params.variants, suffix=".json")
+    others = [name for name in QUANTIZED_VARIANTS if name not in params.variants]
+    files = [args.predictions / f"{name}.npy" for name in others]
+    files += [args.metrics / f"{name}.json" for name in others]
+    removed = [path for path in files if path.exists()]
+    for path in removed:
+        path.unlink()
+    unlink_if_dangling(args.linked)
 
     write_json(args.out, Params.model_json_schema())
-    print(f"{args.params} is valid; removed {len(removed)} files of variants no longer asked for")
+    print(f"{args.params} is valid")
+    for path in removed:
+        print(f"removed {path}: {args.params} does not ask for it any more")
 
 
 if __name__ == "__main__":

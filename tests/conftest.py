@@ -65,4 +65,6 @@ def onnx_quantized(
 def torch_int8(torch_fp32: Any, calibration_images: NDArray[np.uint8]) -> Any:
     from resnet8 import torch_model, torch_quantization
 
-    return torch_model.export(torch_quantization.quantize(torch_fp32, calibration_images))
+    return torch_model.export(
+        torch_quantization.quantize(torch_fp32, calibration_images, quant_type="int8")
+    )

@@ -7,7 +7,6 @@ import pytest
 
 from resnet8.errors import (
     ArtifactError,
-    GateError,
     ParamsError,
     ParityError,
     PipelineError,
@@ -50,7 +49,7 @@ def test_run_stage_prints_nothing_of_its_own_when_main_returns(
 
 
 @pytest.mark.parametrize(
-    "kind", [PipelineError, ParamsError, SourceError, ArtifactError, ParityError, GateError]
+    "kind", [PipelineError, ParamsError, SourceError, ArtifactError, ParityError]
 )
 def test_run_stage_exits_with_1_for_every_kind_of_fault(kind: type[PipelineError]) -> None:
     assert exit_code(ends(kind("x must be y."))) == 1

@@ -18,14 +18,12 @@ from resnet8.files import (
     read_array,
     read_bytes,
     read_json,
-    remove_other_variants,
+    unlink_if_dangling,
     write_array,
     write_bytes,
     write_json,
     written_aside,
 )
-
-VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8")
 
 
 def names(folder: Path) -> list[str]:
@@ -297,27 +295,9 @@ def test_read_json_names_a_missing_file(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
 
 
-def test_remove_other_variants_removes_and_returns_those_not_made(tmp_path: Path) -> None:
-    for name in ("onnx_int8.json", "onnx_uint8.json", "torch_int8.json", "keras_fp32.json"):
-        (tmp_path / name).touch()
-    removed = remove_other_variants(tmp_path, VARIANTS, suffix=".json")
-    assert [path.name for path in removed] == ["onnx_uint8.json", "torch_int8.json"]
-    assert names(tmp_path) == ["keras_fp32.json", "onnx_int8.json"]
-
-
-def test_remove_other_variants_leaves_files_of_no_variant(tmp_path: Path) -> None:
-    others = ["candidate.json", "comparison.json", "verify_onnx.json", "verify_torch.json"]
-    for name in others:
-        (tmp_path / name).touch()
-    assert remove_other_variants(tmp_path, VARIANTS, suffix=".json") == []
-    assert names(tmp_path) == others
-
-
-def test_remove_other_variants_leaves_files_with_another_suffix(tmp_path: Path) -> None:
-    (tmp_path / "onnx_uint8.npy").touch()
-    remove_other_variants(tmp_path, VARIANTS, suffix=".json")
-    assert names(tmp_path) == ["onnx_uint8.npy"]
-
-
-def test_remove_other_variants_takes_a_missing_folder_for_an_empty_one(tmp_path: Path) -> None:
-    assert remove_other_variants(tmp_path / "none", VARIANTS, suffix=".json") == []
+def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "good").symlink_to(tmp_path / "file")
+    (tmp_path / "bad").symlink_to(tmp_path / "gone")
+    unlink_if_dangling(tmp_path)
+    assert names(tmp_path) == ["file", "good"]

@@ -41,6 +41,16 @@ def test_load_model_refuses_a_file_that_is_no_model(tmp_path: Path) -> None:
         keras_model.load_model(tmp_path / "model.h5", n_classes=10)
 
 
+def test_load_model_refuses_a_damaged_keras_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    build_resnet8(4).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"model\.keras must be a Keras model .* got: .*"):
+        keras_model.load_model(path, n_classes=10)
+
+
 def test_load_model_refuses_another_image_size(tmp_path: Path) -> None:
     inputs = keras.Input((28, 28, 1))
     outputs = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
@@ -91,11 +101,22 @@ def test_count_folded_parameters_of_the_sample_by_hand(keras_fp32: Any) -> None:
     assert keras_fp32.count_params() == 78_666
 
 
-def test_count_folded_parameters_cannot_tell_unknown_layers(tmp_path: Path) -> None:
-    inputs = keras.Input((32, 32, 3))
-    x = keras.layers.Flatten()(keras.layers.LayerNormalization()(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
-    assert keras_model.count_folded_parameters(model) is None
+@pytest.mark.parametrize(
+    "between",
+    [
+        [keras.layers.LayerNormalization()],
+        [keras.layers.Rescaling([0.1, 0.2, 0.3])],
+        [keras.layers.BatchNormalization()],
+        [keras.layers.Conv2D(3, 1), keras.layers.Dropout(0.1), keras.layers.BatchNormalization()],
+        [keras.layers.Conv2D(3, 1, activation="relu"), keras.layers.BatchNormalization()],
+    ],
+)
+def test_count_folded_parameters_does_not_guess(between: list[Any]) -> None:
+    x = inputs = keras.Input((32, 32, 3))
+    for layer in between:
+        x = layer(x)
+    outputs = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(x))
+    assert keras_model.count_folded_parameters(keras.Model(inputs, outputs)) is None
 
 
 def test_sample_model_is_small_enough_for_git() -> None:

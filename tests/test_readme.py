@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tools.update_readme import model_sizes, render_from_checkout, replace_part
 
@@ -34,6 +35,11 @@ def test_every_module_is_in_the_tree() -> None:
         "files.py",
     }
     assert {name for name in modules if name not in README} == set()
+
+
+def test_calibration_size_is_that_of_params_yaml() -> None:
+    size = yaml.safe_load((ROOT / "params.yaml").read_text())["calibrate"]["size"]
+    assert f"{size:,} training images" in README
 
 
 def test_every_local_link_leads_somewhere() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samples.demo import COPIED
+from samples.demo import make_project
 from tests.pipeline.commands import ROOT, repro, run, stages_run
 
 MIRROR = os.environ.get("RESNET8_MIRROR", "")
@@ -25,12 +24,7 @@ FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without Git in which the pipeline has run."""
     folder = tmp_path_factory.mktemp("cifar10") / "project"
-    folder.mkdir()
-    for name in (*COPIED, "params.yaml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
-        copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "data" / "linked", folder / "data" / "linked")
-    assert run(folder, "dvc", "init", "--no-scm", "--quiet").returncode == 0
+    make_project(folder, ROOT / "params.yaml")
     mirror = MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())
     done = repro(folder, RESNET8_MIRROR=mirror)
     assert done.returncode == 0, done.stdout

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
+from resnet8.errors import PipelineError
 from resnet8.keras_model import keras
+from resnet8.params import load_params
+from samples.demo import SAMPLE_PARAMS, make_project
 from samples.shapes import LABEL_NAMES
 from samples.train import build_resnet8
 from tests.pipeline.commands import ROOT, environment, repro, run, set_params, stages_run
@@ -229,6 +232,19 @@ def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_pa
     assert "fetch" in yaml.safe_load(run(folder, "dvc", "status", "--json").stdout)
 
 
+def test_a_model_that_moved_is_named_and_can_be_corrected(demo: Demo, tmp_path: Path) -> None:
+    folder = demo.folders[1]
+    model = Path(yaml.safe_load((folder / "params.yaml").read_text())["fetch"]["model"])
+    moved = model.rename(tmp_path / "moved.keras")
+    refused = run(folder, sys.executable, "-m", "stages.validate", "--check-only")
+    assert refused.returncode == 1
+    assert f"got {str(model)!r}, where no file is" in refused.stdout
+    set_params(folder, fetch={"model": str(moved)})
+    done = run(folder, "dvc", "repro", "fetch")
+    assert done.returncode == 0, done.stdout
+    assert (folder / "data/raw/model.keras").read_bytes() == moved.read_bytes()
+
+
 def test_a_model_that_does_not_fit_is_refused_with_a_sentence(demo: Demo, tmp_path: Path) -> None:
     folder, model = demo.folders[1], tmp_path / "small.keras"
     inputs = keras.Input((28, 28, 1))
@@ -241,3 +257,18 @@ def test_a_model_that_does_not_fit_is_refused_with_a_sentence(demo: Demo, tmp_pa
     assert "The model's input must be one float32 tensor of shape (None, 32, 32, 3)" in (
         refused.stdout
     )
+
+
+def test_demo_refuses_a_folder_with_something_else_in_it(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "mine.py").touch()
+    for folder in (tmp_path, ROOT, ROOT.parent):
+        with pytest.raises(PipelineError, match="must be empty or an earlier demo"):
+            make_project(folder, SAMPLE_PARAMS)
+    assert (tmp_path / "stages" / "mine.py").exists()
+
+
+def test_demo_parameters_are_the_projects_but_for_the_source() -> None:
+    ours, sample = (yaml.safe_load((ROOT / x).read_text()) for x in ("params.yaml", SAMPLE_PARAMS))
+    assert set(ours) == set(sample)
+    load_params(SAMPLE_PARAMS)

@@ -155,12 +155,23 @@ def test_validate_writes_the_same_for_all_valid_parameters(tmp_path: Path, param
 
 def test_validate_removes_nothing_when_it_refuses(tmp_path: Path, params: Path) -> None:
     command = validate_arguments(tmp_path, params)
-    (tmp_path / "metrics" / "onnx_int4.json").write_text("{}")
+    (tmp_path / "metrics" / "onnx_uint8_int8.json").write_text("{}")
     params.write_text(re.sub(r"size: 50", "size: 0", params.read_text()))
     with pytest.raises(ParamsError, match=r"calibrate\.size must be .*, got 0"):
         validate.main(command)
-    assert (tmp_path / "metrics" / "onnx_int4.json").exists()
+    assert (tmp_path / "metrics" / "onnx_uint8_int8.json").exists()
     assert not (tmp_path / "schema.json").exists()
+
+
+def test_validate_removes_variants_that_are_not_asked_for_and_nothing_else(
+    tmp_path: Path, params: Path
+) -> None:
+    command = validate_arguments(tmp_path, params)
+    for name in ("onnx_int8", "onnx_uint8_int8", "onnx_mine", "comparison", "verify_onnx"):
+        (tmp_path / "metrics" / f"{name}.json").write_text("{}")
+    validate.main(command)
+    left = {path.stem for path in (tmp_path / "metrics").iterdir()}
+    assert left == {"onnx_int8", "onnx_mine", "comparison", "verify_onnx"}
 
 
 def test_check_only_writes_nothing(tmp_path: Path, params: Path) -> None:

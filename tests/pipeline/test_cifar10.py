@@ -41,7 +41,7 @@ def test_float_accuracy_is_that_of_the_reference(folder: Path, name: str) -> Non
     assert variants(folder)[name]["top1_accuracy"] == 0.8719
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(FLOATS, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(FLOATS, 2)))
 def test_float_variants_agree_on_every_test_image(folder: Path, one: str, other: str) -> None:
     a, b = (np.load(folder / f"artifacts/predictions/{name}.npy") for name in (one, other))
     assert a.shape == b.shape == (10_000, 10)

@@ -16,7 +16,7 @@ from resnet8.files import read_json
 from resnet8.tables import print_headline
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
+COPIED = (".dvcignore", "dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
 SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
 
 
@@ -28,11 +28,8 @@ def make_project(folder: Path, params: Path) -> None:
     Raises:
         PipelineError: the folder holds something else.
     """
-    is_project = (folder / ".dvc" / "config").is_file() and folder.resolve() not in (
-        ROOT,
-        *ROOT.parents,
-    )
-    if folder.exists() and any(folder.iterdir()) and not is_project:
+    made_before = (folder / "samples" / "demo.py").is_file() and folder.resolve() != ROOT
+    if folder.exists() and any(folder.iterdir()) and not made_before:
         raise PipelineError(f"{folder} must be empty or an earlier demo, got another folder.")
     for name in COPIED:
         source, copy = ROOT / name, folder / name

@@ -1,5 +1,7 @@
 """ONNX Runtime's quantized models: everything that should be in 8 bits is."""
 
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,24 @@ def test_predictions_mostly_agree_with_float_but_are_not_the_same(
     agreement = np.mean(before.argmax(axis=1) == after.argmax(axis=1))
     assert agreement >= 0.95
     assert np.abs(before - after).max() > 1e-3
+
+
+def test_file_gives_the_same_predictions_in_a_process_with_onnx_runtime_alone(
+    onnx_quantized: Any, test_set: Any, tmp_path: Path
+) -> None:
+    images = test_set[0][:16].astype(np.float32)
+    onnx.save(onnx_quantized[1], tmp_path / "model.onnx")
+    np.save(tmp_path / "images.npy", images)
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(["onnx", "resnet8"]))
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+numpy.save("out.npy", session.run(None, {"input": numpy.load("images.npy")})[0])
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    expected = onnx_model.make_predictor(onnx_quantized[1])(images)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
 
 
 def test_quantize_does_not_depend_on_the_batch_size(

@@ -61,6 +61,12 @@ def _verify(path: Path, expected: str | None, source: str) -> None:
         )
 
 
+def _reason(fault: requests.RequestException) -> str:
+    """What went wrong, without the layers of libraries through which it was passed on."""
+    innermost = getattr(fault.args[0], "reason", fault) if fault.args else fault
+    return str(innermost).split("): ", 1)[-1].rstrip(".")
+
+
 def _download(url: str, out: Path, progress: bool) -> None:
     downloader = pooch.HTTPDownloader(
         progressbar=progress, timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
@@ -83,7 +89,7 @@ def _download(url: str, out: Path, progress: bool) -> None:
             if attempt == ATTEMPTS or isinstance(exc, invalid):
                 raise SourceError(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
-                    f"{exc}. {remedy}"
+                    f"{_reason(exc)}. {remedy}"
                 ) from exc
         time.sleep(attempt)
 

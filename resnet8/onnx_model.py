@@ -92,11 +92,7 @@ def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
     other tools quantize or convert differently or not at all.
     """
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in inferred.graph.value_info
-    }
+    shapes = infer_shapes(model)
     for node in model.graph.node:
         batch, *rest = shapes.get(node.output[0]) or [0]
         if node.op_type in ("Reshape", "Squeeze", "Flatten") and not batch and rest and all(rest):
@@ -124,12 +120,23 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
 
 
 def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes a dense layer without bias as Gemm, like one with bias."""
+    """Writes a dense layer without bias as Gemm, like one with bias; Gemm takes (N, features)."""
     weights = {x.name for x in model.graph.initializer if len(x.dims) == 2}
+    shapes = infer_shapes(model)
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in weights:
+        is_dense = node.op_type == "MatMul" and node.input[1] in weights
+        if is_dense and len(shapes.get(node.input[0], [])) == 2:
             node.op_type = "Gemm"
     return model
+
+
+def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shapes of the tensors between nodes and of the outputs, 0 where not known."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in [*graph.value_info, *graph.output]
+    }
 
 
 def name_after_layers(

@@ -41,8 +41,8 @@ def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def markdown_table(comparison: Mapping[str, Any], *, sizes: Mapping[str, int]) -> str:
-    """The comparison as a Markdown table, with the bytes of each model file where known."""
-    lines: list[Sequence[str]] = [(*COLUMNS, "file KB")]
+    """The comparison as a Markdown table, with the size of each model file (kB) where known."""
+    lines: list[Sequence[str]] = [(*COLUMNS, "file kB")]
     for name, row in _rows(comparison).items():
         cells = format_row(name, row, is_baseline=name == comparison["baseline"])
         size = f"{sizes[name] / 1000:.0f}" if name in sizes else ""

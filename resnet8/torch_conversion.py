@@ -1,11 +1,13 @@
 """Turns the ONNX model into a PyTorch module with onnx2torch."""
 
+import math
 import sys
 
 import onnx
 import torch
 
 from resnet8.errors import ArtifactError
+from resnet8.onnx_model import infer_shapes
 
 # onnx2torch needs torchvision for operators that no classifier has. The torchvision of the
 # package index is built for CUDA; beside a CPU build of PyTorch its C++ operators do not
@@ -41,27 +43,27 @@ def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
         module: torch.fx.GraphModule = onnx2torch.convert(model).eval()
     except NotImplementedError as exc:
         raise ArtifactError(f"onnx2torch must know every operator, got: {exc}") from exc
-    inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in inferred.graph.value_info
-    }
+    shapes = infer_shapes(model)
     for node in model.graph.node:
-        if node.op_type == "Reshape":
+        before, after = (shapes.get(tensor, [0])[1:] for tensor in (node.input[0], node.output[0]))
+        if node.op_type == "Reshape" and after and all(after):
             # onnx2torch's decides by the data it sees, which cannot be exported.
-            # `onnx_model.fold` made the shapes constant.
-            _, *shape = shapes[node.output[0]]
-            flatten, unflatten = torch.nn.Flatten(1), torch.nn.Unflatten(1, shape)
-            reshape = torch.nn.Sequential(flatten, unflatten) if len(shape) > 1 else flatten
-            _replace(module, node.name, reshape)
-        elif node.op_type == "GlobalAveragePool":
+            _replace(module, node.name, _reshape(before, after))
+        elif node.op_type == "GlobalAveragePool" and len(before) == 3 and all(before):
             # onnx2torch's is a mean, which torchao's quantizer leaves in float.
-            height, width = shapes[node.input[0]][2:]
+            height, width = before[1:]
             _replace(module, node.name, torch.nn.AvgPool2d((height, width)))
     for parameter in module.parameters():
         # Dense weights come as transposed views, which Inductor's int8 kernels misread.
         parameter.data = parameter.data.contiguous()
     return module
+
+
+def _reshape(before: list[int], after: list[int]) -> torch.nn.Module:
+    """Reshapes (N, *before) to (M, *after), all dimensions but the first known."""
+    if len(after) == 1 and math.prod(before) == after[0]:
+        return torch.nn.Flatten(1)  # each image's own, as the quantizer knows it
+    return torch.nn.Sequential(torch.nn.Flatten(0), torch.nn.Unflatten(0, (-1, *after)))
 
 
 def _replace(module: torch.fx.GraphModule, name: str, replacement: torch.nn.Module) -> None:

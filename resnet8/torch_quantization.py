@@ -33,7 +33,6 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # noqa
 # torchao's quantizer does not let a scale go below 2**-12. The first convolution of a network
 # that takes pixels up to 255 has smaller ones, and would lose most of its weights' levels.
 SMALLEST_SCALE = torch.finfo(torch.float32).eps
-_POOLS = (torch.ops.aten.avg_pool2d.default, torch.ops.aten.adaptive_avg_pool2d.default)
 
 
 def quantize(
@@ -94,8 +93,8 @@ class _OwnPoolRangeQuantizer(X86InductorQuantizer):  # type: ignore[misc]
     def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
         model = super().annotate(model)
         for node in model.graph.nodes:
-            if node.target in _POOLS and "quantization_annotation" in node.meta:
-                annotation = node.meta["quantization_annotation"]
+            annotation = node.meta.get("quantization_annotation")
+            if node.target == torch.ops.aten.avg_pool2d.default and annotation is not None:
                 annotation.output_qspec = self.global_config.output_activation
         return model
 

@@ -150,7 +150,7 @@ def test_weights_are_stored_in_int8_and_nowhere_else(torch_int8: Any, torch_fp32
 def test_int8_file_is_smaller_by_the_bytes_of_its_weights_but_for_the_larger_graph(
     torch_int8: Any, torch_fp32: Any
 ) -> None:
-    # 77,2xx weights save three bytes each; quantize and dequantize steps add graph nodes.
+    # 77,360 weights save three bytes each; quantize and dequantize steps add graph nodes.
     assert len(torch_model.encode(torch_int8)) < 0.75 * len(torch_model.encode(torch_fp32))
 
 

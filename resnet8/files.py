@@ -62,6 +62,12 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(out, np.ascontiguousarray(array), allow_pickle=False)
 
 
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes named arrays as .npz, the same bytes each time."""
+    with written_aside(path) as aside, aside.open("wb") as out:
+        np.savez_compressed(out, allow_pickle=False, **arrays)
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """Reads a .npy array.
 

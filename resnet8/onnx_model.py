@@ -1,5 +1,6 @@
 """ONNX: runs models with ONNX Runtime, and simplifies, names and describes their graphs."""
 
+import json
 import re
 import tempfile
 from collections import Counter
@@ -20,6 +21,7 @@ from resnet8.evaluation import Predictor, Probabilities
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 INPUT, OUTPUT, BATCH = "input", "probabilities", "batch"
+KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
 _PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 
 
@@ -56,19 +58,33 @@ def load_predictor(path: Path, *, n_classes: int) -> Predictor:
     return make_predictor(model)
 
 
-def make_predictor(model: onnx.ModelProto) -> Predictor:
-    """Opens a session on the CPU for a model with input `input` and output `probabilities`."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predictor:
+    """Wraps a model with input `input` and output `probabilities`; see `open_session`."""
+    session = open_session(model, as_written=as_written)
 
     def predict(images: NDArray[np.float32]) -> Probabilities:
         probabilities: Probabilities = session.run([OUTPUT], {INPUT: images})[0]
         return probabilities
 
     return predict
+
+
+def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.InferenceSession:
+    """Opens a session on the CPU.
+
+    Args:
+        model: any ONNX model.
+        as_written: run QuantizeLinear and DequantizeLinear where they are and in float.
+            Otherwise ONNX Runtime joins them with what is between to integer kernels, and
+            also quantizes float weights that it finds between them.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -155,19 +171,27 @@ def name_after_layers(
         n_classes: K, the length of an output row.
 
     Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K).
+        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its
+        metadata says for each node which Keras layer, or `input`, its output belongs to.
     """
     nodes = list(model.graph.node)
     taken = {INPUT, OUTPUT}
     tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
     constants = {initializer.name for initializer in model.graph.initializer}
     token = re.compile("|".join(layer_names))
+    keras_layers = {}
     for node in nodes:
+        belongs = next(filter(None, map(token.search, [*node.output, node.name])), None)
+        if node.op_type == "Transpose":
+            belongs = None  # rearranges what another node computed
         # Weights first: a folded convolution may be called like its batch normalization.
         weights = [tensor for tensor in node.input if tensor in constants]
         found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
         layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
+        from_input = node.op_type == "Transpose" and tensor_names.get(node.input[0]) == INPUT
         node.name = _node_name(layer, node.op_type, taken)
+        if belongs or from_input:
+            keras_layers[node.name] = layer_names[belongs.group()] if belongs else INPUT
         for position, tensor in enumerate(node.input):
             if tensor in constants:
                 kind = (
@@ -198,6 +222,7 @@ def name_after_layers(
         producer_version=model.producer_version,
     )
     named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
+    named.metadata_props.add(key=KERAS_LAYERS, value=json.dumps(keras_layers))
     return named
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from resnet8 import inputs
 from resnet8.errors import ParamsError, shown
 
 Dataset = Literal["cifar10", "sample"]
@@ -115,6 +116,16 @@ class Evaluate(Section):
     batch_size: int = Field(ge=1, le=10_000, description="a number of images from 1 to 10000")
 
 
+class Inspect(Section):
+    """What is looked at inside the models."""
+
+    input: Annotated[str, Field(pattern=inputs.PATTERN)] = Field(description=inputs.FORMS)
+    images: int = Field(ge=1, le=50_000, description="a number of images from 1 to 50000")
+    sensitivity_images: int = Field(
+        ge=1, le=50_000, description="a number of images from 1 to 50000"
+    )
+
+
 class Compare(Section):
     """What variants are measured against."""
 
@@ -130,6 +141,7 @@ class Params(Section):
     quantize_onnx: QuantizeOnnx = Field(description="a section")
     quantize_torch: QuantizeTorch = Field(description="a section")
     evaluate: Evaluate = Field(description="a section")
+    inspect: Inspect = Field(description="a section")
     compare: Compare = Field(description="a section")
     candidate: str = Field(description="the name of a variant")
 
@@ -230,6 +242,16 @@ def _faults_between(valid: dict[str, Any]) -> list[str]:
                 f"calibrate.size must be from 1 to {pool}, the training images in "
                 f"calibrate.batches {calibrate.batches} of {fetch.dataset}, got {calibrate.size}."
             )
+    if fetch and calibrate and "inspect" in valid:
+        choice = inputs.parse(valid["inspect"].input)
+        count = inputs.count_choices(
+            choice, n_test=IMAGES_PER_BATCH[fetch.dataset], n_calibration=calibrate.size
+        )
+        faults += [
+            f"inspect.input must have {choice.source} numbers from 0 to {count - 1}, got {number}."
+            for number in choice.numbers
+            if count is not None and number >= count
+        ]
     if "quantize_onnx" in valid and "quantize_torch" in valid:
         known = _variants(valid["quantize_onnx"], valid["quantize_torch"])
         chosen = {"candidate": valid.get("candidate")}

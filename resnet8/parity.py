@@ -1,5 +1,6 @@
 """Proves that a converted model computes what its original computes."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,11 @@ from resnet8.evaluation import Probabilities
 PARITY_IMAGES = 256
 # How far a row of float32 probabilities may be from summing to 1.
 SUM_TOLERANCE = 1e-3
+
+
+# How far a layer's output may be from the Keras layer's, relative to its largest value; float32
+# rounding reaches 2e-6 on the reference model.
+RTOL_LAYER = 1e-4
 
 
 class Parity(NamedTuple):
@@ -83,3 +89,34 @@ def check_parity(
             "The conversion changed the model; nothing was written."
         )
     return Parity(len(original), agreement, difference, tolerance)
+
+
+def check_layers(
+    errors: Mapping[str, Mapping[str, float]], *, magnitudes: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Checks that converted models compute in each layer what their original computes.
+
+    Args:
+        errors: by layer, the largest absolute difference for each pair of variants.
+        magnitudes: by layer, the largest absolute value.
+
+    Returns:
+        By layer, the differences, `magnitude` and `relative`, the largest difference as a
+        share of the magnitude; two digits each, as the last bits vary with the CPU.
+
+    Raises:
+        ParityError: a layer differs by more than `RTOL_LAYER` of its largest value.
+    """
+    table = {}
+    for layer, pairs in errors.items():
+        relative = max(pairs.values()) / (magnitudes[layer] or 1.0)
+        if not relative <= RTOL_LAYER:
+            pair, worst = max(pairs.items(), key=lambda item: item[1])
+            raise ParityError(
+                f"Layer {layer} must be the same in {pair} within {RTOL_LAYER:g} of its largest "
+                f"value, {magnitudes[layer]:.4g}, got a difference of {worst:.3g}. "
+                "The conversion changed the model."
+            )
+        rows = {**pairs, "magnitude": magnitudes[layer], "relative": relative}
+        table[layer] = {name: float(f"{value:.2g}") for name, value in rows.items()}
+    return table

@@ -1,0 +1,258 @@
+"""Statistics of a layer's values and of their error, taken batch by batch in bounded memory."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Bins of a running histogram, half of them below zero; a percentile is exact to one bin.
+BINS = 8192
+PERCENTILES = (0.1, 1.0, 25.0, 50.0, 75.0, 99.0, 99.9)
+
+
+class Quantization(NamedTuple):
+    """How integer codes stand for numbers: value = (code - zero point) * scale.
+
+    scale: () or (C,) float32.
+    zero_point: () or (C,) int64.
+    dtype: `uint8`, `int8` or `int32`.
+    axis: of the codes along which the scales differ, None for one scale.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    dtype: str
+    axis: int | None = None
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """All codes of the type, from the smallest; for 8-bit types, 256."""
+        limits = np.iinfo(self.dtype)
+        return np.arange(limits.min, limits.max + 1)
+
+    @property
+    def levels(self) -> NDArray[np.float32]:
+        """(256,) the number that each 8-bit code stands for; of one scale only."""
+        return ((self.codes - self.zero_point) * self.scale).astype(np.float32)
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """The ends of the range: numbers beyond them are clipped; of one scale only."""
+        return float(self.levels[0]), float(self.levels[-1])
+
+    def dequantize(self, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """The numbers that codes stand for, in the codes' shape."""
+        if self.axis is None and self.dtype != "int32":
+            return self.levels[codes.astype(np.intp) - np.iinfo(self.dtype).min]
+        shape = [-1 if axis == self.axis else 1 for axis in range(codes.ndim)]
+        scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
+        return ((codes - zero_point) * scale).astype(np.float32)
+
+
+class Histogram(NamedTuple):
+    """Counts of the values other than zero, which ReLU makes so many of.
+
+    counts: (B,) values in each bin.
+    edges: (B + 1,) ascending.
+    """
+
+    counts: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+    def rebinned(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Counts in other bins, each old bin's values spread evenly over it."""
+        below = np.concatenate([[0.0], np.cumsum(self.counts)])
+        return np.diff(np.interp(edges, self.edges, below))
+
+
+def sqnr_db(signal: float, noise: float) -> float | None:
+    """Signal-to-quantization-noise ratio in dB from both powers (sums of squares).
+
+    Higher is better; None without any noise or without a signal, where there is no ratio.
+    """
+    return float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None
+
+
+class RunningHistogram:
+    """A histogram whose range grows with the values: its bins double in width as needed."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(BINS, np.int64)
+        self.width = 0.0  # a power of two; 0 until there is a value other than zero
+
+    def update(self, values: NDArray[np.float32], *, largest: float) -> None:
+        """Counts values; `largest` is at least the greatest absolute value among them."""
+        self._cover(largest)
+        if self.width:
+            scaled = values * np.float32(1 / self.width) + np.float32(BINS // 2)
+            self.counts += np.bincount(scaled.astype(np.int64).ravel(), minlength=BINS)
+
+    def _cover(self, largest: float) -> None:
+        if largest == 0:
+            return
+        needed = 2.0 ** math.frexp(largest)[1] / (BINS // 2)  # the power of two above it
+        self.width = self.width or needed
+        while self.width < needed:
+            merged = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts[:] = 0
+            self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
+            self.width *= 2
+
+    def result(self, *, zeros: int = 0) -> Histogram:
+        """The histogram without as many zeros as there were."""
+        counts = self.counts.astype(np.float64)
+        counts[BINS // 2] -= zeros if self.width else 0
+        edges = np.linspace(-1.0, 1.0, BINS + 1) * (self.width or 1.0) * (BINS // 2)
+        return Histogram(counts, edges)
+
+
+class Summary(NamedTuple):
+    """What is reported of a set of values; `percentiles` by their number."""
+
+    n_values: int
+    mean: float
+    std: float
+    min: float
+    max: float
+    dynamic_range: float  # max - min, what a quantizer has to cover
+    zeros_share: float
+    percentiles: dict[float, float]
+
+
+class RunningValues:
+    """Statistics of float values."""
+
+    def __init__(self) -> None:
+        self.count = self.zeros = 0
+        self.sum = self.sum_of_squares = 0.0
+        self.min, self.max = np.inf, -np.inf
+        self._histogram = RunningHistogram()
+
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Takes in values of any shape."""
+        flat = np.ascontiguousarray(values, np.float32).ravel()
+        self.count += flat.size
+        self.zeros += flat.size - int(np.count_nonzero(flat))
+        self.sum += float(np.sum(flat, dtype=np.float64))
+        self.sum_of_squares += float(np.vdot(flat, flat))
+        low, high = float(flat.min()), float(flat.max())
+        self.min, self.max = min(self.min, low), max(self.max, high)
+        self._histogram.update(flat, largest=max(-low, high, 0.0))
+
+    def histogram(self) -> Histogram:
+        return self._histogram.result(zeros=self.zeros)
+
+    def summary(self) -> Summary:
+        mean = self.sum / self.count
+        variance = max(self.sum_of_squares / self.count - mean**2, 0.0)
+        percentiles = _percentiles(self.histogram(), self.zeros, low=self.min, high=self.max)
+        return Summary(
+            n_values=self.count,
+            mean=mean,
+            std=variance**0.5,
+            min=self.min,
+            max=self.max,
+            dynamic_range=self.max - self.min,
+            zeros_share=self.zeros / self.count,
+            percentiles=percentiles,
+        )
+
+
+class RunningCodes:
+    """Statistics of 8-bit codes of one scale; exact, as there are only 256 different ones."""
+
+    def __init__(self, quantization: Quantization) -> None:
+        self.quantization = quantization
+        self.counts = np.zeros(256, np.int64)
+
+    def update(self, codes: NDArray[Any]) -> None:
+        """Takes in codes of any shape."""
+        bits = codes.reshape(-1).view(np.uint8)  # int8 codes wrap around; rolled back below
+        self.counts += np.bincount(bits, minlength=256)
+
+    @property
+    def counts_by_level(self) -> NDArray[np.int64]:
+        """(256,) how often each code came up, from the smallest code."""
+        return np.roll(self.counts, 128) if self.quantization.dtype == "int8" else self.counts
+
+    @property
+    def levels_used(self) -> int:
+        """How many of the 256 codes came up."""
+        return int(np.count_nonzero(self.counts))
+
+    def histogram(self) -> Histogram:
+        """Each level's values spread over the numbers that are rounded to it."""
+        levels = self.quantization.levels.astype(np.float64)
+        half = float(self.quantization.scale) / 2
+        edges = np.append(levels - half, levels[-1] + half)
+        return Histogram(np.where(levels == 0, 0, self.counts_by_level).astype(float), edges)
+
+    def summary(self) -> Summary:
+        counts, levels = self.counts_by_level, self.quantization.levels.astype(np.float64)
+        count = int(counts.sum())
+        mean = float(counts @ levels) / count
+        variance = float(counts @ (levels - mean) ** 2) / count
+        used = levels[counts > 0].tolist()
+        rank = np.searchsorted(np.cumsum(counts), np.array(PERCENTILES) / 100 * count)
+        percentiles = dict(zip(PERCENTILES, levels[np.minimum(rank, 255)].tolist(), strict=True))
+        return Summary(
+            n_values=count,
+            mean=mean,
+            std=variance**0.5,
+            min=used[0],
+            max=used[-1],
+            dynamic_range=used[-1] - used[0],
+            zeros_share=int(counts[levels == 0].sum()) / count,
+            percentiles=percentiles,
+        )
+
+
+class RunningError:
+    """How far values are from their reference; with a histogram where that is wanted."""
+
+    def __init__(self, *, with_histogram: bool = False) -> None:
+        self.signal = self.noise = self.product = self.power = self.largest = 0.0
+        self._histogram = RunningHistogram() if with_histogram else None
+
+    def update(self, values: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+        """Takes in values and their references, both of one shape."""
+        values, reference = values.ravel(), reference.ravel()
+        difference = values - reference
+        largest = max(-float(difference.min()), float(difference.max()))
+        self.largest = max(self.largest, largest)
+        self.signal += float(np.vdot(reference, reference))
+        self.noise += float(np.vdot(difference, difference))
+        self.product += float(np.vdot(values, reference))
+        self.power += float(np.vdot(values, values))
+        if self._histogram is not None:
+            self._histogram.update(difference, largest=largest)
+
+    @property
+    def sqnr_db(self) -> float | None:
+        return sqnr_db(self.signal, self.noise)
+
+    @property
+    def cosine_similarity(self) -> float | None:
+        """1 where both point the same way; None where one of them is all zeros."""
+        lengths = (self.signal * self.power) ** 0.5
+        return min(self.product / lengths, 1.0) if lengths else None  # float32 sums round
+
+    def histogram(self) -> Histogram | None:
+        """The differences other than zero, if they were counted."""
+        return self._histogram.result() if self._histogram is not None else None
+
+
+def _percentiles(
+    histogram: Histogram, zeros: int, *, low: float, high: float
+) -> dict[float, float]:
+    """The numbers below which that many percent of the values are."""
+    middle = BINS // 2
+    counts = np.insert(histogram.counts, middle, zeros)  # a bin of no width for the zeros
+    edges = np.insert(histogram.edges, middle, 0.0)
+    below = np.concatenate([[0.0], np.cumsum(counts)])
+    wanted = np.array(PERCENTILES) / 100 * below[-1]
+    bins = np.clip(np.searchsorted(below, wanted) - 1, 0, len(counts) - 1)
+    share = (wanted - below[bins]) / np.maximum(counts[bins], 1)
+    found = edges[bins] + share * np.diff(edges)[bins]
+    return dict(zip(PERCENTILES, np.clip(found, low, high).tolist(), strict=True))

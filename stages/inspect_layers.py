@@ -1,0 +1,75 @@
+"""Watches every layer of every variant, and proves the float ones the same layer by layer.
+
+Reads: all models, data/cifar10/test_images.npy (the chosen ones), data/cifar10/labels.json,
+    data/calibration/images.npy
+Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers.json,
+    metrics/layer_parity.json
+Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8 import inputs, inspection, parity, variants
+from resnet8.errors import run_stage
+from resnet8.files import read_array, read_json, write_arrays, write_json
+from resnet8.params import load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    choice = inputs.parse(params.inspect.input)
+    calibration = read_array(args.calibration / "images.npy")
+    chosen = inputs.choose(
+        choice,
+        test_images=read_array(args.data / "test_images.npy"),
+        calibration_images=calibration,
+    )
+    n_classes = len(read_json(args.data / "labels.json")["label_names"])
+    watched = variants.watch(params.variants, args.models, raw=args.raw, n_classes=n_classes)
+
+    streamed = inputs.batches(calibration[: params.inspect.images])
+    records = inspection.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
+    at_input = inspection.inspect(watched, inputs.batches(chosen))
+    layers = {
+        "input": inputs.describe(choice),
+        "n_images": {
+            "calibration": min(len(calibration), params.inspect.images),
+            "input": len(chosen),
+        },
+        "layers": inspection.layer_order(records),
+        "absent": {name: model.absent for name, model in watched.items()},
+        "activations": {
+            "calibration": inspection.activations_json(records),
+            "input": inspection.activations_json(at_input),
+        },
+        "parameters": inspection.parameters_json(watched),
+    }
+    same = parity.check_layers(
+        inspection.conversion_errors(records), magnitudes=inspection.magnitudes(records)
+    )
+
+    write_json(args.out / "layers.json", layers)
+    for name, model in watched.items():
+        captures = inspection.capture(model, chosen[: inspection.SAVED_IMAGES])
+        write_arrays(args.out / f"{name}.npz", captures)
+    write_json(args.metrics / "layers.json", inspection.statistics_only(layers))
+    write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": same})
+    worst = max(row["relative"] for row in same.values())
+    print(f"{len(same)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
+
+
+if __name__ == "__main__":
+    run_stage(main)

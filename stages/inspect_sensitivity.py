@@ -1,0 +1,45 @@
+"""Ranks the layers of each quantized variant by what quantizing each one alone costs.
+
+Reads: artifacts/models/, data/calibration/images.npy
+Writes: metrics/sensitivity.json
+Params: inspect.sensitivity_images, quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8 import isolation
+from resnet8.errors import run_stage
+from resnet8.files import read_array, write_json
+from resnet8.params import FLOAT_VARIANTS, load_params
+from resnet8.sensitivity import rank
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    images = read_array(args.images)[: params.inspect.sensitivity_images]
+    quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
+
+    ranking = {
+        name: rank(*isolation.load(name, args.models), images, progress=partial(tqdm, desc=name))
+        for name in quantized
+    }
+
+    write_json(args.out, {"n_images": len(images), "variants": ranking})
+    for name, found in ranking.items():
+        first = min(found["layers"], key=lambda layer: found["layers"][layer]["rank"])
+        print(f"{name}: quantizing {first} alone costs most")
+
+
+if __name__ == "__main__":
+    run_stage(main)

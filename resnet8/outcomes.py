@@ -12,12 +12,13 @@ from resnet8.evaluation import Probabilities
 
 
 class Flip(NamedTuple):
-    """An image whose top-1 class a variant changed; classes are indices.
+    """An image whose top-1 class a variant changed, by its number in the
+    test set; classes are indices.
 
     baseline_p, variant_p: (K,) probabilities that each model gives.
     """
 
-    index: int
+    image: int
     label: int
     baseline_class: int
     variant_class: int

@@ -7,7 +7,7 @@ belongs to one layer, so all layers together are the quantized model.
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def rank(
     isolate: Isolate,
     images: NDArray[np.uint8],
     *,
-    progress: Callable[[Sequence[str]], Sequence[str]] = list,
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> dict[str, Any]:
     """Quantizes each layer alone, and all layers but each one.
 

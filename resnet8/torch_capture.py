@@ -138,7 +138,7 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     steps = list(_steps_after(node))
     targets = [step.target for step in steps]
     if _ATEN.add.Tensor in targets[1:2] and isinstance(steps[1].args[1], int):
-        zero_point = int(steps[1].args[1])  # type: ignore[arg-type]
+        zero_point = int(steps[1].args[1])
         del targets[1], steps[1]
     if targets != [_ATEN.round.default, _ATEN.clamp.default, _ATEN.to.dtype]:
         return None

@@ -1,7 +1,6 @@
 """Leaves chosen layers of a quantized PyTorch program in 8 bits and the others in float."""
 
 from collections.abc import Collection
-from typing import Any
 
 import torch
 

@@ -12,9 +12,10 @@ from resnet8.evaluation import Probabilities
 
 
 class Flip(NamedTuple):
-    """An image whose top-1 class a variant changed, by its number in the
-    test set; classes are indices.
+    """An image whose top-1 class a variant changed.
 
+    image: its number in the test set.
+    label, baseline_class, variant_class: class indices.
     baseline_p, variant_p: (K,) probabilities that each model gives.
     """
 

@@ -132,7 +132,8 @@ def activations_json(records: Records) -> dict[str, Any]:
             by_layer[layer][variant] = record
     shown: dict[str, Any] = {}
     for layer, found in by_layer.items():
-        edges = _edges([record.values.summary() for record in found.values()])
+        summaries = [record.values.summary() for record in found.values()]
+        edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
         quantized = [record for record in found.values() if record.is_quantized]
         largest = (error.largest for record in quantized for error in record.errors.values())
         reach = max(largest, default=0.0)
@@ -167,10 +168,7 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
     channels = values.reshape(len(values), -1)
     running = RunningValues()
     running.update(values)
-    # The same for all variants: those of the original, with room for a rounding step.
-    low, high = float(original.values.min()), float(original.values.max())
-    room = 0.01 * ((high - low) or 1.0)
-    edges = np.linspace(low - room, high + room, BINS + 1)
+    edges = _edges(float(original.values.min()), float(original.values.max()))
     found: dict[str, Any] = {
         "statistics": _summary_json(running.summary()) | {"shape": list(values.shape)},
         "histogram": _histogram_json(running.histogram(), edges),
@@ -233,10 +231,10 @@ def _error_json(error: RunningError) -> dict[str, Any]:
     }
 
 
-def _edges(summaries: list[Summary]) -> NDArray[np.float64]:
-    """The ends of bins over all values."""
-    low, high = min(x.min for x in summaries), max(x.max for x in summaries)
-    return np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+def _edges(low: float, high: float) -> NDArray[np.float64]:
+    """The ends of the bins between two values, with room for what is spread around them."""
+    room = 0.01 * ((high - low) or 1.0)
+    return np.linspace(low - room, high + room, BINS + 1)
 
 
 def _histogram_json(histogram: Histogram, edges: NDArray[np.float64]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,6 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.batches import IMAGE_SHAPE
-from resnet8.capture import INPUT, Captured, Point, Watched
 from resnet8.errors import ArtifactError
 from resnet8.evaluation import Predictor, Probabilities
 
@@ -145,55 +144,12 @@ def make_predictor(model: keras.Model) -> Predictor:
     return predict
 
 
-def watch(
-    model: keras.Model, layers: Mapping[str, str], *, channels_first: Collection[str]
-) -> Watched:
-    """Watches the layers whose outputs the ONNX model's nodes compute.
-
-    Where a layer applies an activation function in itself, its node before the last is
-    compared with what the layer gives without that function.
-
-    Args:
-        model: what `load_model` returned.
-        layers: by node, the Keras layer that its output belongs to, or `input`; in order.
-        channels_first: the nodes whose outputs are (N, C, H, W); Keras's are transposed.
-
-    Returns:
-        The layers by node name; nodes within a layer are absent.
-    """
-    nodes: dict[str, list[str]] = {}  # by Keras layer
-    for node, layer in layers.items():
-        nodes.setdefault(layer, []).append(node)
-    tensors, points = {}, {}
-    for node, name in layers.items():
-        if name == INPUT:
-            tensors[node], points[node] = model.inputs[0], Point("the model's input")
-        elif node == nodes[name][-1]:
-            tensors[node], points[node] = model.get_layer(name).output, Point(f"layer {name}")
-        elif len(nodes[name]) == 2 and hasattr(layer := model.get_layer(name), "activation"):
-            tensors[node] = _without_activation(layer)
-            points[node] = Point(f"layer {name} before its activation")
-    absent = {node: f"within layer {layers[node]}" for node in layers if node not in points}
-    forward = tf.function(keras.Model(model.inputs, [*tensors.values(), *model.outputs]))
-
-    def run(images: NDArray[np.float32]) -> Captured:
-        *outputs, probabilities = (x.numpy() for x in forward(images, training=False))
-        transposed = {
-            node: output.transpose(0, 3, 1, 2) if node in channels_first else output
-            for node, output in zip(tensors, outputs, strict=True)
-        }
-        return Captured(transposed, probabilities)
-
-    return Watched(points, {}, absent, run)
-
-
-def _without_activation(layer: keras.Layer) -> Any:
-    """What a layer with an activation function of its own gives without it."""
-    config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_linear"}
-    linear = layer.__class__.from_config(config)
-    output = linear(layer.input)
-    linear.set_weights(layer.get_weights())
-    return output
+def make_function(
+    model: keras.Model, outputs: Sequence[Any]
+) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Compiles what computes symbolic tensors of a model from its input, any batch size."""
+    forward = tf.function(keras.Model(model.inputs, list(outputs)))
+    return lambda images: [output.numpy() for output in forward(images, training=False)]
 
 
 def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:

@@ -3,9 +3,7 @@
 Field descriptions complete the sentence `<key> must be …` in error messages.
 """
 
-import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -13,8 +11,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from resnet8 import inputs
-from resnet8.errors import ParamsError, shown
+from resnet8.choice import FORMS, PATTERN, find_fault, parse
+from resnet8.errors import ParamsError
+from resnet8.faults import describe
 
 Dataset = Literal["cifar10", "sample"]
 OnnxType = Literal["int8", "uint8", "uint8_int8"]
@@ -119,7 +118,7 @@ class Evaluate(Section):
 class Inspect(Section):
     """What is looked at inside the models."""
 
-    input: Annotated[str, Field(pattern=inputs.PATTERN)] = Field(description=inputs.FORMS)
+    input: Annotated[str, Field(pattern=PATTERN)] = Field(description=FORMS)
     images: int = Field(ge=1, le=50_000, description="a number of images from 1 to 50000")
     sensitivity_images: int = Field(
         ge=1, le=50_000, description="a number of images from 1 to 50000"
@@ -159,53 +158,6 @@ def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[str, ...]:
     )
 
 
-def _did_you_mean(word: object, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _dotted(loc: Sequence[str | int]) -> str:
-    text = ""
-    for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
-
-
-def _model_at(loc: Sequence[str | int]) -> type[BaseModel]:
-    """The section class that holds the key at `loc`."""
-    if len(loc) < 2:
-        return Params
-    section = Params.model_fields[str(loc[0])].annotation
-    if isinstance(section, type) and issubclass(section, BaseModel):
-        return section
-    return Params
-
-
-def _choices(annotation: Any) -> list[str]:
-    """The strings that a (list of a) Literal allows."""
-    found = [item for item in get_args(annotation) if isinstance(item, str)]
-    return found or [word for item in get_args(annotation) for word in _choices(item)]
-
-
-def _fault(error: Any) -> str:
-    """One line for one pydantic error."""
-    loc: tuple[str | int, ...] = error["loc"]
-    fields = _model_at(loc).model_fields
-    key = next((str(part) for part in loc[1:2] or loc[:1]), "")
-    if error["type"] in ("extra_forbidden", "invalid_key"):
-        known = f" Known: {', '.join(fields)}."
-        return f"{_dotted(loc)} is not a parameter.{_did_you_mean(key, list(fields)) or known}"
-    if error["type"] == "missing":
-        return f"{_dotted(loc)} is missing; it must be {fields[key].description}."
-    if not loc:
-        return f"the top level must be a mapping of sections, got {shown(error['input'])}."
-    expected, hint = fields[key].description, ""
-    if error["type"] == "literal_error":  # also of one entry of a list
-        choices = _choices(fields[key].annotation)
-        expected, hint = " or ".join(choices), _did_you_mean(error["input"], choices)
-    return f"{_dotted(loc)} must be {expected}, got {shown(error['input'])}.{hint}"
-
-
 def _valid_sections(raw: dict[str, Any]) -> dict[str, Any]:
     """The sections that are valid on their own, by name."""
     valid = {}
@@ -243,15 +195,10 @@ def _faults_between(valid: dict[str, Any]) -> list[str]:
                 f"calibrate.batches {calibrate.batches} of {fetch.dataset}, got {calibrate.size}."
             )
     if fetch and calibrate and "inspect" in valid:
-        choice = inputs.parse(valid["inspect"].input)
-        count = inputs.count_choices(
-            choice, n_test=IMAGES_PER_BATCH[fetch.dataset], n_calibration=calibrate.size
-        )
-        faults += [
-            f"inspect.input must have {choice.source} numbers from 0 to {count - 1}, got {number}."
-            for number in choice.numbers
-            if count is not None and number >= count
-        ]
+        choice = parse(valid["inspect"].input)
+        n_test = IMAGES_PER_BATCH[fetch.dataset]
+        if fault := find_fault(choice, n_test=n_test, n_calibration=calibrate.size):
+            faults.append(f"inspect.input: {fault}")
     if "quantize_onnx" in valid and "quantize_torch" in valid:
         known = _variants(valid["quantize_onnx"], valid["quantize_torch"])
         chosen = {"candidate": valid.get("candidate")}
@@ -275,7 +222,7 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
         params = Params.model_validate(raw)
         faults = []
     except ValidationError as exc:
-        faults = [_fault(error) for error in exc.errors(include_url=False)]
+        faults = [describe(error, Params) for error in exc.errors(include_url=False)]
     if isinstance(raw, dict):
         faults += _faults_between(_valid_sections(raw))
     if faults:

@@ -1,13 +1,10 @@
 """Statistics of a layer's values and of their error, taken batch by batch in bounded memory."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Bins of a running histogram, half of them below zero; a percentile is exact to one bin.
-BINS = 8192
 PERCENTILES = (0.1, 1.0, 25.0, 50.0, 75.0, 99.0, 99.9)
 
 
@@ -75,36 +72,42 @@ def sqnr_db(signal: float, noise: float) -> float | None:
 
 
 class RunningHistogram:
-    """A histogram whose range grows with the values: its bins double in width as needed."""
+    """A histogram of float32 values of any size.
+
+    A bin holds the values with the same upper 16 bits: the same sign, the same power of two
+    and the same first 7 bits after it. Its width is at most 1/128 of its values, and no range
+    has to be known beforehand.
+    """
 
     def __init__(self) -> None:
-        self.counts = np.zeros(BINS, np.int64)
-        self.width = 0.0  # a power of two; 0 until there is a value other than zero
+        self._counts = np.zeros(2**16, np.int64)
 
-    def update(self, values: NDArray[np.float32], *, largest: float) -> None:
-        """Counts values; `largest` is at least the greatest absolute value among them."""
-        self._cover(largest)
-        if self.width:
-            scaled = values * np.float32(1 / self.width) + np.float32(BINS // 2)
-            self.counts += np.bincount(scaled.astype(np.int64).ravel(), minlength=BINS)
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Counts finite values of any shape."""
+        upper_bits = np.ascontiguousarray(values).view(np.uint32).ravel() >> 16
+        self._counts += np.bincount(upper_bits, minlength=2**16)
 
-    def _cover(self, largest: float) -> None:
-        if largest == 0:
-            return
-        needed = 2.0 ** math.frexp(largest)[1] / (BINS // 2)  # the power of two above it
-        self.width = self.width or needed
-        while self.width < needed:
-            merged = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[:] = 0
-            self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
-            self.width *= 2
+    @property
+    def zeros(self) -> int:
+        """How many values were zero."""
+        return int(self._counts[_ZERO] + self._counts[_SIGN])
 
-    def result(self, *, zeros: int = 0) -> Histogram:
-        """The histogram without as many zeros as there were."""
-        counts = self.counts.astype(np.float64)
-        counts[BINS // 2] -= zeros if self.width else 0
-        edges = np.linspace(-1.0, 1.0, BINS + 1) * (self.width or 1.0) * (BINS // 2)
-        return Histogram(counts, edges)
+    def result(self) -> Histogram:
+        """The histogram without zeros, as far as there are values to both sides of zero."""
+        positive, negative = self._counts[:_INFINITY].copy(), self._counts[_SIGN:][:_INFINITY]
+        counts = np.concatenate([negative[::-1], positive]).astype(np.float64)
+        counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and what is less than 1e-40
+        used = np.flatnonzero(counts)
+        first = min([*used[:1], _INFINITY])
+        last = max([*used[-1:], _INFINITY])
+        return Histogram(counts[first : last + 1], _EDGES[first : last + 2])
+
+
+# Upper 16 bits of zero, of minus zero and of infinity, which comes behind all finite numbers.
+_ZERO, _SIGN, _INFINITY = 0x0000, 0x8000, 0x7F80
+_POWERS = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
+_LARGEST = float(np.finfo(np.float32).max)
+_EDGES = np.concatenate([[-_LARGEST], -_POWERS[:0:-1], _POWERS, [_LARGEST]])
 
 
 class Summary(NamedTuple):
@@ -124,7 +127,7 @@ class RunningValues:
     """Statistics of float values."""
 
     def __init__(self) -> None:
-        self.count = self.zeros = 0
+        self.count = 0
         self.sum = self.sum_of_squares = 0.0
         self.min, self.max = np.inf, -np.inf
         self._histogram = RunningHistogram()
@@ -133,20 +136,21 @@ class RunningValues:
         """Takes in values of any shape."""
         flat = np.ascontiguousarray(values, np.float32).ravel()
         self.count += flat.size
-        self.zeros += flat.size - int(np.count_nonzero(flat))
         self.sum += float(np.sum(flat, dtype=np.float64))
         self.sum_of_squares += float(np.vdot(flat, flat))
         low, high = float(flat.min()), float(flat.max())
         self.min, self.max = min(self.min, low), max(self.max, high)
-        self._histogram.update(flat, largest=max(-low, high, 0.0))
+        self._histogram.update(flat)
 
     def histogram(self) -> Histogram:
-        return self._histogram.result(zeros=self.zeros)
+        return self._histogram.result()
 
     def summary(self) -> Summary:
         mean = self.sum / self.count
         variance = max(self.sum_of_squares / self.count - mean**2, 0.0)
-        percentiles = _percentiles(self.histogram(), self.zeros, low=self.min, high=self.max)
+        percentiles = _percentiles(
+            self.histogram(), self._histogram.zeros, low=self.min, high=self.max
+        )
         return Summary(
             n_values=self.count,
             mean=mean,
@@ -154,7 +158,7 @@ class RunningValues:
             min=self.min,
             max=self.max,
             dynamic_range=self.max - self.min,
-            zeros_share=self.zeros / self.count,
+            zeros_share=self._histogram.zeros / self.count,
             percentiles=percentiles,
         )
 
@@ -226,7 +230,7 @@ class RunningError:
         self.product += float(np.vdot(values, reference))
         self.power += float(np.vdot(values, values))
         if self._histogram is not None:
-            self._histogram.update(difference, largest=largest)
+            self._histogram.update(difference)
 
     @property
     def sqnr_db(self) -> float | None:
@@ -247,7 +251,7 @@ def _percentiles(
     histogram: Histogram, zeros: int, *, low: float, high: float
 ) -> dict[float, float]:
     """The numbers below which that many percent of the values are."""
-    middle = BINS // 2
+    middle = int(np.searchsorted(histogram.edges, 0.0))
     counts = np.insert(histogram.counts, middle, zeros)  # a bin of no width for the zeros
     edges = np.insert(histogram.edges, middle, 0.0)
     below = np.concatenate([[0.0], np.cumsum(counts)])

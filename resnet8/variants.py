@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet8 import keras_model, onnx_capture, onnx_model, torch_capture, torch_model
+from resnet8 import (
+    keras_capture,
+    keras_model,
+    onnx_capture,
+    onnx_model,
+    torch_capture,
+    torch_model,
+)
 from resnet8.capture import Watched
 
 
@@ -34,6 +41,6 @@ def watch_file(path: Path) -> Watched:
 def _watch_keras(converted: Path, raw: Path, *, n_classes: int) -> Watched:
     model = onnx_model.load_model(converted)
     keras = keras_model.load_model(keras_model.find_model(raw), n_classes=n_classes)
-    return keras_model.watch(
+    return keras_capture.watch(
         keras, onnx_capture.keras_layers(model), channels_first=onnx_capture.channels_first(model)
     )

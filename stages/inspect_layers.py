@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import inputs, inspection, parity, variants
+from resnet8 import choice, inputs, inspection, parity, variants
 from resnet8.errors import run_stage
 from resnet8.files import read_array, read_json, write_arrays, write_json
 from resnet8.params import load_params
@@ -30,10 +30,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    choice = inputs.parse(params.inspect.input)
+    chosen_input = choice.parse(params.inspect.input)
     calibration = read_array(args.calibration / "images.npy")
     chosen = inputs.choose(
-        choice,
+        chosen_input,
         test_images=read_array(args.data / "test_images.npy"),
         calibration_images=calibration,
     )
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     records = inspection.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
     at_input = inspection.inspect(watched, inputs.batches(chosen))
     layers = {
-        "input": inputs.describe(choice),
+        "input": choice.describe(chosen_input),
         "n_images": {
             "calibration": min(len(calibration), params.inspect.images),
             "input": len(chosen),

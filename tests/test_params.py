@@ -24,6 +24,7 @@ VALID: dict[str, Any] = {
     "quantize_onnx": {"types": ["int8", "uint8"], "per_channel": True},
     "quantize_torch": {"types": ["int8"]},
     "evaluate": {"batch_size": 128},
+    "inspect": {"input": "test:0", "images": 1000, "sensitivity_images": 250},
     "compare": {"baseline": "keras_fp32"},
     "candidate": "keras_fp32",
 }
@@ -543,3 +544,28 @@ def test_is_url_takes_all_else_for_a_path(source: str) -> None:
 )
 def test_source_suffix_is_that_of_the_path(source: str, suffix: str) -> None:
     assert source_suffix(source) == suffix
+
+
+@pytest.mark.parametrize("text", ["test:9999", "test:0,5", "calibration:19", "random:123456789"])
+def test_check_params_accepts_every_kind_of_input(text: str) -> None:
+    assert check_params(changed({"inspect.input": text})).inspect.input == text
+
+
+@pytest.mark.parametrize("text", ["0", "test", "test:-1", "train:0", "test:1 2", "random:"])
+def test_check_params_tells_the_forms_of_an_input(text: str) -> None:
+    (fault,) = faults(changed({"inspect.input": text}))
+    assert fault == (
+        "inspect.input must be test:<index>[,<index>...], calibration:<batch number> or "
+        f"random:<seed>, got '{text}'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("test:3,10000", "test numbers must be from 0 to 9999, got 10000."),
+        ("calibration:20", "calibration numbers must be from 0 to 19, got 20."),
+    ],
+)
+def test_check_params_tells_what_inputs_there_are(text: str, expected: str) -> None:
+    assert faults(changed({"inspect.input": text})) == [f"inspect.input: {expected}"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet8.errors import ArtifactError, ParityError
-from resnet8.parity import check_parameters, check_parity, check_probabilities
+from resnet8.parity import check_layers, check_parameters, check_parity, check_probabilities
 
 ROWS = np.array([[0.7, 0.3], [0.4, 0.6]], np.float32)
 
@@ -55,3 +55,18 @@ def test_check_parameters_refuses_another_count() -> None:
 def test_check_parameters_takes_any_count_where_none_is_expected() -> None:
     found = check_parameters(9, expected=None, original=12)
     assert found == {"converted": 9, "expected": None, "original": 12}
+
+
+def test_check_layers_reports_each_pair_and_the_share_of_the_largest_value() -> None:
+    found = check_layers({"conv": {"keras_onnx": 2e-5, "onnx_torch": 1e-5}}, magnitudes={"conv": 4})
+    assert found == {
+        "conv": {"keras_onnx": 2e-5, "onnx_torch": 1e-5, "magnitude": 4.0, "relative": 5e-6}
+    }
+
+
+@pytest.mark.parametrize("difference", [5e-4, float("nan")])
+def test_check_layers_refuses_a_layer_that_differs(difference: float) -> None:
+    with pytest.raises(
+        ParityError, match="Layer conv must be the same in keras_onnx within 0.0001"
+    ):
+        check_layers({"conv": {"keras_onnx": difference}}, magnitudes={"conv": 4})

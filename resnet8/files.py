@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import tokenize
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,21 @@ def read_array(path: Path) -> NDArray[Any]:
             f"{path} must be a NumPy array file, got {exc}. Run `dvc repro` to make it again."
         ) from exc
     return array
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Reads the named arrays of a .npz file.
+
+    Raises:
+        ArtifactError: the file is missing or holds no arrays.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (*_ARRAY_FAULTS, AttributeError, FileNotFoundError, zipfile.BadZipFile) as exc:
+        raise ArtifactError(
+            f"{path} must be a file of NumPy arrays, got {exc}. Run `dvc repro` to make it again."
+        ) from exc
 
 
 def read_bytes(path: Path) -> bytes:

@@ -4,10 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
+LAYER_COLUMNS: dict[str, JustifyMethod] = {
+    "layer": "left",
+    "variant": "left",
+    "mean": "right",
+    "std": "right",
+    "min": "right",
+    "max": "right",
+    "zero %": "right",
+    "clip %": "right",
+    "levels": "right",
+    "SQNR dB": "right",
+}
 COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 
 
@@ -103,6 +115,35 @@ def print_classes(comparison: Mapping[str, Any], *, console: Console | None = No
         table.add_row(label, *(f"{delta:+.2f}" for delta in deltas))
     if moved:
         (console or Console(highlight=False)).print(table)
+
+
+def print_layers(
+    inspection: Mapping[str, Any], *, over: str, console: Console | None = None
+) -> None:
+    """Prints the statistics of each layer, a line for each variant.
+
+    Args:
+        inspection: `layers` in order, and `activations` by layer and variant.
+        over: what the activations are of.
+        console: where to print.
+    """
+    table = _table(f"Layers over {over}")
+    for column, justify in LAYER_COLUMNS.items():
+        table.add_column(column, justify=justify, no_wrap=True)
+    for layer in inspection["layers"]:
+        for variant, row in inspection["activations"].get(layer, {}).items():
+            table.add_row(layer, variant, *_layer_cells(row["statistics"]))
+    (console or Console(highlight=False)).print(table)
+
+
+def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:
+    """Mean, deviation, ends, and what quantization did, where it did something."""
+    numbers = [f"{statistics[key]:.3g}" for key in ("mean", "std", "min", "max")]
+    share = f"{100 * statistics['zeros_share']:.1f}"
+    levels = str(statistics.get("levels_used", ""))
+    clipped = f"{100 * statistics['clipped_share']:.2g}" if "clipped_share" in statistics else ""
+    sqnr = statistics.get("sqnr_db")
+    return [*numbers, share, clipped, levels, "" if sqnr is None else f"{sqnr:.1f}"]
 
 
 def _table(title: str) -> Table:

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from resnet8.errors import ArtifactError
 from resnet8.files import (
     read_array,
+    read_arrays,
     read_bytes,
     read_json,
     unlink_if_dangling,
     write_array,
+    write_arrays,
     write_bytes,
     write_json,
     written_aside,
@@ -301,3 +303,36 @@ def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path)
     (tmp_path / "bad").symlink_to(tmp_path / "gone")
     unlink_if_dangling(tmp_path)
     assert names(tmp_path) == ["file", "good"]
+
+
+def test_write_arrays_reads_back_under_the_same_names(tmp_path: Path) -> None:
+    arrays = {"conv2d_3.0": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0)}
+    write_arrays(tmp_path / "a.npz", arrays)
+    found = read_arrays(tmp_path / "a.npz")
+    assert list(found) == list(arrays)
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+
+
+def test_write_arrays_writes_the_same_bytes_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_arrays(tmp_path / f"{name}.npz", {"x": np.arange(5)})
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY no header"])
+def test_read_arrays_refuses_another_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.npz must be a file of NumPy arrays, got"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_read_arrays_refuses_one_array(tmp_path: Path) -> None:
+    with (tmp_path / "a.npz").open("wb") as out:
+        np.save(out, np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz must be a file of NumPy arrays, got"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_read_arrays_names_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"none\.npz must be a file of NumPy arrays, got"):
+        read_arrays(tmp_path / "none.npz")

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, default=Path("artifacts/predictions"))
     parser.add_argument("--linked", type=Path, default=Path("data/linked"))
     parser.add_argument("--metrics", type=Path, default=Path("metrics"))
+    parser.add_argument("--models", type=Path, default=Path("artifacts/models"))
     parser.add_argument("--out", type=Path, default=Path("data/params.schema.json"))
     parser.add_argument("--check-only", action="store_true", help="write and remove nothing")
     args = parser.parse_args(argv)
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     others = [name for name in QUANTIZED_VARIANTS if name not in params.variants]
     files = [args.predictions / f"{name}.npy" for name in others]
     files += [args.metrics / f"{name}.json" for name in others]
+    files += [args.models / f"{name}{suffix}" for name in others for suffix in (".onnx", ".pt2")]
     removed = [path for path in files if path.exists()]
     for path in removed:
         path.unlink()

@@ -138,7 +138,7 @@ def test_candidate_copies_the_metrics(tmp_path: Path) -> None:
 
 
 def validate_arguments(tmp_path: Path, params: Path) -> list[str]:
-    folders: dict[str, Any] = {name: tmp_path / name for name in ("predictions", "metrics")}
+    folders: dict[str, Any] = {name: tmp_path / name for name in ("predictions", "metrics", "models")}
     for folder in folders.values():
         folder.mkdir()
     return arguments(params=params, out=tmp_path / "schema.json", **folders)
@@ -172,6 +172,15 @@ def test_validate_removes_variants_that_are_not_asked_for_and_nothing_else(
     validate.main(command)
     left = {path.stem for path in (tmp_path / "metrics").iterdir()}
     assert left == {"onnx_int8", "onnx_mine", "comparison", "verify_onnx"}
+
+
+def test_validate_removes_models_that_are_not_asked_for(tmp_path: Path, params: Path) -> None:
+    command = validate_arguments(tmp_path, params)
+    for name in ("onnx_fp32.onnx", "onnx_int8.onnx", "onnx_uint8_int8.onnx", "torch_int8.pt2"):
+        (tmp_path / "models" / name).write_bytes(b"")
+    validate.main(command)
+    left = {path.name for path in (tmp_path / "models").iterdir()}
+    assert left == {"onnx_fp32.onnx", "onnx_int8.onnx", "torch_int8.pt2"}
 
 
 def test_check_only_writes_nothing(tmp_path: Path, params: Path) -> None:

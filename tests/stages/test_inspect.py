@@ -1,0 +1,132 @@
+"""The stages that look inside the models, on the sample."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from resnet8 import onnx_quantization, torch_model
+from samples.dataset import SAMPLE_MODEL
+from samples.shapes import LABEL_NAMES
+from stages import inspect_layers, inspect_sensitivity
+from tests.pipeline.commands import ROOT
+
+VARIANTS = {"keras_fp32", "onnx_fp32", "onnx_int8", "torch_fp32", "torch_int8"}
+
+
+class Project:
+    """What earlier stages would have left in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        content = yaml.safe_load((ROOT / "samples" / "params.yaml").read_text())
+        content["quantize_onnx"]["types"] = ["int8"]
+        self.params: dict[str, Any] = content
+
+    def run(self, module: Any, **changes: Any) -> None:
+        params = {**self.params, "inspect": {**self.params["inspect"], **changes}}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+        paths = {
+            inspect_layers: ("raw", "models", "data", "calibration", "metrics"),
+            inspect_sensitivity: ("models",),
+        }[module]
+        arguments = [f"--params={self.folder / 'params.yaml'}"]
+        arguments += [f"--{name}={self.folder / name}" for name in paths]
+        if module is inspect_layers:
+            arguments += [f"--out={self.folder / 'inspection'}"]
+        else:
+            arguments += [f"--images={self.folder / 'calibration' / 'images.npy'}"]
+            arguments += [f"--out={self.folder / 'metrics' / 'sensitivity.json'}"]
+        module.main(arguments)
+
+    def read(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory,
+    onnx_fp32: Any,
+    torch_fp32: Any,
+    torch_int8: Any,
+    calibration_images: NDArray[np.uint8],
+    test_set: tuple[NDArray[np.uint8], NDArray[np.int64]],
+) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("raw", "models", "data", "calibration", "metrics"):
+        (folder / name).mkdir()
+    (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
+    int8 = onnx_quantization.quantize(
+        onnx_fp32, calibration_images, quant_type="int8", per_channel=True
+    )
+    models = folder / "models"
+    (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
+    (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())
+    (models / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
+    (models / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8))
+    (folder / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
+    np.save(folder / "data" / "test_images.npy", test_set[0])
+    np.save(folder / "calibration" / "images.npy", calibration_images)
+    made = Project(folder)
+    made.run(inspect_layers, input="test:3", images=10)
+    return made
+
+
+def test_inspect_layers_sees_the_layers_of_every_variant(project: Project) -> None:
+    found = project.read("inspection/layers.json")
+    assert found["n_images"] == {"calibration": 10, "input": 1}
+    assert found["input"] == "test image 3"
+    for over in ("calibration", "input"):
+        for layer in found["layers"]:
+            seen = set(found["activations"][over][layer])
+            absent = {name for name in VARIANTS if layer in found["absent"][name]}
+            # Padding of its own is a layer in PyTorch only.
+            expected = {"torch_fp32", "torch_int8"} if "." in layer else VARIANTS - absent
+            assert seen == expected, layer
+
+
+def test_inspect_layers_finds_conversions_equal_in_every_layer(project: Project) -> None:
+    found = project.read("metrics/layer_parity.json")
+    assert found["rtol"] == 1e-4
+    assert max(row["relative"] for row in found["layers"].values()) < 1e-5
+    assert {"keras_onnx", "keras_torch", "onnx_torch"} <= set(found["layers"]["conv2d"])
+
+
+def test_inspect_layers_saves_what_the_chosen_image_causes(
+    project: Project, onnx_fp32: Any, test_set: tuple[NDArray[np.uint8], NDArray[np.int64]]
+) -> None:
+    from resnet8.onnx_capture import watch
+
+    expected = watch(onnx_fp32).run(test_set[0][[3]].astype(np.float32))
+    with np.load(project.folder / "inspection" / "onnx_fp32.npz") as saved:
+        assert np.array_equal(saved["conv2d_4"], expected.outputs["conv2d_4"])
+        assert np.array_equal(saved["probabilities"], expected.probabilities)
+
+
+def test_inspect_layers_writes_the_same_bytes_again_and_others_for_another_image(
+    project: Project,
+) -> None:
+    files = ["inspection/layers.json", "inspection/torch_int8.npz", "metrics/layers.json"]
+    before = [(project.folder / name).read_bytes() for name in files]
+    project.run(inspect_layers, input="test:4", images=10)
+    other = [(project.folder / name).read_bytes() for name in files]
+    project.run(inspect_layers, input="test:3", images=10)
+    assert [(project.folder / name).read_bytes() for name in files] == before
+    assert other[1] != before[1]
+    assert other[2] == before[2]  # of the calibration images, whatever is chosen
+
+
+def test_inspect_sensitivity_ranks_the_layers_of_quantized_variants(project: Project) -> None:
+    project.run(inspect_sensitivity, sensitivity_images=20)
+    found = project.read("metrics/sensitivity.json")
+    assert found["n_images"] == 20
+    assert set(found["variants"]) == {"onnx_int8", "torch_int8"}
+    for ranking in found["variants"].values():
+        ranks = sorted(row["rank"] for row in ranking["layers"].values())
+        assert ranks == list(range(1, len(ranks) + 1))
+        first = min(ranking["layers"].values(), key=lambda row: row["rank"])
+        assert first["alone"]["kl_divergence"] > 0

@@ -10,10 +10,10 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro test lint format lock readme clean
+.PHONY: help setup demo repro test lint format lock readme plots-page clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(RUNTIME)  ## .venv with the pinned requirements; nothing when up to date
 
@@ -45,6 +45,9 @@ lock: $(DEVELOPMENT)  ## renew constraints.txt from the requirement files
 
 readme: $(RUNTIME)  ## renew the README's tables and its graph
 	$(BIN)/python -m tools.update_readme
+
+plots-page: $(RUNTIME)  ## renew the page in which DVC draws its plots
+	$(BIN)/python -m tools.make_plots_page
 
 clean:  ## remove the environment and build/
 	rm -rf $(VENV) build

@@ -16,7 +16,15 @@ from resnet8.files import read_json
 from resnet8.tables import print_headline
 
 ROOT = Path(__file__).parents[1]
-COPIED = (".dvcignore", "dvc.yaml", "requirements.txt", "resnet8", "samples", "stages")
+COPIED = (
+    ".dvc/plots",
+    ".dvcignore",
+    "dvc.yaml",
+    "requirements.txt",
+    "resnet8",
+    "samples",
+    "stages",
+)
 SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
 
 
@@ -43,9 +51,9 @@ def make_project(folder: Path, params: Path) -> None:
     linked = folder / "data" / "linked"
     linked.mkdir(parents=True, exist_ok=True)
     (linked / ".gitkeep").touch()
-    (folder / ".dvc").mkdir(exist_ok=True)
     config = (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
-    (folder / ".dvc" / "config").write_text(f"{config}    no_scm = true\n", encoding="utf-8")
+    config = config.replace("[core]\n", "[core]\n    no_scm = true\n")
+    (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
 
 
 def run_dvc(folder: Path, *arguments: str) -> None:

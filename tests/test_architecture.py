@@ -66,7 +66,9 @@ def test_errors_imports_nothing_local() -> None:
     assert not local_files(ROOT / "resnet8" / "errors.py")
 
 
-@pytest.mark.parametrize("framework", ["tensorflow", "torchao", "onnx2torch", "pooch"])
+@pytest.mark.parametrize(
+    "framework", ["tensorflow", "torchao", "onnx2torch", "pooch", "matplotlib", "vl_convert"]
+)
 def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
 
@@ -153,7 +155,10 @@ def test_outputs_are_ignored_by_git_or_kept_in_metrics(stages: list[Any]) -> Non
 def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
     test_set = {"data/cifar10/test_images.npy", "data/cifar10/test_labels.npy"}
     readers = {stage.name.split("@")[0] for stage in stages if test_set & declared(stage)}
-    assert readers == {"evaluate", "evaluate_onnx", "evaluate_torch", "compare"}
+    assert readers == {
+        "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers", "plots_data",
+        "plots", "report",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)

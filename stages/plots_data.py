@@ -1,0 +1,55 @@
+"""Writes the tables that `dvc plots` draws.
+
+Reads: artifacts/predictions/, data/cifar10/test_labels.npy, data/cifar10/labels.json,
+    artifacts/inspection/layers.json, metrics/sensitivity.json
+Writes: metrics/plots/ (class_accuracy, confusion, sqnr, sensitivity, all .csv)
+Params: quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import plot_data
+from resnet8.errors import run_stage
+from resnet8.files import read_array, read_json, write_bytes
+from resnet8.params import FLOAT_VARIANTS, load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--layers", type=Path, required=True)
+    parser.add_argument("--sensitivity", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+    quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
+
+    labels = read_array(args.data / "test_labels.npy")
+    label_names = read_json(args.data / "labels.json")["label_names"]
+    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
+    inspection, sensitivity = read_json(args.layers), read_json(args.sensitivity)
+
+    accuracies = plot_data.class_accuracies(predictions, labels, label_names=label_names)
+    confusions = plot_data.confusions(predictions, labels, label_names=label_names)
+    tables = {
+        "per_class_accuracy": plot_data.csv_bytes(plot_data.ClassAccuracy._fields, accuracies),
+        "confusion": plot_data.csv_bytes(plot_data.Confusion._fields, confusions),
+        "sqnr": plot_data.csv_bytes(
+            plot_data.LayerSqnr._fields, plot_data.sqnr_profile(inspection, variants=quantized)
+        ),
+        "sensitivity": plot_data.csv_bytes(
+            plot_data.LayerSensitivity._fields,
+            plot_data.sensitivities(sensitivity, variants=quantized),
+        ),
+    }
+
+    for name, content in tables.items():
+        write_bytes(args.out / f"{name}.csv", content)
+    print(f"{len(tables)} tables for `dvc plots show`, of {len(predictions)} variants")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,82 @@
+"""Opens pages in a headless Chromium that has no network, and reads what they link to."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, Route, sync_playwright
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_chromium() -> str | None:
+    """The path of an installed Chromium."""
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+@contextmanager
+def open_offline(
+    path: Path, *, width: int = 1280, height: int = 900, color_scheme: str = "light"
+) -> Iterator[tuple[Page, list[str]]]:
+    """Opens an HTML file with the network cut; skips the test where there is no Chromium.
+
+    Args:
+        path: the file.
+        width: of the window, in CSS pixels.
+        height: of the window, in CSS pixels.
+        color_scheme: what the page is told that its reader prefers, light or dark.
+
+    Yields:
+        The page, loaded, and its problems so far: requests for anything but the file itself
+        (all are stopped), errors and warnings on the console, and uncaught exceptions. The
+        list grows while the page is used.
+    """
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip(f"no Chromium: none of {', '.join(CHROMIUM_NAMES)} is on the PATH")
+    url = path.resolve().as_uri()
+    problems: list[str] = []
+
+    def guard(route: Route) -> None:
+        if route.request.url.split("#")[0] == url:
+            route.continue_()
+        else:
+            problems.append(f"request: {route.request.url}")
+            route.abort()
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            problems.append(f"console {message.type}: {message.text}")
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        try:
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme=color_scheme,
+                offline=True,
+            )
+            context.route("**/*", guard)
+            page = context.new_page()
+            page.on("console", listen)
+            page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
+            page.goto(url)
+            yield page, problems
+        finally:
+            browser.close()
+
+
+def links(html: str) -> list[str]:
+    """What the elements of a page link to or load, apart from places in the page itself."""
+    found: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            names = ("src", "srcset", "href", "data", "action", "poster")
+            found.extend(value or "" for name, value in attrs if name in names)
+
+    Reader().feed(html)
+    return [link for link in found if not link.startswith(("#", "data:"))]

@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     make_project(folder, SAMPLE_PARAMS)
     run_dvc(folder, "repro")
     print_headline(read_json(folder / "metrics" / "comparison.json"))
-    print(f"All figures are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
+    print(f"All numbers are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
+    print(f"The report, which any browser opens: {folder}/artifacts/report/index.html")
 
 
 if __name__ == "__main__":

@@ -70,10 +70,12 @@ def test_demo_runs_every_stage(demo: Demo) -> None:
 
 
 def test_demo_ends_with_the_table_and_where_everything_is(demo: Demo) -> None:
-    end = demo.outputs[0].splitlines()[-16:]
+    end = demo.outputs[0].splitlines()[-17:]
     assert any("torch_int8" in line for line in end)
-    assert "metrics/" in end[-1]
-    assert "artifacts/models/" in end[-1]
+    assert "metrics/" in end[-2]
+    assert "artifacts/models/" in end[-2]
+    assert f"{demo.folders[0]}/artifacts/report/index.html" in end[-1]
+    assert (demo.folders[0] / "artifacts/report/index.html").stat().st_size < 6e6
 
 
 def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
@@ -187,7 +189,8 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Pa
     assert stages_run(changed.stdout) == {
         "validate", "calibrate", "quantize_onnx@int8", "quantize_onnx@uint8_int8",
         "quantize_torch@int8", "evaluate_onnx@int8", "evaluate_onnx@uint8_int8",
-        "evaluate_torch@int8", "compare",
+        "evaluate_torch@int8", "compare", "inspect_layers", "inspect_sensitivity", "plots_data",
+        "plots", "report",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 300
     rows = read(folder, "comparison")["variants"]
@@ -195,6 +198,39 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Pa
     # What is not asked for any more is gone, also from the folder that compare reads.
     assert not (folder / "metrics/onnx_uint8.json").exists()
     assert not (folder / "artifacts/predictions/onnx_uint8.npy").exists()
+    assert not (folder / "artifacts/models/onnx_uint8.onnx").exists()
+    assert set(read(folder, "sensitivity")["variants"]) == {
+        "onnx_int8", "onnx_uint8_int8", "torch_int8",
+    }  # fmt: skip
+
+
+def changed_stages(folder: Path) -> set[str]:
+    """The stages that DVC says something they depend on changed for."""
+    return set(yaml.safe_load(run(folder, "dvc", "status", "--json").stdout))
+
+
+def test_a_colour_reruns_figures_and_report_only(folder: Path) -> None:
+    palette = folder / "resnet8" / "palette.py"
+    before = palette.read_text()
+    palette.write_text(before.replace('ORANGE = "#E69F00"', 'ORANGE = "#E69F01"'))
+    assert palette.read_text() != before
+    found = changed_stages(folder)
+    palette.write_text(before)
+    assert found == {"plots", "report"}
+
+
+def test_another_input_reruns_the_inspection_and_the_report_only(folder: Path) -> None:
+    before = (folder / "params.yaml").read_text()
+    set_params(folder, inspect={"input": "random:1"})
+    found = changed_stages(folder)
+    (folder / "params.yaml").write_text(before)
+    assert found == {"validate", "inspect_layers", "report"}
+
+
+def test_conversions_are_equal_in_every_layer(folder: Path) -> None:
+    layers = read(folder, "layer_parity")["layers"]
+    assert {"conv2d", "add_2", "average_pooling2d", "dense"} <= set(layers)
+    assert max(row["relative"] for row in layers.values()) < 1e-5
 
 
 def test_candidate_republishes_the_chosen_variant(folder: Path) -> None:

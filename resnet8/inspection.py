@@ -58,6 +58,7 @@ class LayerRecord:
         found = _summary_json(summary) | {"captured_at": self.point.place}
         if isinstance(self.values, RunningCodes):
             found |= _quantization_json(self.values)
+        if isinstance(self.values, RunningCodes) and self.errors:
             for side, clipped in (("low", self.clipped_low), ("high", self.clipped_high)):
                 found[f"clipped_{side}_share"] = rounded(clipped / summary.n_values)
             found["clipped_share"] = rounded(
@@ -157,9 +158,13 @@ def parameters_json(watched: Mapping[str, Watched]) -> dict[str, Any]:
     for variant, model in watched.items():
         for layer, kinds in model.parameters.items():
             for kind, parameter in kinds.items():
-                original = watched[f"{variant.partition('_')[0]}_fp32"].parameters[layer][kind]
+                originals = [
+                    watched[name].parameters[layer][kind]
+                    for name in reference_variants(variant)
+                    if name in watched and layer in watched[name].parameters
+                ]
                 found = shown.setdefault(layer, {}).setdefault(kind, {})
-                found[variant] = _parameter_json(parameter, original)
+                found[variant] = _parameter_json(parameter, [*originals, parameter][0])
     return shown
 
 
@@ -175,12 +180,15 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
         "channel_min": _rounded_list(channels.min(axis=1)),
         "channel_max": _rounded_list(channels.max(axis=1)),
     }
-    if parameter.quantization is not None:
-        quantization, error = parameter.quantization, RunningError()
-        error.update(values, original.values)
-        found["statistics"] |= {"dtype": quantization.dtype} | _error_json(error)
+    quantization = parameter.quantization
+    if quantization is not None:
+        found["statistics"]["dtype"] = quantization.dtype
         found["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         found["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
+    if quantization is not None and original is not parameter:
+        error = RunningError()
+        error.update(values, original.values)
+        found["statistics"] |= _error_json(error)
         difference = (values - original.values).reshape(channels.shape).astype(np.float64)
         signal = original.values.reshape(channels.shape).astype(np.float64)
         powers = zip((signal**2).sum(axis=1), (difference**2).sum(axis=1), strict=True)

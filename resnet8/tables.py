@@ -20,6 +20,15 @@ LAYER_COLUMNS: dict[str, JustifyMethod] = {
     "levels": "right",
     "SQNR dB": "right",
 }
+INSIDE_COLUMNS = (
+    "variant",
+    "noisiest layer",
+    "SQNR dB",
+    "most sensitive layer",
+    "KL, it alone",
+    "KL, all but it",
+    "KL, all",
+)
 COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 
 
@@ -69,6 +78,36 @@ def class_table(comparison: Mapping[str, Any]) -> str:
     for label in next(iter(comparison["variants"].values()))["per_class_delta_pp"]:
         deltas = (f"{row['per_class_delta_pp'][label]:+.1f}" for row in moved.values())
         lines.append((label, *deltas))
+    return _markdown(lines)
+
+
+def inside_table(layers: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
+    """Where each quantized variant hurts, in Markdown.
+
+    Args:
+        layers: what metrics/layers.json holds.
+        sensitivity: what metrics/sensitivity.json holds.
+    """
+    lines: list[Sequence[str]] = [INSIDE_COLUMNS]
+    for variant, ranking in sensitivity["variants"].items():
+        ratios = {
+            layer: row["sqnr_db"]
+            for layer, row in layers["activations"][variant].items()
+            if row.get("sqnr_db") is not None
+        }
+        noisiest = min(ratios, key=lambda layer: ratios[layer])
+        first = min(ranking["layers"], key=lambda layer: ranking["layers"][layer]["rank"])
+        alone, spared = (ranking["layers"][first][key] for key in ("alone", "spared"))
+        divergences = [alone, spared, ranking["all"]]
+        lines.append(
+            (
+                f"`{variant}`",
+                f"`{noisiest}`",
+                f"{ratios[noisiest]:.1f}",
+                f"`{first}`",
+                *(f"{row['kl_divergence']:.4f}" for row in divergences),
+            )
+        )
     return _markdown(lines)
 
 

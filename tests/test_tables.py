@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from resnet8.tables import COLUMNS, class_table, markdown_table, print_classes, print_headline
+from resnet8.tables import (
+    COLUMNS,
+    class_table,
+    inside_table,
+    markdown_table,
+    print_classes,
+    print_headline,
+    print_layers,
+)
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
@@ -73,3 +81,40 @@ def test_classes_lists_only_variants_that_moved(comparison: dict[str, Any]) -> N
 def test_classes_prints_nothing_when_nothing_moved(comparison: dict[str, Any]) -> None:
     comparison["variants"] = {"keras_fp32": comparison["variants"]["keras_fp32"]}
     assert printed(print_classes, comparison) == ""
+
+
+def test_inside_table_names_the_noisiest_and_the_most_sensitive_layer() -> None:
+    def row(kl: float) -> dict[str, float]:
+        return {"kl_divergence": kl, "agreement": 1.0}
+
+    layers = {
+        "activations": {
+            "onnx_int8": {"a": {"sqnr_db": 30.0}, "b": {"sqnr_db": 21.57}, "c": {"sqnr_db": None}}
+        }
+    }
+    ranking = {
+        "all": row(0.004),
+        "layers": {
+            "a": {"alone": row(0.003), "spared": row(0.001), "rank": 1},
+            "b": {"alone": row(0.002), "spared": row(0.002), "rank": 2},
+        },
+    }
+    last = inside_table(layers, {"variants": {"onnx_int8": ranking}}).splitlines()[-1]
+    assert last == "| `onnx_int8` | `b` | 21.6 | `a` | 0.0030 | 0.0010 | 0.0040 |"
+
+
+def test_print_layers_has_a_line_for_each_layer_and_variant() -> None:
+    statistics = {"mean": 0.5, "std": 1.0, "min": -2.0, "max": 3.0, "zeros_share": 0.25}
+    quantized = {"clipped_share": 0.001, "levels_used": 250, "sqnr_db": 31.26}
+    inspection = {
+        "layers": ["conv", "relu"],
+        "activations": {
+            "conv": {"onnx_fp32": {"statistics": statistics}},
+            "relu": {"onnx_int8": {"statistics": statistics | quantized}},
+        },
+    }
+    text = io.StringIO()
+    print_layers(inspection, over="test image 3", console=Console(file=text, width=120))
+    lines = [line.split() for line in text.getvalue().splitlines()]
+    assert ["conv", "onnx_fp32", "0.5", "1", "-2", "3", "25.0"] in lines
+    assert ["relu", "onnx_int8", "0.5", "1", "-2", "3", "25.0", "0.1", "250", "31.3"] in lines

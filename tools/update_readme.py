@@ -1,8 +1,8 @@
 """Renews the generated parts of the README: `python -m tools.update_readme`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stand: `results`, the comparison table of
-metrics/comparison.json with file sizes of dvc.lock; `classes`, its deltas per class; and
-`dag`, what `dvc dag --md` draws.
+metrics/comparison.json with file sizes of dvc.lock; `classes`, its deltas per class;
+`inside`, where each variant hurts; and `dag`, what `dvc dag --md` draws.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from resnet8.tables import class_table, markdown_table
+from resnet8.tables import class_table, inside_table, markdown_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,20 +41,36 @@ def model_sizes(lock: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def render(text: str, comparison: Mapping[str, Any], sizes: Mapping[str, int], dag: str) -> str:
-    """The README's text with all generated parts renewed."""
-    text = replace_part(text, "results", markdown_table(comparison, sizes=sizes))
-    text = replace_part(text, "classes", class_table(comparison))
-    return replace_part(text, "dag", dag.strip())
+def render(text: str, metrics: Mapping[str, Any], *, sizes: Mapping[str, int], dag: str) -> str:
+    """The README's text with all generated parts renewed.
+
+    Args:
+        text: the README.
+        metrics: what metrics/<name>.json hold, by name.
+        sizes: bytes of each model file, by variant.
+        dag: what `dvc dag --md` draws.
+    """
+    parts = {
+        "results": markdown_table(metrics["comparison"], sizes=sizes),
+        "classes": class_table(metrics["comparison"]),
+        "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
+        "dag": dag.strip(),
+    }
+    for name, content in parts.items():
+        text = replace_part(text, name, content)
+    return text
 
 
 def render_from_checkout(text: str) -> str:
     """`render` with what the checkout holds."""
-    comparison = json.loads((ROOT / "metrics" / "comparison.json").read_text(encoding="utf-8"))
+    metrics = {
+        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("comparison", "layers", "sensitivity")
+    }
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "dvc", "dag", "--md"]
     dag = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
-    return render(text, comparison, model_sizes(lock), dag.stdout)
+    return render(text, metrics, sizes=model_sizes(lock), dag=dag.stdout)
 
 
 if __name__ == "__main__":

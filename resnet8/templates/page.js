@@ -1,0 +1,32 @@
+// Theme, sections, print, and the first drawing.
+
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
+function nameTheme() {
+  byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
+}
+byId("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  nameTheme();
+});
+prefersDark.addEventListener("change", nameTheme);
+nameTheme();
+
+const links = new Map([...document.querySelectorAll("nav ol a")].map((a) => [a.hash.slice(1), a]));
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    for (const link of links.values()) link.removeAttribute("aria-current");
+    links.get(target.id).setAttribute("aria-current", "true");
+  }
+}, { rootMargin: "-20% 0px -75% 0px" });
+for (const id of links.keys()) watcher.observe(byId(id));
+
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
+showConfusion();
+showLayer();
+await drawing;
+document.documentElement.dataset.ready = "true"; // all charts are drawn

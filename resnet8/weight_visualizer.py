@@ -1,0 +1,144 @@
+"""Looks into one model by hand: `python -m resnet8.weight_visualizer MODEL`.
+
+Prints the statistics of its layers for some images, and saves pictures of their weights,
+biases and activations. A quantized model is compared with the float model of its runtime in
+the same folder, or with another one that is given.
+
+From Python or a notebook:
+
+    watched = watch_models(Path("artifacts/models/torch_int8.pt2"))
+    arrays = inspection.capture(watched["torch_int8"], images)  # by layer, (N, C, H, W) float32
+    found = look(watched, images)  # statistics and histograms, what the pictures are drawn of
+    figure = draw_layer("conv2d", ...)  # resnet8.histograms
+"""
+
+import argparse
+import webbrowser
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from resnet8 import choice, inputs, inspection, layer_figures, tables, variants
+from resnet8.canvas import Figure, png
+from resnet8.capture import Watched, only, select_layers
+from resnet8.errors import ArtifactError, ParamsError, run_stage
+from resnet8.files import read_array, write_bytes
+
+RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
+
+
+def watch_models(path: Path, *, reference: Path | None = None) -> dict[str, Watched]:
+    """Watches a model and, where it is quantized, the float model that it was made from.
+
+    Args:
+        path: a `.h5`, `.keras`, `.onnx` or `.pt2` file.
+        reference: the float model; None for `<runtime>_fp32` in the same folder, if there.
+
+    Returns:
+        Both by variant, such as `torch_fp32` and `torch_int8`, the float one first.
+
+    Raises:
+        ArtifactError: a file is missing or no model, or the reference is not a float model of
+            the same runtime.
+    """
+    watched = variants.watch_file(path)
+    name = _variant(path, watched)
+    runtime, _, dtype = name.partition("_")
+    beside = path.with_name(f"{runtime}_fp32{path.suffix}")
+    if reference is None and (dtype == "fp32" or not beside.is_file()):
+        return {name: watched}
+    original = variants.watch_file(reference or beside)
+    if _variant(reference or beside, original) != f"{runtime}_fp32":
+        raise ArtifactError(
+            f"The reference must be a float model of the same runtime as {path.name}, "
+            f"got {reference}."
+        )
+    return {f"{runtime}_fp32": original, name: watched}
+
+
+def look(watched: Mapping[str, Watched], images: NDArray[np.uint8]) -> dict[str, Any]:
+    """Statistics and histograms of every layer.
+
+    Args:
+        watched: by variant.
+        images: (N, 32, 32, 3) uint8.
+
+    Returns:
+        As artifacts/inspection/layers.json, with `activations` of these images only.
+    """
+    records = inspection.inspect(watched, inputs.batches(images))
+    return {
+        "layers": inspection.layer_order(records),
+        "absent": {name: model.absent for name, model in watched.items()},
+        "activations": inspection.activations_json(records),
+        "parameters": inspection.parameters_json(watched),
+    }
+
+
+def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
+    """The images that `text` chooses, out of the arrays of the pipeline where it needs them.
+
+    Raises:
+        ParamsError: the choice has another form or is out of range.
+        ArtifactError: the arrays are not there.
+    """
+    try:
+        chosen = choice.parse(text)
+        files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
+        found = {
+            f"{source}_images": read_array(data / file)
+            for source, file in files.items()
+            if source == chosen.source
+        }
+        return inputs.choose(chosen, **found)
+    except ValueError as exc:
+        raise ParamsError(f"--input: {exc}") from exc
+
+
+def _variant(path: Path, watched: Watched) -> str:
+    quantized = (point.quantization for point in watched.points.values())
+    dtype = next((found.dtype for found in quantized if found), "fp32")
+    return f"{RUNTIMES.get(path.suffix, 'keras')}_{dtype}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m resnet8.weight_visualizer",
+        description=str(__doc__).partition("From Python")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, help=".h5, .keras, .onnx or .pt2")
+    parser.add_argument("--reference", type=Path, help="float model to compare with")
+    parser.add_argument("--input", default="test:0", help=choice.FORMS.replace("%", "%%"))
+    parser.add_argument("--layers", default="*", help="pattern, such as 'conv2d_*' or 'add,dense'")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the pipeline")
+    parser.add_argument("--out", type=Path, default=Path("build/visualizer"))
+    parser.add_argument("--show", action="store_true", help="open the pictures when saved")
+    args = parser.parse_args(argv)
+
+    images = choose_images(args.input, args.data)
+    watched = watch_models(args.model, reference=args.reference)
+    every = list(dict.fromkeys(layer for model in watched.values() for layer in model.points))
+    try:
+        layers = select_layers(every, args.layers)
+    except ValueError as exc:
+        raise ParamsError(f"--layers: {exc}") from exc
+    chosen = {name: only(model, layers) for name, model in watched.items()}
+    found = look(chosen, images)
+
+    label = choice.describe(choice.parse(args.input))
+    tables.print_layers(found, over=label)
+    for name, figure in draw(chosen, found, images, label=label):
+        path = args.out / f"{name}.png"
+        write_bytes(path, png(figure))
+        print(f"saved {path}")
+        if args.show:
+            webbrowser.open(path.resolve().as_uri())
+
+
+if __name__ == "__main__":
+    run_stage(main)

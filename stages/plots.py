@@ -1,0 +1,57 @@
+"""Draws the pictures: layer by layer, class by class, image by image.
+
+Reads: artifacts/inspection/, artifacts/predictions/, metrics/{sensitivity,comparison}.json,
+    metrics/plots/per_class_accuracy.csv, data/cifar10/test_{images,labels}.npy,
+    data/cifar10/labels.json
+Writes: artifacts/figures/
+Params: quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+from resnet8 import canvas, figures
+from resnet8.errors import run_stage
+from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
+from resnet8.params import load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--inspection", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    variants = load_params(args.params).variants
+
+    inspection = read_json(args.inspection / "layers.json")
+    captures = {name: read_arrays(args.inspection / f"{name}.npz") for name in variants}
+    sensitivity = read_json(args.metrics / "sensitivity.json")
+    comparison = read_json(args.metrics / "comparison.json")
+    table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
+    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in variants}
+    test_set = figures.TestSet(
+        images=read_array(args.data / "test_images.npy"),
+        labels=read_array(args.data / "test_labels.npy"),
+        label_names=read_json(args.data / "labels.json")["label_names"],
+    )
+
+    drawings = figures.layer_drawings(inspection, captures, sensitivity=sensitivity)
+    drawings |= figures.outcome_drawings(
+        predictions,
+        test_set,
+        comparison=comparison,
+        class_accuracies=csv.DictReader(table.splitlines()),
+    )
+
+    for name, png in canvas.draw_all(drawings):
+        write_bytes(args.out / f"{name}.png", png)
+    print(f"{len(drawings)} pictures in {args.out}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

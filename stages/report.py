@@ -1,0 +1,70 @@
+"""Writes the report: one HTML file that opens in any browser without a network.
+
+Reads: metrics/{comparison,layer_parity,sensitivity}.json, artifacts/{predictions,inspection}/,
+    data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json, data/calibration/images.npy,
+    all models and requirements.txt (their hashes and pins)
+Writes: artifacts/report/index.html
+Params: all
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import choice, inputs, provenance, report, report_data
+from resnet8.captures import read_captures
+from resnet8.errors import run_stage
+from resnet8.files import read_array, read_bytes, read_json, write_bytes
+from resnet8.params import load_params
+from resnet8.report_evidence import Evidence
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--inspection", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--requirements", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    images = read_array(args.data / "test_images.npy")
+    calibration = args.calibration / "images.npy"
+    models = provenance.model_paths(params.variants, args.models, raw=args.raw)
+    data = [args.data / "test_images.npy", args.data / "test_labels.npy", calibration]
+    evidence = Evidence(
+        comparison=read_json(args.metrics / "comparison.json"),
+        layers=read_json(args.inspection / "layers.json"),
+        parity=read_json(args.metrics / "layer_parity.json"),
+        sensitivity=read_json(args.metrics / "sensitivity.json"),
+        captures={name: read_captures(args.inspection / f"{name}.npz") for name in params.variants},
+        chosen=inputs.choose(
+            choice.parse(params.inspect.input),
+            test_images=images,
+            calibration_images=read_array(calibration),
+        ),
+        predictions={
+            name: read_array(args.predictions / f"{name}.npy") for name in params.variants
+        },
+        images=images,
+        labels=read_array(args.data / "test_labels.npy"),
+        label_names=read_json(args.data / "labels.json")["label_names"],
+        params=params.model_dump(),
+        models={name: provenance.fingerprint(path) for name, path in models.items()},
+        data=[provenance.fingerprint(path) for path in data],
+        requirements=read_bytes(args.requirements).decode().splitlines(),
+    )
+
+    page = report.render(report_data.view(evidence), vega=report.vega_bundle()).encode()
+
+    write_bytes(args.out, page)
+    print(f"{args.out}: {len(page) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,219 @@
+"""A small report's worth of made-up results that agree with each other."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.comparison import compare
+from resnet8.provenance import Fingerprint
+from resnet8.report_evidence import Evidence
+
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
+LAYERS = ("conv", "relu", "dense")
+N_IMAGES = 60
+
+
+def make_evidence(
+    *,
+    quantized: tuple[str, ...] = ("onnx_int8", "torch_int8"),
+    label_names: tuple[str, ...] = LABELS,
+    layers: tuple[str, ...] = LAYERS,
+    missing_class: int | None = None,
+) -> Evidence:
+    """Results of the three float variants and some quantized ones.
+
+    `onnx_*` variants have the first layer together with the second; the second one, in the
+    first quantized variant, has no error at all. Only the first and the last layer have
+    weights. The order of sensitivity is that of computation, from the last layer.
+
+    Args:
+        quantized: the variants besides the float ones.
+        label_names: of the classes.
+        layers: in the order of computation, three or more.
+        missing_class: a class without images.
+    """
+    rng = np.random.default_rng(0)
+    variants = (*FLOAT, *quantized)
+    labels = np.arange(N_IMAGES) % len(label_names)
+    if missing_class is not None:
+        labels[labels == missing_class] = (missing_class + 1) % len(label_names)
+    predictions = _predictions(rng, labels, variants)
+    baseline = predictions["keras_fp32"]
+    rows = {
+        name: compare(baseline, x, labels, label_names=label_names)
+        for name, x in predictions.items()
+    }
+    return Evidence(
+        comparison={"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows},
+        layers=_layers_json(rng, variants, quantized, layers),
+        parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
+        sensitivity={
+            "n_images": 40,
+            "variants": {name: _ranking(layers) for name in quantized},
+        },
+        captures={name: _captures(rng, layers) for name in variants},
+        chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
+        predictions=predictions,
+        images=rng.integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8),
+        labels=labels,
+        label_names=label_names,
+        params={
+            "fetch": {"dataset": "made_up", "model": "models/mine.h5", "model_sha256": None},
+            "calibrate": {"size": 50, "seed": 0, "batches": [1, 2]},
+            "candidate": "keras_fp32",
+        },
+        models={
+            name: Fingerprint(f"artifacts/models/{name}", 1000 * (i + 1), f"{i:064x}")
+            for i, name in enumerate(variants)
+        },
+        data=[Fingerprint("data/images.npy", 123_456, "ab" * 32)],
+        requirements=["# pins", "numpy==2.4.6", "", "onnx==1.23.2"],
+    )
+
+
+def _predictions(
+    rng: np.random.Generator, labels: NDArray[np.int64], variants: tuple[str, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """The float variants agree; the others are noisy enough to change some classes."""
+    logits = rng.normal(0, 1, (len(labels), 10))
+    logits[np.arange(len(labels)), labels] += 1.5
+    found = {}
+    for name in variants:
+        noise = 0 if name in FLOAT else rng.normal(0, 0.8, logits.shape)
+        powers = np.exp(logits + noise)
+        found[name] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def _layers_json(
+    rng: np.random.Generator,
+    variants: tuple[str, ...],
+    quantized: tuple[str, ...],
+    layers: tuple[str, ...],
+) -> dict[str, Any]:
+    fused = [name for name in quantized if name.startswith("onnx")]
+    exact = (quantized[:1], layers[1])
+    activations = {
+        layer: {
+            name: _activation(
+                rng, name, i, is_quantized=name in quantized,
+                is_exact=name in exact[0] and layer == exact[1],
+            )
+            for name in variants
+            if not (layer == layers[0] and name in fused)
+        }
+        for i, layer in enumerate(layers)
+    }  # fmt: skip
+    return {
+        "layers": list(layers),
+        "input": "test image 0",
+        "n_images": {"calibration": 50, "input": 1},
+        "absent": {
+            name: {layers[0]: f"computed together with {layers[1]}"} if name in fused else {}
+            for name in variants
+        },
+        "activations": {"calibration": activations, "input": activations},
+        "parameters": {
+            layer: {
+                kind: {
+                    name: _parameter(rng, kind, is_quantized=name in quantized)
+                    for name in variants
+                    if name != "keras_fp32"
+                }
+                for kind in ("weight", "bias")
+            }
+            for layer in (layers[0], layers[-1])
+        },
+    }
+
+
+def _summary(n_values: int) -> dict[str, Any]:
+    percentiles = ("0.1", "1", "25", "50", "75", "99", "99.9")
+    return {
+        "n_values": n_values, "mean": 0.25, "std": 1.5, "min": -3.0, "max": 4.0,
+        "dynamic_range": 7.0, "zeros_share": 0.125,
+        "percentiles": {p: float(i - 3) for i, p in enumerate(percentiles)},
+    }  # fmt: skip
+
+
+def _histogram(rng: np.random.Generator, reach: float) -> dict[str, Any]:
+    counts = rng.integers(0, 1000, 96).astype(float).tolist()
+    return {"low": -reach, "high": reach, "counts": counts}
+
+
+def _activation(
+    rng: np.random.Generator, name: str, position: int, *, is_quantized: bool, is_exact: bool
+) -> dict[str, Any]:
+    statistics = _summary(1000) | {"captured_at": f"hook {position} of {name}"}
+    found = {"statistics": statistics, "histogram": _histogram(rng, 4.0)}
+    if name != "keras_fp32":
+        statistics |= {
+            "reference": "keras_fp32", "sqnr_db": 120.0, "cosine_similarity": 1.0,
+            "max_abs_error": 1e-6,
+        }  # fmt: skip
+    if is_quantized:
+        statistics |= {
+            "reference": f"{name.partition('_')[0]}_fp32", "sqnr_db": 30.0 - position,
+            "cosine_similarity": 0.999, "max_abs_error": 0.1, "dtype": "uint8", "scale": 0.03125,
+            "zero_point": 96, "clip_low": -3.0, "clip_high": 4.96875, "clipped_low_share": 0.0,
+            "clipped_high_share": 0.01, "clipped_share": 0.01, "levels_used": 225,
+            "levels_used_share": 225 / 256,
+        }  # fmt: skip
+        found["error_histogram"] = _histogram(rng, 0.1)
+    if is_exact:
+        statistics |= {"sqnr_db": None, "max_abs_error": 0.0}
+        del found["error_histogram"]
+    return found
+
+
+def _parameter(rng: np.random.Generator, kind: str, *, is_quantized: bool) -> dict[str, Any]:
+    shape = [4, 3, 3, 3] if kind == "weight" else [4]
+    lows = rng.normal(-1, 0.1, 4).round(4).tolist()
+    highs = rng.normal(1, 0.1, 4).round(4).tolist() if kind == "weight" else lows
+    found: dict[str, Any] = {
+        "statistics": _summary(int(np.prod(shape))) | {"shape": shape},
+        "histogram": _histogram(rng, 1.2),
+        "channel_min": lows,
+        "channel_max": highs,
+    }
+    if is_quantized:
+        found["statistics"] |= {
+            "dtype": "int8", "sqnr_db": 45.0, "cosine_similarity": 0.9999, "max_abs_error": 0.004,
+        }  # fmt: skip
+        found |= {
+            "scale": [0.01] * 4, "zero_point": [0] * 4,
+            "channel_sqnr_db": [44.0, None, 45.0, 46.0], "channel_max_abs_error": [0.004] * 4,
+        }  # fmt: skip
+    return found
+
+
+def _parity(position: int) -> dict[str, float]:
+    pairs = {"keras_onnx": 1e-6 * position, "keras_torch": 2e-6, "onnx_torch": 1e-6}
+    if position == 0:
+        del pairs["keras_torch"]
+    return pairs | {"magnitude": 8.0, "relative": 1e-7 * (position + 1)}
+
+
+def _ranking(layers: tuple[str, ...]) -> dict[str, Any]:
+    ranked = {
+        layer: {
+            "alone": {"kl_divergence": 0.001 * (i + 1), "agreement": 1.0 - 0.01 * i},
+            "spared": {"kl_divergence": 0.005 - 0.001 * i, "agreement": 0.98},
+            "rank": len(layers) - i,
+        }
+        for i, layer in enumerate(layers)
+    }
+    free = {"kl_divergence": 0.0, "agreement": 1.0}
+    full = {"kl_divergence": 0.004, "agreement": 0.975}
+    ranked["input"] = {"alone": free, "spared": full, "rank": len(layers) + 1}
+    return {"n_images": 40, "all": full, "layers": ranked}
+
+
+def _captures(rng: np.random.Generator, layers: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+    shapes = [(1, 20, 8, 8)] * (len(layers) - 1) + [(1, 10)]
+    return {
+        layer: rng.normal(size=shape).astype(np.float32)
+        for layer, shape in zip(layers, shapes, strict=True)
+    }

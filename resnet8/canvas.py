@@ -7,6 +7,7 @@ a system, so the same data give the same bytes. Lengths are in inches.
 
 import io
 import logging
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -60,6 +61,7 @@ STYLE = {
     "font.size": FONT_SIZE,
     "grid.color": PALE,
     "grid.linewidth": 0.6,
+    "image.interpolation": "nearest",  # pixels as they are
     "legend.borderaxespad": 0.0,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
@@ -76,6 +78,7 @@ LONGEST_NAME = 28  # characters; the middle of longer ones is left out
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _CHARACTER = 0.072  # mean width at FONT_SIZE
 _SMALL_CHARACTER = 0.062  # and at SMALL
+_TITLE_CHARACTER = 0.105  # and of a figure's title
 _LINE = 0.155  # height of a line of SMALL text
 _LEGEND_LINE = 0.17
 _TITLE = 0.3  # height of a figure's title
@@ -124,6 +127,7 @@ def new_figure(
     (wide, high), columns = layout.panel, min(layout.columns, panels)
     rows = -(-panels // columns)
     width = layout.left + columns * (wide + layout.across) - layout.across + layout.right
+    width = max(width, 0.3 + _TITLE_CHARACTER * len(title))
     lines = textwrap.wrap(caption, int((width - 0.2) / _SMALL_CHARACTER))
     below = layout.bottom + (len(lines) * _LINE + 0.15 if lines else 0.0)
     height = below + rows * (high + layout.down) - layout.down + layout.top + _TITLE
@@ -193,15 +197,18 @@ def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:
     Args:
         axes: the panel.
         which: `x` or `y`.
-        low: the lower end, above zero.
-        high: the upper end.
+        low: the lower end, above zero; lower where there would be less than two ticks.
+        high: the upper end, higher likewise.
     """
-    exponents = np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1).astype(int)
-    exponents = exponents[:: 1 + len(exponents) // 8]
-    labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents.tolist()]
+    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    if last <= first:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        low, high = 10.0**first, 10.0**last
+    exponents = range(first, last + 1, 1 + (last - first) // 8)
+    labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
     axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_ticks([10.0**exponent for exponent in exponents.tolist()], labels=labels)
+    axis.set_ticks([10.0**exponent for exponent in exponents], labels=labels)
     axis.set_ticks([], minor=True)
 
 

@@ -81,7 +81,7 @@ def draw_class_delta(
         "paired proportions. A filled marker: the interval leaves out zero.",
         hollow_around_zero=True,
     )
-    axes.axvline(0, color=palette.BLACK, linewidth=1.0, zorder=1)
+    axes.axvline(0, color=palette.BLACK, linewidth=1.0)
     axes.set_xlabel("difference in top-1 accuracy (percentage points)")
     return figure
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet8 import palette
 from resnet8.canvas import MINUS, SMALL, Axes, Figure, Layout, new_figure, styled, typeset
-from resnet8.histograms import shown_variants
+from resnet8.layer_rows import shown_variants
 from resnet8.params import FLOAT_VARIANTS
 
 PANEL = (2.5, 2.5)
@@ -71,24 +71,26 @@ def draw_feature_maps(
     ends = float(first.min()), float(first.max())
     reach = max((float(np.abs(error).max()) for error in errors.values()), default=0.0)
     kind = "channels" if first[0].size > 1 else "values"
+    columns = len(shown) if errors else len(shown) + 1
     figure, panels = new_figure(
-        2 * len(shown),
-        Layout(PANEL, len(shown), left=0.15, right=0.15, bottom=0.05, across=0.15, down=0.35),
+        2 * columns if errors else columns,
+        Layout(PANEL, columns, left=0.15, right=0.15, bottom=0.05, across=0.15, down=0.35),
         title=f"{layer}: {len(first)} {kind} for {image}",
         caption="In the model's own units; all channels of a row on one scale.",
     )
+    for axes in panels:
+        axes.set_axis_off()
     for column, (name, maps) in enumerate(shown.items()):
         _draw_grid(panels[column], maps, colors=palette.SEQUENTIAL, ends=ends)
         panels[column].set_title(name)
-        below = panels[len(shown) + column]
-        below.set_axis_off()
         if name in errors:
+            below = panels[columns + column]
             _draw_grid(below, errors[name], colors=palette.DIVERGING, ends=(-reach, reach))
             below.set_title(f"{name} {MINUS} {originals[name]}")
-    _draw_scale(panels[len(shown)], "value", ends, colors=palette.SEQUENTIAL, y=0.75)
+    scales = panels[len(shown)]  # beside the only row, or where the float model has no error
+    _draw_scale(scales, "value", ends, colors=palette.SEQUENTIAL, y=0.75)
     if errors:
-        scale = (-reach, reach)
-        _draw_scale(panels[len(shown)], "difference", scale, colors=palette.DIVERGING, y=0.35)
+        _draw_scale(scales, "difference", (-reach, reach), colors=palette.DIVERGING, y=0.35)
     return figure
 
 
@@ -98,7 +100,6 @@ def _draw_grid(
     low, high = ends if ends[1] > ends[0] else (ends[0] - 1, ends[1] + 1)
     axes.imshow(feature_map_grid(maps), cmap=colors, vmin=low, vmax=high)
     axes.set_anchor("NW")
-    axes.set_axis_off()
 
 
 def _draw_scale(axes: Axes, name: str, ends: tuple[float, float], *, colors: str, y: float) -> None:

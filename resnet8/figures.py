@@ -53,9 +53,10 @@ def layer_drawings(
     image = inspection["input"] + (", the first" if inspection["n_images"]["input"] > 1 else "")
     weights = {x: parameters[x]["weight"] for x in layers if "weight" in parameters.get(x, {})}
     found: dict[str, Drawing] = {
-        "layers": partial(layer_figures.draw_ranges, activations, layers=layers, over=over),
-        "sqnr": partial(layer_figures.draw_sqnr, activations, layers=layers, over=over),
+        "layers": partial(layer_figures.draw_ranges, activations, layers=layers, over=over)
     }
+    if layer_figures.quantized_variants(activations):
+        found["sqnr"] = partial(layer_figures.draw_sqnr, activations, layers=layers, over=over)
     if weights:
         found["channel_ranges"] = partial(layer_figures.draw_channel_ranges, weights)
     for variant, row in sensitivity["variants"].items():

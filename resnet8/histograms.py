@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 
 from resnet8 import palette
 from resnet8.canvas import PALE, Axes, Figure, Layout, line_style, log_axis, new_figure, styled
-from resnet8.params import FLOAT_VARIANTS, QUANTIZED_VARIANTS
-
-Rows = Mapping[str, Mapping[str, Any]]  # by variant
+from resnet8.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
+from resnet8.params import FLOAT_VARIANTS
 
 PANEL = (4.3, 2.2)
 LEGEND_LINE = 0.168  # height of a line above a panel, in inches
-# Of the float variants, which agree within the tolerance of conversion, the first is drawn.
-DRAWN_FLOAT = ("onnx_fp32", "torch_fp32", "keras_fp32")
 TITLES = {"weight": "Weights", "bias": "Biases"}
 
 
@@ -77,46 +74,23 @@ def draw_layer(
         for kind, title in TITLES.items()
         if kind in parameters
     ]
-    above = 0.28 + LEGEND_LINE * len(shown_variants(activations))
+    variants = shown_variants(
+        [*activations, *(name for kind in parameters.values() for name in kind)]
+    )
+    above = 0.28 + LEGEND_LINE * len(variants)  # of the longest legend
+    brackets = " Brackets: what a variant's 8 bits can hold; values beyond are clipped."
+    brackets = brackets if set(variants) - set(FLOAT_VARIANTS) else ""
     reasons = "".join(f" Not in {name}: {why}." for name, why in absent.items())
     figure, panels = new_figure(
         len(draw),
         Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
         caption=f"Activations over {over}, in the model's own units. Curves leave out exact "
-        "zeros, whose share is named above them. Brackets: what a variant's 8 bits can hold; "
-        f"values beyond are clipped.{reasons}",
+        f"zeros, whose share is named above them.{brackets}{reasons}",
     )
     for axes, draw_panel in zip(panels, draw, strict=True):
         draw_panel(axes)
     return figure
-
-
-def shown_variants(rows: Mapping[str, Any]) -> list[str]:
-    """The float variant that is drawn, if there is any, then all quantized ones."""
-    floats = [name for name in DRAWN_FLOAT if name in rows][:1]
-    return floats + [name for name in QUANTIZED_VARIANTS if name in rows]
-
-
-def channel_clip_ranges(
-    row: Mapping[str, Any],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The range of 8-bit weights that each scale gives.
-
-    Args:
-        row: of a quantized parameter with C scales, or one.
-
-    Returns:
-        The low and the high ends, (C,) or (1,).
-    """
-    scale, zero_point = np.array(row["scale"], np.float64), np.array(row["zero_point"])
-    limits = np.iinfo(row["statistics"]["dtype"])
-    return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
-
-
-def has_8_bits(row: Mapping[str, Any]) -> bool:
-    """Whether values are stored as 8-bit codes."""
-    return row["statistics"].get("dtype") in ("int8", "uint8")
 
 
 def _draw_activations(axes: Axes, rows: Rows) -> None:

@@ -29,7 +29,7 @@ from resnet8.canvas import (
     shortened,
     styled,
 )
-from resnet8.histograms import Rows, channel_clip_ranges, has_8_bits, shown_variants
+from resnet8.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
 from resnet8.params import QUANTIZED_VARIANTS
 
 ROW = 0.24  # height of a row, in inches
@@ -41,6 +41,12 @@ PARTS = (
 )
 
 
+def quantized_variants(by_layer: Mapping[str, Rows]) -> list[str]:
+    """The quantized variants that any layer has."""
+    found = {variant for rows in by_layer.values() for variant in rows}
+    return [variant for variant in QUANTIZED_VARIANTS if variant in found]
+
+
 @styled()
 def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over: str) -> Figure:
     """Draws how far the values of each layer reach, and what 8 bits of them can hold.
@@ -50,7 +56,9 @@ def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over:
         layers: in the order of computation.
         over: what the activations are of, such as `1,000 calibration images`.
     """
-    variants = _quantized(activations.values())
+    variants = quantized_variants(activations)
+    missing = "No line: the variant computes the layer in float, or together with the next one."
+    missing = missing if variants else ""
     slots = len(variants) + 2  # of a row: half a one, the values, the variants, half a one
     figure, (axes,) = new_figure(
         1,
@@ -59,8 +67,7 @@ def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over:
         ),
         title="Range of each layer's values",
         caption=f"Over {over}. Grey: float values. All divided by the layer's largest absolute "
-        "value, which stands on the right in the model's own units. A variant without a line "
-        "computes the layer in float, or together with the next one.",
+        f"value, which stands on the right in the model's own units. {missing}",
     )
     statistics = [activations[x][shown_variants(activations[x])[0]]["statistics"] for x in layers]
     peaks = np.array([max(abs(row["min"]), abs(row["max"])) or 1.0 for row in statistics])
@@ -88,14 +95,19 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> Figure:
     Args:
         weights: rows by layer and variant, of at least one layer.
     """
-    variants = _quantized(weights.values())
+    variants = quantized_variants(weights)
+    lines = (
+        "Lines: the ends of what its 8 bits can hold; where variants agree, wide lines show below "
+        "narrow ones."
+        if variants
+        else ""
+    )
     figure, panels = new_figure(
         len(weights),
         Layout((4.2, 1.4), columns=2, left=0.85, top=0.35 + legend_height(1)),
         title="Range of the weights of each output channel",
         caption="Grey: smallest to largest float weight of a channel, in the model's own units. "
-        "Lines: the ends of what its 8 bits can hold; where variants agree, wide lines show below "
-        "narrow ones.",
+        f"{lines}",
     )
     for axes, (layer, rows) in zip(panels, weights.items(), strict=True):
         row = rows[shown_variants(rows)[0]]
@@ -130,7 +142,7 @@ def draw_sqnr(activations: Mapping[str, Rows], *, layers: Sequence[str], over: s
         layers: in the order of computation.
         over: what the activations are of, such as `1,000 calibration images`.
     """
-    variants = _quantized(activations.values())
+    variants = quantized_variants(activations)
     figure, (axes,) = new_figure(
         1,
         _layout((5.5, ROW * len(layers)), layers, entries=len(variants)),
@@ -163,7 +175,9 @@ def draw_sensitivity(variant: str, found: Mapping[str, Any]) -> Figure:
     layers = sorted(found["layers"], key=lambda layer: found["layers"][layer]["rank"])
     figure, panels = new_figure(
         2,
-        Layout((3.3, ROW * len(layers)), 2, left=names_width(layers), right=0.8, top=0.5),
+        Layout(
+            (3.3, ROW * len(layers)), 2, left=names_width(layers), right=0.8, top=0.5, across=0.95
+        ),
         title=f"{variant}: what quantizing each layer costs",
         caption="KL divergence of the class probabilities from those of the float model, over "
         f"{found['n_images']:,} training images; in percent, the images whose top-1 class is the "
@@ -194,16 +208,10 @@ def draw_sensitivity(variant: str, found: Mapping[str, Any]) -> Figure:
     right.axvline(everything, color=palette.BLACK, linewidth=1.0)
     right.locator_params("x", nbins=4)
     right.set(
-        title="All but this layer are quantized", xlabel="KL divergence (nats); line: all are"
+        title="All but this layer are quantized", xlabel="KL divergence (nats); line: all layers"
     )
     right.tick_params(labelleft=False)
     return figure
-
-
-def _quantized(by_layer: Any) -> list[str]:
-    """The quantized variants that any layer has."""
-    found = {variant for rows in by_layer for variant in rows}
-    return [variant for variant in QUANTIZED_VARIANTS if variant in found]
 
 
 def _layout(

@@ -3,6 +3,7 @@
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,12 +100,13 @@ def _describe_confusions(
         f"{name}: {np.trace(counts):,} of {counts.sum():,} right"
         for name, counts in zip(names, (baseline, variant), strict=True)
     )
-    return (
-        f"{right}\n\n"
-        "Each cell counts test images; empty cells\nhave none. The diagonal holds right\nanswers.\n\n"
-        "Blue: share of the true class.\nDifference: violet where the variant has\n"
-        "more images than the baseline, orange\nwhere fewer."
+    how = (
+        "Each cell counts test images; empty cells have none. The diagonal holds right answers.",
+        "Blue: share of the true class.",
+        "Difference: violet where the variant has more images than the baseline, orange where "
+        "it has fewer.",
     )
+    return "\n\n".join([right, *(textwrap.fill(sentence, 42) for sentence in how)])
 
 
 @styled()

@@ -62,6 +62,14 @@ class Histogram(NamedTuple):
         below = np.concatenate([[0.0], np.cumsum(self.counts)])
         return np.diff(np.interp(edges, self.edges, below))
 
+    def reach(self, share: float) -> float:
+        """How far from zero one has to go, to both sides, to have that share of the values."""
+        far = np.maximum(np.abs(self.edges[:-1]), np.abs(self.edges[1:]))
+        order = np.argsort(far)
+        within = np.cumsum(self.counts[order])
+        position = np.searchsorted(within, share * within[-1])
+        return float(far[order][position]) if within[-1] else 0.0
+
 
 def sqnr_db(signal: float, noise: float) -> float | None:
     """Signal-to-quantization-noise ratio in dB from both powers (sums of squares).

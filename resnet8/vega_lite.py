@@ -25,7 +25,13 @@ def config() -> Spec:
         "background": "transparent",
         "font": "system-ui, sans-serif",
         "axis": axis | {"labelLimit": 150},
-        "legend": {"labelColor": ink, "titleColor": soft, "orient": "top", "title": None},
+        "legend": {
+            "labelColor": ink,
+            "titleColor": soft,
+            "orient": "top",
+            "title": None,
+            "columns": 2,
+        },
         "view": {"stroke": None},
     }
 

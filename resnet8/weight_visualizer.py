@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from resnet8 import choice, inputs, inspection, layer_figures, tables, variants
+from resnet8 import choice, inputs, inspection, layer_figures, summaries, tables, variants
 from resnet8.canvas import Figure, png
 from resnet8.capture import Watched, only, select_layers
 from resnet8.errors import ArtifactError, ParamsError, run_stage
@@ -74,8 +74,8 @@ def look(watched: Mapping[str, Watched], images: NDArray[np.uint8]) -> dict[str,
     return {
         "layers": inspection.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
-        "activations": inspection.activations_json(records),
-        "parameters": inspection.parameters_json(watched),
+        "activations": summaries.activations_json(records),
+        "parameters": summaries.parameters_json(watched),
     }
 
 

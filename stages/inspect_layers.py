@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import choice, inputs, inspection, parity, variants
+from resnet8 import choice, inputs, inspection, parity, summaries, variants
 from resnet8.errors import run_stage
 from resnet8.files import read_array, read_json, write_arrays, write_json
 from resnet8.params import load_params
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
         "layers": inspection.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {
-            "calibration": inspection.activations_json(records),
-            "input": inspection.activations_json(at_input),
+            "calibration": summaries.activations_json(records),
+            "input": summaries.activations_json(at_input),
         },
-        "parameters": inspection.parameters_json(watched),
+        "parameters": summaries.parameters_json(watched),
     }
     same = parity.check_layers(
         inspection.conversion_errors(records), magnitudes=inspection.magnitudes(records)
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, model in watched.items():
         captures = inspection.capture(model, chosen[: inspection.SAVED_IMAGES])
         write_arrays(args.out / f"{name}.npz", captures)
-    write_json(args.metrics / "layers.json", inspection.statistics_only(layers))
+    write_json(args.metrics / "layers.json", summaries.statistics_only(layers))
     write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": same})
     worst = max(row["relative"] for row in same.values())
     print(f"{len(same)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")

@@ -26,14 +26,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    variants = load_params(args.params).variants
+    params = load_params(args.params)
 
     inspection = read_json(args.inspection / "layers.json")
-    captures = {name: read_arrays(args.inspection / f"{name}.npz") for name in variants}
+    captures = {name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants}
     sensitivity = read_json(args.metrics / "sensitivity.json")
     comparison = read_json(args.metrics / "comparison.json")
     table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
-    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in variants}
+    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
     test_set = figures.TestSet(
         images=read_array(args.data / "test_images.npy"),
         labels=read_array(args.data / "test_labels.npy"),

@@ -139,7 +139,7 @@ def _summary(n_values: int) -> dict[str, Any]:
 
 
 def _histogram(rng: np.random.Generator, reach: float) -> dict[str, Any]:
-    counts = rng.integers(0, 1000, 96).astype(float).tolist()
+    counts = rng.integers(0, 1000, 24).astype(float).tolist()
     return {"low": -reach, "high": reach, "counts": counts}
 
 

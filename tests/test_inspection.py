@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import inspection
+from resnet8 import inspection, summaries
 from resnet8.capture import Captured, Parameter, Point, Watched
 from resnet8.inputs import batches
 from resnet8.statistics import Quantization
@@ -49,7 +49,7 @@ def records() -> inspection.Records:
 
 
 def test_inspect_sees_every_value_of_every_batch(records: inspection.Records) -> None:
-    found = records["onnx_fp32"]["layer"].as_json()
+    found = summaries.statistics_json(records["onnx_fp32"]["layer"])
     assert found["n_values"] == IMAGES.size
     assert found["mean"] == pytest.approx(IMAGES.mean() - 20, rel=1e-5)
     assert (found["min"], found["max"]) == (-20, 235)
@@ -60,7 +60,7 @@ def test_inspect_counts_what_lies_beyond_the_ends_of_the_range(
 ) -> None:
     low, high = -10 * SCALE, 245 * SCALE  # -5 to 122.5
     values = numbers(IMAGES.astype(np.float32))
-    found = records["onnx_uint8"]["layer"].as_json()
+    found = summaries.statistics_json(records["onnx_uint8"]["layer"])
     assert (found["clip_low"], found["clip_high"]) == (low, high)
     assert found["clipped_low_share"] == pytest.approx(np.mean(values < low - SCALE / 2), rel=1e-5)
     assert found["clipped_high_share"] == pytest.approx(
@@ -76,7 +76,7 @@ def test_inspect_compares_a_quantized_variant_with_the_float_one_of_its_runtime(
 ) -> None:
     values = numbers(IMAGES.astype(np.float64))
     error = np.clip(values, -5, 122.5) - values
-    found = records["onnx_uint8"]["layer"].as_json()
+    found = summaries.statistics_json(records["onnx_uint8"]["layer"])
     assert found["reference"] == "onnx_fp32"
     assert found["sqnr_db"] == pytest.approx(
         10 * np.log10((values**2).sum() / (error**2).sum()), rel=1e-5
@@ -94,7 +94,7 @@ def test_inspect_keeps_no_values(records: inspection.Records) -> None:
 
 
 def test_activations_json_shares_bins_between_variants(records: inspection.Records) -> None:
-    found = inspection.activations_json(records)["layer"]
+    found = summaries.activations_json(records)["layer"]
     first, second = (found[variant]["histogram"] for variant in ("onnx_fp32", "onnx_uint8"))
     assert (first["low"], first["high"]) == (second["low"], second["high"])
     assert (first["low"], first["high"]) == pytest.approx((-22.55, 237.55))  # 1% beyond
@@ -109,7 +109,7 @@ def test_activations_json_shares_bins_between_variants(records: inspection.Recor
 def test_activations_json_is_the_same_each_time(records: inspection.Records) -> None:
     models = {"onnx_fp32": watched(numbers), "onnx_uint8": watched(codes, UINT8)}
     again = inspection.inspect(models, batches(IMAGES))
-    texts = [json.dumps(inspection.activations_json(x), sort_keys=True) for x in (records, again)]
+    texts = [json.dumps(summaries.activations_json(x), sort_keys=True) for x in (records, again)]
     assert texts[0] == texts[1]
 
 
@@ -128,7 +128,7 @@ def test_parameters_json_has_ranges_and_errors_of_each_channel() -> None:
         "onnx_fp32": watched(numbers, weight=Parameter(original)),
         "onnx_int8": watched(codes, UINT8, Parameter(values, quantization)),
     }
-    found = inspection.parameters_json(models)["layer"]["weight"]["onnx_int8"]
+    found = summaries.parameters_json(models)["layer"]["weight"]["onnx_int8"]
     assert found["channel_min"] == pytest.approx([-2, 0.25])
     assert found["channel_max"] == pytest.approx([1.05, 0.505])
     assert found["channel_max_abs_error"] == pytest.approx([0.05, 0.005], rel=1e-4)

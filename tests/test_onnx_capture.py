@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import qdq_loss_debug
 
-from resnet8 import inspection, onnx_capture, onnx_model
+from resnet8 import inspection, onnx_capture, onnx_model, summaries
 from resnet8.capture import dequantized
 from resnet8.inputs import batches
 from resnet8.onnx_quantization import _Reader
@@ -124,7 +124,7 @@ def test_weight_errors_are_what_onnx_runtimes_debugging_tools_compute(
     expected = qdq_loss_debug.compute_weight_error(matching)
 
     watched = {"onnx_fp32": onnx_capture.watch(onnx_fp32), "onnx_int8": onnx_capture.watch(model)}
-    found = inspection.parameters_json(watched)
+    found = summaries.parameters_json(watched)
     for layer in ("conv2d", "conv2d_5", "dense"):
         sqnr = found[layer]["weight"]["onnx_int8"]["statistics"]["sqnr_db"]
         assert sqnr == pytest.approx(expected[f"{layer}.weight"], abs=ATOL_SQNR_DB)

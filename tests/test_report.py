@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resnet8 import palette
-from resnet8.report import TEMPLATES, render, vega_bundle
+from resnet8.report import TEMPLATES, render
 from resnet8.report_data import view
 from tests.evidence import LABELS, LAYERS, make_evidence
 
@@ -154,10 +154,3 @@ def test_render_shows_every_parameter(html: str) -> None:
 def test_render_shows_hashes_and_pins(html: str) -> None:
     assert "ab" * 32 in html
     assert "<li>numpy 2.4.6</li>" in html
-
-
-def test_vega_bundle_is_one_script_that_defines_vega_embed() -> None:
-    bundle = vega_bundle()
-    assert "window.vegaEmbed=" in bundle
-    assert "</script" not in bundle.lower()
-    assert not re.search(r"(^|[;}\n])(import|export)[ {*\"']", bundle)

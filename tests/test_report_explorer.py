@@ -7,7 +7,7 @@ import pytest
 
 from resnet8 import report_explorer
 from resnet8.report_explorer import explorer
-from tests.evidence import LAYERS, make_evidence
+from tests.evidence import FLOAT, LAYERS, make_evidence
 
 RANKINGS = {"onnx_int8": ["conv", "relu", "dense"], "torch_int8": ["conv"]}
 
@@ -38,9 +38,7 @@ def test_explorer_says_what_the_data_is() -> None:
 
 def test_explorer_stores_a_picture_once() -> None:
     evidence = make_evidence()
-    captures = {
-        name: evidence.captures["keras_fp32"] for name in ("keras_fp32", "onnx_fp32", "torch_fp32")
-    }
+    captures = dict.fromkeys(FLOAT, evidence.captures["keras_fp32"])
     maps = explorer(evidence.layers, captures, variants=list(captures), rankings={})["maps"]
     assert len(maps["pictures"]) == len(LAYERS)
     assert maps["layers"]["conv"]["picture"] == dict.fromkeys(captures, 0)

@@ -174,3 +174,12 @@ def test_sqnr_db_rises_by_20_when_noise_is_a_tenth() -> None:
 @pytest.mark.parametrize(("signal", "noise"), [(0.0, 1.0), (1.0, 0.0)])
 def test_sqnr_db_is_none_without_a_ratio(signal: float, noise: float) -> None:
     assert sqnr_db(signal, noise) is None
+
+
+def test_histogram_reach_is_a_percentile_of_the_absolute_values() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 50_000).astype(np.float32)
+    running = RunningValues()
+    running.update(values)
+    expected = float(np.percentile(np.abs(values), 99))
+    assert running.histogram().reach(0.99) == pytest.approx(expected, rel=0.02)
+    assert running.histogram().reach(1.0) >= np.abs(values).max()

@@ -3,8 +3,9 @@
 const data = JSON.parse(document.getElementById("report-data").textContent);
 const byId = (id) => document.getElementById(id);
 
-let drawing = Promise.resolve(); // the last one: each waits for the one before
 const drawn = new Map(); // by element, what to clear away before the next
+const wanted = new Map(); // by element, the latest drawing: others that still wait are left out
+let queue = Promise.resolve();
 
 function draw(id, spec, datasets = {}, description = spec.description) {
   const options = {
@@ -12,12 +13,18 @@ function draw(id, spec, datasets = {}, description = spec.description) {
     config: data.config,
   };
   const layer = spec.layer.filter(({ data }) => datasets[data?.name]?.length !== 0);
-  drawing = drawing.then(async () => {
+  const chart = { ...spec, layer, description, datasets };
+  wanted.set(id, chart);
+  const last = queue.then(async () => {
+    if (wanted.get(id) !== chart) return;
     await new Promise((resolve) => setTimeout(resolve)); // the page answers in between
     drawn.get(id)?.finalize();
-    drawn.set(id, await vegaEmbed(byId(id), { ...spec, layer, description, datasets }, options));
+    drawn.set(id, await vegaEmbed(byId(id), chart, options));
   });
-  return drawing;
+  const { dataset } = document.documentElement;
+  delete dataset.ready;
+  last.then(() => { if (queue === last) dataset.ready = "true"; }); // all charts are drawn
+  queue = last;
 }
 
 for (const { id } of document.querySelectorAll(".chart")) {

@@ -28,5 +28,3 @@ addEventListener("beforeprint", () => {
 
 showConfusion();
 showLayer();
-await drawing;
-document.documentElement.dataset.ready = "true"; // all charts are drawn

@@ -206,7 +206,7 @@ def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:
         low, high = 10.0**first, 10.0**last
     exponents = range(first, last + 1, 1 + (last - first) // 8)
     labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axes.set(**{f"{which}lim": (low, high), f"{which}scale": "log"})  # in this order
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_ticks([10.0**exponent for exponent in exponents], labels=labels)
     axis.set_ticks([], minor=True)

@@ -6,7 +6,7 @@ Shape letters: N images, K classes.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ def layer_drawings(
     inspection: Mapping[str, Any],
     captures: Mapping[str, Mapping[str, NDArray[np.float32]]],
     *,
-    sensitivity: Mapping[str, Any],
+    sensitivity: Mapping[str, Any] | None = None,
+    data: Literal["calibration", "input"] = "calibration",
 ) -> dict[str, Drawing]:
     """Lists the pictures of layers.
 
@@ -46,10 +47,13 @@ def layer_drawings(
         captures: by variant and layer, (N, ...) for the chosen images, of which the first
             is drawn.
         sensitivity: what metrics/sensitivity.json holds.
+        data: which images the activations are of.
     """
     layers, parameters = inspection["layers"], inspection["parameters"]
-    activations = inspection["activations"]["calibration"]
-    over = f"{inspection['n_images']['calibration']:,} calibration images"
+    activations = inspection["activations"][data]
+    over = inspection["input"]
+    if data == "calibration":
+        over = f"{inspection['n_images']['calibration']:,} calibration images"
     image = inspection["input"] + (", the first" if inspection["n_images"]["input"] > 1 else "")
     weights = {x: parameters[x]["weight"] for x in layers if "weight" in parameters.get(x, {})}
     found: dict[str, Drawing] = {
@@ -59,7 +63,7 @@ def layer_drawings(
         found["sqnr"] = partial(layer_figures.draw_sqnr, activations, layers=layers, over=over)
     if weights:
         found["channel_ranges"] = partial(layer_figures.draw_channel_ranges, weights)
-    for variant, row in sensitivity["variants"].items():
+    for variant, row in (sensitivity or {"variants": {}})["variants"].items():
         found[f"sensitivity_{variant}"] = partial(layer_figures.draw_sensitivity, variant, row)
     for layer, name in file_names(layers).items():
         found[f"histograms/{name}"] = partial(

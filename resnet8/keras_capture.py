@@ -1,15 +1,45 @@
 """Watches the layers of a Keras model under the names that they have in the ONNX model."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from resnet8 import keras_model, onnx_capture, onnx_model
 from resnet8.capture import INPUT, Captured, Point, Watched
-from resnet8.keras_model import make_function
 
 # Shape letters: N images, H and W pixels, C channels.
+OPSET = 17  # of a conversion that only serves to name layers
+
+
+def watch_original(folder: Path, converted: Path, *, n_classes: int) -> Watched:
+    """Watches the Keras model in a folder beside the ONNX model that was made from it."""
+    model = keras_model.load_model(keras_model.find_model(folder), n_classes=n_classes)
+    return _watch_beside(model, onnx_model.load_model(converted))
+
+
+def watch_file(path: Path, *, n_classes: int) -> Watched:
+    """Watches a Keras model by itself.
+
+    It is converted to ONNX on the way, for the names of its layers and for its parameters, into
+    which batch normalization is folded.
+
+    Raises:
+        ArtifactError: the file is no model that can be converted.
+    """
+    model = keras_model.load_model(path, n_classes=n_classes)
+    exported, names = keras_model.export_onnx(model, opset=OPSET)
+    converted = onnx_model.name_after_layers(onnx_model.fold(exported), names, n_classes=n_classes)
+    watched = _watch_beside(model, converted)
+    return watched._replace(parameters=onnx_capture.read_parameters(converted))
+
+
+def _watch_beside(model: Any, converted: onnx.ModelProto) -> Watched:
+    layers = onnx_capture.keras_layers(converted)
+    return watch(model, layers, channels_first=onnx_capture.channels_first(converted))
 
 
 def watch(model: Any, layers: Mapping[str, str], *, channels_first: Collection[str]) -> Watched:
@@ -39,7 +69,7 @@ def watch(model: Any, layers: Mapping[str, str], *, channels_first: Collection[s
             tensors[node] = _without_activation(layer)
             points[node] = Point(f"layer {name} before its activation")
     absent = {node: f"within layer {layers[node]}" for node in layers if node not in points}
-    compute = make_function(model, [*tensors.values(), *model.outputs])
+    compute = keras_model.make_function(model, [*tensors.values(), *model.outputs])
 
     def run(images: NDArray[np.float32]) -> Captured:
         *outputs, probabilities = compute(images)

@@ -25,7 +25,7 @@ from resnet8.outcomes import Flip
 
 SHOWN_FLIPS = 24
 FLIP_COLUMNS = 6
-LONGEST_LABEL = 14  # characters of a class name where there is little room
+LONGEST_LABEL = 11  # characters of a class name where there is little room
 
 
 @styled()
@@ -70,7 +70,7 @@ def draw_confusion(
         axes.imshow(shares, cmap=palette.COUNTS, vmin=0, vmax=1)
         _write_counts(axes, counts, white=shares > 0.5)
     difference = variant - baseline
-    ends = 1.4 * max(int(np.abs(difference).max()), 1)  # leaves out the darkest shades
+    ends = 2 * max(int(np.abs(difference).max()), 1)  # no shade is too dark for black digits
     panels[2].imshow(difference, cmap=palette.DIVERGING, vmin=-ends, vmax=ends)
     _write_counts(panels[2], difference, form="+d")
     panels[3].text(0, 1, _describe_confusions(baseline, variant, names=names), va="top")
@@ -137,7 +137,7 @@ def draw_flips(
     figure, (axes,) = new_figure(
         1,
         Layout(
-            (1.55 * columns, 2.0 * rows if shown else 0.3),
+            (1.6 * columns, 2.0 * rows if shown else 0.3),
             left=0.15,
             right=0.05,
             top=0.1,

@@ -4,22 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
-LAYER_COLUMNS: dict[str, JustifyMethod] = {
-    "layer": "left",
-    "variant": "left",
-    "mean": "right",
-    "std": "right",
-    "min": "right",
-    "max": "right",
-    "zero %": "right",
-    "clip %": "right",
-    "levels": "right",
-    "SQNR dB": "right",
-}
+LAYER_COLUMNS = (
+    "layer", "mean", "std", "min", "max", "zero %", "clip %", "levels", "SQNR dB",
+)  # fmt: skip
 INSIDE_COLUMNS = (
     "variant",
     "noisiest layer",
@@ -156,23 +147,24 @@ def print_classes(comparison: Mapping[str, Any], *, console: Console | None = No
         (console or Console(highlight=False)).print(table)
 
 
-def print_layers(
-    inspection: Mapping[str, Any], *, over: str, console: Console | None = None
-) -> None:
-    """Prints the statistics of each layer, a line for each variant.
+def print_layers(inspection: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Prints the statistics of each layer, a table for each variant.
 
     Args:
-        inspection: `layers` in order, and `activations` by layer and variant.
-        over: what the activations are of.
+        inspection: `layers` in order, what the `input` is, and `activations` over the
+            `input` by layer and variant.
         console: where to print.
     """
-    table = _table(f"Layers over {over}")
-    for column, justify in LAYER_COLUMNS.items():
-        table.add_column(column, justify=justify, no_wrap=True)
-    for layer in inspection["layers"]:
-        for variant, row in inspection["activations"].get(layer, {}).items():
-            table.add_row(layer, variant, *_layer_cells(row["statistics"]))
-    (console or Console(highlight=False)).print(table)
+    console = console or Console(highlight=False)
+    rows = inspection["activations"]["input"]
+    for variant in dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer]):
+        table = _table(f"{variant} over {inspection['input']}")
+        for column in LAYER_COLUMNS:
+            table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=True)
+        for layer in inspection["layers"]:
+            if variant in rows[layer]:
+                table.add_row(layer, *_layer_cells(rows[layer][variant]["statistics"]))
+        console.print(table)
 
 
 def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:

@@ -8,25 +8,27 @@ From Python or a notebook:
 
     watched = watch_models(Path("artifacts/models/torch_int8.pt2"))
     arrays = inspection.capture(watched["torch_int8"], images)  # by layer, (N, C, H, W) float32
-    found = look(watched, images)  # statistics and histograms, what the pictures are drawn of
-    figure = draw_layer("conv2d", ...)  # resnet8.histograms
+    found = look(watched, images)  # statistics and histograms
+    captures = {name: inspection.capture(model, images[:1]) for name, model in watched.items()}
+    drawings = figures.layer_drawings(found, captures, data="input")
+    drawings["histograms/conv2d"]()  # a Matplotlib figure
 """
 
 import argparse
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from resnet8 import choice, inputs, inspection, layer_figures, summaries, tables, variants
-from resnet8.canvas import Figure, png
+from resnet8 import choice, figures, inputs, inspection, summaries, tables, variants
+from resnet8.canvas import draw_all
 from resnet8.capture import Watched, only, select_layers
 from resnet8.errors import ArtifactError, ParamsError, run_stage
 from resnet8.files import read_array, write_bytes
+from resnet8.params import QUANTIZED_VARIANTS
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 
@@ -60,21 +62,26 @@ def watch_models(path: Path, *, reference: Path | None = None) -> dict[str, Watc
     return {f"{runtime}_fp32": original, name: watched}
 
 
-def look(watched: Mapping[str, Watched], images: NDArray[np.uint8]) -> dict[str, Any]:
+def look(
+    watched: Mapping[str, Watched], images: NDArray[np.uint8], *, label: str = "these images"
+) -> dict[str, Any]:
     """Statistics and histograms of every layer.
 
     Args:
         watched: by variant.
         images: (N, 32, 32, 3) uint8.
+        label: what the images are, in words.
 
     Returns:
-        As artifacts/inspection/layers.json, with `activations` of these images only.
+        As artifacts/inspection/layers.json, with activations over `input`, these images.
     """
     records = inspection.inspect(watched, inputs.batches(images))
     return {
+        "input": label,
+        "n_images": {"input": len(images)},
         "layers": inspection.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
-        "activations": summaries.activations_json(records),
+        "activations": {"input": summaries.activations_json(records)},
         "parameters": summaries.parameters_json(watched),
     }
 
@@ -97,12 +104,20 @@ def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
         return inputs.choose(chosen, **found)
     except ValueError as exc:
         raise ParamsError(f"--input: {exc}") from exc
+    except ArtifactError as exc:
+        raise ArtifactError(f"{exc} Or choose --input random:0, which needs no data.") from exc
 
 
 def _variant(path: Path, watched: Watched) -> str:
+    """The variant that a file is, by what is in it, or by its name where types are mixed."""
+    runtime = RUNTIMES.get(path.suffix, "keras")
     quantized = (point.quantization for point in watched.points.values())
-    dtype = next((found.dtype for found in quantized if found), "fp32")
-    return f"{RUNTIMES.get(path.suffix, 'keras')}_{dtype}"
+    dtype = next((found.dtype for found in quantized if found), None)
+    if dtype is None:
+        return f"{runtime}_fp32"
+    if path.stem in QUANTIZED_VARIANTS:
+        return path.stem
+    return "torch_int8" if runtime == "torch" else f"onnx_{dtype}"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -128,14 +143,15 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as exc:
         raise ParamsError(f"--layers: {exc}") from exc
     chosen = {name: only(model, layers) for name, model in watched.items()}
-    found = look(chosen, images)
+    found = look(chosen, images, label=choice.describe(choice.parse(args.input)))
+    captures = {name: inspection.capture(model, images[:1]) for name, model in chosen.items()}
 
-    label = choice.describe(choice.parse(args.input))
-    tables.print_layers(found, over=label)
-    for name, figure in draw(chosen, found, images, label=label):
+    tables.print_layers(found)
+    drawings = figures.layer_drawings(found, captures, data="input")
+    for name, picture in draw_all(drawings):
         path = args.out / f"{name}.png"
-        write_bytes(path, png(figure))
-        print(f"saved {path}")
+        write_bytes(path, picture)
+        print(path)
         if args.show:
             webbrowser.open(path.resolve().as_uri())
 

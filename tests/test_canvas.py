@@ -59,11 +59,6 @@ def test_png_of_one_figure_is_the_same_each_time() -> None:
     assert canvas.png(figure) == canvas.png(figure)
 
 
-def test_png_is_the_same_in_another_process_without_pyplot() -> None:
-    done = run(HASH_EXAMPLE)
-    assert (done.stdout.strip(), done.stderr) == (example_hash(), "")
-
-
 def test_png_is_the_same_and_silent_where_no_home_can_be_written(tmp_path: Path) -> None:
     nowhere = tmp_path / "file"
     nowhere.touch()  # a home that no folder can be made in
@@ -71,9 +66,9 @@ def test_png_is_the_same_and_silent_where_no_home_can_be_written(tmp_path: Path)
     assert (done.stdout.strip(), done.stderr) == (example_hash(), "")
 
 
-def test_png_is_the_same_whatever_a_user_has_set(tmp_path: Path) -> None:
+def test_png_is_the_same_in_another_process_whatever_a_user_has_set(tmp_path: Path) -> None:
     settings = tmp_path / "matplotlibrc"
-    settings.write_text("font.size: 30\nlines.linewidth: 9\nsavefig.dpi: 30\nfigure.dpi: 20\n")
+    settings.write_text("axes.facecolor: yellow\nfont.family: monospace\nsavefig.dpi: 30\n")
     done = run(HASH_EXAMPLE, MATPLOTLIBRC=str(settings))
     assert (done.stdout.strip(), done.stderr) == (example_hash(), "")
 

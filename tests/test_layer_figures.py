@@ -140,7 +140,7 @@ def test_channel_ranges_show_what_each_channels_scale_can_hold(layers: dict[str,
     x, y = line(channel_ranges(layers).axes[0], "torch_int8")
     np.testing.assert_allclose(y[[1, 3, 5, 7]], [-1.28, -2.56, -3.84, -5.12])
     np.testing.assert_allclose(y[[9, 11, 13, 15]], [1.27, 2.54, 3.81, 5.08])
-    assert x[2:4].tolist() == [0.5, 0.5]  # from the first channel to the second
+    assert x[:4].tolist() == [-0.5, 0.5, 0.5, 1.5]  # of the first two channels
 
 
 def test_channel_ranges_of_one_scale_are_those_of_every_channel(layers: dict[str, Any]) -> None:

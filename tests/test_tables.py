@@ -103,18 +103,22 @@ def test_inside_table_names_the_noisiest_and_the_most_sensitive_layer() -> None:
     assert last == "| `onnx_int8` | `b` | 21.6 | `a` | 0.0030 | 0.0010 | 0.0040 |"
 
 
-def test_print_layers_has_a_line_for_each_layer_and_variant() -> None:
+def test_print_layers_has_a_table_for_each_variant() -> None:
     statistics = {"mean": 0.5, "std": 1.0, "min": -2.0, "max": 3.0, "zeros_share": 0.25}
     quantized = {"clipped_share": 0.001, "levels_used": 250, "sqnr_db": 31.26}
     inspection = {
         "layers": ["conv", "relu"],
+        "input": "test image 3",
         "activations": {
-            "conv": {"onnx_fp32": {"statistics": statistics}},
-            "relu": {"onnx_int8": {"statistics": statistics | quantized}},
+            "input": {
+                "conv": {"onnx_fp32": {"statistics": statistics}},
+                "relu": {"onnx_int8": {"statistics": statistics | quantized}},
+            }
         },
     }
     text = io.StringIO()
-    print_layers(inspection, over="test image 3", console=Console(file=text, width=120))
+    print_layers(inspection, console=Console(file=text, width=120))
     lines = [line.split() for line in text.getvalue().splitlines()]
-    assert ["conv", "onnx_fp32", "0.5", "1", "-2", "3", "25.0"] in lines
-    assert ["relu", "onnx_int8", "0.5", "1", "-2", "3", "25.0", "0.1", "250", "31.3"] in lines
+    assert ["onnx_fp32", "over", "test", "image", "3"] in lines
+    assert ["conv", "0.5", "1", "-2", "3", "25.0"] in lines
+    assert ["relu", "0.5", "1", "-2", "3", "25.0", "0.1", "250", "31.3"] in lines

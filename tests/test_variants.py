@@ -15,6 +15,7 @@ from resnet8 import (
     onnx_capture,
     onnx_model,
     parity,
+    torch_model,
     variants,
 )
 from resnet8.batches import IMAGE_SHAPE

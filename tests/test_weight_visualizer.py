@@ -1,0 +1,128 @@
+"""Looking into one model by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from resnet8 import inspection, onnx_quantization, torch_model
+from resnet8.errors import ArtifactError, PipelineError
+from resnet8.onnx_capture import read_parameters
+from resnet8.weight_visualizer import look, main, watch_models
+from samples.dataset import SAMPLE_MODEL
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    onnx_fp32, calibration_images, (test_images, _) = map(
+        request.getfixturevalue, ("onnx_fp32", "calibration_images", "test_set")
+    )
+    folder = tmp_path_factory.mktemp("models")
+    uint8 = onnx_quantization.quantize(
+        onnx_fp32, calibration_images[:50], quant_type="uint8", per_channel=True
+    )
+    (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
+    (folder / "onnx_uint8.onnx").write_bytes(uint8.SerializeToString())
+    for name, place in (
+        ("torch_fp32", folder / "torch_fp32.pt2"),
+        ("torch_int8", folder / "torch_int8.pt2"),
+        ("torch_int8", folder / "alone" / "mine.pt2"),
+    ):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(torch_model.encode(request.getfixturevalue(name)))
+    (folder / "cifar10").mkdir()
+    np.save(folder / "cifar10" / "test_images.npy", test_images)
+    return folder
+
+
+def pictures(out: Path) -> set[str]:
+    return {str(path.relative_to(out)) for path in out.rglob("*.png")}
+
+
+def test_main_prints_statistics_and_saves_pictures_of_the_chosen_layers(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([
+        str(folder / "onnx_uint8.onnx"), "--layers=conv2d_2,dense", "--input=test:3",
+        f"--data={folder}", f"--out={tmp_path}",
+    ])  # fmt: skip
+    assert pictures(tmp_path) == {
+        "layers.png", "sqnr.png", "channel_ranges.png", "histograms/conv2d_2.png",
+        "histograms/dense.png", "feature_maps/conv2d_2.png",
+    }  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "onnx_fp32 over test image 3" in printed
+    rows = [line.split()[0] for line in printed.splitlines() if line.startswith(" conv2d_2 ")]
+    assert rows == ["conv2d_2", "conv2d_2"]  # of the float and of the quantized model
+    assert str(tmp_path / "sqnr.png") in printed
+
+
+def test_main_looks_at_a_quantized_model_without_its_original(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = folder / "alone" / "mine.pt2"
+    main([str(model), "--layers=activation", "--input=random:1", f"--out={tmp_path}"])
+    assert "torch_int8 over random pixels with seed 1" in capsys.readouterr().out
+    assert "histograms/activation.png" in pictures(tmp_path)
+
+
+def test_watch_models_takes_the_float_model_in_the_same_folder(folder: Path) -> None:
+    assert list(watch_models(folder / "torch_int8.pt2")) == ["torch_fp32", "torch_int8"]
+    assert list(watch_models(folder / "torch_fp32.pt2")) == ["torch_fp32"]
+
+
+def test_watch_models_takes_another_float_model_when_given(folder: Path) -> None:
+    watched = watch_models(folder / "alone" / "mine.pt2", reference=folder / "torch_fp32.pt2")
+    assert list(watched) == ["torch_fp32", "torch_int8"]
+
+
+@pytest.mark.parametrize("name", ["onnx_fp32.onnx", "torch_int8.pt2"])
+def test_watch_models_refuses_a_reference_of_another_kind(folder: Path, name: str) -> None:
+    with pytest.raises(ArtifactError, match="must be a float model of the same runtime"):
+        watch_models(folder / "alone" / "mine.pt2", reference=folder / name)
+
+
+def test_watch_models_takes_a_keras_file_with_its_folded_weights(onnx_fp32: Any) -> None:
+    watched = watch_models(SAMPLE_MODEL)["keras_fp32"]
+    assert [node.name for node in onnx_fp32.graph.node] == list(watched.points)
+    expected = read_parameters(onnx_fp32)["conv2d_5"]
+    for kind, parameter in watched.parameters["conv2d_5"].items():
+        assert np.array_equal(parameter.values, expected[kind].values)
+
+
+def test_look_gives_statistics_of_the_images_that_are_given(
+    folder: Path, test_set: tuple[NDArray[np.uint8], NDArray[np.int64]]
+) -> None:
+    watched = watch_models(folder / "torch_int8.pt2")
+    images = test_set[0][:2]
+    found = look(watched, images, label="two images")
+    arrays = inspection.capture(watched["torch_fp32"], images)
+    row = found["activations"]["input"]["conv2d"]["torch_fp32"]["statistics"]
+    assert row["mean"] == pytest.approx(arrays["conv2d"].mean(), rel=1e-4)
+    assert row["n_values"] == arrays["conv2d"].size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layers=pool*"], r"--layers: .* got 'pool\*'\. Layers: conv2d_permute, conv2d, "),
+        (["--input=test:500"], "--input: test numbers must be from 0 to 499, got 500"),
+        (["--input=image"], "--input: the input must be test:<index>"),
+        (["--data=nowhere"], "test_images.npy must be .* Or choose --input random:0"),
+    ],
+)
+def test_main_refuses_what_does_not_exist_and_saves_nothing(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    model = str(folder / "onnx_fp32.onnx")
+    with pytest.raises(PipelineError, match=message):
+        main([model, f"--data={folder}", f"--out={tmp_path}", *arguments])
+    assert not pictures(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "none.onnx", "none.pt2", "none.h5"])
+def test_main_refuses_a_file_that_is_no_model(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArtifactError, match=name):
+        main([str(tmp_path / name), "--input=random:0"])

@@ -10,7 +10,7 @@ From Python or a notebook:
     arrays = inspection.capture(watched["torch_int8"], images)  # by layer, (N, C, H, W) float32
     found = look(watched, images)  # statistics and histograms
     captures = {name: inspection.capture(model, images[:1]) for name, model in watched.items()}
-    drawings = figures.layer_drawings(found, captures, data="input")
+    drawings = layer_drawings(found, captures, data="input")
     drawings["histograms/conv2d"]()  # a Matplotlib figure
 """
 
@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8 import choice, figures, inputs, inspection, summaries, tables, variants
-from resnet8.canvas import draw_all
-from resnet8.capture import Watched, only, select_layers
+from resnet8 import choice, tables
 from resnet8.errors import ArtifactError, ParamsError, run_stage
+from resnet8.figures.canvas import draw_all
+from resnet8.figures.drawings import layer_drawings
 from resnet8.files import read_array, write_bytes
+from resnet8.inside import inputs, inspection, summaries, variants
+from resnet8.inside.capture import Watched, only, select_layers
 from resnet8.params import QUANTIZED_VARIANTS
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     captures = {name: inspection.capture(model, images[:1]) for name, model in chosen.items()}
 
     tables.print_layers(found)
-    drawings = figures.layer_drawings(found, captures, data="input")
+    drawings = layer_drawings(found, captures, data="input")
     for name, picture in draw_all(drawings):
         path = args.out / f"{name}.png"
         write_bytes(path, picture)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import choice, inputs, inspection, parity, summaries, variants
+from resnet8 import choice, parity
 from resnet8.errors import run_stage
 from resnet8.files import read_array, read_json, write_arrays, write_json
+from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.params import load_params
 
 

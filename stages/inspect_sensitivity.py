@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import isolation
 from resnet8.errors import run_stage
 from resnet8.files import read_array, write_json
+from resnet8.inside import isolation
+from resnet8.inside.sensitivity import rank
 from resnet8.params import FLOAT_VARIANTS, load_params
-from resnet8.sensitivity import rank
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,8 +11,9 @@ import argparse
 import csv
 from pathlib import Path
 
-from resnet8 import canvas, figures
 from resnet8.errors import run_stage
+from resnet8.figures import canvas
+from resnet8.figures.drawings import TestSet, layer_drawings, outcome_drawings
 from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
 from resnet8.params import load_params
 
@@ -34,14 +35,14 @@ def main(argv: list[str] | None = None) -> None:
     comparison = read_json(args.metrics / "comparison.json")
     table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
     predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
-    test_set = figures.TestSet(
+    test_set = TestSet(
         images=read_array(args.data / "test_images.npy"),
         labels=read_array(args.data / "test_labels.npy"),
         label_names=read_json(args.data / "labels.json")["label_names"],
     )
 
-    drawings = figures.layer_drawings(inspection, captures, sensitivity=sensitivity)
-    drawings |= figures.outcome_drawings(
+    drawings = layer_drawings(inspection, captures, sensitivity=sensitivity)
+    drawings |= outcome_drawings(
         predictions,
         test_set,
         comparison=comparison,

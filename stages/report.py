@@ -10,12 +10,15 @@ Params: all
 import argparse
 from pathlib import Path
 
-from resnet8 import choice, inputs, provenance, report, report_data
-from resnet8.captures import read_captures
+from resnet8 import choice
 from resnet8.errors import run_stage
-from resnet8.files import read_array, read_bytes, read_json, write_bytes
+from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
+from resnet8.inside import inputs
 from resnet8.params import load_params
-from resnet8.report_evidence import Evidence
+from resnet8.report import provenance
+from resnet8.report.data import view
+from resnet8.report.evidence import Evidence
+from resnet8.report.page import render, vega_bundle
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         layers=read_json(args.inspection / "layers.json"),
         parity=read_json(args.metrics / "layer_parity.json"),
         sensitivity=read_json(args.metrics / "sensitivity.json"),
-        captures={name: read_captures(args.inspection / f"{name}.npz") for name in params.variants},
+        captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=inputs.choose(
             choice.parse(params.inspect.input),
             test_images=images,
@@ -60,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         requirements=read_bytes(args.requirements).decode().splitlines(),
     )
 
-    page = report.render(report_data.view(evidence), vega=report.vega_bundle()).encode()
+    page = render(view(evidence), vega=vega_bundle()).encode()
 
     write_bytes(args.out, page)
     print(f"{args.out}: {len(page) / 1e6:.1f} MB")

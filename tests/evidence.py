@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.comparison import compare
-from resnet8.provenance import Fingerprint
-from resnet8.report_evidence import Evidence
+from resnet8.report.evidence import Evidence
+from resnet8.report.provenance import Fingerprint
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")

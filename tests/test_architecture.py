@@ -12,7 +12,7 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
-LIBRARY = sorted(p for p in (ROOT / "resnet8").glob("*.py") if p.name != "__init__.py")
+LIBRARY = sorted(p for p in (ROOT / "resnet8").rglob("*.py") if p.name != "__init__.py")
 LOCAL = ("resnet8", "samples", "stages", "tests")
 # The module that the evaluate script imports by this name.
 RUNTIME_MODULE = re.compile(r"--runtime (\w+)")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import inspection, onnx_quantization, torch_model
+from resnet8 import onnx_quantization, torch_model
 from resnet8.errors import ArtifactError, PipelineError
-from resnet8.onnx_capture import read_parameters
+from resnet8.inside import inspection
+from resnet8.inside.onnx_capture import read_parameters
 from resnet8.weight_visualizer import look, main, watch_models
 from samples.dataset import SAMPLE_MODEL
 

@@ -11,7 +11,7 @@ import vl_convert
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / ".dvc" / "plots" / "page.html"
-LICENCES = ROOT / "resnet8" / "templates" / "vega_licences.txt"
+LICENCES = ROOT / "resnet8" / "report" / "templates" / "vega_licences.txt"
 VEGA_LITE = "6.4"  # the one made for the Vega in the bundle; it draws DVC's version 5 templates too
 
 # DVC replaces {refresh_tag} and {plot_divs}. It would put its scripts, which are links, in place

@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from resnet8 import onnx_quantization, torch_model
+from resnet8.inside.onnx_capture import watch
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
 from stages import inspect_layers, inspect_sensitivity
@@ -48,14 +49,11 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(
-    tmp_path_factory: pytest.TempPathFactory,
-    onnx_fp32: Any,
-    torch_fp32: Any,
-    torch_int8: Any,
-    calibration_images: NDArray[np.uint8],
-    test_set: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
+    names = ("onnx_fp32", "torch_fp32", "torch_int8", "calibration_images", "test_set")
+    onnx_fp32, torch_fp32, torch_int8, calibration_images, test_set = map(
+        request.getfixturevalue, names
+    )
     folder = tmp_path_factory.mktemp("project")
     for name in ("raw", "models", "data", "calibration", "metrics"):
         (folder / name).mkdir()
@@ -99,8 +97,6 @@ def test_inspect_layers_finds_conversions_equal_in_every_layer(project: Project)
 def test_inspect_layers_saves_what_the_chosen_image_causes(
     project: Project, onnx_fp32: Any, test_set: tuple[NDArray[np.uint8], NDArray[np.int64]]
 ) -> None:
-    from resnet8.onnx_capture import watch
-
     expected = watch(onnx_fp32).run(test_set[0][[3]].astype(np.float32))
     with np.load(project.folder / "inspection" / "onnx_fp32.npz") as saved:
         assert np.array_equal(saved["conv2d_4"], expected.outputs["conv2d_4"])

@@ -7,7 +7,7 @@ import yaml
 
 from resnet8.errors import ArtifactError
 from resnet8.files import write_array, write_arrays, write_json
-from resnet8.thumbnails import png_uri
+from resnet8.report.thumbnails import png_uri
 from stages import report
 from tests.evidence import FLOAT, LABELS, make_evidence
 from tests.pipeline.commands import ROOT

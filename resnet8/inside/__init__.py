@@ -1,0 +1,1 @@
+"""What happens inside the models: captures, statistics, sensitivity."""

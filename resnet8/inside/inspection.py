@@ -1,0 +1,129 @@
+"""Looks at every layer of every variant while images stream through them."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.inside.capture import Point, Watched, dequantized
+from resnet8.inside.statistics import (
+    RunningCodes,
+    RunningError,
+    RunningValues,
+)
+from resnet8.params import FLOAT_VARIANTS
+
+SAVED_IMAGES = 8  # of the chosen ones, whose captures are kept
+
+Records = dict[str, dict[str, "LayerRecord"]]  # by variant and layer
+
+
+class LayerRecord:
+    """What one layer of one variant did so far."""
+
+    def __init__(self, point: Point, *, is_quantized: bool) -> None:
+        self.point = point
+        self.is_quantized = is_quantized  # the variant, if not this layer of it
+        self.values: RunningValues | RunningCodes = (
+            RunningCodes(point.quantization) if point.quantization else RunningValues()
+        )
+        self.errors: dict[str, RunningError] = {}  # by reference variant
+        self.clipped_low = self.clipped_high = 0  # values of the first reference
+
+    def update(self, output: NDArray[Any], references: Mapping[str, NDArray[np.float32]]) -> None:
+        """Takes in a batch of outputs, and those of the same layer in other variants."""
+        self.values.update(output)
+        numbers = dequantized(self.point, output)
+        for name, reference in references.items():
+            if name not in self.errors:
+                self.errors[name] = RunningError(with_histogram=self.is_quantized)
+            self.errors[name].update(numbers, reference)
+        if self.point.quantization and references:
+            reference = next(iter(references.values()))
+            low, high = self.point.quantization.clip_range
+            half = float(self.point.quantization.scale) / 2  # nearer is rounded, not clipped
+            self.clipped_low += int(np.count_nonzero(reference < low - half))
+            self.clipped_high += int(np.count_nonzero(reference > high + half))
+
+
+def reference_variants(variant: str) -> tuple[str, ...]:
+    """What a variant is compared with: conversions with their originals, quantized with float."""
+    conversions = {
+        "keras_fp32": (),
+        "onnx_fp32": ("keras_fp32",),
+        "torch_fp32": ("keras_fp32", "onnx_fp32"),
+    }
+    return conversions.get(variant, (f"{variant.partition('_')[0]}_fp32",))
+
+
+def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]) -> Records:
+    """Runs all variants over images, batch by batch, and keeps statistics only.
+
+    Args:
+        watched: by variant.
+        batches: of (N, 32, 32, 3) uint8.
+
+    Returns:
+        A record for each variant and each of its layers.
+    """
+    records = {
+        variant: {
+            layer: LayerRecord(point, is_quantized=variant not in FLOAT_VARIANTS)
+            for layer, point in model.points.items()
+        }
+        for variant, model in watched.items()
+    }
+    with ThreadPoolExecutor() as pool:
+        for batch in batches:
+            images = batch.astype(np.float32)
+            outputs = {variant: model.run(images).outputs for variant, model in watched.items()}
+
+            def update(place: tuple[str, str], outputs: Any = outputs) -> None:
+                variant, layer = place
+                references = {
+                    name: outputs[name][layer]
+                    for name in reference_variants(variant)
+                    if layer in outputs.get(name, {})
+                }
+                records[variant][layer].update(outputs[variant][layer], references)
+
+            places = [(variant, layer) for variant, found in outputs.items() for layer in found]
+            list(pool.map(update, places))
+    return records
+
+
+def layer_order(by_variant: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """All layers in the order of computation, which the variant with the most of them gives."""
+    longest_first = sorted(by_variant.values(), key=len, reverse=True)
+    return list(dict.fromkeys(layer for layers in longest_first for layer in layers))
+
+
+def conversion_errors(records: Records) -> dict[str, dict[str, float]]:
+    """By layer, the largest difference between each two float variants that both have it."""
+    found: dict[str, dict[str, float]] = {}
+    for variant in FLOAT_VARIANTS:
+        for layer, record in records[variant].items():
+            for name, error in record.errors.items():
+                pair = f"{name.partition('_')[0]}_{variant.partition('_')[0]}"
+                found.setdefault(layer, {})[pair] = error.largest
+    return found
+
+
+def magnitudes(records: Records) -> dict[str, float]:
+    """By layer of the float variants, the largest absolute value."""
+    return {
+        layer: max(abs(summary.min), abs(summary.max))
+        for variant in FLOAT_VARIANTS
+        for layer, record in records[variant].items()
+        for summary in [record.values.summary()]
+    }
+
+
+def capture(model: Watched, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The outputs of all layers for some images (N, 32, 32, 3), as numbers."""
+    captured = model.run(images.astype(np.float32))
+    return {
+        layer: dequantized(point, captured.outputs[layer]) for layer, point in model.points.items()
+    } | {"probabilities": captured.probabilities}

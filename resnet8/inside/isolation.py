@@ -1,0 +1,52 @@
+"""Makes the models of a sensitivity analysis for any quantized variant."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet8 import onnx_model, torch_model
+from resnet8.evaluation import Predictor, Probabilities
+from resnet8.inside import onnx_isolation, torch_isolation
+from resnet8.inside.sensitivity import Isolate
+
+
+def load(variant: str, folder: Path) -> tuple[list[str], Isolate]:
+    """The quantized layers of a variant, and what quantizes some of them only.
+
+    Args:
+        variant: `onnx_<type>` or `torch_<type>`.
+        folder: holds its model and the float one of the same runtime.
+    """
+    return (_load_onnx if variant.startswith("onnx") else _load_torch)(variant, folder)
+
+
+def _load_onnx(variant: str, folder: Path) -> tuple[list[str], Isolate]:
+    original = onnx_model.load_model(folder / "onnx_fp32.onnx")
+    quantized = onnx_model.load_model(folder / f"{variant}.onnx")
+
+    def isolate(layers: Sequence[str]) -> Predictor:
+        model = onnx_isolation.isolate(original, quantized, layers)
+        # Otherwise ONNX Runtime quantizes the weights of the float layers too.
+        return onnx_model.make_predictor(model, as_written=True)
+
+    return onnx_isolation.quantized_layers(original, quantized), isolate
+
+
+def _load_torch(variant: str, folder: Path) -> tuple[list[str], Isolate]:
+    original = torch_model.load(folder / "torch_fp32.pt2")
+    quantized = torch_model.load(folder / f"{variant}.pt2")
+
+    def isolate(layers: Sequence[str]) -> Predictor:
+        module = torch_isolation.isolate(original, quantized, layers)
+
+        def predict(images: NDArray[np.float32]) -> Probabilities:
+            with torch.inference_mode():
+                probabilities: Probabilities = module(torch.from_numpy(images)).numpy()
+            return probabilities
+
+        return predict
+
+    return torch_isolation.quantized_layers(quantized), isolate

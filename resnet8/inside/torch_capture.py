@@ -1,0 +1,194 @@
+"""Watches the layers of a PyTorch program, float or quantized, with forward hooks.
+
+Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a kernel.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet8.inside.capture import Captured, Parameter, Point, Watched
+from resnet8.inside.statistics import Quantization
+
+_ATEN = torch.ops.aten
+_WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
+
+
+@contextmanager
+def forward_hooks(
+    module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
+) -> Iterator[None]:
+    """Hands the output of named submodules to `keep` while the block runs.
+
+    The hooks return nothing, so outputs stay as they are, and are removed when the block
+    ends, also by an error.
+
+    Args:
+        module: holds the submodules.
+        names: what `keep` calls a submodule's output, by the submodule's dotted name.
+        keep: called with that name and the output.
+    """
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, output: keep(name, output)
+
+    handles = []
+    try:
+        for path, name in names.items():
+            handles.append(module.get_submodule(path).register_forward_hook(hook(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def watch(program: torch.export.ExportedProgram) -> Watched:
+    """Watches the output of every named layer.
+
+    A float program gives its layers back as modules, which are hooked. In a quantized one
+    the quantization steps lie between the layers and belong to no module: there an identity
+    module is put behind each layer's last node and hooked, and where codes are made of a
+    layer's output, behind the node that makes them.
+    """
+    flat = program.module()
+    module: torch.nn.Module
+    tapped = _points(flat)
+    if any(point.quantization for point, _ in tapped.values()):
+        module = _with_taps(flat, {layer: node for layer, (_, node) in tapped.items()})
+        names = {f"taps.{position}": layer for position, layer in enumerate(tapped)}
+        points = {
+            layer: Point(f"forward hook behind node {node.name}", point.quantization)
+            for layer, (point, node) in tapped.items()
+        }
+    else:
+        module = torch.export.unflatten(program)
+        names = {_module_path(node): layer for layer, (_, node) in tapped.items()}
+        points = {layer: Point(f"forward hook on {path}") for path, layer in names.items()}
+
+    def run(images: NDArray[np.float32]) -> Captured:
+        outputs: dict[str, NDArray[Any]] = {}
+
+        def keep(layer: str, output: torch.Tensor) -> None:
+            outputs[layer] = output.detach().numpy()
+
+        with torch.inference_mode(), forward_hooks(module, names, keep):
+            probabilities = module(torch.from_numpy(images)).numpy()
+        return Captured({layer: outputs[layer] for layer in points}, probabilities)
+
+    return Watched(points, read_parameters(program), {}, run)
+
+
+def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str, Parameter]]:
+    """The weights and biases of all layers, output channels along the first axis."""
+    module = program.module()
+    found: dict[str, dict[str, Parameter]] = {}
+    layers = {node: layer for layer, node in layer_nodes(module).items()}
+    for node in module.graph.nodes:
+        if node.target in _WITH_PARAMETERS:
+            for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
+                parameter = None if source is None else _parameter(module, source)
+                if parameter is not None:
+                    found.setdefault(layers[node], {})[kind] = parameter
+    return found
+
+
+def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
+    """The last node of each layer, by the layer's name.
+
+    A convolution with padding of its own is a sequence of two modules; the last one goes by
+    the sequence's name.
+    """
+    last = {_module_path(node): node for node in module.graph.nodes if _module_path(node)}
+    paths = list(last)
+    children = {path: path.rpartition(".")[0] for path in paths}
+    final = {parent: path for path, parent in children.items() if parent}
+    return {
+        children[path] if final.get(children[path]) == path else path: node
+        for path, node in last.items()
+    }
+
+
+def _module_path(node: torch.fx.Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+
+
+def _points(module: torch.fx.GraphModule) -> dict[str, tuple[Point, torch.fx.Node]]:
+    """What to capture of each layer and behind which node: codes where there are any."""
+    points = {}
+    for layer, node in layer_nodes(module).items():
+        codes = next(filter(None, (quantization_after(user) for user in node.users)), None)
+        points[layer] = (Point("", codes[1]), codes[0]) if codes else (Point(""), node)
+    return points
+
+
+def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization] | None:
+    """The node that makes 8-bit codes, if `node` is the first step of doing so.
+
+    The steps are those of `torch_quantization`: x * (1 / scale), round, + zero point where
+    there is one, clamp, to an 8-bit type.
+    """
+    if node.target != _ATEN.mul.Tensor or not isinstance(node.args[1], float):
+        return None
+    inverse, zero_point = node.args[1], 0
+    steps = list(_steps_after(node))
+    targets = [step.target for step in steps]
+    if _ATEN.add.Tensor in targets[1:2] and isinstance(steps[1].args[1], int):
+        zero_point = int(steps[1].args[1])
+        del targets[1], steps[1]
+    if targets != [_ATEN.round.default, _ATEN.clamp.default, _ATEN.to.dtype]:
+        return None
+    dtype = str(steps[-1].args[1]).removeprefix("torch.")
+    return steps[-1], Quantization(np.array(1 / inverse, np.float32), np.array(zero_point), dtype)
+
+
+def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """The nodes that use a node, and that one, and so on, up to a change of type."""
+    while node.target != _ATEN.to.dtype:
+        users = [x for x in node.users if x.target != _ATEN._assert_tensor_metadata.default]
+        if len(users) != 1:
+            return
+        node = users[0]
+        yield node
+
+
+def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
+    """A weight or bias: a float tensor, or codes times a scale for each output channel."""
+    if node.op == "get_attr":
+        return Parameter(_tensor(module, node).numpy())
+    sources = list(_stored(node))
+    if node.target != _ATEN.mul.Tensor or len(sources) != 2:
+        return None  # computed from activations, or in another way
+    values, scale = (_tensor(module, source).numpy() for source in sources)
+    quantization = Quantization(scale, np.zeros(scale.shape, np.int64), values.dtype.name, 0)
+    return Parameter(quantization.dequantize(values), quantization)
+
+
+def _stored(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """The stored tensors that a node is computed from, in the order of its arguments."""
+    if node.op == "get_attr":
+        yield node
+    for source in node.all_input_nodes:
+        yield from _stored(source)
+
+
+def _tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
+    owner, _, name = str(node.target).rpartition(".")
+    tensor: torch.Tensor = getattr(module.get_submodule(owner), name)
+    return tensor.detach()
+
+
+def _with_taps(
+    module: torch.fx.GraphModule, nodes: Mapping[str, torch.fx.Node]
+) -> torch.fx.GraphModule:
+    """Puts an identity module, `taps.0`, `taps.1`, …, behind each node."""
+    module.add_module("taps", torch.nn.ModuleList(torch.nn.Identity() for _ in nodes))
+    for position, node in enumerate(nodes.values()):
+        with module.graph.inserting_after(node):
+            module.graph.call_module(f"taps.{position}", (node,))
+    module.recompile()
+    return module

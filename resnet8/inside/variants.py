@@ -1,0 +1,53 @@
+"""Finds the models of the pipeline's variants and watches them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet8 import onnx_model, torch_model
+from resnet8.errors import ArtifactError
+from resnet8.inside import onnx_capture, torch_capture
+from resnet8.inside.capture import Watched
+from resnet8.params import MODEL_SUFFIXES
+
+N_CLASSES = 10  # of CIFAR-10
+
+
+def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> dict[str, Watched]:
+    """Watches variants, Keras's layers under the names of the ONNX nodes.
+
+    Args:
+        names: as in `Params.variants`.
+        folder: holds `<variant>.onnx` and `<variant>.pt2`.
+        raw: holds the Keras model.
+        n_classes: K.
+    """
+    # TensorFlow takes seconds to load, and who looks at other models need not wait for it.
+    from resnet8.inside import keras_capture  # noqa: PLC0415
+
+    return {
+        name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
+        if name == "keras_fp32"
+        else watch_file(folder / f"{name}.{'onnx' if name.startswith('onnx') else 'pt2'}")
+        for name in names
+    }
+
+
+def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
+    """Watches a Keras model, an ONNX model or a PyTorch program by itself.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of no kind that is known, or does not map
+            images to probabilities as the pipeline's models do.
+    """
+    if path.suffix == ".onnx":
+        onnx_model.load_predictor(path, n_classes=n_classes)  # checks its form
+        return onnx_capture.watch(onnx_model.load_model(path))
+    if path.suffix == ".pt2":
+        torch_model.load_predictor(path, n_classes=n_classes)  # checks its form
+        return torch_capture.watch(torch_model.load(path))
+    if path.suffix in MODEL_SUFFIXES:
+        from resnet8.inside import keras_capture  # noqa: PLC0415
+
+        return keras_capture.watch_file(path, n_classes=n_classes)
+    known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
+    raise ArtifactError(f"The model must be a file of type {known}, got {path}.")

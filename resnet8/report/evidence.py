@@ -1,0 +1,80 @@
+"""All that a report is made from, and what can be told apart in it.
+
+Shape letters: N images, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.evaluation import Probabilities
+from resnet8.params import FLOAT_VARIANTS
+from resnet8.report.provenance import Fingerprint
+
+Json = Mapping[str, Any]
+Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and layer
+
+
+class Evidence(NamedTuple):
+    """All that a report is made from.
+
+    comparison, layers, parity, sensitivity: the JSON files of these names.
+    captures: outputs (N, ...) for the chosen input by variant and layer.
+    chosen: (N, 32, 32, 3) the chosen input.
+    predictions: (N, K) by variant, in the variants' order.
+    images, labels: (N, 32, 32, 3) and (N,), the test set.
+    label_names: K names.
+    params: all parameters by section.
+    models: the model file of each variant.
+    data: the files of images and labels.
+    requirements: the lines of requirements.txt.
+    """
+
+    comparison: Json
+    layers: Json
+    parity: Json
+    sensitivity: Json
+    captures: Captures
+    chosen: NDArray[np.uint8]
+    predictions: Mapping[str, Probabilities]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    label_names: Sequence[str]
+    params: Json
+    models: Mapping[str, Fingerprint]
+    data: Sequence[Fingerprint]
+    requirements: Sequence[str]
+
+
+class Variants(NamedTuple):
+    """The variants by what the report does with them; none but `all` has the baseline.
+
+    compared: those that get a look of their own: all but the conversions that give every image
+        the baseline's class; all where nothing else is left.
+    """
+
+    all: list[str]
+    quantized: list[str]
+    converted: list[str]
+    compared: list[str]
+
+
+def sort_variants(names: Sequence[str], comparison: Json) -> Variants:
+    """Sorts variants out, in their order."""
+    others = [name for name in names if name != comparison["baseline"]]
+    converted = [name for name in others if name in FLOAT_VARIANTS]
+    same = [name for name in converted if comparison["variants"][name]["agreement"] == 1]
+    return Variants(
+        all=list(names),
+        quantized=[name for name in others if name not in converted],
+        converted=converted,
+        compared=[name for name in others if name not in same] or others,
+    )
+
+
+def classes_with_images(evidence: Evidence) -> dict[str, int]:
+    """The names and numbers of the classes that test images have."""
+    present = set(evidence.labels.tolist())
+    return {name: k for k, name in enumerate(evidence.label_names) if k in present}

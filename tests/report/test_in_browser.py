@@ -1,0 +1,364 @@
+"""The report in a real browser without a network, as a person uses it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from resnet8.report.data import view
+from resnet8.report.page import render, vega_bundle
+from tests.browser import open_offline
+from tests.evidence import LABELS, make_evidence
+
+HOSTILE = '<script>document.title = "hacked"</script>'
+SECTIONS = (
+    "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "flips",
+    "reading",
+)  # fmt: skip
+CHOICES = {"layer": "relu", "variant-a": "onnx_fp32", "variant-b": "torch_int8"}
+HISTOGRAM = "#activation-histogram"
+
+# The contrast of each visible text with what is painted behind it, and the text (WCAG 2.2).
+CONTRASTS = """() => {
+  const known = new Map();
+  const channels = (color) => {
+    if (!known.has(color)) {
+      const context = document.createElement("canvas").getContext("2d");
+      context.fillStyle = color;
+      context.fillRect(0, 0, 1, 1);
+      known.set(color, [...context.getImageData(0, 0, 1, 1).data]);
+    }
+    return known.get(color);
+  };
+  const luminance = (color) => {
+    const linear = channels(color).slice(0, 3).map((x) => x / 255)
+      .map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (channels(color)[3] === 255) return color;
+    }
+    return "white";
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest("script, .skip")) continue;
+    if (element.closest("[id^=confusion-] .mark-text")) continue; // on cells, not on the page
+    const svg = element.closest("svg");
+    const style = getComputedStyle(element);
+    const [a, b] = [svg ? style.fill : style.color, ground(svg ? svg.parentElement : element)]
+      .map(luminance).sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), text]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def vega() -> str:
+    return vega_bundle()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory, vega: str) -> Iterator[tuple[Page, list[str]]]:
+    """The page, opened once, and its problems."""
+    path = tmp_path_factory.mktemp("report") / "index.html"
+    evidence = make_evidence(label_names=(HOSTILE, *LABELS[1:]))
+    path.write_text(render(view(evidence), vega=vega), encoding="utf-8")
+    with open_offline(path) as (page, problems):
+        yield page, problems
+
+
+@pytest.fixture
+def page(opened: tuple[Page, list[str]]) -> Iterator[Page]:
+    """The page on a desktop in light; no test may leave a problem behind."""
+    page, problems = opened
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light", media="screen")
+    page.wait_for_selector("html[data-ready]")
+    yield page
+    assert problems == []
+
+
+def choose(page: Page, **choices: str) -> None:
+    wanted = CHOICES | {name.replace("_", "-"): value for name, value in choices.items()}
+    for control, value in wanted.items():
+        page.select_option(f"#{control}", value)
+
+
+def drawing(page: Page, chart: str) -> str:
+    """A chart once all drawing is done."""
+    page.wait_for_selector("html[data-ready]")
+    return page.locator(f"{chart} svg").inner_html()
+
+
+def statistics(page: Page) -> dict[str, tuple[str, str]]:
+    """Both sides' figures by label."""
+    rows = page.locator("#statistics tbody tr").all()
+    cells = [row.locator("th, td").all_inner_texts() for row in rows]
+    return {label: (a, b) for label, a, b in cells}
+
+
+def column(table: Locator, number: int) -> list[str]:
+    return table.locator(f"tbody tr > :nth-child({number})").all_inner_texts()
+
+
+def test_vega_bundle_is_one_script_that_defines_vega_embed(vega: str) -> None:
+    assert "window.vegaEmbed=" in vega
+    assert "</script" not in vega.lower()
+    assert not re.search(r"(^|[;}\n])(import|export)[ {*\"']", vega)
+
+
+def test_page_opens_without_an_error_or_a_request(page: Page) -> None:
+    assert page.title() == "Quantization report: mine.h5 on made_up"  # and no name ran as script
+    assert page.locator("h1").is_visible()
+
+
+def test_every_section_has_content_and_a_link(page: Page) -> None:
+    for name in SECTIONS:
+        assert len(page.locator(f"section#{name}").inner_text()) > 100, name
+        page.locator(f"nav a[href='#{name}']").click()
+        assert page.evaluate("location.hash") == f"#{name}"
+
+
+def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
+    choose(page, layer="dense")
+    drawing(page, HISTOGRAM)
+    charts = page.locator(".chart:visible")
+    assert charts.count() == 16
+    for chart in charts.all():
+        assert chart.get_attribute("role") == "graphics-document"
+        assert chart.get_attribute("aria-label"), chart.get_attribute("id")
+        assert chart.locator("svg path").count() > 0
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"layer": "dense"}, {"variant_b": "onnx_int8"}, {"variant_a": "onnx_int8"}],
+    ids=lambda choice: next(iter(choice)),
+)
+def test_explorer_changes_with_a_choice(page: Page, choice: dict[str, str]) -> None:
+    choose(page)
+    before = drawing(page, HISTOGRAM), statistics(page)
+    choose(page, **choice)
+    after = drawing(page, HISTOGRAM), statistics(page)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_explorer_changes_with_the_keyboard_alone(page: Page) -> None:
+    choose(page)
+    before = drawing(page, HISTOGRAM)
+    page.locator("#layer").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#layer").input_value() == "dense"
+    assert drawing(page, HISTOGRAM) != before
+    page.locator("#layer-before").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#layer").input_value() == "relu"
+    assert drawing(page, HISTOGRAM) == before
+
+
+def test_explorer_shows_figures_of_both_sides(page: Page) -> None:
+    choose(page)
+    found = statistics(page)
+    assert found["captured at"] == ("hook 1 of onnx_fp32", "hook 1 of torch_int8")
+    assert found["SQNR"] == ("120.0 dB", "29.0 dB")
+    assert found["levels used"] == ("–", "225 of 256 (87.9%)")
+    assert found["clipped at the upper end"] == ("–", "1%")
+    assert found["percentile 99.9"] == ("3", "3")
+
+
+def test_explorer_says_no_error_where_there_is_none(page: Page) -> None:
+    choose(page, variant_b="onnx_int8")
+    assert statistics(page)["SQNR"][1] == "no error"
+    assert page.locator("#error-note").is_visible()
+    assert not page.locator("#error-histogram").is_visible()
+
+
+def test_explorer_says_why_figures_are_absent_and_leads_on(page: Page) -> None:
+    choose(page, layer="conv", variant_b="onnx_int8")
+    notes = page.locator("#notes")
+    assert "onnx_int8 does not show conv: computed together with relu." in notes.inner_text()
+    assert "onnx_fp32 is float: it has no scale" in notes.inner_text()
+    assert {b for _, b in statistics(page).values()} == {"–"}
+    notes.get_by_role("button", name="Show relu").click()
+    assert page.locator("#layer").input_value() == "relu"
+
+
+def test_explorer_marks_the_ends_of_quantized_ranges(page: Page) -> None:
+    choose(page)
+    drawing(page, HISTOGRAM)
+    assert page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count() >= 2
+    choose(page, variant_b="torch_fp32")
+    drawing(page, HISTOGRAM)
+    assert page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count() == 0
+
+
+def test_explorer_shows_weights_only_where_there_are_any(page: Page) -> None:
+    choose(page, layer="relu")
+    assert not page.locator("#parameters").is_visible()
+    choose(page, layer="dense")
+    assert page.locator("#parameters").is_visible()
+    for chart in ("weight-histogram", "weight-ranges", "weight-errors", "bias-ranges"):
+        assert drawing(page, f"#{chart}"), chart
+
+
+def test_explorer_shows_feature_maps_of_both_variants(page: Page) -> None:
+    choose(page)
+    sources = [page.locator(f"#map-{side}").get_attribute("src") for side in "AB"]
+    assert all(str(source).startswith("data:image/png") for source in sources)
+    assert sources[0] != sources[1]
+    widths = [page.locator(f"#map-{side}").evaluate("x => x.naturalWidth") for side in "AB"]
+    assert widths == [35, 35]  # four channels of 8 pixels with gaps
+
+
+def test_explorer_draws_linear_counts_when_asked(page: Page) -> None:
+    choose(page)
+    before = drawing(page, HISTOGRAM)
+    page.get_by_label("Logarithmic counts").uncheck()
+    assert drawing(page, HISTOGRAM) != before
+    page.get_by_label("Logarithmic counts").check()
+    assert drawing(page, HISTOGRAM) == before
+
+
+def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
+    page.locator("#sensitivity li button", has_text="dense").nth(1).click()
+    chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
+    assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
+    assert page.locator("#explorer-heading").evaluate("x => x.getBoundingClientRect().top < 300")
+
+
+def test_confusion_changes_with_the_variant(page: Page) -> None:
+    page.select_option("#confusion-variant", "onnx_int8")
+    places = ("#confusion-variant-chart", "#confusion-difference", "#confusion-baseline")
+    before = [drawing(page, place) for place in places]
+    page.select_option("#confusion-variant", "torch_int8")
+    after = [drawing(page, place) for place in places]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_tables_sort_by_number_both_ways(page: Page) -> None:
+    table = page.locator("#headline table")
+    head = table.get_by_role("columnheader", name="agreement")
+    head.get_by_role("button").click()
+    shares = [float(text) for text in column(table, 8) if text != "–"]
+    assert len(shares) == 4
+    assert shares == sorted(shares)
+    assert column(table, 8)[-1] == "–"
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.get_by_role("button").click()
+    shares = [float(text) for text in column(table, 8) if text != "–"]
+    assert shares == sorted(shares, reverse=True)
+    assert column(table, 8)[-1] == "–"  # what is absent stays last
+    assert head.get_attribute("aria-sort") == "descending"
+
+
+def test_tables_sort_by_words_with_the_keyboard(page: Page) -> None:
+    table = page.locator("#conversion table")
+    assert column(table, 1) == ["conv", "relu", "dense"]
+    table.get_by_role("columnheader", name="layer").get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert column(table, 1) == ["conv", "dense", "relu"]
+
+
+def test_flipped_images_are_shown_with_both_models_probabilities(page: Page) -> None:
+    group = page.locator("#flips details").first
+    cards = group.locator("li")
+    count = int(group.locator("h3").inner_text().split(": ")[1].split(" ")[0])
+    assert cards.count() == min(count, 40)
+    assert cards.first.locator("img").evaluate("x => [x.naturalWidth, x.naturalHeight]") == [32, 32]
+    assert cards.first.locator("td.top").count() == 2
+
+
+def test_closed_parts_open_with_the_keyboard(page: Page) -> None:
+    group = page.locator("#flips details").nth(1)
+    card = group.locator("li").first
+    assert not card.is_visible()
+    group.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert card.is_visible()
+    page.keyboard.press("Enter")
+    assert not card.is_visible()
+
+
+def test_focus_can_be_seen(page: Page) -> None:
+    skip = page.get_by_role("link", name="Skip to the results")
+    assert skip.bounding_box()["x"] < 0
+    skip.focus()
+    assert skip.bounding_box()["x"] >= 0
+    page.locator("#layer").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def grounds(page: Page) -> str:
+    color: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return color
+
+
+def test_theme_follows_the_reader_until_the_switch_is_pressed(page: Page) -> None:
+    light = grounds(page)
+    page.emulate_media(color_scheme="dark")
+    dark = grounds(page)
+    assert dark != light
+    page.get_by_role("button", name="Light theme").click()
+    assert grounds(page) == light
+    page.get_by_role("button", name="Dark theme").click()
+    assert grounds(page) == dark
+    page.evaluate("delete document.documentElement.dataset.theme")
+
+
+def test_charts_follow_the_theme(page: Page) -> None:
+    labels = page.locator("#deltas svg text").first
+    light = labels.evaluate("x => getComputedStyle(x).fill")
+    page.emulate_media(color_scheme="dark")
+    assert labels.evaluate("x => getComputedStyle(x).fill") != light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_a_contrast_of_4_5(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    found = page.evaluate(CONTRASTS)
+    assert len(found) > 300
+    assert [text for ratio, text in found if ratio < 4.5] == []
+
+
+def test_print_is_light_whatever_the_theme(page: Page) -> None:
+    page.emulate_media(color_scheme="dark", media="print")
+    assert grounds(page) == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_page_never_scrolls_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.evaluate("document.querySelectorAll('details').forEach((x) => { x.open = true; })")
+    page.wait_for_function(
+        """[...document.querySelectorAll(".chart svg")].filter((x) => x.checkVisibility())
+          .every((x) => x.width.baseVal.value <= x.parentElement.clientWidth)"""
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    # Nor is anything cut off at the edge, but in boxes that scroll on their own.
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter((x) => x.checkVisibility()
+          && !x.closest(".scroll, .unseen") && x.getBoundingClientRect().right > innerWidth + 1)
+          .map((x) => x.outerHTML.slice(0, 80))"""
+    )
+    assert outside == []
+
+
+def test_page_works_without_quantized_variants(page: Page, vega: str) -> None:
+    # Last in this file: another page takes the place of the one that all tests share.
+    page.set_content(render(view(make_evidence(quantized=())), vega=vega))
+    choose(page, variant_b="torch_fp32")
+    assert "mark-rect" in drawing(page, HISTOGRAM)
+    assert page.locator("#error-note").is_visible()
+    assert "mark-rect" in drawing(page, "#confusion-difference")

@@ -42,8 +42,8 @@ def load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def load_predictor(path: Path, *, n_classes: int) -> Predictor:
-    """Loads a model as a function of arrays.
+def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:
+    """Loads a model that gives probabilities.
 
     Raises:
         ArtifactError: the file is no ONNX model, or gives another number of classes.
@@ -55,7 +55,12 @@ def load_predictor(path: Path, *, n_classes: int) -> Predictor:
             f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
             "Run `dvc repro` to make it again."
         )
-    return make_predictor(model)
+    return model
+
+
+def load_predictor(path: Path, *, n_classes: int) -> Predictor:
+    """Loads a model as a function of arrays; see `load_classifier`."""
+    return make_predictor(load_classifier(path, n_classes=n_classes))
 
 
 def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predictor:

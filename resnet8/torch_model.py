@@ -83,8 +83,8 @@ def load(path: Path) -> torch.export.ExportedProgram:
         ) from exc
 
 
-def load_predictor(path: Path, *, n_classes: int) -> Predictor:
-    """Loads a program as a function of arrays.
+def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgram:
+    """Loads a program that gives probabilities.
 
     Raises:
         ArtifactError: the file is no program, or gives another number of classes.
@@ -96,7 +96,12 @@ def load_predictor(path: Path, *, n_classes: int) -> Predictor:
             f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
             "Run `dvc repro` to make it again."
         )
-    return make_predictor(program)
+    return program
+
+
+def load_predictor(path: Path, *, n_classes: int) -> Predictor:
+    """Loads a program as a function of arrays; see `load_classifier`."""
+    return make_predictor(load_classifier(path, n_classes=n_classes))
 
 
 def make_predictor(program: torch.export.ExportedProgram) -> Predictor:

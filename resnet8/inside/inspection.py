@@ -1,7 +1,7 @@
 """Looks at every layer of every variant while images stream through them."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -76,22 +76,37 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
         for variant, model in watched.items()
     }
     with ThreadPoolExecutor() as pool:
+        recording: list[Future[None]] = []
         for batch in batches:
             images = batch.astype(np.float32)
             outputs = {variant: model.run(images).outputs for variant, model in watched.items()}
-
-            def update(place: tuple[str, str], outputs: Any = outputs) -> None:
-                variant, layer = place
-                references = {
-                    name: outputs[name][layer]
-                    for name in reference_variants(variant)
-                    if layer in outputs.get(name, {})
-                }
-                records[variant][layer].update(outputs[variant][layer], references)
-
-            places = [(variant, layer) for variant, found in outputs.items() for layer in found]
-            list(pool.map(update, places))
+            # One batch is recorded while the models run over the next.
+            _finish(recording)
+            recording = [
+                pool.submit(_record, variant, found, outputs) for variant, found in records.items()
+            ]
+        _finish(recording)
     return records
+
+
+def _record(
+    variant: str,
+    records: Mapping[str, LayerRecord],
+    outputs: Mapping[str, Mapping[str, NDArray[Any]]],
+) -> None:
+    """Takes in what one variant gave for a batch, beside its references."""
+    for layer, record in records.items():
+        references = {
+            name: outputs[name][layer]
+            for name in reference_variants(variant)
+            if layer in outputs.get(name, {})
+        }
+        record.update(outputs[variant][layer], references)
+
+
+def _finish(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
 
 
 def layer_order(by_variant: Mapping[str, Mapping[str, Any]]) -> list[str]:

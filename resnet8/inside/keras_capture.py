@@ -75,7 +75,9 @@ def watch(model: Any, layers: Mapping[str, str], *, channels_first: Collection[s
     def run(images: NDArray[np.float32]) -> Captured:
         *outputs, probabilities = compute(images)
         found = {
-            node: output.transpose(0, 3, 1, 2) if node in channels_first else output
+            node: np.ascontiguousarray(output.transpose(0, 3, 1, 2))
+            if node in channels_first
+            else output
             for node, output in zip(tensors, outputs, strict=True)
         }
         return Captured(found, probabilities)

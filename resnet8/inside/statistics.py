@@ -92,8 +92,8 @@ class RunningHistogram:
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Counts finite values of any shape."""
-        upper_bits = np.ascontiguousarray(values).view(np.uint32).ravel() >> 16
-        self._counts += np.bincount(upper_bits, minlength=2**16)
+        halves = np.ascontiguousarray(values, "<f4").reshape(-1, 1).view("<u2")  # (n, 2)
+        self._counts += np.bincount(halves[:, 1], minlength=2**16)
 
     @property
     def zeros(self) -> int:

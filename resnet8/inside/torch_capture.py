@@ -73,7 +73,7 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
         outputs: dict[str, NDArray[Any]] = {}
 
         def keep(layer: str, output: torch.Tensor) -> None:
-            outputs[layer] = output.detach().numpy()
+            outputs[layer] = output.detach().contiguous().numpy()
 
         with torch.inference_mode(), forward_hooks(module, names, keep):
             probabilities = module(torch.from_numpy(images)).numpy()

@@ -27,7 +27,9 @@ def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> d
     return {
         name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
         if name == "keras_fp32"
-        else watch_file(folder / f"{name}.{'onnx' if name.startswith('onnx') else 'pt2'}")
+        else watch_file(
+            folder / f"{name}.{'onnx' if name.startswith('onnx') else 'pt2'}", n_classes=n_classes
+        )
         for name in names
     }
 
@@ -40,11 +42,9 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
             images to probabilities as the pipeline's models do.
     """
     if path.suffix == ".onnx":
-        onnx_model.load_predictor(path, n_classes=n_classes)  # checks its form
-        return onnx_capture.watch(onnx_model.load_model(path))
+        return onnx_capture.watch(onnx_model.load_classifier(path, n_classes=n_classes))
     if path.suffix == ".pt2":
-        torch_model.load_predictor(path, n_classes=n_classes)  # checks its form
-        return torch_capture.watch(torch_model.load(path))
+        return torch_capture.watch(torch_model.load_classifier(path, n_classes=n_classes))
     if path.suffix in MODEL_SUFFIXES:
         from resnet8.inside import keras_capture  # noqa: PLC0415
 

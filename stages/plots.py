@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resnet8.errors import run_stage
 from resnet8.figures import canvas
-from resnet8.figures.drawings import TestSet, layer_drawings, outcome_drawings
+from resnet8.figures.drawings import LabelledImages, layer_drawings, outcome_drawings
 from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
 from resnet8.params import load_params
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     comparison = read_json(args.metrics / "comparison.json")
     table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
     predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
-    test_set = TestSet(
+    test_set = LabelledImages(
         images=read_array(args.data / "test_images.npy"),
         labels=read_array(args.data / "test_labels.npy"),
         label_names=read_json(args.data / "labels.json")["label_names"],

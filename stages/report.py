@@ -4,7 +4,7 @@ Reads: metrics/{comparison,layer_parity,sensitivity}.json, artifacts/{prediction
     data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json, data/calibration/images.npy,
     all models and requirements.txt (their hashes and pins)
 Writes: artifacts/report/index.html
-Params: all
+Params: all but candidate
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         images=images,
         labels=read_array(args.data / "test_labels.npy"),
         label_names=read_json(args.data / "labels.json")["label_names"],
-        params=params.model_dump(),
+        params=params.model_dump(exclude={"candidate"}),
         models={name: provenance.fingerprint(path) for name, path in models.items()},
         data=[provenance.fingerprint(path) for path in data],
         requirements=read_bytes(args.requirements).decode().splitlines(),

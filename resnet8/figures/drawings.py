@@ -20,7 +20,7 @@ from resnet8.outcomes import confusion_matrix, find_flips
 from resnet8.params import FLOAT_VARIANTS
 
 
-class TestSet(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images that were classified.
 
     images: (N, 32, 32, 3).
@@ -82,7 +82,7 @@ def layer_drawings(
 
 def outcome_drawings(
     predictions: Mapping[str, Probabilities],
-    test_set: TestSet,
+    test_set: LabelledImages,
     *,
     comparison: Mapping[str, Any],
     class_accuracies: Iterable[Mapping[str, str]],

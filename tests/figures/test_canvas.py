@@ -32,7 +32,8 @@ def example(title: str = "A title") -> Figure:
 
 
 HASH_EXAMPLE = (
-    "import hashlib, sys; from resnet8 import canvas; from tests.test_canvas import example;"
+    "import hashlib, sys; from resnet8.figures import canvas;"
+    "from tests.figures.test_canvas import example;"
     "print(hashlib.sha256(canvas.png(example())).hexdigest());"
     "assert 'matplotlib.pyplot' not in sys.modules"
 )

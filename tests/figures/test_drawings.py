@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from resnet8.figures.canvas import Drawing
-from resnet8.figures.drawings import TestSet, file_names, layer_drawings, outcome_drawings
+from resnet8.figures.drawings import LabelledImages, file_names, layer_drawings, outcome_drawings
 from tests.evidence import FLOAT, make_evidence
 
 ALL_QUANTIZED = ("onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8")
@@ -35,7 +35,7 @@ def all_drawings(**changes: Any) -> dict[str, Drawing]:
     ]
     return layers | outcome_drawings(
         found.predictions,
-        TestSet(found.images, found.labels, found.label_names),
+        LabelledImages(found.images, found.labels, found.label_names),
         comparison=found.comparison,
         class_accuracies=table,
     )
@@ -71,7 +71,7 @@ def test_a_quantized_baseline_is_compared_with_the_other_quantized_variants() ->
     found = make_evidence()
     drawings = outcome_drawings(
         found.predictions,
-        TestSet(found.images, found.labels, found.label_names),
+        LabelledImages(found.images, found.labels, found.label_names),
         comparison=found.comparison | {"baseline": "onnx_int8"},
         class_accuracies=[],
     )

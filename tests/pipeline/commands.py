@@ -32,8 +32,8 @@ def run(folder: Path, *command: str, **extra: str) -> subprocess.CompletedProces
     )
 
 
-def repro(folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, "dvc", "repro", **extra)
+def repro(folder: Path, *targets: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, "dvc", "repro", *targets, **extra)
 
 
 def stages_run(output: str) -> set[str]:

@@ -18,7 +18,7 @@ QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in params.yaml
 @pytest.fixture(autouse=True)
 def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packing Vega takes two seconds and is tested elsewhere."""
-    monkeypatch.setattr("resnet8.report.vl_convert.javascript_bundle", lambda snippet: snippet)
+    monkeypatch.setattr("resnet8.report.page.vl_convert.javascript_bundle", lambda snippet: snippet)
 
 
 @pytest.fixture
@@ -90,6 +90,6 @@ def test_report_shows_the_image_that_parameters_choose(command: list[str], tmp_p
 
 def test_report_names_a_file_that_is_missing(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "inspection" / "onnx_int8.npz").unlink()
-    with pytest.raises(ArtifactError, match=r"onnx_int8\.npz must hold NumPy arrays"):
+    with pytest.raises(ArtifactError, match=r"onnx_int8\.npz must be a file of NumPy arrays"):
         report.main(command)
     assert not (tmp_path / "report").exists()

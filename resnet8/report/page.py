@@ -22,7 +22,7 @@ def render(view: Mapping[str, Any], *, vega: str) -> str:
     """Fills the page.
 
     Args:
-        view: the sections, as `report_data.view` makes them.
+        view: the sections, as `data.view` makes them.
         vega: a script that defines `vegaEmbed`, as `vega_bundle` makes it.
 
     Returns:

@@ -228,8 +228,10 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Pa
         "quantize_torch@int8", "evaluate_onnx@int8", "evaluate_onnx@uint8_int8",
         "evaluate_torch@int8", "compare",
     }  # fmt: skip
-    behind = {"inspect_layers", "inspect_sensitivity", "plots_data", "plots", "report"}
-    assert changed_stages(folder) == behind
+    # torch_int8, the candidate since the test before, was calibrated anew, too.
+    assert changed_stages(folder) == {
+        "candidate", "inspect_layers", "inspect_sensitivity", "plots_data", "plots", "report",
+    }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 300
     rows = read(folder, "comparison")["variants"]
     assert set(rows) == VARIANTS - {"onnx_uint8"} | {"onnx_uint8_int8"}
@@ -261,7 +263,8 @@ def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_pa
     layers = read(folder, "verify_onnx")["layers"]
     assert sum(name.startswith("my_conv2d") and x == "Conv" for name, x in layers.items()) == 9
     assert read(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
-    assert "my_conv2d_1" in read(folder, "layer_parity")["layers"]
+    parity = read(folder, "layer_parity")["layers"]
+    assert sum(name.startswith("my_conv2d") and "." not in name for name in parity) == 10
     assert "fetch" not in changed_stages(folder)
 
     build_other_model(model, 5)

@@ -11,7 +11,7 @@ import yaml
 from resnet8.errors import ArtifactError
 from stages import plots
 from tests.evidence import make_evidence
-from tests.pipeline.commands import ROOT, run
+from tests.pipeline.commands import ROOT
 
 QUANTIZED = ("onnx_int8",)
 COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_percent")
@@ -54,9 +54,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_plots_writes_every_picture_the_same_each_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plots_writes_every_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = write_inputs(tmp_path)
     plots.main(command)
     found = pictures(tmp_path / "out")
@@ -68,10 +66,6 @@ def test_plots_writes_every_picture_the_same_each_time(
     }  # fmt: skip
     assert all(content.startswith(b"\x89PNG") for content in found.values())
     assert capsys.readouterr().out == f"13 pictures in {tmp_path / 'out'}\n"
-
-    again = [x.replace(str(tmp_path / "out"), str(tmp_path / "again")) for x in command]
-    run(ROOT, "python", "-m", "stages.plots", *again)
-    assert pictures(tmp_path / "again") == found
 
 
 def test_plots_names_a_file_that_is_missing(tmp_path: Path) -> None:

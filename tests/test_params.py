@@ -24,7 +24,7 @@ VALID: dict[str, Any] = {
     "quantize_onnx": {"types": ["int8", "uint8"], "per_channel": True},
     "quantize_torch": {"types": ["int8"]},
     "evaluate": {"batch_size": 128},
-    "inspect": {"input": "test:0", "images": 1000, "sensitivity_images": 250},
+    "inspect": {"input": "test:0", "images": 250, "sensitivity_images": 150},
     "compare": {"baseline": "keras_fp32"},
     "candidate": "keras_fp32",
 }

@@ -10,10 +10,10 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro test lint format lock readme plots-page clean
+.PHONY: help setup demo repro gate judge test test-faults lint format lock readme plots-page clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(RUNTIME)  ## .venv with the pinned requirements; nothing when up to date
 
@@ -24,13 +24,32 @@ repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 	$(BIN)/python -m stages.validate --check-only
 	$(BIN)/python -m dvc repro
 
-test: $(DEVELOPMENT)  ## all tests
+# 1 where something got worse, 2 where there is no verdict: but make ends with 2 for any recipe
+# that fails. Only in its question mode (q) it can end with 1: when a line is left that it would
+# run. Lines with + run all the same.
+ifeq ($(MAKECMDGOALS),gate)
+MAKEFLAGS := q$(MAKEFLAGS)
+endif
+gate: judge  ## compare the metrics with those of a Git revision: make gate BASE=origin/main
+	$(if $(filter 0 1,$(VERDICT)),,$(error no verdict))$(if $(filter 1,$(VERDICT)),@false)
+judge:
+	+@mkdir -p build && rm -f build/gate.*
+	+@MAKEFLAGS= $(MAKE) -s --no-print-directory setup && $(BIN)/python -m resnet8.gate \
+		--base '$(BASE)' --json build/gate.json --markdown build/gate.md; echo $$? > build/gate.status
+VERDICT = $(shell cat build/gate.status)
+
+test: $(DEVELOPMENT)  ## all tests but the long ones
 	$(BIN)/python -m pytest
 
-lint: $(DEVELOPMENT)  ## ruff format check, ruff, mypy
+test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, planted regressions
+	$(BIN)/python -m pytest -m faults
+
+lint: $(DEVELOPMENT)  ## ruff format check, ruff, mypy, and the CI workflow
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: $(DEVELOPMENT)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .

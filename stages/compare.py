@@ -1,7 +1,7 @@
 """Compares each variant with the baseline, image by image, and prints the table.
 
-Reads: artifacts/predictions/, data/cifar10/test_labels.npy, data/cifar10/labels.json
-Writes: metrics/comparison.json
+Reads: artifacts/predictions/, data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json
+Writes: metrics/comparison.json, metrics/correct.json
 Params: compare, quantize_onnx.types, quantize_torch.types
 """
 
@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from resnet8.comparison import compare
+from resnet8.correctness import describe_correctness
 from resnet8.errors import run_stage
 from resnet8.files import read_array, read_json, write_json
 from resnet8.params import load_params
@@ -21,9 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--correct", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
+    images = read_array(args.data / "test_images.npy")
     labels = read_array(args.data / "test_labels.npy")
     label_names = read_json(args.data / "labels.json")["label_names"]
     predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
@@ -34,8 +37,10 @@ def main(argv: list[str] | None = None) -> None:
         for name, probabilities in predictions.items()
     }
     comparison = {"baseline": params.compare.baseline, "n_images": len(labels), "variants": rows}
+    correctness = describe_correctness(predictions, images, labels, label_names=label_names)
 
     write_json(args.out, comparison)
+    write_json(args.correct, correctness)
     print_headline(comparison)
     print_classes(comparison)
 

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         images=images,
         labels=read_array(args.data / "test_labels.npy"),
         label_names=read_json(args.data / "labels.json")["label_names"],
-        params=params.model_dump(exclude={"candidate"}),
+        params=params.model_dump(exclude={"candidate", "gate"}),
         models={name: provenance.fingerprint(path) for name, path in models.items()},
         data=[provenance.fingerprint(path) for path in data],
         requirements=read_bytes(args.requirements).decode().splitlines(),

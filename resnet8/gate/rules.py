@@ -1,0 +1,228 @@
+"""Decides: limits that hold for a revision alone, and losses against another."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from resnet8.comparison import Correct, Interval, difference_interval, mcnemar_p
+from resnet8.correctness import Correctness
+from resnet8.errors import GateError
+from resnet8.gate.evidence import Evidence, all_images, deltas_pp
+from resnet8.params import FLOAT_VARIANTS, Gate, Params
+
+
+class Limit(NamedTuple):
+    """A value that must keep to a limit.
+
+    parameter: where the limit stands in params.yaml.
+    variant: whose value it is, or the stage's.
+    value, limit: in `unit`; `at_least` says on which side the value must be.
+    detail: which class, or against what.
+    """
+
+    parameter: str
+    variant: str
+    value: float
+    limit: float
+    unit: Literal["fraction", "pp", "probability", "images"]
+    at_least: bool
+    detail: str
+
+    @property
+    def passed(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+class Difference(NamedTuple):
+    """How right answers to the same images changed.
+
+    old, new: accuracies, as fractions.
+    ci95: interval of new minus old, as fractions.
+    lost, won: images that only the old, only the new got right.
+    p: McNemar's, corrected for the number of tests made together (Holm).
+    """
+
+    old: float
+    new: float
+    ci95: Interval
+    lost: int
+    won: int
+    p: float
+
+
+class Change(NamedTuple):
+    """A variant against the base revision.
+
+    verdict: `worse` fails. `noise` is a difference that chance explains.
+    difference: over all images; None for a variant that only one revision has.
+    classes: by class.
+    classes_worse: those that lost more than chance explains, each by itself.
+    """
+
+    variant: str
+    verdict: Literal["unchanged", "noise", "better", "worse", "new", "removed"]
+    difference: Difference | None
+    classes: dict[str, Difference]
+    classes_worse: tuple[str, ...]
+
+
+class Verdict(NamedTuple):
+    """What the gate decided, and why.
+
+    revision, commit: the base as it was named, and what it is.
+    notes: what a reader should know, but does not fail.
+    """
+
+    revision: str
+    commit: str
+    limits: list[Limit]
+    changes: list[Change]
+    notes: list[str]
+
+    @property
+    def passed(self) -> bool:
+        return all(x.passed for x in self.limits) and all(
+            x.verdict != "worse" for x in self.changes
+        )
+
+
+def check_limits(evidence: Evidence, params: Params) -> list[Limit]:
+    """Holds a revision's own results against the limits of `params.gate`."""
+    gate, by_class = params.gate, evidence.correctness.by_class
+    baseline = params.compare.baseline
+    limits = [
+        Limit("calibration_images_min", "calibration", params.calibrate.size,
+              gate.calibration_images_min, "images", True, "training images")
+    ]  # fmt: skip
+    for name in FLOAT_VARIANTS:
+        accuracy = float(all_images(by_class[name]).mean())
+        limits.append(
+            Limit("float_accuracy_min", name, accuracy, gate.float_accuracy_min, "fraction", True,
+                  "top-1 accuracy")
+        )  # fmt: skip
+    for name, error in evidence.conversion_errors.items():
+        limits.append(
+            Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
+                  "largest difference to the model it was converted from")
+        )  # fmt: skip
+    for name in params.variants:
+        if name not in (*FLOAT_VARIANTS, baseline):
+            limits += _drops(name, deltas_pp(by_class[baseline], by_class[name]), gate, baseline)
+    return limits
+
+
+def _drops(variant: str, deltas: Mapping[str, float], gate: Gate, baseline: str) -> list[Limit]:
+    """The drop over all images, and that of the class which lost most."""
+    worst = min((name for name in deltas if name != "all images"), key=lambda name: deltas[name])
+    drops = (
+        ("drop_max_pp", gate.drop_max_pp, "all images"),
+        ("class_drop_max_pp", gate.class_drop_max_pp, worst),
+    )
+    return [
+        Limit(
+            parameter=parameter,
+            variant=variant,
+            value=max(0.0, round(-deltas[name], 6)),
+            limit=by_variant.get(variant, by_variant["default"]),
+            unit="pp",
+            at_least=False,
+            detail=f"{name}, drop below {baseline}",
+        )
+        for parameter, by_variant, name in drops
+    ]
+
+
+def find_changes(base: Correctness, current: Correctness, *, significance: float) -> list[Change]:
+    """Compares each variant with itself in another revision, image by image.
+
+    A loss counts when McNemar's exact test finds it, over all images or in a class, with p
+    below `significance` after Holm's correction: over the variants for all images, and over all
+    classes of all variants for classes.
+
+    Args:
+        base: which images were right in the base revision.
+        current: which are now.
+        significance: the chance of a false alarm that is accepted, for each of both families.
+
+    Raises:
+        GateError: the test sets differ.
+
+    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure,
+    Scandinavian Journal of Statistics 6, 65-70.
+    """
+    if base.test_set != current.test_set:
+        raise GateError(
+            f"The test set must be that of the base (SHA-256 {base.test_set[:16]}...), got "
+            f"{current.test_set[:16]}...: results on other images cannot be compared. Name a base "
+            "with the same fetch.dataset; where the change is meant, commit it and use BASE=HEAD."
+        )
+    both = [name for name in current.by_class if name in base.by_class]
+    totals = _differences(
+        {
+            name: (all_images(base.by_class[name]), all_images(current.by_class[name]))
+            for name in both
+        }
+    )
+    classes = _differences(
+        {
+            (name, label): (old, current.by_class[name][label])
+            for name in both
+            for label, old in base.by_class[name].items()
+        }
+    )
+    changes = [
+        _change(
+            name,
+            totals[name],
+            {label: x for (variant, label), x in classes.items() if variant == name},
+            significance,
+        )
+        for name in both
+    ]
+    alone = {name: "new" for name in current.by_class if name not in base.by_class} | {
+        name: "removed" for name in base.by_class if name not in current.by_class
+    }
+    return changes + [Change(name, what, None, {}, ()) for name, what in alone.items()]  # type: ignore[arg-type]
+
+
+def _change(
+    name: str, total: Difference, classes: dict[str, Difference], significance: float
+) -> Change:
+    def is_certain(x: Difference) -> bool:
+        return x.p < significance
+
+    worse = tuple(label for label, x in classes.items() if x.new < x.old and is_certain(x))
+    if worse or (total.new < total.old and is_certain(total)):
+        return Change(name, "worse", total, classes, worse)
+    if not total.lost + total.won:
+        return Change(name, "unchanged", total, classes, ())
+    return Change(name, "better" if is_certain(total) else "noise", total, classes, ())
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def _differences(pairs: Mapping[Key, tuple[Correct, Correct]]) -> dict[Key, Difference]:
+    corrected = correct_p_values([mcnemar_p(old, new) for old, new in pairs.values()])
+    return {
+        key: Difference(
+            old=float(old.mean()),
+            new=float(new.mean()),
+            ci95=difference_interval(old, new),
+            lost=int(np.sum(old & ~new)),
+            won=int(np.sum(~old & new)),
+            p=p,
+        )
+        for (key, (old, new)), p in zip(pairs.items(), corrected, strict=True)
+    }
+
+
+def correct_p_values(p_values: Sequence[float]) -> list[float]:
+    """Corrects p-values of tests that are made together, by Holm's method, in their order."""
+    count, highest = len(p_values), 0.0
+    corrected = [1.0] * count
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (count - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected

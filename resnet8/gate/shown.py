@@ -1,0 +1,195 @@
+"""Shows a verdict: to people in the terminal, to pull requests in Markdown, to machines in JSON."""
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from resnet8.gate.rules import Change, Difference, Limit, Verdict
+
+CHANGE_COLUMNS = (
+    "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
+)  # fmt: skip
+LIMIT_COLUMNS = ("limit", "of", "value", "allowed", "verdict")
+_MEANING = (
+    "Change: now minus base, on the same images; lost, won: images that only the base, only this "
+    "revision got right; p: McNemar's exact test, corrected for all variants (Holm)."
+)
+
+
+def explain_failures(verdict: Verdict) -> list[str]:
+    """A sentence for each reason why the gate fails."""
+    broken = [_explain_limit(x) for x in verdict.limits if not x.passed]
+    return broken + [_explain_change(x) for x in verdict.changes if x.verdict == "worse"]
+
+
+def headline(verdict: Verdict) -> str:
+    """One line: whether it passed, and against what."""
+    count = len(explain_failures(verdict))
+    against = f"against {verdict.revision} ({verdict.commit[:10]})"
+    if verdict.passed:
+        return f"The gate passes {against}."
+    return f"The gate fails {against}: {count} {'reason' if count == 1 else 'reasons'}."
+
+
+def print_verdict(verdict: Verdict, *, console: Console | None = None) -> None:
+    """Prints both tables, the reasons and the verdict."""
+    console = console or Console(highlight=False, markup=False)
+    _print_table(console, CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes], left=1)
+    _print_table(console, LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits], left=2)
+    console.print(_MEANING)
+    for note in verdict.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    for reason in explain_failures(verdict):
+        console.print(f"FAIL {reason}", soft_wrap=True, style="red")
+    console.print(headline(verdict), soft_wrap=True, style="bold")
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for machines; fractions, `*_pp` in percentage points."""
+    return {
+        "verdict": "pass" if verdict.passed else "fail",
+        "base": {"revision": verdict.revision, "commit": verdict.commit},
+        "failures": explain_failures(verdict),
+        "notes": verdict.notes,
+        "limits": [{**x._asdict(), "passed": x.passed} for x in verdict.limits],
+        "changes": {
+            x.variant: {
+                "verdict": x.verdict,
+                **(_difference_json(x.difference) if x.difference else {}),
+                "classes": {name: _difference_json(y) for name, y in x.classes.items()},
+                "classes_worse": list(x.classes_worse),
+            }
+            for x in verdict.changes
+        },
+    }
+
+
+def error_to_json(reason: str) -> dict[str, Any]:
+    """What machines get when there is no verdict."""
+    return {"verdict": "error", "error": reason}
+
+
+def to_markdown(verdict: Verdict) -> str:
+    """The verdict for a pull request."""
+    lines = [f"### {'✅' if verdict.passed else '❌'} {headline(verdict)}", ""]
+    lines += [f"- ❌ {_escape(reason)}" for reason in explain_failures(verdict)]
+    lines += [f"- note: {_escape(note)}" for note in verdict.notes]
+    lines += ["", *_markdown_table(CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]), ""]
+    lines += [_MEANING, "", "<details><summary>Limits of <code>params.yaml</code></summary>", ""]
+    lines += [*_markdown_table(LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits]), ""]
+    return "\n".join([*lines, "</details>", ""])
+
+
+def error_to_markdown(reason: str) -> str:
+    """What a pull request gets when there is no verdict."""
+    return f"### ⚠️ The gate could not compare\n\n{_escape(reason)}\n"
+
+
+def _explain_limit(x: Limit) -> str:
+    side = "at least" if x.at_least else "at most"
+    return (
+        f"{x.variant}: {x.detail}: {_amount(x.value, x.unit)}, must be {side} "
+        f"{_amount(x.limit, x.unit)} (gate.{x.parameter})."
+    )
+
+
+def _explain_change(x: Change) -> str:
+    total = x.difference
+    if total is None:
+        raise ValueError("a change without a difference has nothing to explain")
+    losers = sorted((y.new - y.old, name) for name, y in x.classes.items() if y.new < y.old)
+    named = ", ".join(
+        f"{name} {100 * delta:+.1f} pp{' (certain by itself)' if name in x.classes_worse else ''}"
+        for delta, name in losers
+    )
+    return (
+        f"{x.variant}: worse than the base: {100 * total.old:.2f}% to {100 * total.new:.2f}% "
+        f"({_change_pp(total)} pp, {total.lost} images lost and {total.won} won, p {_p(total)}). "
+        f"Classes that lost: {named}."
+    )
+
+
+def _amount(value: float, unit: str) -> str:
+    formats = {
+        "fraction": f"{100 * value:.2f}%",
+        "pp": f"{value:.2f} pp",
+        "probability": f"{value:.2g}",
+        "images": f"{value:g}",
+    }
+    return formats[unit]
+
+
+def _change_pp(x: Difference) -> str:
+    return f"{100 * (x.new - x.old):+.2f}"
+
+
+def _p(x: Difference) -> str:
+    return f"{x.p:.2g}"
+
+
+def _change_cells(x: Change) -> tuple[str, ...]:
+    if x.difference is None:
+        return (x.variant, *[""] * (len(CHANGE_COLUMNS) - 2), x.verdict)
+    y = x.difference
+    return (
+        x.variant,
+        f"{100 * y.old:.2f}",
+        f"{100 * y.new:.2f}",
+        _change_pp(y),
+        f"{100 * y.ci95.low:+.2f} to {100 * y.ci95.high:+.2f}",
+        f"{y.lost}/{y.won}",
+        _p(y),
+        x.verdict.upper() if x.verdict == "worse" else x.verdict,
+    )
+
+
+def _limit_cells(x: Limit) -> tuple[str, ...]:
+    side = "≥" if x.at_least else "≤"
+    return (
+        f"{x.variant}",
+        x.detail,
+        _amount(x.value, x.unit),
+        f"{side} {_amount(x.limit, x.unit)}",
+        "ok" if x.passed else "BROKEN",
+    )
+
+
+def _difference_json(x: Difference) -> dict[str, Any]:
+    return {
+        "base_accuracy": x.old,
+        "accuracy": x.new,
+        "accuracy_delta_pp": 100 * (x.new - x.old),
+        "ci95_low_pp": 100 * x.ci95.low,
+        "ci95_high_pp": 100 * x.ci95.high,
+        "images_lost": x.lost,
+        "images_won": x.won,
+        "mcnemar_p_holm": x.p,
+    }
+
+
+def _escape(text: str) -> str:
+    """Text from outside may not become Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ("---", *["---:"] * (len(columns) - 2), "---")
+    escaped = [[_escape(cell) for cell in cells] for cells in rows]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, rule, *escaped)]
+
+
+def _print_table(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int
+) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, column in enumerate(columns):
+        is_text = i < left or column == "verdict"
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
+    console.print(table)

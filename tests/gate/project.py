@@ -1,0 +1,138 @@
+"""A project as the gate sees it: metrics, parameters and dvc.lock in a Git repository."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from resnet8.comparison import compare
+from resnet8.correctness import describe_correctness
+from resnet8.evaluation import score
+from resnet8.files import write_json
+from resnet8.params import load_params
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LABELS = np.arange(1000) % 10
+IMAGES = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
+FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
+QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
+Right = dict[str, NDArray[np.bool_]]
+
+
+def right(*wrong: int) -> NDArray[np.bool_]:
+    """Which images are right: all but the given ones."""
+    found = np.ones(len(LABELS), bool)
+    found[list(wrong)] = False
+    return found
+
+
+def usual() -> Right:
+    """Every variant has 90% right; quantized ones lose 5 images and win 5."""
+    floats = right(*range(100))
+    quantized = right(*range(5, 105))
+    return dict.fromkeys(FLOATS, floats) | dict.fromkeys(QUANTIZED, quantized)
+
+
+def predictions(correct: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Probabilities whose largest is the right class, or the next one."""
+    classes = np.where(correct, LABELS, (LABELS + 1) % 10)
+    return np.eye(10, dtype=np.float32)[classes] * np.float32(0.9) + np.float32(0.01)
+
+
+def write_metrics(
+    folder: Path,
+    correct: Right,
+    *,
+    images: NDArray[np.uint8] = IMAGES,
+    conversion_error: float = 1e-6,
+) -> None:
+    """Writes all metrics that the gate reads, as the stages do, and a dvc.lock that fits."""
+    metrics = folder / "metrics"
+    found = {name: predictions(x) for name, x in correct.items()}
+    for name, probabilities in found.items():
+        scores = score(probabilities, LABELS, label_names=NAMES)
+        write_json(metrics / f"{name}.json", {"variant": name} | scores)
+    rows = {
+        name: compare(found["keras_fp32"], x, LABELS, label_names=NAMES)
+        for name, x in found.items()
+    }
+    comparison = {"baseline": "keras_fp32", "n_images": len(LABELS), "variants": rows}
+    write_json(metrics / "comparison.json", comparison)
+    write_json(
+        metrics / "correct.json", describe_correctness(found, images, LABELS, label_names=NAMES)
+    )
+    for name, original in (("onnx", "keras"), ("torch", "onnx")):
+        parity = {"max_abs_probability_diff": conversion_error, "agreement": 1.0}
+        write_json(metrics / f"verify_{name}.json", {f"parity_with_{original}": parity})
+    write_lock(folder)
+
+
+def write_lock(folder: Path) -> None:
+    """Records the files of the folder as DVC does: `code.py` and the data make all metrics."""
+    params = load_params(folder / "params.yaml").model_dump()
+    code = folder / "code.py"
+    code.touch()
+    stages = {
+        "prepare": {"cmd": "x", "outs": [{"path": "data/cifar10", "md5": "0.dir"}]},
+        "compare": {
+            "cmd": "python code.py",
+            "deps": [
+                {"path": "code.py", "md5": md5(code)},
+                {"path": "data/cifar10/test_labels.npy", "md5": "1"},
+            ],
+            "params": {"params.yaml": {"calibrate.size": params["calibrate"]["size"]}},
+            "outs": [
+                {"path": f"metrics/{path.name}", "md5": md5(path)}
+                for path in sorted((folder / "metrics").iterdir())
+            ],
+        },
+        "report": {"cmd": "y", "deps": [{"path": "page.py", "md5": "2"}]},
+    }
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    command = ("git", "-C", str(folder), *identity, *arguments)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "results")
+
+
+def make_project(folder: Path, correct: Right | None = None) -> Path:
+    """A repository with one commit, whose working tree is as committed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    shutil.copy(ROOT / "params.yaml", folder)
+    write_metrics(folder, correct or usual())
+    commit(folder)
+    return folder
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    """Changes the content of a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def set_params(folder: Path, **sections: Any) -> None:
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for name, values in sections.items():
+        params[name] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))

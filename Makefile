@@ -10,7 +10,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro gate judge test test-faults lint format lock readme plots-page clean
+.PHONY: help setup demo repro metrics-diff gate judge test test-faults lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ demo: $(RUNTIME)  ## the whole pipeline on the embedded sample, in build/demo
 repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 	$(BIN)/python -m stages.validate --check-only
 	$(BIN)/python -m dvc repro
+
+metrics-diff: $(RUNTIME)  ## dvc metrics diff in Markdown: make metrics-diff BASE=origin/main
+	@$(BIN)/dvc metrics diff --md "$(BASE)"
 
 # 1 where something got worse, 2 where there is no verdict: but make ends with 2 for any recipe
 # that fails. Only in its question mode (q) it can end with 1: when a line is left that it would

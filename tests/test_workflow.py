@@ -1,0 +1,78 @@
+"""The workflow of GitHub Actions: pinned, with few rights, and made of the Makefile's commands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / ".github/workflows/ci.yaml").read_text()
+WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
+JOBS = WORKFLOW["jobs"]
+STEPS = [step for job in JOBS.values() for step in job["steps"]]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def test_actions_are_pinned_to_commits_that_a_comment_explains() -> None:
+    used = re.findall(r"uses: (.+)", TEXT)
+    assert len(used) >= 6
+    for line in used:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_an_action_has_one_version() -> None:
+    pins = dict.fromkeys(step["uses"] for step in STEPS if "uses" in step)
+    assert len({pin.split("@")[0] for pin in pins}) == len(pins)
+
+
+def test_rights_are_given_job_by_job_and_only_the_comment_may_write() -> None:
+    assert WORKFLOW["permissions"] == {}
+    assert {name: job["permissions"] for name, job in JOBS.items()} == {
+        "test": {"contents": "read"},
+        "results": {"contents": "read"},
+        "comment": {"pull-requests": "write"},
+    }
+
+
+def test_the_job_that_may_write_runs_no_code_of_the_pull_request() -> None:
+    used = [step.get("uses", "").split("@")[0] for step in JOBS["comment"]["steps"]]
+    assert "actions/checkout" not in used
+    assert "pull_request_target" not in TEXT
+
+
+@pytest.mark.parametrize("job", ["test", "results"])
+def test_commands_are_the_makefiles(job: str) -> None:
+    commands = [step["run"] for step in JOBS[job]["steps"] if "run" in step]
+    targets = [match[1] for x in commands if (match := re.match(r"make (?:-s )?([a-z-]+)", x))]
+    assert set(targets) <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    others = [x for x in commands if not x.startswith("make ")]
+    assert others == ([] if job == "test" else ['cat build/gate.md >> "$GITHUB_STEP_SUMMARY"'])
+
+
+def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:
+    commands = " ".join(step.get("run", "") for step in STEPS)
+    for target in ("lint", "test", "repro", "metrics-diff", "gate"):
+        assert re.search(rf"make (-s )?{target}\b", commands), target
+
+
+def test_nothing_hides_a_failure_of_the_gate() -> None:
+    assert "continue-on-error" not in TEXT
+    assert "|| true" not in TEXT
+    (gate,) = [step for step in STEPS if step.get("run", "").startswith("make gate")]
+    assert set(gate) == {"name", "run"}
+
+
+def test_the_gate_has_the_whole_history() -> None:
+    (checkout,) = [x for x in JOBS["results"]["steps"] if "checkout" in x.get("uses", "")]
+    assert checkout["with"]["fetch-depth"] == 0
+
+
+def test_what_comes_from_outside_reaches_commands_through_the_environment_only() -> None:
+    assert not [step["run"] for step in STEPS if "${{" in step.get("run", "")]
+
+
+def test_lint_checks_the_workflow() -> None:
+    assert "check-jsonschema --builtin-schema vendor.github-workflows" in MAKEFILE
+    assert "zizmor --offline" in MAKEFILE

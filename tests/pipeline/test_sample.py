@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from samples.demo import SAMPLE_PARAMS, make_project
 from samples.shapes import LABEL_NAMES
 from samples.train import build_resnet8
 from tests.pipeline.commands import ROOT, environment, repro, run, set_params, stages_run
+from tests.pipeline.sharing import Team, assert_up_to_date, make_repository
 
 VARIANTS = {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8", "onnx_uint8", "torch_int8"}
 
@@ -36,26 +40,51 @@ def git_status() -> str:
     return run(ROOT, "git", "status", "--porcelain").stdout
 
 
+# What a result must not depend on: hash seed, time zone, language, file modes, number of threads
+# (libraries count the processors that they may use), a network.
+HERE = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+ELSEWHERE = {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+
+
+def elsewhere_prefix() -> list[str]:
+    """A command in front of another that cuts its network and leaves it one processor."""
+    tools = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
+    cut = [x for x in tools if shutil.which("unshare") and run(ROOT, *x, "true").returncode == 0]
+    return [
+        *next(iter(cut), []),
+        *(
+            ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))]
+            if shutil.which("taskset")
+            else []
+        ),
+    ]
+
+
+def start_demo(
+    out: Path, variables: dict[str, str], *, prefix: Sequence[str] = (), umask: int = 0o022
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "samples.demo", "--out", str(out)],
+        cwd=ROOT,
+        env=environment(**variables),
+        umask=umask,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 class Demo:
-    """Two finished demos, made at the same time from nothing with different hash seeds."""
+    """A finished demo, made from nothing, and a copy that tests may change."""
 
     def __init__(self, folder: Path) -> None:
         self.status_before = git_status()
-        self.folders = [folder / "first", folder / "second" / "deeper"]
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "samples.demo", "--out", str(out)],
-                cwd=ROOT,
-                env=environment(PYTHONHASHSEED=str(seed)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for seed, out in enumerate(self.folders)
-        ]
-        self.outputs = [process.communicate()[0] for process in processes]
-        self.codes = [process.returncode for process in processes]
-        self.lock = (self.folders[0] / "dvc.lock").read_bytes()
+        self.folder, self.copy = folder / "first", folder / "copy"
+        process = start_demo(self.folder, HERE)
+        self.output = process.communicate()[0]
+        self.code = process.returncode
+        self.lock = (self.folder / "dvc.lock").read_bytes()
+        shutil.copytree(self.folder, self.copy, symlinks=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +94,23 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 @pytest.fixture(scope="module")
 def folder(demo: Demo) -> Path:
-    return demo.folders[0]
+    return demo.folder
 
 
 def test_demo_runs_every_stage(demo: Demo) -> None:
-    assert demo.codes == [0, 0], demo.outputs
+    assert demo.code == 0, demo.output
     assert {"fetch", "evaluate@keras_fp32", "evaluate_torch@int8", "compare"} <= stages_run(
-        demo.outputs[0]
+        demo.output
     )
 
 
 def test_demo_ends_with_the_table_and_where_everything_is(demo: Demo) -> None:
-    end = demo.outputs[0].splitlines()[-17:]
+    end = demo.output.splitlines()[-17:]
     assert any("torch_int8" in line for line in end)
     assert "metrics/" in end[-2]
     assert "artifacts/models/" in end[-2]
-    assert f"{demo.folders[0]}/artifacts/report/index.html" in end[-1]
-    assert (demo.folders[0] / "artifacts/report/index.html").stat().st_size < 6e6
+    assert f"{demo.folder}/artifacts/report/index.html" in end[-1]
+    assert (demo.folder / "artifacts/report/index.html").stat().st_size < 6e6
 
 
 def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
@@ -90,7 +119,7 @@ def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
 
 def test_demo_shows_the_samples_own_class_names(demo: Demo, folder: Path) -> None:
     assert set(read(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
-    assert "hexagon" in demo.outputs[0]
+    assert "hexagon" in demo.output
 
 
 def test_sample_is_neither_trivial_nor_hopeless(folder: Path) -> None:
@@ -134,22 +163,44 @@ def test_calibration_images_are_training_images_and_no_test_images(folder: Path)
     assert not [image for image in calibration if image.tobytes() in shown]
 
 
-def test_two_runs_from_nothing_give_the_same_bytes(demo: Demo) -> None:
-    locks = [(folder / "dvc.lock").read_bytes() for folder in demo.folders]
-    assert locks[0] == locks[1]
+@pytest.mark.faults
+def test_circumstances_do_not_change_a_byte_of_the_result(demo: Demo, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere" / "deeper"
+    process = start_demo(out, ELSEWHERE, prefix=elsewhere_prefix(), umask=0o077)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert (out / "dvc.lock").read_bytes() == demo.lock
+    assert names_of_the_folder(out, out) == []
 
 
-def test_files_name_no_folder_of_the_run(demo: Demo) -> None:
-    for folder in demo.folders:
-        for part in ("artifacts", "metrics"):
-            for path in filter(Path.is_file, (folder / part).rglob("*")):
-                assert str(folder).encode() not in path.read_bytes(), path
+def names_of_the_folder(made: Path, name: Path) -> list[Path]:
+    """The results that have a folder's path in them."""
+    paths = [path for part in ("artifacts", "metrics") for path in (made / part).rglob("*")]
+    return [path for path in paths if path.is_file() and str(name).encode() in path.read_bytes()]
+
+
+def test_results_name_no_folder_of_the_run(demo: Demo) -> None:
+    assert names_of_the_folder(demo.folder, demo.folder) == []
 
 
 def test_the_same_command_again_does_nothing(demo: Demo) -> None:
-    again = repro(demo.folders[1])
+    again = repro(demo.copy)
     assert (again.returncode, stages_run(again.stdout)) == (0, set())
-    assert (demo.folders[1] / "dvc.lock").read_bytes() == demo.lock
+    assert (demo.copy / "dvc.lock").read_bytes() == demo.lock
+
+
+@pytest.mark.faults
+def test_another_clone_pulls_the_whole_pipeline_and_has_nothing_to_do(
+    demo: Demo, team: Team, tmp_path: Path
+) -> None:
+    first = shutil.copytree(demo.copy, tmp_path / "first", symlinks=True)
+    make_repository(first)
+    team.set_up(first)
+    team.must(first, "push")
+    second = team.clone(first, tmp_path / "second")
+    team.must(second, "pull")
+    assert_up_to_date(second)
+    assert_up_to_date(first)
 
 
 def test_a_colour_reruns_figures_and_report_only(folder: Path) -> None:
@@ -253,7 +304,7 @@ def build_other_model(path: Path, width: int) -> None:
 
 
 def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_path: Path) -> None:
-    folder, model = demo.folders[1], tmp_path / "mine.keras"
+    folder, model = demo.copy, tmp_path / "mine.keras"
     build_other_model(model, 6)
     set_params(folder, fetch={"model": str(model)}, inspect={"images": 20})
     done = repro(folder, "inspect_layers")
@@ -273,7 +324,7 @@ def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_pa
 
 
 def test_a_model_that_moved_is_named_and_can_be_corrected(demo: Demo, tmp_path: Path) -> None:
-    folder = demo.folders[1]
+    folder = demo.copy
     model = Path(yaml.safe_load((folder / "params.yaml").read_text())["fetch"]["model"])
     moved = model.rename(tmp_path / "moved.keras")
     refused = run(folder, sys.executable, "-m", "stages.validate", "--check-only")
@@ -286,7 +337,7 @@ def test_a_model_that_moved_is_named_and_can_be_corrected(demo: Demo, tmp_path: 
 
 
 def test_a_model_that_does_not_fit_is_refused_with_a_sentence(demo: Demo, tmp_path: Path) -> None:
-    folder, model = demo.folders[1], tmp_path / "small.keras"
+    folder, model = demo.copy, tmp_path / "small.keras"
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
     keras.Model(inputs, x).save(model)

@@ -1,0 +1,30 @@
+"""A team that shares results through a real OpenSSH server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.sharing import Team
+from tests.pipeline.ssh_server import MISSING, Network, Server, network_to, serve
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if MISSING:
+        pytest.skip(f"OpenSSH's {' and '.join(MISSING)} must be installed")
+    with serve(tmp_path_factory.mktemp("server") / "sshd") as server:
+        yield server
+
+
+@pytest.fixture
+def network(server: Server) -> Iterator[Network]:
+    with network_to(server) as network:
+        yield network
+
+
+@pytest.fixture
+def team(server: Server, network: Network, tmp_path: Path) -> Team:
+    """A team with an empty remote."""
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    return Team(tmp_path / "home", server, network.port, tmp_path / "storage")

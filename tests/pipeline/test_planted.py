@@ -1,0 +1,127 @@
+"""Regressions planted into the pipeline on CIFAR-10, and what the gate says of them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples.demo import make_project
+from tests.gate.project import commit, git
+from tests.pipeline.commands import ROOT, repro, run, set_params
+
+MIRROR = os.environ.get("RESNET8_MIRROR", "")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.mirror,
+    pytest.mark.skipif(not MIRROR, reason="RESNET8_MIRROR names no mirror of CIFAR-10"),
+]
+# Faults in code, as an edit could bring them: what `quantize` returns has other weights.
+PERTURBED_LAYER = """
+_quantize = quantize
+
+
+def quantize(model, images, **options):
+    made = _quantize(model, images, **options)
+    for x in made.graph.initializer:
+        if x.name == "conv2d_3.weight_scale":
+            scale = onnx.numpy_helper.to_array(x) * np.float32(1.5)
+            x.CopyFrom(onnx.numpy_helper.from_array(scale, x.name))
+    return made
+"""
+BROKEN_CLASS = """
+_quantize = quantize
+
+
+def quantize(model, images, **options):
+    made = _quantize(model, images, **options)
+    for x in made.graph.initializer:
+        if x.name == "dense.bias_quantized" and options["quant_type"] == "uint8":
+            biases = onnx.numpy_helper.to_array(x).copy()
+            biases[3] -= 2**20
+            x.CopyFrom(onnx.numpy_helper.from_array(biases, x.name))
+    return made
+"""
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the results of the committed parameters."""
+    folder = tmp_path_factory.mktemp("planted") / "project"
+    make_project(folder, ROOT / "params.yaml")
+    (folder / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n__pycache__\n")
+    mirror = MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())
+    done = repro(folder, "compare", RESNET8_MIRROR=mirror)
+    assert done.returncode == 0, done.stdout
+    git(folder, "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def project(committed: Path) -> Iterator[Path]:
+    yield committed
+    git(committed, "restore", ".")
+
+
+def plant(project: Path, code: str) -> None:
+    with (project / "resnet8" / "onnx_quantization.py").open("a") as file:
+        file.write("\n\nimport numpy as np  # noqa: E402\n" + code)
+
+
+def judge(project: Path) -> tuple[int, dict[str, Any]]:
+    """Runs the pipeline again, and the gate."""
+    done = repro(project, "compare")
+    assert done.returncode == 0, done.stdout
+    ended = run(project, sys.executable, "-m", "resnet8.gate", "--base=HEAD", "--json=gate.json")
+    assert "Traceback" not in ended.stdout
+    return ended.returncode, json.loads((project / "gate.json").read_text())
+
+
+def verdicts(answer: dict[str, Any]) -> dict[str, str]:
+    return {name: change["verdict"] for name, change in answer["changes"].items()}
+
+
+def test_what_is_committed_passes_unchanged(project: Path) -> None:
+    code, answer = judge(project)
+    assert (code, answer["failures"]) == (0, [])
+    assert set(verdicts(answer).values()) == {"unchanged"}
+
+
+def test_another_seed_is_noise(project: Path) -> None:
+    set_params(project, calibrate={"seed": 1})
+    code, answer = judge(project)
+    assert (code, answer["failures"]) == (0, [])
+    quantized = {x for name, x in verdicts(answer).items() if not name.endswith("fp32")}
+    assert quantized == {"noise"}
+
+
+def test_a_perturbed_layer_fails_by_the_names_of_the_variants_and_classes(project: Path) -> None:
+    plant(project, PERTURBED_LAYER)
+    code, answer = judge(project)
+    assert code == 1
+    found = verdicts(answer)
+    assert (found["onnx_int8"], found["onnx_uint8"]) == ("worse", "worse")
+    assert (found["torch_int8"], found["keras_fp32"]) == ("unchanged", "unchanged")
+    assert any("onnx_int8: worse than the base" in x for x in answer["failures"])
+    assert all("Classes that lost: " in x for x in answer["failures"] if "worse" in x)
+
+
+def test_a_broken_class_fails_by_its_name(project: Path) -> None:
+    plant(project, BROKEN_CLASS)
+    code, answer = judge(project)
+    assert code == 1
+    assert verdicts(answer)["onnx_uint8"] == "worse"
+    assert verdicts(answer)["onnx_int8"] == "unchanged"
+    assert "cat" in answer["changes"]["onnx_uint8"]["classes_worse"]
+    assert any(x.startswith("onnx_uint8: cat, drop below keras_fp32") for x in answer["failures"])
+
+
+def test_calibration_on_eight_images_fails_by_its_name(project: Path) -> None:
+    set_params(project, calibrate={"size": 8})
+    code, answer = judge(project)
+    assert code == 1
+    assert "calibration: training images: 8, must be at least 100" in answer["failures"][0]

@@ -1,15 +1,19 @@
 """CIFAR-10's python batch format: read without running what is in it, and written.
 
-The official files are Python 2 pickles. Unpickling may call anything, so the reader
-allows three names, all of NumPy's, and builds nothing but flat arrays of bytes with them.
+The official files are Python 2 pickles. Unpickling may call anything, so the reader allows
+three names, all of NumPy's, and puts objects of its own in their place: what a pickle says
+never reaches NumPy, whose own unpickling trusts it.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
 """
 
 import io
+import math
 import pickle
+import pickletools
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,28 +51,58 @@ _PICKLE_FAULTS = (
     ValueError,
     struct.error,
 )
-# Stands for numpy.ndarray: a pickle may name the class, but not call it.
-_NDARRAY = object()
 
 
-def _new_array(subtype: object, shape: object, typecode: object) -> NDArray[np.uint8]:
-    # What NumPy pickles call to make an array before its state is set; always an empty one.
-    if subtype is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
-        raise pickle.UnpicklingError("an array that is no plain NumPy array")
-    return np.empty(0, np.uint8)
+class _Array:
+    """Stands for an array until its state is set; flat bytes become an array, nothing else."""
+
+    values: NDArray[np.uint8] | None = None
+
+    def __init__(self, subtype: object, shape: object, typecode: object) -> None:
+        if subtype is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
+            raise pickle.UnpicklingError("an array that is no plain NumPy array")
+
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (_, tuple(shape), _ByteType(), bool(fortran), bytes(raw)) if all(
+                type(n) is int and n >= 0 for n in shape
+            ) and math.prod(shape) == len(raw):
+                flat = np.frombuffer(raw, np.uint8)
+                self.values = flat.reshape(shape, order="F" if fortran else "C")
+            case _:
+                raise pickle.UnpicklingError("an array with another number of bytes than its shape")
 
 
-def _byte_type(name: object, *_: object) -> "np.dtype[np.uint8]":
-    if name not in (b"u1", "u1"):
-        raise pickle.UnpicklingError(f"an array of type {name!r} instead of uint8")
-    return np.dtype(np.uint8)
+class _ByteType:
+    """Stands for NumPy's uint8."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if name not in (b"u1", "u1"):
+            raise pickle.UnpicklingError(f"an array of type {shown(name)} instead of uint8")
+
+    def __setstate__(self, state: object) -> None:
+        """Takes no byte order or fields: bytes have none."""
 
 
+class _Allowed:
+    """What stands for a name: a pickle may call it, but not change it."""
+
+    def __init__(self, call: Callable[..., object]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: object) -> object:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a change of what it may call")
+
+
+_NDARRAY = object()  # stands for numpy.ndarray: a pickle may name the class, but not call it
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _new_array,
-    ("numpy._core.multiarray", "_reconstruct"): _new_array,
+    ("numpy.core.multiarray", "_reconstruct"): _Allowed(_Array),
+    ("numpy._core.multiarray", "_reconstruct"): _Allowed(_Array),
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _byte_type,
+    ("numpy", "dtype"): _Allowed(_ByteType),
 }
 
 
@@ -77,16 +111,45 @@ class _BatchUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"a call of {module}.{name}") from None
+            call = f"{module}.{name}"
+            plain = re.fullmatch(r"[\w.]{1,100}", call)
+            raise pickle.UnpicklingError(f"a call of {call if plain else shown(call)}") from None
+
+
+def _check_cost(content: bytes) -> None:
+    """Refuses what lets few bytes take much memory or time; builds nothing.
+
+    A memo index makes the unpickler reserve as many places, and the hash of a tuple (as a
+    key) takes as long as the tuple is when all that it refers to is written out.
+
+    Raises:
+        pickle.UnpicklingError: that is what the pickle asks for.
+    """
+    memo: dict[int, str] = {}
+    top = ""  # the operation that made what is on top of the stack
+    for operation, argument, _ in pickletools.genops(content):
+        name = operation.name
+        if name in ("DUP", "POP", "POP_MARK"):
+            raise pickle.UnpicklingError(f"the operation {name}")
+        if "PUT" in name or name == "MEMOIZE":
+            index = len(memo) if argument is None else argument
+            if index > len(content) or top == "BUILD":
+                raise pickle.UnpicklingError(f"a memo of {shown(index)} objects")
+            memo[index] = top
+            continue
+        top = memo.get(int(argument or 0), "") if "GET" in name else name
+        if "GET" in name and "TUPLE" in top:
+            raise pickle.UnpicklingError("a tuple within several others")
 
 
 def _read_pickle(content: bytes, name: str) -> dict[bytes, Any]:
     try:
+        _check_cost(content)
         found = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except _PICKLE_FAULTS as exc:
+        reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
         raise ArtifactError(
-            f"{name} must be a batch of CIFAR-10's python version, "
-            f"got {str(exc) or type(exc).__name__}. Fetch it again."
+            f"{name} must be a batch of CIFAR-10's python version, got {reason}. Fetch it again."
         ) from exc
     if not isinstance(found, dict):
         raise ArtifactError(f"{name} must hold a dictionary, got {type(found).__name__}.")
@@ -105,11 +168,14 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
         ArtifactError: the content is no batch, or its shapes, types or labels are off.
     """
     found = _read_pickle(content, name)
-    data, labels = found.get(b"data"), found.get(b"labels")
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-        raise ArtifactError(f"{name}: data must be a uint8 array, got {type(data).__name__}.")
+    entry, labels = found.get(b"data"), found.get(b"labels")
+    data = entry.values if isinstance(entry, _Array) else None
+    if data is None:
+        raise ArtifactError(f"{name}: data must be a uint8 array, got {type(entry).__name__}.")
     if data.ndim != 2 or data.shape[1] != N_PIXELS or not len(data):
-        raise ArtifactError(f"{name}: data must have shape (N, {N_PIXELS}), got {data.shape}.")
+        raise ArtifactError(
+            f"{name}: data must have shape (N, {N_PIXELS}), got {shown(data.shape)}."
+        )
     if not isinstance(labels, list) or len(labels) != len(data):
         raise ArtifactError(f"{name}: labels must be a list of {len(data)} numbers, one per image.")
     wrong = [x for x in labels if type(x) is not int or not 0 <= x < n_classes]
@@ -140,7 +206,7 @@ def read_label_names(content: bytes, *, name: str) -> list[str]:
         encoded = [x if isinstance(x, bytes) else x.encode() for x in names]
         decoded = [x.decode() for x in encoded]
     except (UnicodeDecodeError, UnicodeEncodeError) as exc:
-        raise ArtifactError(f"{name}: label_names must be UTF-8, got {exc.object!r}.") from exc
+        raise ArtifactError(f"{name}: label_names must be UTF-8, got {shown(exc.object)}.") from exc
     if len(decoded) < 2 or len(set(decoded)) != len(decoded) or not all(decoded):
         raise ArtifactError(f"{name}: label_names must be two or more different names.")
     return decoded

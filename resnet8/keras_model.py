@@ -5,6 +5,7 @@ The only module that imports TensorFlow.
 
 import logging
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, shown
 from resnet8.evaluation import Predictor, Probabilities
 
 
@@ -49,17 +50,23 @@ logging.getLogger("tf2onnx").setLevel(logging.WARNING)
 
 # What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
 _LOADING_FAULTS = (
+    ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     ImportError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
     ValueError,
+    tf.errors.OpError,
     zipfile.BadZipFile,
     zlib.error,
 )
+_MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]  # of a .keras file
+MAX_UNPACKED_BYTES = 2**30
 
 
 class OnnxExport(NamedTuple):
@@ -84,16 +91,21 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
         A model from (N, 32, 32, 3) to (N, n_classes), any N.
 
     Raises:
-        ArtifactError: the file is no model, or its input or output has another form.
+        ArtifactError: the file is no model, its input or output has another form, or a
+            weight is not finite.
     """
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except _LOADING_FAULTS as exc:
-        reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-        raise ArtifactError(
-            f"{path} must be a Keras model (.h5 or .keras) without custom code, got: {reason} "
-            "Choose another fetch.model."
-        ) from exc
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("default")
+        try:
+            _check_members(path)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except _LOADING_FAULTS as exc:
+            raise ArtifactError(
+                f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
+                f"{_reason(exc)}. Choose another fetch.model."
+            ) from exc
+    for note in noted:
+        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
     if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
         raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
     for what, tensors, shape in (
@@ -107,7 +119,31 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
                 f"The model's {what} must be one float32 tensor of shape {shape}, got {found} "
                 f"({path}). Choose another fetch.model."
             )
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            name = weight.path if weight.path.isprintable() else shown(weight.path)
+            raise ArtifactError(
+                f"The model's weights must be finite, got NaN or infinity in {name} "
+                f"({path}). Choose another fetch.model."
+            )
     return model
+
+
+def _check_members(path: Path) -> None:
+    """Raises ValueError for a .keras file with more in it than a model: Keras unpacks it."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        if sorted(member.filename for member in members) != _MEMBERS:
+            raise ValueError(f"an archive of {shown([member.filename for member in members])}")
+        if (size := sum(member.file_size for member in members)) > MAX_UNPACKED_BYTES:
+            raise ValueError(f"{size} bytes when unpacked")
+
+
+def _reason(fault: BaseException) -> str:
+    """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    return text.rpartition("Exception encountered: ")[2].split(". ")[0][:200].rstrip(".")
 
 
 def find_model(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,33 +12,57 @@ import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as native
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, shown
 from resnet8.evaluation import Predictor, Probabilities
+from resnet8.files import scratch_folder
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 INPUT, OUTPUT, BATCH = "input", "probabilities", "batch"
 KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
+_FLOAT = onnx.TensorProto.FLOAT
+_ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    *(x for x in vars(native).values() if getattr(x, "__base__", 0) is Exception),
+)
 _PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Loads a model without external data.
+    """Loads a model of standard operators from one file, and tries it on two black images.
 
     Raises:
-        ArtifactError: the file is missing or no ONNX model.
+        ArtifactError: the file is missing, no ONNX model or not one that takes images.
     """
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(model)
-    except (OSError, ValueError, onnx.checker.ValidationError, DecodeError) as exc:
-        reason = str(exc).strip().splitlines()[0]
+        _check_contents(model)
+        onnx.checker.check_model(model, full_check=True)
+        make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
+    except (OSError, ValueError, AttributeError, DecodeError, *_ONNX_FAULTS) as exc:
+        reason = " ".join(str(exc).split())[:300].rstrip(".")
         raise ArtifactError(
-            f"{path} must be an ONNX model, got: {reason} Run `dvc repro` to make it again."
+            f"{path} must be an ONNX model, got: {reason}. Run `dvc repro` to make it again."
         ) from exc
     return model
+
+
+def _check_contents(model: onnx.ModelProto) -> None:
+    """Raises ValueError for what would read other files, run without end or not be a number."""
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(attribute.t for attribute in attributes)]
+    domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
+    faults = [f"an operator of {shown(domain)}" for domain in sorted(domains)]
+    if model.functions or any(x.graphs or x.HasField("g") for x in attributes):
+        faults.append("a graph within the graph")
+    faults += [f"data of {shown(x.name)} in another file" for x in tensors if x.external_data]
+    arrays = ((x.name, onnx.numpy_helper.to_array(x)) for x in tensors if x.data_type == _FLOAT)
+    if faults or (faults := [f"NaN in {shown(x)}" for x, y in arrays if not np.isfinite(y).all()]):
+        raise ValueError(faults[0])
 
 
 def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:
@@ -84,12 +107,11 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
             also quantizes float weights that it finds between them.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # what fails is raised
     if as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    content = model.SerializeToString()
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -100,8 +122,8 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
+    with scratch_folder() as scratch:
+        before, after = scratch / "before.onnx", scratch / "after.onnx"
         onnx.save(_with_static_reshapes(model), before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         return _with_gemm(onnx.load(after))
@@ -179,12 +201,10 @@ def name_after_layers(
         A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its
         metadata says for each node which Keras layer, or `input`, its output belongs to.
     """
-    nodes = list(model.graph.node)
-    taken = {INPUT, OUTPUT}
+    nodes, taken = list(model.graph.node), {INPUT, OUTPUT}
     tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
     constants = {initializer.name for initializer in model.graph.initializer}
-    token = re.compile("|".join(layer_names))
-    keras_layers = {}
+    token, keras_layers = re.compile("|".join(layer_names)), {}
     for node in nodes:
         belongs = next(filter(None, map(token.search, [*node.output, node.name])), None)
         if node.op_type == "Transpose":
@@ -199,10 +219,8 @@ def name_after_layers(
             keras_layers[node.name] = layer_names[belongs.group()] if belongs else INPUT
         for position, tensor in enumerate(node.input):
             if tensor in constants:
-                kind = (
-                    _PARAMETER_NAMES.get(position, "") if node.op_type in ("Conv", "Gemm") else ""
-                )
-                name = f"{node.name}.{kind or f'constant{position}'}"
+                kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}
+                name = f"{node.name}.{kinds.get(position, f'constant{position}')}"
                 tensor_names.setdefault(tensor, name)
         for position, tensor in enumerate(node.output):
             tensor_names.setdefault(tensor, f"{node.name}.{position}" if position else node.name)
@@ -244,11 +262,8 @@ def _node_name(layer: str, op_type: str, taken: set[str]) -> str:
 
 def count_parameters(model: onnx.ModelProto) -> int:
     """Counts the elements of all float32 initializers that are arrays."""
-    return sum(
-        int(np.prod(initializer.dims))
-        for initializer in model.graph.initializer
-        if initializer.data_type == onnx.TensorProto.FLOAT and initializer.dims
-    )
+    arrays = [x for x in model.graph.initializer if x.data_type == _FLOAT and x.dims]
+    return sum(int(np.prod(x.dims)) for x in arrays)
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
@@ -266,13 +281,12 @@ def describe(model: onnx.ModelProto) -> dict[str, Any]:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         raise ArtifactError(f"The ONNX model must pass the ONNX checker, got: {exc}") from exc
-    operators = Counter(node.op_type for node in model.graph.node)
     return {
         "opset": {x.domain or "ai.onnx": x.version for x in model.opset_import},
         "ir_version": model.ir_version,
         "inputs": [_describe_value(value) for value in inferred.graph.input],
         "outputs": [_describe_value(value) for value in inferred.graph.output],
-        "operators": dict(operators),
+        "operators": dict(Counter(node.op_type for node in model.graph.node)),
         "layers": {node.name: node.op_type for node in model.graph.node},
     }
 

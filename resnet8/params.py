@@ -3,17 +3,15 @@
 Field descriptions complete the sentence `<key> must be …` in error messages.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from resnet8.choice import FORMS, PATTERN, find_fault, parse
 from resnet8.errors import ParamsError
-from resnet8.faults import describe
+from resnet8.faults import describe, read_yaml
 
 Dataset = Literal["cifar10", "sample"]
 OnnxType = Literal["int8", "uint8", "uint8_int8"]
@@ -49,7 +47,8 @@ def source_suffix(source: str) -> str:
 
 
 def _known_model(model: str) -> str:
-    if model not in BUILT_IN_MODELS and source_suffix(model) not in MODEL_SUFFIXES:
+    known = model in BUILT_IN_MODELS or source_suffix(model) in MODEL_SUFFIXES
+    if not known or not model.isprintable():
         raise ValueError("no model")
     return model
 
@@ -131,6 +130,30 @@ class Compare(Section):
     baseline: str = Field(description="the name of a variant")
 
 
+Limits = dict[str, Annotated[float, Field(ge=0, le=100)]]
+
+
+def _with_default(limits: Limits) -> Limits:
+    if "default" not in limits:
+        raise ValueError("no default")
+    return limits
+
+
+class Gate(Section):
+    """What `make gate` lets pass; limits in percentage points (pp) are by variant."""
+
+    float_accuracy_min: float = Field(ge=0, le=1, description="a fraction from 0 to 1")
+    float_parity_max: float = Field(gt=0, le=1, description="a probability above 0, up to 1")
+    drop_max_pp: Annotated[Limits, AfterValidator(_with_default)] = Field(
+        description="a mapping from default and names of variants to points from 0 to 100"
+    )
+    class_drop_max_pp: Annotated[Limits, AfterValidator(_with_default)] = Field(
+        description="a mapping from default and names of variants to points from 0 to 100"
+    )
+    calibration_images_min: int = Field(ge=1, description="a number of images, at least 1")
+    significance: float = Field(gt=0, lt=1, description="a probability between 0 and 1")
+
+
 class Params(Section):
     """All of `params.yaml`: a section for each stage that takes parameters."""
 
@@ -142,6 +165,7 @@ class Params(Section):
     evaluate: Evaluate = Field(description="a section")
     inspect: Inspect = Field(description="a section")
     compare: Compare = Field(description="a section")
+    gate: Gate = Field(description="a section")
     candidate: str = Field(description="the name of a variant")
 
     @property
@@ -199,6 +223,13 @@ def _faults_between(valid: dict[str, Any]) -> list[str]:
         n_test = IMAGES_PER_BATCH[fetch.dataset]
         if fault := find_fault(choice, n_test=n_test, n_calibration=calibrate.size):
             faults.append(f"inspect.input: {fault}")
+    if "gate" in valid:
+        for key in ("drop_max_pp", "class_drop_max_pp"):
+            unknown = set(getattr(valid["gate"], key)) - {"default", *QUANTIZED_VARIANTS}
+            faults += [
+                f"gate.{key}.{name} must be default or one of {', '.join(QUANTIZED_VARIANTS)}."
+                for name in sorted(unknown)
+            ]
     if "quantize_onnx" in valid and "quantize_torch" in valid:
         known = _variants(valid["quantize_onnx"], valid["quantize_torch"])
         chosen = {"candidate": valid.get("candidate")}
@@ -251,11 +282,4 @@ def load_params(path: Path) -> Params:
     Raises:
         ParamsError: the file cannot be read, is not YAML, or has faults.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ParamsError(f"{path} must exist. Run the command in the project's folder.") from exc
-    except (yaml.YAMLError, AttributeError, LookupError, RecursionError, ValueError) as exc:
-        reason = re.sub(r"\s+", " ", str(exc))
-        raise ParamsError(f"{path} must be YAML, got: {reason}.") from exc
-    return check_params(raw, where=str(path))
+    return check_params(read_yaml(path), where=str(path))

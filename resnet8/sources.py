@@ -5,21 +5,23 @@ its name, so a mirror cannot change a result. Archives are never unpacked; the w
 members are read out of them one by one.
 """
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import shutil
 import tarfile
-import tempfile
 import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import pooch
 import requests
 
 from resnet8.errors import SourceError
-from resnet8.files import written_aside
+from resnet8.files import remove, temporary_beside, written_aside
 from resnet8.params import BUILT_IN_MODELS, is_url, source_suffix
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -42,18 +44,48 @@ MLPERF_TINY_URL = (
 )
 MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4eeda2f"
 
-CONNECT_TIMEOUT_SECONDS = 10
-READ_TIMEOUT_SECONDS = 30  # between two packets, not for the whole file
+TIMEOUTS_SECONDS = (10, 30)  # to connect, and between two packets
 ATTEMPTS = 3
+MAX_DOWNLOAD_BYTES = 2**30  # six times the official archive
+MAX_UNPACKED_BYTES = 2**28  # of an archive; the official one has 178 MiB
+MAX_ENTRIES = 1000  # of an archive that are looked at; the official one has 9
 MAX_MEMBER_BYTES = 64 * 2**20  # twice the largest official member
+_UNPACK: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 class MissingSourceError(SourceError):
     """The place answers, but does not have the file."""
 
 
+class _Bounded:
+    """A file through which at most `limit` bytes pass, whatever is announced."""
+
+    def __init__(self, file: IO[bytes], name: str, limit: int) -> None:
+        self._file, self._name, self._limit, self._left = file, name, limit, limit
+        self.flush = file.flush  # pooch calls it
+
+    def read(self, size: int) -> bytes:
+        return self._counted(self._file.read(min(size, self._left + 1)))
+
+    def write(self, content: bytes) -> None:
+        self._file.write(self._counted(content))
+
+    def _counted(self, content: bytes) -> bytes:
+        self._left -= len(content)
+        if self._left < 0:
+            raise SourceError(f"{self._name} must have at most {self._limit} bytes, got more.")
+        return content
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _verify(path: Path, expected: str | None, source: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = _sha256(path)
     if expected is not None and found != expected:
         raise SourceError(
             f"{source} must have SHA-256 {expected}, got {found} ({path.stat().st_size} bytes). "
@@ -61,20 +93,19 @@ def _verify(path: Path, expected: str | None, source: str) -> None:
         )
 
 
-def _reason(fault: requests.RequestException) -> str:
+def _reason(fault: Exception) -> str:
     """What went wrong, without the layers of libraries through which it was passed on."""
     innermost = getattr(fault.args[0], "reason", fault) if fault.args else fault
-    return str(innermost).split("): ", 1)[-1].rstrip(".")
+    return " ".join(str(innermost).split("): ", 1)[-1].rstrip(".").split())
 
 
 def _download(url: str, out: Path, progress: bool) -> None:
-    downloader = pooch.HTTPDownloader(
-        progressbar=progress, timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
-    )
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUTS_SECONDS)
     remedy = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            downloader(url, str(out), None)
+            with out.open("wb") as file:
+                downloader(url, _Bounded(file, url, MAX_DOWNLOAD_BYTES), None)
             return
         except requests.HTTPError as exc:
             status = exc.response.status_code
@@ -84,9 +115,8 @@ def _download(url: str, out: Path, progress: bool) -> None:
                 ) from exc
             if status < 500 or attempt == ATTEMPTS:
                 raise SourceError(f"{url} must be readable, got HTTP {status}. {remedy}") from exc
-        except requests.RequestException as exc:
-            invalid = (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
-            if attempt == ATTEMPTS or isinstance(exc, invalid):
+        except (requests.RequestException, ValueError) as exc:
+            if attempt == ATTEMPTS or isinstance(exc, ValueError):  # of an address or a header
                 raise SourceError(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
                     f"{_reason(exc)}. {remedy}"
@@ -123,6 +153,14 @@ def fetch_file(source: str, out: Path, *, sha256: str | None, progress: bool = F
         _verify(aside, sha256, source)
 
 
+def _unpacked(archive: IO[bytes], name: str) -> Any:
+    """Opens an archive to be read once from front to back, and not without end."""
+    start = archive.read(2)
+    archive.seek(0)
+    file = _UNPACK[start](archive) if start in _UNPACK else archive
+    return _Bounded(file, f"{name}, unpacked,", MAX_UNPACKED_BYTES)
+
+
 def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> None:
     """Copies members of CIFAR-10's archive to `folder`, each checked.
 
@@ -131,8 +169,8 @@ def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> 
     """
     wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for entry in tar:
+        with archive.open("rb") as x, tarfile.open(fileobj=_unpacked(x, name), mode="r|") as tar:
+            for _, entry in zip(range(MAX_ENTRIES), tar, strict=False):
                 content = tar.extractfile(entry) if entry.name in wanted and entry.isreg() else None
                 if content is None:
                     continue
@@ -155,10 +193,6 @@ def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> 
     raise SourceError(f"{name} must hold {', '.join(sorted(wanted))}, got an archive without.")
 
 
-def _is_complete(path: Path, sha256: str) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-
-
 def _beneath(base: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}"
 
@@ -178,7 +212,7 @@ def fetch_cifar10(
     Raises:
         SourceError: a member is missing, unreachable, incomplete or has another checksum.
     """
-    missing = [x for x in members if not _is_complete(folder / x, CIFAR10_SHA256[x])]
+    missing = [x for x in members if _sha256(folder / x) != CIFAR10_SHA256[x]]
     if not mirror:
         _fetch_archive(CIFAR10_URL, missing, folder, progress)
         return
@@ -203,8 +237,7 @@ def _fetch_archive(source: str, members: Sequence[str], folder: Path, progress: 
         return
     folder.mkdir(parents=True, exist_ok=True)
     # Not in the folder itself, nor in the one that DVC keeps as an output.
-    with tempfile.TemporaryDirectory(dir=folder.parent.parent, prefix=".") as scratch:
-        archive = Path(scratch) / _ARCHIVE
+    with temporary_beside(folder.parent.parent / _ARCHIVE) as archive:
         _retrieve(source, archive, progress)
         _extract(archive, source, members, folder)
 
@@ -241,7 +274,7 @@ def fetch_model(
     fetch_file(source, out, sha256=sha256, progress=progress)
     for other in folder.glob("model.*"):
         if other != out:
-            other.unlink()
+            remove(other)
     return out
 
 
@@ -252,7 +285,7 @@ def link_source(model: str, folder: Path) -> None:
     file behind `fetch.model` is seen although its path is a parameter.
     """
     link = folder / "model"
-    link.unlink(missing_ok=True)
+    remove(link)
     if model not in BUILT_IN_MODELS and not is_url(model):
         link.symlink_to(Path(model).resolve())
 
@@ -261,4 +294,4 @@ def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
     """Removes the files of a folder but for the names to keep."""
     for path in folder.iterdir():
         if path.name not in keep:
-            path.unlink()
+            remove(path)

@@ -4,10 +4,16 @@ Needs stock PyTorch alone.
 """
 
 import io
+import json
+import logging
 import os
+import pickle
+import re
 import warnings
 import zipfile
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +22,61 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, shown
 from resnet8.evaluation import Predictor, Probabilities
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # it logs tracebacks
 # Raised within torch.export.load itself.
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 _KEPT_METADATA = ("val", "nn_module_stack")
+
+# What `encode` writes. torch.export.load trusts its file: it evaluates expressions, resolves
+# names in Python's modules, writes names into code that it runs, and loads native libraries.
+MAX_BYTES = 2**30
+_ENTRY = re.compile(
+    r"\w+/(models/model\.json|archive_format|archive_version|byteorder"
+    r"|data/(weights/(weight_\d+|model_weights_config\.json)"
+    r"|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt)"
+    r"|\.data/(version|serialization_id))"
+)
+_EXPRESSION = (
+    r"(Mul|Add|Integer|Symbol|[(), ]|'s\d+'|(positive|integer)=True|-?\d{1,18}|s\d+){0,40}+"
+)
+_TREE = (
+    r"([][{}:, 1]|null"
+    r'|"(type|context|children_spec|builtins\.(tuple|dict|list)|null|\[\])")*'
+)
+_STRINGS = {  # patterns of strings by their key
+    "expr_str": _EXPRESSION,
+    "target": r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|_operator\.(getitem|add|mul|sub)",
+    "nn_module_stack": r"[\w.,;<>@]*",
+    "in_spec": _TREE,
+    "out_spec": _TREE,
+    "torch_version": r"[\w.+]*",
+    "guards_code": "(?!)",  # none
+}
+
+
+# What a damaged or hostile file is known to raise.
+_LOADING_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
@@ -67,20 +118,55 @@ def load(path: Path) -> torch.export.ExportedProgram:
         ArtifactError: the file is missing or no exported program.
     """
     try:
-        return torch.export.load(path)
-    except (
-        AssertionError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as exc:
-        reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+        program = torch.export.load(_checked(path))
+        for name, tensor in program.state_dict.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"NaN or infinity in {shown(name)}")
+    except _LOADING_FAULTS as exc:
+        reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
         raise ArtifactError(
-            f"{path} must be an exported PyTorch program, got: {reason} "
+            f"{path} must be an exported PyTorch program, got: {reason}. "
             "Run `dvc repro` to make it again."
         ) from exc
+    return program
+
+
+def _checked(path: Path) -> io.BytesIO:
+    """Reads the entries of a `.pt2` file, as far as they are what `encode` writes.
+
+    They are packed anew, so that what PyTorch finds in the archive is what was checked.
+
+    Raises:
+        ValueError: an entry, or a string of its JSON, is another.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w") as checked:
+        entries = source.infolist()
+        if (size := sum(entry.file_size for entry in entries)) > MAX_BYTES:
+            raise ValueError(f"{size} bytes when unpacked")
+        for entry in entries:
+            if not _ENTRY.fullmatch(entry.filename) or entry.filename in checked.namelist():
+                raise ValueError(f"an entry {shown(entry.filename)}")
+            data = source.read(entry)
+            for key, text in _strings(json.loads(data)) if entry.filename.endswith(".json") else ():
+                if not re.fullmatch(_STRINGS.get(key, r"[\w.]*"), text):
+                    raise ValueError(f"{shown(text)} as {shown(key)}")
+            checked.writestr(entry.filename, data)
+    content.seek(0)
+    return content
+
+
+def _strings(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """All strings in a JSON value, keys too, each with the key that it is under."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield "", name
+            yield from _strings(item, name)
 
 
 def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgram:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ VALID: dict[str, Any] = {
     "evaluate": {"batch_size": 128},
     "inspect": {"input": "test:0", "images": 250, "sensitivity_images": 150},
     "compare": {"baseline": "keras_fp32"},
+    "gate": {
+        "float_accuracy_min": 0.85,
+        "float_parity_max": 0.0001,
+        "drop_max_pp": {"default": 0.5},
+        "class_drop_max_pp": {"default": 3.0},
+        "calibration_images_min": 100,
+        "significance": 0.01,
+    },
     "candidate": "keras_fp32",
 }
 KEYS = [
@@ -515,6 +524,84 @@ def test_load_params_tells_a_short_fault_for_aliases_that_multiply(
     with pytest.raises(ParamsError, match=rf"{re.escape(key)}\S* must be .+, got \[\[") as told:
         load_params(written(tmp_path, bomb + rest))
     assert len(str(told.value)) < 20_000
+
+
+def test_load_params_refuses_a_key_for_the_second_time(tmp_path: Path) -> None:
+    content = yaml.safe_dump(VALID) + "candidate: onnx_int8\n"
+    with pytest.raises(
+        ParamsError, match=r"got: the key 'candidate' for the second time in .+ line"
+    ):
+        load_params(written(tmp_path, content))
+
+
+def test_load_params_refuses_merge_keys(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"must be YAML, got: a merge key \(<<\) in .+ line 2"):
+        load_params(written(tmp_path, "a: &a {x: 1}\nb: {<<: *a}\n"))
+
+
+def test_load_params_refuses_a_long_file_unread(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="must be a file of at most 65536 bytes, got 65537 bytes"):
+        load_params(written(tmp_path, "[" * 65_537))
+
+
+def only_params_errors_from(path: Path) -> None:
+    with suppress(ParamsError):
+        load_params(path)
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(content=st.binary(max_size=60))
+def test_load_params_raises_nothing_but_params_errors_for_any_bytes(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    only_params_errors_from(path)
+
+
+PIECES = [
+    "a",
+    "1",
+    ":",
+    "- ",
+    "\n",
+    " ",
+    "&x ",
+    "*x",
+    "!!set ",
+    "!!int ",
+    "<<",
+    "?",
+    "[",
+    "]",
+    "{",
+    "}",
+]
+PIECES += [
+    "!!binary ",
+    "!!timestamp ",
+    "!!omap ",
+    "~",
+    "|",
+    ">",
+    "'",
+    '"',
+    "#",
+    "%",
+    "fetch",
+    "\t",
+    "2020-01-01",
+]
+
+
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=30))
+def test_load_params_raises_nothing_but_params_errors_for_any_yaml(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text("".join(pieces))
+    only_params_errors_from(path)
 
 
 # Paths and URLs.

@@ -1,0 +1,94 @@
+"""What is fuzzed: each target reads any bytes, and may end with its own error only."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet8.batches import encode_batch, encode_label_names, read_batch, read_label_names
+from resnet8.errors import ArtifactError, ParamsError, PipelineError
+from resnet8.params import load_params
+
+ROOT = Path(__file__).parents[2]
+MAX_MESSAGE = 500  # characters of a sentence that a person reads
+
+
+class Target(NamedTuple):
+    """A reader under test.
+
+    run: reads the bytes; whatever it raises is a find.
+    seeds: valid files to start from.
+    instrumented: modules whose branches guide the mutations.
+    """
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+    instrumented: tuple[str, ...]
+
+
+def check_message(fault: PipelineError, *, lines: int = 1) -> None:
+    """Raises ValueError for what is no message to a person."""
+    text = str(fault)
+    if text[-1] not in ".?" or text.count("\n") >= lines or len(text) > MAX_MESSAGE * lines:
+        raise ValueError(f"no sentence: {text!r}") from fault
+
+
+def read_as_batch(content: bytes) -> None:
+    try:
+        images, labels = read_batch(content, name="test_batch", n_classes=10)
+    except ArtifactError as fault:
+        check_message(fault)
+        return
+    if images.shape != (len(labels), 32, 32, 3) or images.dtype != np.uint8:
+        raise ValueError(f"images {images.shape} {images.dtype}")
+    if labels.min() < 0 or labels.max() > 9 or labels.dtype != np.int64:
+        raise ValueError(f"labels {labels}")
+
+
+def read_as_label_names(content: bytes) -> None:
+    try:
+        names = read_label_names(content, name="batches.meta")
+    except ArtifactError as fault:
+        check_message(fault)
+        return
+    if len(set(names)) < 2 or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"names {names}")
+
+
+def read_as_batches(content: bytes) -> None:
+    read_as_batch(content)
+    read_as_label_names(content)
+
+
+def batch_seeds() -> list[bytes]:
+    images = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 32, 32, 3)
+    return [
+        encode_batch(images, [3, 8], name="test_batch"),
+        encode_batch(images[:1], [0], name="x"),
+        encode_label_names(["cat", "dog"], images_per_batch=2),
+    ]
+
+
+def read_as_params(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(prefix="params", suffix=".yaml") as file:
+        file.write(content)
+        file.flush()
+        try:
+            params = load_params(Path(file.name))
+        except ParamsError as fault:
+            check_message(fault, lines=1 + str(fault).count("\n  - "))
+            return
+    if params.fetch.dataset not in ("cifar10", "sample") or "keras_fp32" not in params.variants:
+        raise ValueError(f"parameters {params}")
+
+
+def params_seeds() -> list[bytes]:
+    return [(ROOT / name).read_bytes() for name in ("params.yaml", "samples/params.yaml")]
+
+
+TARGETS = {
+    "batches": Target(read_as_batches, batch_seeds, ("resnet8", "pickletools")),
+    "params": Target(read_as_params, params_seeds, ("resnet8", "yaml")),
+}

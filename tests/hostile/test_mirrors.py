@@ -1,0 +1,210 @@
+"""Servers in place of the upstream host, as `fetch` asks them for the model."""
+
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+
+from resnet8 import sources
+from stages import fetch
+from tests.hostile.harness import params, refuse, write_params
+
+# pooch leaves the connection of a reply open when it raises; Python closes it a little later.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket"),
+]
+PAGE = b"<!DOCTYPE html><title>Sign in</title>"
+CHECK = r" Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file\."
+URL = r"http://127\.0\.0\.1:\d+/pretrainedResnet\.h5"
+
+
+class Mirror(NamedTuple):
+    """A server that replies the same to every request.
+
+    reply: all that it sends, headers too.
+    message: what the stage says after `error: `.
+    hangs: it keeps the connection open.
+    """
+
+    name: str
+    reply: bytes
+    message: str
+    hangs: bool = False
+
+
+def replied(status: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+def redirect(target: str) -> bytes:
+    return replied("302 Found", Location=target, Content_Length="0")
+
+
+def unreachable(kind: str, attempts: int, why: str = ".+") -> str:
+    return rf"{URL} must be reachable, got {kind} in {attempts} attempts: {why}\.{CHECK}"
+
+
+OTHER = (
+    rf"{URL} must have SHA-256 \w+, got \w+ \({{}} bytes\)\. The file is damaged .+ get it anew\."
+)
+FOREVER = b"10000\r\n" + bytes(0x10000) + b"\r\n"  # a chunk of 64 KiB
+
+MIRRORS = [
+    Mirror("an error page", replied("200 OK", PAGE, Content_Length="37"), OTHER.format(37)),
+    Mirror("an empty file", replied("200 OK", Content_Length="0"), OTHER.format(0)),
+    Mirror(
+        "an error page with its status",
+        replied("500 Oh no", PAGE, Content_Length="37"),
+        rf"{URL} must be readable, got HTTP 500\.{CHECK}",
+    ),
+    Mirror(
+        "no such file",
+        replied("404 Not Found", Content_Length="0"),
+        rf"{URL} must be there, got HTTP status 404\.{CHECK}",
+    ),
+    Mirror(
+        "a sign-in",
+        replied("401 No", Content_Length="0"),
+        rf"{URL} must be readable, got HTTP 401\..+",
+    ),
+    Mirror(
+        "a redirect to a local file",
+        redirect("file:///etc/passwd"),
+        unreachable("InvalidSchema", 1, "No connection adapters .+ 'file:///etc/passwd'"),
+    ),
+    Mirror(
+        "a redirect to another protocol", redirect("ftp://127.0.0.1/x"), unreachable("Inv.+", 1)
+    ),
+    Mirror("a redirect to itself", redirect("/pretrainedResnet.h5"), unreachable("TooMany.+", 3)),
+    Mirror("a redirect to no address", redirect("http://[::1"), unreachable(".+", 1)),
+    Mirror("a redirect to an empty host", redirect("http:///x"), unreachable("TooMany.+", 3)),
+    Mirror("silence", b"", unreachable("ReadTimeout", 3), hangs=True),
+    Mirror("headers without end", b"HTTP/1.1 200 OK\r\nX: ", unreachable(".+", 3), hangs=True),
+    Mirror(
+        "a pause in the middle",
+        replied("200 OK", b"half", Content_Length="8"),
+        unreachable("ConnectionError", 3, "Read timed out"),
+        hangs=True,
+    ),
+    Mirror("an end before the reply", b"", unreachable("ConnectionError", 3)),
+    Mirror("no HTTP", b"SSH-2.0-OpenSSH_9.9\r\n", unreachable("ConnectionError", 3)),
+    Mirror(
+        "less than announced",
+        replied("200 OK", b"half", Content_Length="8"),
+        unreachable(
+            "ChunkedEncodingError", 3, r".*IncompleteRead\(4 bytes read, 4 more expected\).*"
+        ),
+    ),
+    Mirror("more than announced", replied("200 OK", b"long", Content_Length="2"), OTHER.format(2)),
+    Mirror(
+        "an announced length that is no number",
+        replied("200 OK", b"x", Content_Length="many"),
+        unreachable("ValueError", 1, "invalid literal .+ 'many'"),
+    ),
+    Mirror(
+        "two announced lengths",
+        replied("200 OK", b"x", Content_Length="1, 2"),
+        unreachable(".+", 1),
+    ),
+    Mirror(
+        "a broken chunk",
+        replied("200 OK", b"zz\r\nx", Transfer_Encoding="chunked"),
+        unreachable("ChunkedEncodingError", 3),
+    ),
+    Mirror(
+        "a compression that is none",
+        replied("200 OK", PAGE, Content_Length="37", Content_Encoding="gzip"),
+        unreachable("ContentDecodingError", 3),
+    ),
+    Mirror(
+        "more than any model has",
+        replied("200 OK", FOREVER * 20, Transfer_Encoding="chunked"),
+        rf"{URL} must have at most 1048576 bytes, got more\.",
+    ),
+    Mirror(
+        "a thousand headers",
+        replied("200 OK", **{f"X{n}": "x" for n in range(1000)}),
+        unreachable(".+", 3),
+    ),
+]
+
+
+@contextmanager
+def serving(reply: bytes, *, hangs: bool) -> Iterator[str]:
+    """Replies to each connection; one that hangs waits until the test is over."""
+    over = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(reply)
+            if hangs:
+                over.wait()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, object]]:
+    """The stage's arguments for a mirror; all else is as on a machine that has fetched before."""
+    monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (5, 0.2))
+    monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 2**20)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    for name in ("raw/cifar-10-batches-py", "linked"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "raw" / "model.h5").write_bytes(b"the model of the last run")
+
+    def arguments(url: str) -> dict[str, object]:
+        monkeypatch.setenv("RESNET8_MIRROR", url)
+        path = write_params(tmp_path, fetch=params()["fetch"] | {"model": "mlperf_tiny"})
+        return {"params": path, "linked": tmp_path / "linked", "out": tmp_path / "raw"}
+
+    return arguments
+
+
+@pytest.mark.parametrize("mirror", MIRRORS, ids=lambda mirror: mirror.name.replace(" ", "_"))
+def test_fetch_refuses(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    offered: Callable[[str], dict[str, object]],
+    mirror: Mirror,
+) -> None:
+    with serving(mirror.reply, hangs=mirror.hangs) as url:
+        arguments = offered(url)
+        refuse(fetch.main, arguments, capfd, folder=tmp_path / "raw", message=mirror.message)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://[::1", "InvalidURL in 1 attempts: .+"),
+        ("http://127.0.0.1:99999999", "InvalidURL in 1 attempts: .+"),
+        ("http://.", "InvalidURL in 1 attempts: .+"),
+        ("http://a b", "InvalidURL in 1 attempts: .+"),
+    ],
+)
+def test_fetch_refuses_a_mirror_at_no_address(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    offered: Callable[[str], dict[str, object]],
+    url: str,
+    why: str,
+) -> None:
+    message = rf"\S.*/pretrainedResnet\.h5 must be reachable, got {why}\.{CHECK}"
+    refuse(fetch.main, offered(url), capfd, folder=tmp_path / "raw", message=message)

@@ -1,0 +1,251 @@
+"""ONNX files, as `evaluate`, `convert_torch` and `quantize_onnx` read them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from stages import convert_torch, evaluate, quantize_onnx
+from tests.hostile.harness import Case, refuse, table, write_arrays, write_params
+
+NONE = r"\S+/model\.onnx must be an ONNX model, got: {}\. Run `dvc repro` to make it again\."
+CLASSES = r"\S+ must give 10 probabilities, got outputs of shape {}\. Run `dvc repro` .+"
+IMAGES = ["batch", 32, 32, 3]
+Edit = Callable[[Any], object]
+
+
+def build(
+    *,
+    shape: list[Any] = IMAGES,
+    classes: int = 10,
+    source: str = "input",
+    kind: int = TensorProto.FLOAT,
+    batch: Any = "batch",
+) -> Any:
+    """Flatten, a dense layer, softmax."""
+    size = int(np.prod(shape[1:]))
+    weight = np.random.default_rng(0).normal(size=(size, classes)).astype(np.float32) / size
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", [source], ["flat"], name="flatten"),
+            helper.make_node("MatMul", ["flat", "weight"], ["logits"], name="dense"),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax"),
+        ],
+        "hostile",
+        [helper.make_tensor_value_info(source, kind, shape)],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, classes])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def edited(name: str, message: str, edit: Edit, **form: Any) -> Case:
+    """A valid file, edited."""
+
+    def write(folder: Path) -> None:
+        model = build(**form)
+        edit(model)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+    return Case(name, write, message)
+
+
+def raw(name: str, found: str, content: Callable[[bytes], bytes]) -> Case:
+    def write(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(content(build().SerializeToString()))
+
+    return Case(name, write, NONE.format(found))
+
+
+def external(location: str) -> Edit:
+    """The weights are in another file, from its first byte."""
+
+    def edit(model: Any) -> None:
+        weight = model.graph.initializer[0]
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": "0", "length": "122880"}.items():
+            weight.external_data.add(key=key, value=value)
+
+    return edit
+
+
+def external_constant(model: Any) -> None:
+    """A constant within the graph is in another file."""
+    tensor = TensorProto(name="secret", data_type=TensorProto.FLOAT, dims=[10])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
+
+
+def with_weights(value: float) -> Edit:
+    def edit(model: Any) -> None:
+        weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weight[0, 0] = value
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
+
+    return edit
+
+
+def without_end(model: Any) -> None:
+    """A loop of 2^62 turns."""
+    turn = [helper.make_tensor_value_info("turn", TensorProto.INT64, [])]
+    flags = [helper.make_tensor_value_info(x, TensorProto.BOOL, []) for x in ("go", "goes")]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"])], "body", [*turn, flags[0]], [flags[1]]
+    )
+    count = numpy_helper.from_array(np.array(2**62, np.int64), "count")
+    model.graph.initializer.append(count)
+    model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body))
+
+
+def node(operator: str, **settings: Any) -> Edit:
+    return lambda model: model.graph.node[1].CopyFrom(
+        helper.make_node(operator, ["flat", "weight"], ["logits"], name="dense", **settings)
+    )
+
+
+def constant_shape(*shape: int) -> Edit:
+    """Reshapes the logits to a shape that does not go with two images."""
+
+    def edit(model: Any) -> None:
+        array = numpy_helper.from_array(np.array(shape, np.int64), "shape")
+        model.graph.initializer.append(array)
+        model.graph.node[2].input[0] = "shaped"
+        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"])
+        model.graph.node.insert(2, reshape)
+
+    return edit
+
+
+def cycle(model: Any) -> None:
+    model.graph.node[0].input[0] = "logits"
+
+
+def unchanged(_: Any) -> None:
+    """The form is what is wrong."""
+
+
+OUTSIDE = NONE.format("data of '.+' in another file")
+CASES = (
+    # No model.
+    raw("empty", ".+", lambda _: b""),
+    raw("an error page", ".+", lambda _: b"<!DOCTYPE html>"),
+    raw("cut", ".+", lambda content: content[: len(content) // 2]),
+    raw("without its last byte", ".+", lambda content: content[:-1]),
+    raw("a pickle", ".+", lambda _: b"\x80\x04cos\nsystem\n."),
+    Case("nothing", lambda _: None, NONE.format(".*No such file.*")),
+    Case("a folder", lambda folder: (folder / "model.onnx").mkdir(), NONE.format(".*Is a dir.*")),
+    # Data elsewhere.
+    edited("data in a folder above", OUTSIDE, external("../../secret.bin")),
+    edited("data at an absolute path", OUTSIDE, external("/etc/passwd")),
+    edited("data beside the model", OUTSIDE, external("secret.bin")),
+    edited("a constant in another file", OUTSIDE, external_constant),
+    # Operators.
+    edited(
+        "an operator of its own", NONE.format("an operator of 'mine'"), node("Run", domain="mine")
+    ),
+    edited("Python code", NONE.format(".+"), node("PyOp", domain="ai.onnx.contrib")),
+    edited("an operator that is none", NONE.format(".+Nonsense.+"), node("Nonsense")),
+    edited("a loop without end", NONE.format("a graph within the graph"), without_end),
+    edited("a circle", NONE.format(".+"), cycle),
+    edited(
+        "a function of its own",
+        NONE.format("a graph within the graph"),
+        lambda model: model.functions.add(name="f", domain="mine"),
+    ),
+    edited(
+        "an operator set of the future",
+        NONE.format(".+"),
+        lambda model: setattr(model.opset_import[0], "version", 9999),
+    ),
+    # Shapes.
+    edited("a hundred classes", CLASSES.format(r"\[\['batch', 100\]\]"), unchanged, classes=100),
+    edited("a fixed number of images", CLASSES.format(r"\[\[2, 10\]\]"), unchanged, batch=2),
+    edited(
+        "grey images", NONE.format(".+invalid dimensions.+"), unchanged, shape=["batch", 28, 28, 1]
+    ),
+    edited("one image at a time", NONE.format(".+"), unchanged, shape=[1, 32, 32, 3]),
+    edited("images of bytes", NONE.format(".+"), unchanged, kind=TensorProto.UINT8),
+    edited("another name of the input", NONE.format("Required inputs .+"), unchanged, source="x"),
+    edited("a shape that does not fit", NONE.format(".+"), constant_shape(7, -1)),
+    edited("a shape that says otherwise", NONE.format(".+"), constant_shape(1, 5)),
+    edited(
+        "dimensions below zero",
+        NONE.format(".+"),
+        lambda model: model.graph.initializer[0].dims.__setitem__(0, -1),
+    ),
+    edited(
+        "dimensions of a terabyte",
+        NONE.format(".+"),
+        lambda model: model.graph.initializer[0].dims.__setitem__(0, 2**40),
+    ),
+    edited(
+        "a second output",
+        CLASSES.format(r"\[\['batch', 10\], \['batch', 10\]\]"),
+        lambda model: model.graph.output.append(
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])
+        ),
+    ),
+    # Numbers that are none.
+    edited("NaN", NONE.format("NaN in 'weight'"), with_weights(np.nan)),
+    edited("infinity", NONE.format("NaN in 'weight'"), with_weights(np.inf)),
+)
+
+
+@table(*CASES)
+def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_arrays(tmp_path / "data")
+    case.write(folder)
+    arguments = {
+        "params": write_params(tmp_path),
+        "runtime": "onnx",
+        "model": folder / "model.onnx",
+        "data": tmp_path / "data",
+        "predictions": tmp_path / "out" / "x.npy",
+        "metrics": tmp_path / "out" / "x.json",
+    }
+    refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
+
+
+BOTH = [
+    case for case in CASES if case.name in ("cut", "data at an absolute path", "NaN", "grey images")
+]
+
+
+@table(*BOTH)
+@pytest.mark.parametrize("stage", [convert_torch, quantize_onnx], ids=["convert", "quantize"])
+def test_what_converts_and_quantizes_refuses(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case, stage: Any
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_arrays(tmp_path / "data")
+    case.write(folder)
+    arguments: dict[str, object] = {
+        "model": folder / "model.onnx",
+        "images": tmp_path / "data" / "train_images.npy",
+        "out": tmp_path / "out" / "model",
+    }
+    if stage is convert_torch:
+        arguments["verification"] = tmp_path / "out" / "verify.json"
+    else:
+        arguments |= {"type": "int8", "params": write_params(tmp_path)}
+    refuse(stage.main, arguments, capfd, folder=folder, message=case.message)
+
+
+def test_onnx_runtime_itself_reads_data_from_another_file(tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(122_880))
+    model = build()
+    external("secret.bin")(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"input": np.ones((1, 32, 32, 3), np.float32)})
+    np.testing.assert_allclose(rows, 0.1, atol=1e-6)  # all weights 0: the file was read

@@ -1,19 +1,23 @@
 """Writes files whole or not at all, and JSON the same way every time."""
 
+import errno
+import io
 import json
 import os
+import re
+import shutil
 import tempfile
 import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, PipelineError, is_orphan
 
 # What NumPy raises for a damaged array file; its header is parsed as a Python literal.
 _ARRAY_FAULTS = (
@@ -25,48 +29,122 @@ _ARRAY_FAULTS = (
     ValueError,
     tokenize.TokenError,
 )
+_NO_ROOM_BYTES = 2**16
+# What `temporary_beside` calls a file, and the process in it.
+_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp.*")
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Gives a new file beside `path` that is gone when the block ends.
+
+    Its name keeps the suffix of `path`, which some libraries read the format from, and says
+    which process it belongs to: what a killed one left in the folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        aside.touch()
+        yield aside
+    except OSError as exc:
+        named = {exc.filename, exc.filename2}
+        if exc.errno is None or (named != {None} and str(aside) not in named):
+            raise
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc  # as on a full disk
+    finally:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            aside.unlink()
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path` that takes its place when the block succeeds.
+    """Gives a temporary file beside `path` that takes its place when the block succeeds.
 
-    The temporary name keeps the suffix, which some libraries read the format from. When
-    the block raises, the temporary file is removed and `path` is as it was.
+    When the block raises, the temporary file is removed and `path` is as it was.
+
+    Raises:
+        PipelineError: DVC was killed, so that the place may be another run's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
-    try:
+    with temporary_beside(path) as aside:
         yield aside
-        aside.chmod(0o666 & ~_umask())
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())  # a power cut leaves the old file or the new one
+        refuse_orphans(path)
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Gives a folder, outside of the project, that is gone when the block ends.
+
+    Raises:
+        OSError: the disk is full; libraries that write through C++ raise something else then,
+            or read back half of what they wrote.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            yield Path(name)
+        except Exception as exc:
+            full = isinstance(exc, OSError) and exc.errno == errno.ENOSPC
+            if not full and shutil.disk_usage(name).free > _NO_ROOM_BYTES:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name) from exc
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def remove(path: Path) -> None:
+    """Removes a file.
+
+    Raises:
+        PipelineError: DVC was killed, so that the file may be another run's.
+    """
+    refuse_orphans(path)
+    path.unlink(missing_ok=True)
+
+
+def refuse_orphans(path: Path) -> None:
+    if is_orphan():
+        raise PipelineError(
+            f"{path} must be changed by a stage that DVC waits for, got one whose DVC is gone. "
+            "Run `dvc repro` again."
+        )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob(".*.tmp*"):
+        owner = _TEMPORARY.fullmatch(path.name)
+        if owner and not _is_alive(int(owner[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as .npy, C-contiguous, without pickling."""
-    with written_aside(path) as aside, aside.open("wb") as out:
-        np.save(out, np.ascontiguousarray(array), allow_pickle=False)
+    # Not to the file itself: NumPy does not say why the system could not write.
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(array), allow_pickle=False)
+    write_bytes(path, content.getbuffer())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes named arrays as .npz, the same bytes each time."""
-    with written_aside(path) as aside, aside.open("wb") as out:
-        np.savez_compressed(out, allow_pickle=False, **arrays)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getbuffer())
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -116,7 +194,7 @@ def unlink_if_dangling(folder: Path) -> None:
     """Removes the links in a folder that lead nowhere; DVC cannot read past them."""
     for path in folder.glob("*"):
         if path.is_symlink() and not path.exists():
-            path.unlink()
+            remove(path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -133,7 +211,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, FileNotFoundError) as exc:
+    except (RecursionError, ValueError, FileNotFoundError) as exc:
         raise ArtifactError(
             f"{path} must be a JSON file, got {exc}. Run `dvc repro` to make it again."
         ) from exc

@@ -166,6 +166,11 @@ def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
     return make_predictor(load_model(find_model(folder), n_classes=n_classes))
 
 
+def saturates(_folder: Path) -> bool:
+    """Whether 8-bit products saturate on this CPU: there are none."""
+    return False
+
+
 def make_predictor(model: keras.Model) -> Predictor:
     """Compiles the model's forward pass for batches of any size."""
     forward = tf.function(

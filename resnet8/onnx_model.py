@@ -1,9 +1,6 @@
-"""ONNX: runs models with ONNX Runtime, and simplifies, names and describes their graphs."""
+"""ONNX: loads models, runs them with ONNX Runtime, and describes them."""
 
-import json
-import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +10,20 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from resnet8.batches import IMAGE_SHAPE
 from resnet8.errors import ArtifactError, shown
 from resnet8.evaluation import Predictor, Probabilities
-from resnet8.files import scratch_folder
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 INPUT, OUTPUT, BATCH = "input", "probabilities", "batch"
-KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
 _FLOAT = onnx.TensorProto.FLOAT
+_TERMS = 64  # of a sum of products, enough for any vector width
 _ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
     *(x for x in vars(native).values() if getattr(x, "__base__", 0) is Exception),
 )
-_PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -114,150 +108,47 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def fold(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folds constants and batch normalization, and joins MatMul with its bias to Gemm.
+def saturates(path: Path) -> bool:
+    """Whether 8-bit products in the model saturate on this CPU."""
+    return mixes_signs(load_model(path)) and products_saturate()
 
-    What is quantized later is then what runs. ONNX Runtime's own preprocessing does it, once
-    no reshape computes its shape while running.
 
-    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+def products_saturate() -> bool:
+    """Whether uint8 x int8 products saturate on this CPU, found by computing the largest ones.
+
+    With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits. Products of
+    two signed or two unsigned numbers are exact everywhere.
+
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When
+    and why do I need to try U8U8?".
     """
-    with scratch_folder() as scratch:
-        before, after = scratch / "before.onnx", scratch / "after.onnx"
-        onnx.save(_with_static_reshapes(model), before)
-        quant_pre_process(before, after, skip_symbolic_shape=True)
-        return _with_gemm(onnx.load(after))
-
-
-def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes each change of shape but the batch's as a Reshape to constants, (-1, ...).
-
-    Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
-    other tools quantize or convert differently or not at all.
-    """
-    shapes = infer_shapes(model)
-    for node in model.graph.node:
-        batch, *rest = shapes.get(node.output[0]) or [0]
-        if node.op_type in ("Reshape", "Squeeze", "Flatten") and not batch and rest and all(rest):
-            name = f"{node.name}/shape"
-            constant = onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name)
-            model.graph.initializer.append(constant)
-            inputs = [node.input[0], name]
-            node.CopyFrom(onnx.helper.make_node("Reshape", inputs, node.output, name=node.name))
-    _remove_unused(model.graph)
-    return model
-
-
-def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes, and then initializers, that no output of the graph depends on."""
-    needed = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    initializers = [initializer for initializer in graph.initializer if initializer.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(initializers)
-
-
-def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes a dense layer without bias as Gemm, like one with bias; Gemm takes (N, features)."""
-    weights = {x.name for x in model.graph.initializer if len(x.dims) == 2}
-    shapes = infer_shapes(model)
-    for node in model.graph.node:
-        is_dense = node.op_type == "MatMul" and node.input[1] in weights
-        if is_dense and len(shapes.get(node.input[0], [])) == 2:
-            node.op_type = "Gemm"
-    return model
-
-
-def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The shapes of the tensors between nodes and of the outputs, 0 where not known."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in [*graph.value_info, *graph.output]
-    }
-
-
-def name_after_layers(
-    model: onnx.ModelProto, layer_names: Mapping[str, str], *, n_classes: int
-) -> onnx.ModelProto:
-    """Names nodes and tensors after the Keras layers that they came from.
-
-    A layer's first node gets its name and further nodes `<layer>_<operator>`; a node's output
-    is called like the node, weights are `<node>.weight` and `<node>.bias`. A convolution
-    with folded batch normalization keeps the convolution's name.
-
-    Args:
-        model: one input, one output, node names with tokens as `keras_model.export_onnx`
-            makes them.
-        layer_names: layer name by token.
-        n_classes: K, the length of an output row.
-
-    Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its
-        metadata says for each node which Keras layer, or `input`, its output belongs to.
-    """
-    nodes, taken = list(model.graph.node), {INPUT, OUTPUT}
-    tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
-    constants = {initializer.name for initializer in model.graph.initializer}
-    token, keras_layers = re.compile("|".join(layer_names)), {}
-    for node in nodes:
-        belongs = next(filter(None, map(token.search, [*node.output, node.name])), None)
-        if node.op_type == "Transpose":
-            belongs = None  # rearranges what another node computed
-        # Weights first: a folded convolution may be called like its batch normalization.
-        weights = [tensor for tensor in node.input if tensor in constants]
-        found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
-        layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
-        from_input = node.op_type == "Transpose" and tensor_names.get(node.input[0]) == INPUT
-        node.name = _node_name(layer, node.op_type, taken)
-        if belongs or from_input:
-            keras_layers[node.name] = layer_names[belongs.group()] if belongs else INPUT
-        for position, tensor in enumerate(node.input):
-            if tensor in constants:
-                kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}
-                name = f"{node.name}.{kinds.get(position, f'constant{position}')}"
-                tensor_names.setdefault(tensor, name)
-        for position, tensor in enumerate(node.output):
-            tensor_names.setdefault(tensor, f"{node.name}.{position}" if position else node.name)
-    for node in nodes:
-        node.input[:] = [tensor_names.get(tensor, tensor) for tensor in node.input]
-        node.output[:] = [tensor_names.get(tensor, tensor) for tensor in node.output]
-    for initializer in model.graph.initializer:
-        initializer.name = tensor_names.get(initializer.name, initializer.name)
+    activations = np.full((1, _TERMS), 255, np.uint8)
+    weights = np.full((_TERMS, 16), 127, np.int8)
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        nodes,
-        "resnet8",
-        [value(INPUT, onnx.TensorProto.FLOAT, [BATCH, *IMAGE_SHAPE])],
-        [value(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, n_classes])],
-        sorted(model.graph.initializer, key=lambda initializer: initializer.name),
+        [onnx.helper.make_node("MatMulInteger", ["activations", "weights"], ["sums"])],
+        "products",
+        [value("activations", onnx.TensorProto.UINT8, activations.shape)],
+        [value("sums", onnx.TensorProto.INT32, (1, 16))],
+        [onnx.numpy_helper.from_array(weights, "weights")],
     )
-    named = onnx.helper.make_model(
-        graph,
-        opset_imports=[x for x in model.opset_import if x.domain in ("", "ai.onnx")],
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-    )
-    named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
-    named.metadata_props.add(key=KERAS_LAYERS, value=json.dumps(keras_layers))
-    return named
+    opset = onnx.helper.make_opsetid("", 13)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    session = open_session(model)
+    sums = session.run(None, {"activations": activations})[0]
+    return bool((sums != _TERMS * 255 * 127).any())
 
 
-def _node_name(layer: str, op_type: str, taken: set[str]) -> str:
-    # A layout change never stands for its layer; `_permute` because `conv2d_transpose` is
-    # what Keras calls another layer.
-    suffix = "permute" if op_type == "Transpose" else op_type.lower()
-    candidates = [f"{layer}_{suffix}"] if suffix == "permute" else [layer, f"{layer}_{suffix}"]
-    candidates += [f"{layer}_{suffix}_{number}" for number in range(1, len(taken) + 1)]
-    name = next(name for name in candidates if name not in taken)
-    taken.add(name)
-    return name
+def mixes_signs(model: onnx.ModelProto) -> bool:
+    """Whether a model multiplies uint8 activations with int8 weights."""
+    types = {x.name: x.data_type for x in model.graph.initializer}
+    zero_points = {
+        types.get(node.input[2])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2
+    }
+    weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
+    return onnx.TensorProto.UINT8 in zero_points and onnx.TensorProto.INT8 in weights
 
 
 def count_parameters(model: onnx.ModelProto) -> int:

@@ -1,8 +1,6 @@
 """Static quantization with ONNX Runtime, in QDQ form."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +13,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from resnet8.files import scratch_folder
 from resnet8.onnx_model import INPUT
 from resnet8.params import OnnxType
 
@@ -73,9 +72,9 @@ def quantize(
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
     excluded = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
-        before, after = Path(scratch) / "before.onnx", Path(scratch) / "after.onnx"
+        before, after = scratch / "before.onnx", scratch / "after.onnx"
         onnx.save(model, before)
         quantize_static(
             before,

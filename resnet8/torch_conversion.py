@@ -7,7 +7,7 @@ import onnx
 import torch
 
 from resnet8.errors import ArtifactError
-from resnet8.onnx_model import infer_shapes
+from resnet8.onnx_graph import infer_shapes
 
 # onnx2torch needs torchvision for operators that no classifier has. The torchvision of the
 # package index is built for CUDA; beside a CPU build of PyTorch its C++ operators do not

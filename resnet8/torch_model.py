@@ -190,6 +190,11 @@ def load_predictor(path: Path, *, n_classes: int) -> Predictor:
     return make_predictor(load_classifier(path, n_classes=n_classes))
 
 
+def saturates(_path: Path) -> bool:
+    """Whether 8-bit products saturate on this CPU: 8-bit programs multiply in float."""
+    return False
+
+
 def make_predictor(program: torch.export.ExportedProgram) -> Predictor:
     """Wraps a program as a function of arrays."""
     module = program.module()

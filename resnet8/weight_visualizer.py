@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8 import choice, tables
+from resnet8.dataset import read_images
 from resnet8.errors import ArtifactError, ParamsError, run_stage
 from resnet8.figures.canvas import draw_all
 from resnet8.figures.drawings import layer_drawings
-from resnet8.files import read_array, write_bytes
+from resnet8.files import write_bytes
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.inside.capture import Watched, only, select_layers
 from resnet8.params import QUANTIZED_VARIANTS
@@ -99,7 +100,7 @@ def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
         chosen = choice.parse(text)
         files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
         found = {
-            f"{source}_images": read_array(data / file)
+            f"{source}_images": read_images(data / file)
             for source, file in files.items()
             if source == chosen.source
         }

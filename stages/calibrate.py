@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from resnet8.calibration import draw_balanced
+from resnet8.dataset import read_images, read_labels
 from resnet8.errors import run_stage
-from resnet8.files import read_array, write_array
+from resnet8.files import write_array
 from resnet8.params import load_params
 
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params).calibrate
 
-    images, labels = read_array(args.images), read_array(args.labels)
+    images, labels = read_images(args.images), read_labels(args.labels)
 
     indices = draw_balanced(labels, params.size, seed=params.seed)
 

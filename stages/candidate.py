@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     metrics = read_json(args.metrics)
 
     write_json(args.out, metrics)
-    print(f"candidate is {metrics['variant']}")
+    print(f"candidate is {args.metrics.stem}")
 
 
 if __name__ == "__main__":

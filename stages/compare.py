@@ -10,8 +10,9 @@ from pathlib import Path
 
 from resnet8.comparison import compare
 from resnet8.correctness import describe_correctness
+from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
 from resnet8.errors import run_stage
-from resnet8.files import read_array, read_json, write_json
+from resnet8.files import write_json
 from resnet8.params import load_params
 from resnet8.tables import print_classes, print_headline
 
@@ -26,10 +27,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    images = read_array(args.data / "test_images.npy")
-    labels = read_array(args.data / "test_labels.npy")
-    label_names = read_json(args.data / "labels.json")["label_names"]
-    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
+    images = read_images(args.data / "test_images.npy")
+    labels = read_labels(args.data / "test_labels.npy")
+    label_names = read_label_names(args.data / "labels.json")
+    shape = (len(labels), len(label_names))
+    predictions = read_predictions(args.predictions, params.variants, shape=shape)
 
     baseline = predictions[params.compare.baseline]
     rows = {

@@ -8,10 +8,11 @@ Params: convert_onnx
 import argparse
 from pathlib import Path
 
-from resnet8 import keras_model, onnx_model, parity
+from resnet8 import keras_model, onnx_graph, onnx_model, parity
+from resnet8.dataset import read_images, read_label_names
 from resnet8.errors import run_stage
 from resnet8.evaluation import predict
-from resnet8.files import read_array, read_json, write_bytes, write_json
+from resnet8.files import write_bytes, write_json
 from resnet8.params import load_params
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
@@ -27,13 +28,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params).convert_onnx
 
-    n_classes = len(read_json(args.data / "labels.json")["label_names"])
-    images = read_array(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
+    n_classes = len(read_label_names(args.data / "labels.json"))
+    images = read_images(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
     keras = keras_model.load_model(keras_model.find_model(args.raw), n_classes=n_classes)
 
     exported, layer_names = keras_model.export_onnx(keras, opset=params.opset)
-    model = onnx_model.name_after_layers(
-        onnx_model.fold(exported), layer_names, n_classes=n_classes
+    model = onnx_graph.name_after_layers(
+        onnx_graph.fold(exported), layer_names, n_classes=n_classes
     )
     verification = onnx_model.describe(model) | {
         "parameters": parity.check_parameters(

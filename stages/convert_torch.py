@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 
 from resnet8 import onnx_model, parity, torch_conversion, torch_model
+from resnet8.dataset import read_images
 from resnet8.errors import run_stage
 from resnet8.evaluation import predict
-from resnet8.files import read_array, write_bytes, write_json
+from resnet8.files import write_bytes, write_json
 
 ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--verification", type=Path, required=True)
     args = parser.parse_args(argv)
 
-    images = read_array(args.images)[: parity.PARITY_IMAGES]
+    images = read_images(args.images)[: parity.PARITY_IMAGES]
     model = onnx_model.load_model(args.model)
 
     program = torch_model.export(torch_conversion.convert(model))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from resnet8.dataset import read_images, read_label_names, read_labels
 from resnet8.errors import run_stage
 from resnet8.evaluation import predict, score
-from resnet8.files import read_array, read_json, write_array, write_json
+from resnet8.files import write_array, write_json
 from resnet8.params import load_params
 
 # Imported by name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
@@ -32,19 +33,22 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     batch_size = load_params(args.params).evaluate.batch_size
 
-    images = read_array(args.data / "test_images.npy")
-    labels = read_array(args.data / "test_labels.npy")
-    label_names = read_json(args.data / "labels.json")["label_names"]
+    images = read_images(args.data / "test_images.npy")
+    labels = read_labels(args.data / "test_labels.npy")
+    label_names = read_label_names(args.data / "labels.json")
     runtime = import_module(f"resnet8.{args.runtime}_model")
     predictor = runtime.load_predictor(args.model, n_classes=len(label_names))
 
     progress = partial(tqdm, desc=args.metrics.stem, unit="batch")
     probabilities = predict(predictor, images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, labels, label_names=label_names)
+    saturates = runtime.saturates(args.model)
 
     write_array(args.predictions, probabilities)
-    write_json(args.metrics, {"variant": args.metrics.stem} | scores)
-    print(f"{args.metrics.stem}: top-1 accuracy {scores['top1_accuracy']:.4f}")
+    named = {"variant": args.metrics.stem, "saturating_products": saturates}
+    write_json(args.metrics, named | scores)
+    note = "; 8-bit products saturate on this CPU, which has no VNNI" if saturates else ""
+    print(f"{args.metrics.stem}: top-1 accuracy {scores['top1_accuracy']:.4f}{note}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resnet8 import choice, parity
+from resnet8.dataset import read_images, read_label_names
 from resnet8.errors import run_stage
-from resnet8.files import read_array, read_json, write_arrays, write_json
+from resnet8.files import write_arrays, write_json
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.params import load_params
 
@@ -32,13 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     chosen_input = choice.parse(params.inspect.input)
-    calibration = read_array(args.calibration / "images.npy")
+    calibration = read_images(args.calibration / "images.npy")
     chosen = inputs.choose(
         chosen_input,
-        test_images=read_array(args.data / "test_images.npy"),
+        test_images=read_images(args.data / "test_images.npy"),
         calibration_images=calibration,
     )
-    n_classes = len(read_json(args.data / "labels.json")["label_names"])
+    n_classes = len(read_label_names(args.data / "labels.json"))
     watched = variants.watch(params.variants, args.models, raw=args.raw, n_classes=n_classes)
 
     streamed = inputs.batches(calibration[: params.inspect.images])

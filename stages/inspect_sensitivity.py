@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from resnet8.dataset import read_images
 from resnet8.errors import run_stage
-from resnet8.files import read_array, write_json
+from resnet8.files import write_json
 from resnet8.inside import isolation
 from resnet8.inside.sensitivity import rank
 from resnet8.params import FLOAT_VARIANTS, load_params
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    images = read_array(args.images)[: params.inspect.sensitivity_images]
+    images = read_images(args.images)[: params.inspect.sensitivity_images]
     quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
     ranking = {

@@ -11,10 +11,11 @@ import argparse
 import csv
 from pathlib import Path
 
+from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
 from resnet8.errors import run_stage
 from resnet8.figures import canvas
 from resnet8.figures.drawings import LabelledImages, layer_drawings, outcome_drawings
-from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
+from resnet8.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.params import load_params
 
 
@@ -34,11 +35,15 @@ def main(argv: list[str] | None = None) -> None:
     sensitivity = read_json(args.metrics / "sensitivity.json")
     comparison = read_json(args.metrics / "comparison.json")
     table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
-    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
     test_set = LabelledImages(
-        images=read_array(args.data / "test_images.npy"),
-        labels=read_array(args.data / "test_labels.npy"),
-        label_names=read_json(args.data / "labels.json")["label_names"],
+        images=read_images(args.data / "test_images.npy"),
+        labels=read_labels(args.data / "test_labels.npy"),
+        label_names=read_label_names(args.data / "labels.json"),
+    )
+    predictions = read_predictions(
+        args.predictions,
+        params.variants,
+        shape=(len(test_set.labels), len(test_set.label_names)),
     )
 
     drawings = layer_drawings(inspection, captures, sensitivity=sensitivity)

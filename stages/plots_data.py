@@ -10,8 +10,9 @@ import argparse
 from pathlib import Path
 
 from resnet8 import plot_data
+from resnet8.dataset import read_label_names, read_labels, read_predictions
 from resnet8.errors import run_stage
-from resnet8.files import read_array, read_json, write_bytes
+from resnet8.files import read_json, write_bytes
 from resnet8.params import FLOAT_VARIANTS, load_params
 
 
@@ -27,9 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
-    labels = read_array(args.data / "test_labels.npy")
-    label_names = read_json(args.data / "labels.json")["label_names"]
-    predictions = {name: read_array(args.predictions / f"{name}.npy") for name in params.variants}
+    labels = read_labels(args.data / "test_labels.npy")
+    label_names = read_label_names(args.data / "labels.json")
+    shape = (len(labels), len(label_names))
+    predictions = read_predictions(args.predictions, params.variants, shape=shape)
     inspection, sensitivity = read_json(args.layers), read_json(args.sensitivity)
 
     accuracies = plot_data.class_accuracies(predictions, labels, label_names=label_names)

@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 from resnet8 import onnx_model
+from resnet8.dataset import read_images
 from resnet8.errors import run_stage
-from resnet8.files import read_array, write_bytes
+from resnet8.files import write_bytes
 from resnet8.onnx_quantization import QUANT_TYPES, quantize
 from resnet8.params import load_params
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params).quantize_onnx
 
     model = onnx_model.load_model(args.model)
-    images = read_array(args.images)
+    images = read_images(args.images)
 
     quantized = quantize(model, images, quant_type=args.type, per_channel=params.per_channel)
     content = quantized.SerializeToString(deterministic=True)

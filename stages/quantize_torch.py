@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 from resnet8 import torch_model
+from resnet8.dataset import read_images
 from resnet8.errors import run_stage
-from resnet8.files import read_array, write_bytes
+from resnet8.files import write_bytes
 from resnet8.torch_quantization import CONFIGURATIONS, quantize
 
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     program = torch_model.load(args.model)
-    images = read_array(args.images)
+    images = read_images(args.images)
 
     quantized = quantize(program, images, quant_type=args.type)
     content = torch_model.encode(torch_model.export(quantized))

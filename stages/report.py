@@ -11,8 +11,9 @@ import argparse
 from pathlib import Path
 
 from resnet8 import choice
+from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
 from resnet8.errors import run_stage
-from resnet8.files import read_array, read_arrays, read_bytes, read_json, write_bytes
+from resnet8.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.inside import inputs
 from resnet8.params import load_params
 from resnet8.report import provenance
@@ -36,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    images = read_array(args.data / "test_images.npy")
+    images = read_images(args.data / "test_images.npy")
+    labels = read_labels(args.data / "test_labels.npy")
+    label_names = read_label_names(args.data / "labels.json")
     calibration = args.calibration / "images.npy"
     models = provenance.model_paths(params.variants, args.models, raw=args.raw)
     data = [args.data / "test_images.npy", args.data / "test_labels.npy", calibration]
@@ -49,14 +52,14 @@ def main(argv: list[str] | None = None) -> None:
         chosen=inputs.choose(
             choice.parse(params.inspect.input),
             test_images=images,
-            calibration_images=read_array(calibration),
+            calibration_images=read_images(calibration),
         ),
-        predictions={
-            name: read_array(args.predictions / f"{name}.npy") for name in params.variants
-        },
+        predictions=read_predictions(
+            args.predictions, params.variants, shape=(len(labels), len(label_names))
+        ),
         images=images,
-        labels=read_array(args.data / "test_labels.npy"),
-        label_names=read_json(args.data / "labels.json")["label_names"],
+        labels=labels,
+        label_names=label_names,
         params=params.model_dump(exclude={"candidate", "gate"}),
         models={name: provenance.fingerprint(path) for name, path in models.items()},
         data=[provenance.fingerprint(path) for path in data],

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from resnet8.errors import run_stage
-from resnet8.files import unlink_if_dangling, write_json
+from resnet8.files import remove, unlink_if_dangling, write_json
 from resnet8.params import QUANTIZED_VARIANTS, Params, check_files, load_params
 
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     files += [args.models / f"{name}{suffix}" for name in others for suffix in (".onnx", ".pt2")]
     removed = [path for path in files if path.exists()]
     for path in removed:
-        path.unlink()
+        remove(path)
     unlink_if_dangling(args.linked)
 
     write_json(args.out, Params.model_json_schema())

@@ -34,11 +34,11 @@ def keras_fp32() -> Any:
 
 @pytest.fixture(scope="session")
 def onnx_fp32(keras_fp32: Any) -> Any:
-    from resnet8 import keras_model, onnx_model
+    from resnet8 import keras_model, onnx_graph
 
     exported, layer_names = keras_model.export_onnx(keras_fp32, opset=17)
-    folded = onnx_model.fold(exported)
-    return onnx_model.name_after_layers(folded, layer_names, n_classes=N_CLASSES)
+    folded = onnx_graph.fold(exported)
+    return onnx_graph.name_after_layers(folded, layer_names, n_classes=N_CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from resnet8 import keras_model, onnx_model, torch_conversion, torch_model
+from resnet8 import keras_model, onnx_graph, onnx_model, torch_conversion, torch_model
 from resnet8.errors import ArtifactError
 from samples.train import build_resnet8
 
@@ -18,7 +18,7 @@ layers = keras_model.keras.layers
 
 def export(model: Any) -> onnx.ModelProto:
     exported, names = keras_model.export_onnx(model, opset=17)
-    return onnx_model.name_after_layers(onnx_model.fold(exported), names, n_classes=10)
+    return onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=10)
 
 
 def randomize(model: Any) -> Any:

@@ -8,11 +8,15 @@ a system, so the same data give the same bytes. Lengths are in inches.
 import io
 import logging
 import math
+import os
+import signal
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,8 +168,35 @@ def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
     Yields:
         Each name and its PNG file, in the order given.
     """
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from zip(drawings, pool.map(_png_of, drawings.values()), strict=True)
+    context = get_context("spawn")
+    lifeline, end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(mp_context=context, initializer=_tie, initargs=(lifeline,))
+    try:
+        with _ctrl_c_held():
+            pictures = pool.map(_png_of, drawings.values())
+        yield from zip(drawings, pictures, strict=True)
+    except BaseException:
+        end.close()  # without waiting for what they draw
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        end.close()
+        lifeline.close()
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, and never reaches a process started in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _tie(lifeline: Connection) -> None:
+    """Ends this process as soon as the other end of the lifeline is closed, or its process dead."""
+    threading.Thread(target=lambda: (lifeline.poll(None), os._exit(1)), daemon=True).start()
 
 
 def _png_of(drawing: Drawing) -> bytes:

@@ -1,6 +1,6 @@
 """What is captured of a model's layers, whatever runtime it belongs to.
 
-Layers have the names that they got in `onnx_model.name_after_layers`, in every variant.
+Layers have the names that they got in `onnx_graph.name_after_layers`, in every variant.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 

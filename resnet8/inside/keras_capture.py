@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8 import keras_model, onnx_model
+from resnet8 import keras_model, onnx_graph, onnx_model
 from resnet8.inside import onnx_capture
 from resnet8.inside.capture import INPUT, Captured, Point, Watched
 
@@ -33,7 +33,7 @@ def watch_file(path: Path, *, n_classes: int) -> Watched:
     """
     model = keras_model.load_model(path, n_classes=n_classes)
     exported, names = keras_model.export_onnx(model, opset=OPSET)
-    converted = onnx_model.name_after_layers(onnx_model.fold(exported), names, n_classes=n_classes)
+    converted = onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=n_classes)
     watched = _watch_beside(model, converted)
     return watched._replace(parameters=onnx_capture.read_parameters(converted))
 

@@ -14,7 +14,8 @@ from onnx import numpy_helper
 
 from resnet8.inside.capture import Captured, Parameter, Point, Watched
 from resnet8.inside.statistics import Quantization
-from resnet8.onnx_model import INPUT, KERAS_LAYERS, OUTPUT, infer_shapes, open_session
+from resnet8.onnx_graph import KERAS_LAYERS, infer_shapes
+from resnet8.onnx_model import INPUT, OUTPUT, open_session
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import calibrate
+from resnet8.files import write_array
+from resnet8.params import load_params
+from stages import calibrate, compare
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, refuse, replaced, table, write_arrays, write_params
 
@@ -61,6 +63,61 @@ def test_calibrate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], ca
         "out": tmp_path / "out",
     }
     refuse(calibrate.main, arguments, capfd, folder=folder, message=case.message)
+
+
+def of_images(name: str, values: object) -> Case:
+    return Case(name, replaced("train_images.npy", array(values)), r"\S+/train_images\.npy must .+")
+
+
+@table(
+    of_images("float images", np.zeros((4, 32, 32, 3))),
+    of_images("planes first", np.zeros((4, 3, 32, 32), np.uint8)),
+    of_images("no images", np.zeros((0, 32, 32, 3), np.uint8)),
+    of_images("a number", np.uint8(1)),
+)
+def test_calibrate_refuses_other_arrays(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case
+) -> None:
+    test_calibrate_refuses(tmp_path, capfd, case)
+
+
+def of_labels(name: str, content: bytes) -> Case:
+    return Case(name, replaced("data/labels.json", content), r"\S+/labels\.json must .+ again\.")
+
+
+def predicting(name: str, values: object) -> Case:
+    message = r"\S+/onnx_int8\.npy must hold finite float32 probabilities of shape \(4, 10\), .+"
+    return Case(name, replaced("predictions/onnx_int8.npy", array(values)), message)
+
+
+@table(
+    of_labels("names that are a list", b"[]"),
+    of_labels("no names", b"{}"),
+    of_labels("a name that is a number", b'{"label_names": ["a", 1]}'),
+    of_labels("a name that is a list", b'{"label_names": [["a"], ["b"]]}'),
+    of_labels("names twice", b'{"label_names": ["a", "a"]}'),
+    of_labels("names cut off", b'{"label_names": ["a"'),
+    of_labels("nested without end", b"[" * 100_000),
+    predicting("another number of images", np.zeros((3, 10), np.float32)),
+    predicting("another number of classes", np.zeros((4, 9), np.float32)),
+    predicting("predictions that are NaN", np.full((4, 10), np.nan, np.float32)),
+    predicting("predictions in double precision", np.zeros((4, 10))),
+)
+def test_compare_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
+    folder = tmp_path / "inputs"
+    write_arrays(folder / "data")
+    chosen = load_params(write_params(tmp_path))
+    for name in chosen.variants:
+        write_array(folder / f"predictions/{name}.npy", np.full((4, 10), 0.1, np.float32))
+    case.write(folder)
+    arguments = {
+        "params": tmp_path / "params.yaml",
+        "predictions": folder / "predictions",
+        "data": folder / "data",
+        "out": tmp_path / "comparison.json",
+        "correct": tmp_path / "correct.json",
+    }
+    refuse(compare.main, arguments, capfd, folder=folder, message=case.message)
 
 
 def test_numpy_itself_runs_the_payload(tmp_path: Path) -> None:

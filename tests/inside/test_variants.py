@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import keras_model, onnx_model, parity, torch_model
+from resnet8 import keras_model, onnx_graph, parity, torch_model
 from resnet8.batches import IMAGE_SHAPE
 from resnet8.inside import inspection, keras_capture, onnx_capture, variants
 from resnet8.inside.inputs import batches
@@ -80,7 +80,7 @@ def test_watch_finds_activations_inside_keras_layers(
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     exported, names = keras_model.export_onnx(model, opset=17)
-    onnx_fp32 = onnx_model.name_after_layers(onnx_model.fold(exported), names, n_classes=10)
+    onnx_fp32 = onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=10)
     watched = keras_capture.watch(
         model,
         onnx_capture.keras_layers(onnx_fp32),

@@ -90,6 +90,7 @@ def write_predictions(folder: Path, names: tuple[str, ...]) -> None:
 
 def write_labels(folder: Path) -> None:
     folder.mkdir()
+    np.save(folder / "test_images.npy", np.zeros((30, 32, 32, 3), np.uint8))
     np.save(folder / "test_labels.npy", np.arange(30) % 10)
     (folder / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
 
@@ -102,12 +103,12 @@ def test_compare_writes_every_variant_and_prints_the_table(
 ) -> None:
     write_predictions(tmp_path / "predictions", VARIANTS)
     write_labels(tmp_path / "data")
-    out = tmp_path / "comparison.json"
-    compare.main(
-        arguments(
-            params=params, predictions=tmp_path / "predictions", data=tmp_path / "data", out=out
-        )
-    )
+    out, correct = tmp_path / "comparison.json", tmp_path / "correct.json"
+    folders = {"predictions": tmp_path / "predictions", "data": tmp_path / "data"}
+    compare.main(arguments(params=params, **folders, out=out, correct=correct))
+    bits = json.loads(correct.read_text())
+    assert set(bits["correct"]) == set(VARIANTS)
+    assert bits["n_images"] == dict.fromkeys(LABEL_NAMES, 3)
     found = json.loads(out.read_text())
     assert (found["baseline"], tuple(found["variants"])) == ("keras_fp32", tuple(sorted(VARIANTS)))
     assert set(found["variants"]["onnx_int8"]) >= {
@@ -127,6 +128,7 @@ def test_compare_names_predictions_that_are_missing(tmp_path: Path, params: Path
                 predictions=tmp_path / "predictions",
                 data=tmp_path / "data",
                 out=tmp_path / "comparison.json",
+                correct=tmp_path / "correct.json",
             )
         )
 

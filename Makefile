@@ -1,6 +1,7 @@
 # The commands that people and CI both run. `make` lists them.
 
 PYTHON ?= python3
+SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 # Stages call `python`, which must be the environment's.
@@ -10,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro metrics-diff gate judge test test-faults lint format lock readme plots-page clean
+.PHONY: help setup demo repro metrics-diff gate judge test test-faults fuzz lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +48,11 @@ test: $(DEVELOPMENT)  ## all tests but the long ones
 test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, planted regressions
 	$(BIN)/python -m pytest -m faults
 
+fuzz: $(DEVELOPMENT)  ## feed the readers with what a fuzzer thinks up: make fuzz SECONDS=600
+	@$(INSTALL) -r requirements-fuzz.txt
+	$(BIN)/python -m tests.fuzz --target batches --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz --target params --seconds $(SECONDS)
+
 lint: $(DEVELOPMENT)  ## ruff format check, ruff, mypy, and the CI workflow
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,9 +66,9 @@ format: $(DEVELOPMENT)  ## format the code and mend what ruff can
 
 lock: $(DEVELOPMENT)  ## renew constraints.txt from the requirement files
 	$(INSTALL) uv
-	@echo "# Everything that requirements.txt and requirements-dev.txt bring along, locked for Python 3.11 to 3.13." > constraints.txt
+	@echo "# Everything that the requirement files bring along, locked for Python 3.11 to 3.13." > constraints.txt
 	@echo "# Made by \`make lock\`." >> constraints.txt
-	$(BIN)/uv pip compile requirements.txt requirements-dev.txt --universal --python-version 3.11 \
+	$(BIN)/uv pip compile requirements.txt requirements-dev.txt requirements-fuzz.txt --universal --python-version 3.11 \
 		--no-header --no-annotate --quiet >> constraints.txt
 
 readme: $(RUNTIME)  ## renew the README's tables and its graph

@@ -1,7 +1,11 @@
 """How a stage ends, and how a value is shown in a message."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from resnet8.errors import (
     ParityError,
     PipelineError,
     SourceError,
+    is_orphan,
     run_stage,
     shown,
 )
@@ -110,3 +115,125 @@ def test_shown_cuts_deeply_shared_lists() -> None:
 
 def test_shown_names_an_integer_too_long_to_write_out() -> None:
     assert shown(10**5000) == "a huge int"
+
+
+ROOT = Path(__file__).parents[1]
+# What a stage does: something slow at its top, or in its main.
+STAGE = """
+import os, signal, sys, time
+from resnet8.errors import run_stage, stand_by
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+stand_by()
+if sys.argv[1] == "import":
+    press_ctrl_c()
+run_stage(press_ctrl_c)
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("moment", ["import", "main"])
+def test_ctrl_c_ends_a_stage_with_one_word_also_while_it_imports(moment: str) -> None:
+    done = run(STAGE, moment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_ctrl_c_is_told_also_while_messages_are_hidden() -> None:
+    hidden = "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 2)\npress_ctrl_c()\n"
+    done = run(STAGE.replace('if sys.argv[1] == "import":\n    press_ctrl_c()\n', hidden), "")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_a_second_ctrl_c_ends_a_stage_that_is_cleaning_up() -> None:
+    code = """
+def main():
+    try:
+        press_ctrl_c()
+    finally:
+        press_ctrl_c()
+"""
+    done = run(STAGE.replace("stand_by()\n", f"stand_by()\n{code}", 1).replace(
+        "run_stage(press_ctrl_c)", "run_stage(main)"), "main")  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_a_stage_started_with_ctrl_c_ignored_goes_on_ignoring_it() -> None:
+    code = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from resnet8.errors import run_stage, stand_by
+stand_by()
+run_stage(lambda: os.kill(os.getpid(), signal.SIGINT))
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# A runner that starts a stage and is killed while the stage is at work.
+RUNNER = """
+import os, signal, subprocess, sys, time
+stage = subprocess.Popen([*sys.argv[2:], sys.executable, "-c", sys.argv[1]])
+os.read(0, 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+ORPHAN = """
+import os, signal, sys, time
+from resnet8 import errors
+%s
+errors.stand_by()
+def main():
+    print("at work", flush=True)
+    time.sleep(60)
+errors.run_stage(main)
+"""
+
+
+def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
+    """What a stage whose runner is killed prints until it has ended."""
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, ORPHAN % preparation, *shell],
+        cwd=ROOT,
+        env=os.environ | {"DVC_STAGE": "a stage"} | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert runner.stdout.readline() == "at work\n"
+    return runner.communicate("x", timeout=60)[0]  # until the stage has closed it, too
+
+
+def test_a_stage_whose_dvc_is_killed_ends_as_by_ctrl_c() -> None:
+    assert end_of_orphan("") == "interrupted\n"
+
+
+def test_a_stage_that_cannot_be_interrupted_ends_when_its_dvc_is_killed() -> None:
+    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); errors.ORPHAN_GRACE_SECONDS = 0.1"
+    assert end_of_orphan(ignoring) == ""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells a shell's parent")
+def test_a_stage_below_a_shell_that_lives_on_ends_when_its_dvc_is_killed(tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text('#!/bin/sh\n"$@"\nexit $?\n')
+    shell.chmod(0o755)
+    assert end_of_orphan("", str(shell), SHELL=str(shell)) == "interrupted\n"
+
+
+def test_a_stage_run_by_hand_does_not_mind_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnet8.errors._runners", iter([(1,), (2,)]).__next__)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    assert not is_orphan()

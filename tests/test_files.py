@@ -1,9 +1,13 @@
 """Files are written whole or not at all."""
 
+import errno
 import json
 import math
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet8.errors import ArtifactError
+from resnet8.errors import ArtifactError, PipelineError
 from resnet8.files import (
     read_array,
     read_arrays,
     read_bytes,
     read_json,
+    remove,
+    scratch_folder,
+    temporary_beside,
     unlink_if_dangling,
     write_array,
     write_arrays,
@@ -132,6 +139,123 @@ def test_written_aside_leaves_the_umask_as_it_was(tmp_path: Path, umask: None) -
     os.umask(0o027)
     write_bytes(tmp_path / "a.bin", b"new")
     assert os.umask(0o022) == 0o027
+
+
+def test_written_aside_names_the_file_when_the_disk_is_full(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.bin'$"):
+        fail_half_way(tmp_path / "a.bin", OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_written_aside_names_the_file_where_a_copy_names_both(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(OSError, match=r"No space left") as raised, written_aside(path) as aside:
+        raise OSError(errno.ENOSPC, "No space left on device", "source", None, str(aside))
+    assert (raised.value.filename, raised.value.filename2) == (str(path), None)
+
+
+def test_written_aside_leaves_the_fault_of_another_file_alone(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"Input/output error: 'source'$"):
+        fail_half_way(tmp_path / "a.bin", OSError(errno.EIO, "Input/output error", "source"))
+
+
+def test_written_aside_leaves_a_fault_that_is_not_the_systems_alone(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"^no reason$"):
+        fail_half_way(tmp_path / "a.bin", OSError("no reason"))
+
+
+@pytest.fixture
+def orphaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this process one whose DVC is gone."""
+    monkeypatch.setattr("resnet8.files.is_orphan", lambda: True)
+
+
+def test_written_aside_publishes_nothing_of_an_orphan(tmp_path: Path, orphaned: None) -> None:
+    (tmp_path / "a.bin").write_bytes(b"the next run's")
+    with pytest.raises(PipelineError, match=r"a\.bin must be changed by a stage that DVC waits"):
+        write_bytes(tmp_path / "a.bin", b"stale")
+    assert (tmp_path / "a.bin").read_bytes() == b"the next run's"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_remove_leaves_a_file_to_the_next_run(tmp_path: Path, orphaned: None) -> None:
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(PipelineError, match=r"a\.bin must be changed by a stage that DVC waits"):
+        remove(tmp_path / "a.bin")
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_remove_takes_a_file_that_is_gone_for_removed(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").touch()
+    for _ in range(2):
+        remove(tmp_path / "a.bin")
+    assert names(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_temporary_beside_removes_what_a_killed_process_left(
+    tmp_path: Path, dead_process: int
+) -> None:
+    (tmp_path / f".b.json.{dead_process}.tmp.json").write_bytes(b"half")
+    with temporary_beside(tmp_path / "a.bin") as aside:
+        assert names(tmp_path) == [aside.name]
+
+
+def test_temporary_beside_leaves_what_is_not_certain_to_be_left_over(
+    tmp_path: Path, dead_process: int
+) -> None:
+    others = [
+        f".b.json.{os.getppid()}.tmp.json",
+        ".c.1.tmp",
+        ".d.tmp.json",
+        f"e.{dead_process}.tmp",
+    ]
+    for name in others:
+        (tmp_path / name).touch()
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert names(tmp_path) == sorted([*others, "a.bin"])
+
+
+def test_temporary_beside_keeps_the_suffix_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with temporary_beside(tmp_path / "x" / "a.tar.gz") as aside:
+        assert (aside.exists(), aside.parent, aside.suffix) == (True, tmp_path / "x", ".gz")
+    assert names(tmp_path / "x") == []
+
+
+def fail_in_scratch(fault: Exception) -> None:
+    with scratch_folder():
+        raise fault
+
+
+def test_scratch_folder_is_gone_afterwards() -> None:
+    with scratch_folder() as folder:
+        (folder / "a.bin").touch()
+    assert not folder.exists()
+
+
+def test_scratch_folder_leaves_a_fault_alone_while_there_is_room() -> None:
+    with pytest.raises(ValueError, match=r"^a defect$"):
+        fail_in_scratch(ValueError("a defect"))
+
+
+def test_scratch_folder_names_itself_when_the_disk_was_full() -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.+'$"):
+        fail_in_scratch(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_scratch_folder_takes_any_fault_on_a_full_disk_for_the_lack_of_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
+    with pytest.raises(OSError, match=r"No space left on device: '.+'$") as raised:
+        fail_in_scratch(ValueError("half a model"))
+    assert raised.value.errno == errno.ENOSPC
 
 
 def test_write_bytes_replaces_a_longer_file(tmp_path: Path) -> None:

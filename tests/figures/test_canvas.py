@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import multiprocessing
 import os
 import struct
 import subprocess
@@ -221,3 +222,10 @@ def test_colours_of_variants_differ_to_readers_with(vision: str) -> None:
     colors = {palette.VARIANTS[name] for name in ("onnx_fp32", *QUANTIZED_VARIANTS)}
     for one, other in itertools.combinations(colors, 2):
         assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > 10, (one, other)
+
+
+def test_draw_all_leaves_no_process_when_it_is_left_early() -> None:
+    drawn = canvas.draw_all({title: partial(example, title) for title in "abc"})
+    assert next(drawn)[0] == "a"
+    drawn.close()
+    assert multiprocessing.active_children() == []

@@ -1,0 +1,207 @@
+"""Projects whose runs are disturbed: the sample with few images and types, to be quick."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+import yaml
+
+from samples.demo import SAMPLE_PARAMS, make_project
+from tests.pipeline.commands import environment, set_params
+
+HOOKS = Path(__file__).with_name("hooks")
+PATIENCE_SECONDS = 900
+# In the order in which DVC runs them.
+STAGES = (
+    "validate",
+    "fetch",
+    "prepare",
+    "convert_onnx",
+    "convert_torch",
+    "calibrate",
+    "quantize_onnx@int8",
+    "quantize_torch@int8",
+    "evaluate@keras_fp32",
+    "evaluate@onnx_fp32",
+    "evaluate@torch_fp32",
+    "evaluate_onnx@int8",
+    "evaluate_torch@int8",
+    "compare",
+    "inspect_layers",
+    "inspect_sensitivity",
+    "plots_data",
+    "plots",
+    "report",
+    "candidate",
+)
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit code, or minus the signal; what it printed; its process."""
+
+    code: int
+    output: str
+    process: int
+
+
+def new_project(folder: Path) -> Path:
+    make_project(folder, SAMPLE_PARAMS)
+    set_params(
+        folder,
+        calibrate={"size": 100},
+        quantize_onnx={"types": ["int8"]},
+        inspect={"images": 20, "sensitivity_images": 10},
+    )
+    return folder
+
+
+class Running(NamedTuple):
+    """A command that runs, and where it prints to, stderr included."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+
+def start(folder: Path, *command: str, **extra: str) -> Running:
+    """Starts a command in a session of its own, by which its processes can be told."""
+    notes = folder.with_name(f"{folder.name}-dvc")  # DVC's own, outside of the project
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    with tempfile.NamedTemporaryFile(dir=folder.parent, prefix="output-", delete=False) as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(DVC_SITE_CACHE_DIR=str(notes), PYTHONPATH=str(HOOKS), **extra),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Running(process, Path(output.name))
+
+
+def finish(running: Running) -> Ended:
+    code = running.process.wait(PATIENCE_SECONDS)
+    return Ended(code, running.output.read_text(), running.process.pid)
+
+
+def repro(folder: Path, *arguments: str, **extra: str) -> Ended:
+    command = (sys.executable, "-m", "dvc", "repro", *arguments)
+    return finish(start(folder, *command, **extra))
+
+
+def fault(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> dict[str, str]:
+    """The environment in which a stage is disturbed; see hooks/sitecustomize.py."""
+    return {
+        "FAULT_STAGE": stage,
+        "FAULT_DEED": deed,
+        "FAULT_MOMENT": moment,
+        "FAULT_LOG": str(log_path(folder)),
+        **extra,
+    }
+
+
+def log_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-log")
+
+
+def events(folder: Path) -> dict[int, list[str]]:
+    """What happened in disturbed stages, by process."""
+    found: dict[int, list[str]] = {}
+    for line in log_path(folder).read_text().splitlines():
+        process, event = line.split()[:2]
+        found.setdefault(int(process), []).append(event)
+    return found
+
+
+def dvc_status(folder: Path) -> str:
+    done = finish(start(folder, sys.executable, "-m", "dvc", "status"))
+    assert done.code == 0, done.output
+    return done.output.strip()
+
+
+def temporaries(folder: Path) -> list[str]:
+    """All files that are being written, or were when their process was killed."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*.tmp*"))
+
+
+def forget(folder: Path, *stages: str) -> None:
+    """Makes DVC run stages again, whatever it remembers of them."""
+    path = folder / "dvc.lock"
+    lock = path.read_text()
+    for stage in stages:
+        start = lock.index(f"\n  {stage}:\n")
+        first = re.compile(r"md5: \w+").search(lock, start)
+        lock = f"{lock[: first.start()]}md5: {'ab' * 16}{lock[first.end() :]}"
+    path.write_text(lock)
+    shutil.rmtree(folder / ".dvc" / "cache" / "runs", ignore_errors=True)
+
+
+def wait_until(condition: Any) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def left_over(session: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def wait_for_end(session: int) -> None:
+    """Waits until nothing of a session runs."""
+    wait_until(lambda: not left_over(session))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which the pipeline has run undisturbed; to be copied. One for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "finished"
+    with (shared / "finished.guard").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not (folder / "dvc.lock").exists():
+            done = repro(new_project(folder))
+            assert done.code == 0, done.output
+    return folder
+
+
+def copy(project: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(project, folder, symlinks=True))
+
+
+def lock(folder: Path) -> bytes:
+    return (folder / "dvc.lock").read_bytes()
+
+
+def assert_recovers(folder: Path, undisturbed: Path) -> None:
+    """One `dvc repro` brings a project to where an undisturbed run ends."""
+    done = repro(folder)
+    assert done.code == 0, done.output
+    assert lock(folder) == lock(undisturbed)
+    assert dvc_status(folder) == "Data and pipelines are up to date."
+    assert temporaries(folder) == []
+
+
+def locked_stages(folder: Path) -> tuple[str, ...]:
+    """The stages that DVC takes for done."""
+    path = folder / "dvc.lock"
+    return tuple(yaml.safe_load(path.read_text())["stages"]) if path.exists() else ()

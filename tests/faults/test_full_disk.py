@@ -1,0 +1,129 @@
+"""A disk without room: a small tmpfs that a stage finds full when it wants to write."""
+
+import hashlib
+import http.server
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from samples.dataset import SAMPLE_MODEL
+from tests.faults.projects import (
+    assert_recovers,
+    copy,
+    fault,
+    forget,
+    repro,
+    temporaries,
+)
+from tests.pipeline.commands import set_params
+
+pytestmark = pytest.mark.faults
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: float) -> Iterator[Path]:
+    """Mounts a tmpfs on a new folder; where that is not allowed, the test is skipped."""
+    folder.mkdir()
+    size = f"size={int(megabytes * 1024)}k"
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a tmpfs needs root, or `unshare -rm` around it: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 160) as folder:
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("fetch", "data/raw/model.h5"),
+        ("prepare", "data/cifar10/test_images.npy"),
+        ("convert_onnx", "artifacts/models/onnx_fp32.onnx"),
+        ("convert_torch", "artifacts/models/torch_fp32.pt2"),
+        ("calibrate", "data/calibration/images.npy"),
+        ("quantize_onnx@int8", "artifacts/models/onnx_int8.onnx"),
+        ("quantize_torch@int8", "artifacts/models/torch_int8.pt2"),
+        ("evaluate@keras_fp32", "artifacts/predictions/keras_fp32.npy"),
+        ("evaluate_onnx@int8", "artifacts/predictions/onnx_int8.npy"),
+        ("inspect_layers", "artifacts/inspection/"),
+        ("plots", "artifacts/figures/"),
+    ],
+)
+def test_a_stage_names_the_lack_of_room_and_the_next_run_recovers(
+    disk: Path, finished: Path, stage: str, name: str
+) -> None:
+    folder, ballast = copy(finished, disk / "project"), disk / "ballast"
+    forget(folder, stage)
+    disturbed = fault(folder, stage, "fill-disk", "before-writing", FAULT_BALLAST=str(ballast))
+    ended = repro(folder, **disturbed)
+    assert ballast.exists()
+    assert ended.code == 255, ended.output
+    assert f"error: No space left on device ({name}" in ended.output
+    assert "exited with 1\n" in ended.output
+    assert "Traceback" not in ended.output
+    assert temporaries(folder) == []
+    ballast.unlink()
+    assert_recovers(folder, finished)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The address of the sample's model on a server of this machine."""
+    handler = partial(Quiet, directory=str(SAMPLE_MODEL.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/{SAMPLE_MODEL.name}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_names_the_lack_of_room_and_the_next_run_recovers(
+    disk: Path, finished: Path, served: str
+) -> None:
+    folder, ballast = copy(finished, disk / "project"), disk / "ballast"
+    digest = hashlib.sha256(SAMPLE_MODEL.read_bytes()).hexdigest()
+    set_params(folder, fetch={"model": served, "model_sha256": digest})
+    disturbed = fault(folder, "fetch", "fill-disk", "before-writing", FAULT_BALLAST=str(ballast))
+    ended = repro(folder, "fetch", **disturbed)
+    assert ended.code == 255, ended.output
+    assert "error: No space left on device (data/raw/model.h5)" in ended.output
+    assert "Traceback" not in ended.output
+    assert temporaries(folder) == []
+    ballast.unlink()
+    assert repro(folder, "fetch").code == 0
+    assert (folder / "data/raw/model.h5").read_bytes() == SAMPLE_MODEL.read_bytes()
+
+
+@pytest.mark.parametrize("megabytes", [0.06, 0.6])  # for nothing, and for half of two models
+def test_a_conversion_without_room_for_scratch_names_the_folder(
+    tmp_path: Path, finished: Path, megabytes: float
+) -> None:
+    folder = copy(finished, tmp_path / "project")
+    forget(folder, "convert_onnx")
+    with small_disk(tmp_path / "scratch", megabytes) as scratch:
+        ended = repro(folder, TMPDIR=str(scratch))
+        assert ended.code == 255, ended.output
+        assert f"error: No space left on device ({scratch}" in ended.output
+        assert "exited with 1\n" in ended.output  # after what ONNX Runtime may log
+        assert [path.name for path in scratch.iterdir() if path.is_dir()] == []
+    assert not (folder / "artifacts/models/onnx_fp32.onnx").exists()
+    assert_recovers(folder, finished)

@@ -1,0 +1,82 @@
+"""`dvc` killed alone, in every stage: what it leaves running must not touch the next run."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.projects import (
+    STAGES,
+    Ended,
+    assert_recovers,
+    copy,
+    events,
+    fault,
+    forget,
+    lock,
+    new_project,
+    repro,
+    temporaries,
+    wait_for_end,
+)
+from tests.pipeline.commands import set_params
+
+pytestmark = pytest.mark.faults
+
+
+def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> Ended:
+    """Ends as soon as DVC does; its stage goes on."""
+    ended = repro(folder, **fault(folder, stage, deed, moment, **extra))
+    assert ended.code == -signal.SIGKILL, ended.output
+    return ended
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that goes from kill to kill, each run beside the orphan of the one before."""
+    return new_project(tmp_path_factory.mktemp("orphans") / "project")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_orphan_publishes_nothing_and_ends(chain: Path, stage: str) -> None:
+    first = kill_dvc(chain, stage, "kill-dvc", "before-writing")
+    second = kill_dvc(chain, stage, "kill-dvc", "after-publication")
+    for ended in (first, second):
+        wait_for_end(ended.process)
+    orphans = list(events(chain).values())[-2:]
+    assert orphans == [["killed-dvc"], ["published", "killed-dvc"]]
+    assert temporaries(chain) == []
+
+
+def test_the_run_after_all_orphans_ends_as_if_undisturbed(chain: Path, finished: Path) -> None:
+    assert len(events(chain)) == 2 * len(STAGES)
+    assert_recovers(chain, finished)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "lingering"])
+def test_an_orphan_that_notices_late_does_not_mix_with_other_parameters(
+    tmp_path: Path, finished: Path, shell: str
+) -> None:
+    folder, clean = (copy(finished, tmp_path / name) for name in ("project", "clean"))
+    for project in (folder, clean):
+        forget(project, "calibrate")
+    sign = tmp_path / "sign"
+    path = tmp_path / shell
+    path.write_text('#!/bin/sh\neval "$2"\nexit $?\n')  # as -c does, but stays meanwhile
+    path.chmod(0o755)
+    extra = {"SHELL": str(path) if shell == "lingering" else f"/bin/{shell}"}
+
+    orphan = kill_dvc(
+        folder, "calibrate", "kill-dvc-and-linger", "before-writing", FAULT_SIGN=str(sign), **extra
+    )
+    for project in (folder, clean):
+        set_params(project, calibrate={"seed": 1})
+        assert repro(project, "calibrate").code == 0
+    sign.touch()
+    wait_for_end(orphan.process)
+
+    assert list(events(folder).values()) == [["killed-dvc", "waits"]]
+    assert lock(folder) == lock(clean)
+    for path in (clean / "data/calibration").iterdir():
+        assert (folder / path.relative_to(clean)).read_bytes() == path.read_bytes()
+    assert temporaries(folder) == []

@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro metrics-diff gate judge test test-faults fuzz lint format lock readme plots-page clean
+.PHONY: help setup demo repro metrics-diff gate judge verify-cache test test-faults fuzz lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,11 @@ demo: $(RUNTIME)  ## the whole pipeline on the embedded sample, in build/demo
 
 repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 	$(BIN)/python -m stages.validate --check-only
+	@$(BIN)/python -m tools.verify_cache --quiet
 	$(BIN)/python -m dvc repro
+
+verify-cache: $(RUNTIME)  ## remove damaged objects from DVC's cache; it does not look itself
+	$(BIN)/python -m tools.verify_cache
 
 metrics-diff: $(RUNTIME)  ## dvc metrics diff in Markdown: make metrics-diff BASE=origin/main
 	@$(BIN)/dvc metrics diff --md "$(BASE)"

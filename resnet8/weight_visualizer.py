@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 from resnet8 import choice, tables
 from resnet8.dataset import read_images
-from resnet8.errors import ArtifactError, ParamsError, run_stage
+from resnet8.errors import ArtifactError, ParamsError
 from resnet8.figures.canvas import draw_all
 from resnet8.figures.drawings import layer_drawings
 from resnet8.files import write_bytes
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.inside.capture import Watched, only, select_layers
 from resnet8.params import QUANTIZED_VARIANTS
+from resnet8.processes import run_stage
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from resnet8 import choice, parity
 from resnet8.dataset import read_images, read_label_names
-from resnet8.errors import run_stage
 from resnet8.files import write_arrays, write_json
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.params import load_params
+from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resnet8.dataset import read_images
-from resnet8.errors import run_stage
 from resnet8.files import write_json
 from resnet8.inside import isolation
 from resnet8.inside.sensitivity import rank
 from resnet8.params import FLOAT_VARIANTS, load_params
+from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

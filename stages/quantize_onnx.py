@@ -10,10 +10,10 @@ from pathlib import Path
 
 from resnet8 import onnx_model
 from resnet8.dataset import read_images
-from resnet8.errors import run_stage
 from resnet8.files import write_bytes
 from resnet8.onnx_quantization import QUANT_TYPES, quantize
 from resnet8.params import load_params
+from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from resnet8 import torch_model
 from resnet8.dataset import read_images
-from resnet8.errors import run_stage
 from resnet8.files import write_bytes
+from resnet8.processes import run_stage
 from resnet8.torch_quantization import CONFIGURATIONS, quantize
 
 

@@ -8,9 +8,9 @@ Params: all
 import argparse
 from pathlib import Path
 
-from resnet8.errors import run_stage
 from resnet8.files import remove, unlink_if_dangling, write_json
 from resnet8.params import QUANTIZED_VARIANTS, Params, check_files, load_params
+from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 DVC does not look into objects that are write-protected, as it leaves them: it checks out a
 damaged one and calls it up to date. What is missing, it makes anew in the next `dvc repro`,
-the damaged copy in the workspace included. Exits with 1 when there was something to remove.
+the damaged copy in the workspace included. That is what `make repro` does.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from resnet8.errors import run_stage
+from resnet8.processes import run_stage
 
 
 def damaged_objects(cache: Path) -> Iterator[Path]:
@@ -28,6 +28,7 @@ def damaged_objects(cache: Path) -> Iterator[Path]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is damaged")
     args = parser.parse_args(argv)
 
     with Repo(str(args.project)) as repo:
@@ -38,9 +39,9 @@ def main(argv: list[str] | None = None) -> None:
         path.unlink()
         print(f"removed {path}: it was damaged", file=sys.stderr)
     if damaged:
-        print("Run `dvc repro` to make them again.", file=sys.stderr)
-        sys.exit(1)
-    print(f"{cache}: every object is what its name says")
+        print("`dvc repro` makes what is missing again.", file=sys.stderr)
+    elif not args.quiet:
+        print(f"{cache}: every object is what its name says")
 
 
 if __name__ == "__main__":

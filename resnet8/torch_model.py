@@ -103,11 +103,17 @@ def encode(program: torch.export.ExportedProgram) -> bytes:
     Of what the tracing process noted down, only shapes and module names are kept: the rest
     holds file paths and memory addresses, and is larger than 8-bit weights.
     """
-    for node in program.graph.nodes:
-        node.meta = {key: node.meta[key] for key in _KEPT_METADATA if key in node.meta}
-    program._example_inputs = None
+    before = [(node, node.meta) for node in program.graph.nodes], program._example_inputs
     content = io.BytesIO()
-    torch.export.save(program, content)
+    try:
+        for node, metadata in before[0]:
+            node.meta = {key: metadata[key] for key in _KEPT_METADATA if key in metadata}
+        program._example_inputs = None
+        torch.export.save(program, content)
+    finally:  # as it was
+        for node, metadata in before[0]:
+            node.meta = metadata
+        program._example_inputs = before[1]
     return content.getvalue()
 
 

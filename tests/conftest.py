@@ -10,6 +10,16 @@ from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 
 N_CLASSES = len(LABEL_NAMES)
+LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, so that no worker is left alone with one at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, x in enumerate(LONGEST) if item.nodeid.startswith(x)), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,22 @@ import yaml
 from resnet8.errors import GateError, PipelineError
 from resnet8.files import write_bytes
 from resnet8.gate import shown
-from resnet8.gate.evidence import metrics_files, read_correct_images, read_evidence
+from resnet8.gate.evidence import (
+    metrics_files,
+    read_correct_images,
+    read_evidence,
+    read_saturating,
+)
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import read_at, resolve
 from resnet8.gate.rules import Verdict, check_limits, find_changes
 from resnet8.params import load_params
 
 PARAMS = "params.yaml"
+_OTHER_CPU = (
+    "8-bit products saturate on the CPU of one of both revisions, so the difference need not be "
+    "the change's (docs/reproducibility.md)."
+)
 
 
 def read_working_tree(folder: Path, path: str) -> bytes:
@@ -48,7 +57,9 @@ def judge(folder: Path, base: str) -> Verdict:
     read = partial(read_working_tree, folder)
     evidence = read_evidence(read, params.variants, baseline=params.compare.baseline)
     check_lock(folder, metrics_files(params.variants), params=params.model_dump())
-    before = read_correct_images(partial(read_at, folder, commit))
+    read_base = partial(read_at, folder, commit)
+    before = read_correct_images(read_base)
+    elsewhere = read_saturating(read, params.variants) ^ read_saturating(read_base, before.by_class)
     changes = find_changes(before, evidence.correctness, significance=params.gate.significance)
     order = {name: i for i, name in enumerate(params.variants)}
     return Verdict(
@@ -56,7 +67,14 @@ def judge(folder: Path, base: str) -> Verdict:
         commit=commit,
         limits=check_limits(evidence, params),
         changes=sorted(changes, key=lambda x: order.get(x.variant, len(order))),
-        notes=_changed_limits(read_at(folder, commit, PARAMS), params.gate.model_dump()),
+        notes=[
+            *_changed_limits(read_base(PARAMS), params.gate.model_dump()),
+            *(
+                f"{name}: {_OTHER_CPU}"
+                for name in order
+                if name in elsewhere & set(before.by_class)
+            ),
+        ],
     )
 
 

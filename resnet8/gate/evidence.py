@@ -4,7 +4,7 @@ Fails closed: whatever is missing, damaged, not finite or in contradiction to th
 error, never a pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ class Scores(_Metrics):
     n_images: int
     top1_accuracy: Fraction
     per_class_accuracy: dict[str, Fraction | None]
+    saturating_products: bool = False
 
 
 class Row(_Metrics):
@@ -116,6 +117,15 @@ def read_correct_images(read: Read) -> Correctness:
         if scores.n_images != len(all_images(by_class)) or not _same(told, found, 1e-9):
             raise _contradiction(metrics_file(variant), found, told)
     return correctness
+
+
+def read_saturating(read: Read, variants: Iterable[str]) -> set[str]:
+    """The variants that ran on a CPU on which their 8-bit products saturate.
+
+    Raises:
+        GateError: a file is missing or damaged.
+    """
+    return {x for x in variants if _parse(Scores, read, metrics_file(x)).saturating_products}
 
 
 def read_evidence(read: Read, variants: Sequence[str], *, baseline: str) -> Evidence:

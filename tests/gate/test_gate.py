@@ -143,6 +143,15 @@ def test_a_loosened_limit_is_told(project: Path, gate: Gate) -> None:
     )
 
 
+def test_a_cpu_with_other_products_is_told(project: Path, gate: Gate) -> None:
+    edit(project / "metrics/onnx_int8.json", set_key("saturating_products", to=True))
+    write_lock(project)
+    ended = gate()
+    assert ended.code == 0
+    assert "note: onnx_int8: 8-bit products saturate on the CPU of one of both" in ended.out
+    assert ended.out.count("products saturate") == 1
+
+
 def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 

@@ -98,6 +98,7 @@ SAYS = {
 }
 
 
+@pytest.mark.faults
 def test_another_clone_pulls_what_was_pushed_and_has_nothing_to_do(
     team: Team, first: Path, tmp_path: Path
 ) -> None:

@@ -79,6 +79,25 @@ def test_weights_and_activations_have_the_types_that_the_name_says(onnx_quantize
     assert {x.dtype.type for x in zero_points} == {activation_type}
 
 
+def test_only_unsigned_activations_with_signed_weights_mix_signs(onnx_quantized: Any) -> None:
+    name, model = onnx_quantized
+    assert onnx_model.mixes_signs(model) == (name == "uint8_int8")
+
+
+def test_a_float_model_mixes_no_signs(onnx_fp32: Any) -> None:
+    assert not onnx_model.mixes_signs(onnx_fp32)
+
+
+@pytest.mark.parametrize("saturate", [True, False])
+def test_saturates_where_signs_are_mixed_and_products_saturate(
+    onnx_quantized: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saturate: bool
+) -> None:
+    name, model = onnx_quantized
+    onnx.save(model, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_model, "products_saturate", lambda: saturate)
+    assert onnx_model.saturates(tmp_path / "model.onnx") == (saturate and name == "uint8_int8")
+
+
 def test_weight_scales_are_per_output_channel(onnx_quantized: Any) -> None:
     arrays = arrays_of(onnx_quantized[1])
     for key, weight in arrays.items():

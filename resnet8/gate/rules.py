@@ -104,7 +104,7 @@ def check_limits(evidence: Evidence, params: Params) -> list[Limit]:
     for name, error in evidence.conversion_errors.items():
         limits.append(
             Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
-                  "largest difference to the model it was converted from")
+                  "difference to its original")
         )  # fmt: skip
     for name in params.variants:
         if name not in (*FLOAT_VARIANTS, baseline):
@@ -127,7 +127,7 @@ def _drops(variant: str, deltas: Mapping[str, float], gate: Gate, baseline: str)
             limit=by_variant.get(variant, by_variant["default"]),
             unit="pp",
             at_least=False,
-            detail=f"{name}, drop below {baseline}",
+            detail=f"below {baseline}, {name}",
         )
         for parameter, by_variant, name in drops
     ]

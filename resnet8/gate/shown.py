@@ -14,7 +14,7 @@ from resnet8.gate.rules import Change, Difference, Limit, Verdict
 CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
 )  # fmt: skip
-LIMIT_COLUMNS = ("limit", "of", "value", "allowed", "verdict")
+LIMIT_COLUMNS = ("limits of", "in", "value", "allowed", "verdict")
 _MEANING = (
     "Change: now minus base, on the same images; lost, won: images that only the base, only this "
     "revision got right; p: McNemar's exact test, corrected for all variants (Holm)."

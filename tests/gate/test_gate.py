@@ -97,7 +97,7 @@ def test_a_perturbed_model_fails_by_its_name_with_the_classes_that_lost(
         r"^FAIL onnx_int8: worse than the base: 90\.00% to 80\.00% \(-10\.00 pp, 100 images lost "
         r"and 0 won.+Classes that lost: .*cat -10\.0 pp", ended.out, re.MULTILINE,
     )  # fmt: skip
-    assert "FAIL onnx_int8: all images, drop below keras_fp32: 10.00 pp, must be at" in ended.out
+    assert "FAIL onnx_int8: below keras_fp32, all images: 10.00 pp, must be at" in ended.out
     assert "The gate fails against HEAD" in ended.out
     assert "FAIL onnx_uint8" not in ended.out
 

@@ -303,6 +303,7 @@ def build_other_model(path: Path, width: int) -> None:
     keras.models.clone_model(build_resnet8(width), clone_function=rename).save(path)
 
 
+@pytest.mark.faults
 def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_path: Path) -> None:
     folder, model = demo.copy, tmp_path / "mine.keras"
     build_other_model(model, 6)
@@ -323,6 +324,7 @@ def test_another_model_goes_through_and_its_change_is_noticed(demo: Demo, tmp_pa
     assert "fetch" in changed_stages(folder)
 
 
+@pytest.mark.faults
 def test_a_model_that_moved_is_named_and_can_be_corrected(demo: Demo, tmp_path: Path) -> None:
     folder = demo.copy
     model = Path(yaml.safe_load((folder / "params.yaml").read_text())["fetch"]["model"])
@@ -336,6 +338,7 @@ def test_a_model_that_moved_is_named_and_can_be_corrected(demo: Demo, tmp_path: 
     assert (folder / "data/raw/model.keras").read_bytes() == moved.read_bytes()
 
 
+@pytest.mark.faults
 def test_a_model_that_does_not_fit_is_refused_with_a_sentence(demo: Demo, tmp_path: Path) -> None:
     folder, model = demo.copy, tmp_path / "small.keras"
     inputs = keras.Input((28, 28, 1))

@@ -44,7 +44,7 @@ def test_an_orphan_publishes_nothing_and_ends(chain: Path, stage: str) -> None:
     for ended in (first, second):
         wait_for_end(ended.process)
     orphans = list(events(chain).values())[-2:]
-    assert orphans == [["killed-dvc"], ["published", "killed-dvc"]]
+    assert orphans == [["kills-dvc"], ["published", "kills-dvc"]]
     assert temporaries(chain) == []
 
 
@@ -75,7 +75,7 @@ def test_an_orphan_that_notices_late_does_not_mix_with_other_parameters(
     sign.touch()
     wait_for_end(orphan.process)
 
-    assert list(events(folder).values()) == [["killed-dvc", "waits"]]
+    assert list(events(folder).values()) == [["kills-dvc", "waits"]]
     assert lock(folder) == lock(clean)
     for path in (clean / "data/calibration").iterdir():
         assert (folder / path.relative_to(clean)).read_bytes() == path.read_bytes()

@@ -37,10 +37,10 @@ def kill_group():
 def kill_dvc():
     """Kills DVC, which leads the session, and goes on as an orphan."""
     runner = os.getppid()
+    note("kills-dvc")  # before: the stage may notice at once
     os.kill(os.getsid(0), signal.SIGKILL)
     if runner == os.getsid(0):
         wait_until(lambda: os.getppid() != runner)
-    note("killed-dvc")
 
 
 def kill_dvc_and_linger():

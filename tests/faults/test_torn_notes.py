@@ -19,7 +19,7 @@ def test_without_a_torn_lock_file_one_run_brings_everything_back_from_the_cache(
     tmp_path: Path, finished: Path, share: float
 ) -> None:
     folder = copy(finished, tmp_path / "project")
-    (folder / "dvc.lock").write_bytes(lock(finished)[: int(share * len(lock(finished)))] + b"md")
+    (folder / "dvc.lock").write_bytes(lock(finished)[: int(share * len(lock(finished)))] + b"\n][")
     refused = repro(folder)
     assert refused.code == 255
     assert "dvc.lock" in refused.output

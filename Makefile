@@ -30,7 +30,9 @@ verify-cache: $(RUNTIME)  ## remove damaged objects from DVC's cache; it does no
 	$(BIN)/python -m tools.verify_cache
 
 metrics-diff: $(RUNTIME)  ## dvc metrics diff in Markdown: make metrics-diff BASE=origin/main
-	@$(BIN)/dvc metrics diff --md "$(BASE)"
+	@mkdir -p build
+	@$(BIN)/dvc metrics diff --md "$(BASE)" > build/metrics-diff.md
+	@cat build/metrics-diff.md
 
 # 1 where something got worse, 2 where there is no verdict: but make ends with 2 for any recipe
 # that fails. Only in its question mode (q) it can end with 1: when a line is left that it would

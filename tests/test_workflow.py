@@ -48,7 +48,16 @@ def test_commands_are_the_makefiles(job: str) -> None:
     targets = [match[1] for x in commands if (match := re.match(r"make (?:-s )?([a-z-]+)", x))]
     assert set(targets) <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     others = [x for x in commands if not x.startswith("make ")]
-    assert others == ([] if job == "test" else ['cat build/gate.md >> "$GITHUB_STEP_SUMMARY"'])
+    shown = 'cat build/gate.md build/metrics-diff.md >> "$GITHUB_STEP_SUMMARY"'
+    assert others == ([] if job == "test" else [shown])
+
+
+def test_the_comment_has_the_difference_and_the_gates_table() -> None:
+    commands = [step["run"] for step in JOBS["comment"]["steps"] if "run" in step]
+    assert commands[0] == "cat gate.md metrics-diff.md > comment.md"
+    assert "--body-file comment.md" in commands[1]
+    (made,) = [x for x in JOBS["results"]["steps"] if x.get("with", {}).get("name") == "gate"]
+    assert set(made["with"]["path"].split()) == {"build/gate.*", "build/metrics-diff.md"}
 
 
 def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:

@@ -109,8 +109,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {fault}", file=sys.stderr)
         as_json, markdown = shown.error_to_json(str(fault)), shown.error_to_markdown(str(fault))
         code = 2
-    _deliver(args.json, json.dumps(as_json, indent=2, allow_nan=False) + "\n")
-    _deliver(args.markdown, markdown)
+    try:
+        _deliver(args.json, json.dumps(as_json, indent=2, allow_nan=False) + "\n")
+        _deliver(args.markdown, markdown)
+    except OSError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
     return code
 
 

@@ -151,7 +151,7 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
     Source: S. Holm (1979), A simple sequentially rejective multiple test procedure,
     Scandinavian Journal of Statistics 6, 65-70.
     """
-    if base.test_set != current.test_set:
+    if (base.test_set, _class_sizes(base)) != (current.test_set, _class_sizes(current)):
         raise GateError(
             f"The test set must be that of the base (SHA-256 {base.test_set[:16]}...), got "
             f"{current.test_set[:16]}...: results on other images cannot be compared. Name a base "
@@ -184,6 +184,12 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
         name: "removed" for name in base.by_class if name not in current.by_class
     }
     return changes + [Change(name, what, None, {}, ()) for name, what in alone.items()]  # type: ignore[arg-type]
+
+
+def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
+    """Names and images of all classes; the checksum tells them, too, unless it is made up."""
+    by_class = correctness.by_class.values()
+    return {(label, len(correct)) for x in by_class for label, correct in x.items()}
 
 
 def _change(

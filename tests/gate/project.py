@@ -17,8 +17,8 @@ from resnet8.correctness import describe_correctness
 from resnet8.evaluation import score
 from resnet8.files import write_json
 from resnet8.params import load_params
+from tests.pipeline.commands import GIT, ROOT
 
-ROOT = Path(__file__).parents[2]
 NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LABELS = np.arange(1000) % 10
 IMAGES = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
@@ -104,8 +104,7 @@ def md5(path: Path) -> str:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-    command = ("git", "-C", str(folder), *identity, *arguments)
+    command = (*GIT, "-C", str(folder), *arguments)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -129,10 +128,3 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-
-
-def set_params(folder: Path, **sections: Any) -> None:
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    for name, values in sections.items():
-        params[name] |= values
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -15,17 +15,16 @@ import pytest
 from resnet8.gate.__main__ import main
 from tests.gate.project import (
     IMAGES,
-    ROOT,
     commit,
     edit,
     git,
     make_project,
     right,
-    set_params,
     usual,
     write_lock,
     write_metrics,
-)  # fmt: skip
+)
+from tests.pipeline.commands import ROOT, set_params
 
 
 class Ended(NamedTuple):
@@ -308,6 +307,19 @@ def test_exit_code_is_2_when_the_base_has(name: str, project: Path, gate: Gate) 
     assert re.match("error: metrics/", ended.error)
 
 
+def test_exit_code_is_2_when_the_base_has_other_classes_behind_the_same_checksum(
+    project: Path, gate: Gate
+) -> None:
+    for name in ("correct", *usual(), "comparison"):
+        path = project / "metrics" / f"{name}.json"
+        path.write_text(path.read_text().replace('"cat"', '"lion"'))
+    commit(project)
+    write_metrics(project, usual())
+    ended = gate()
+    assert ended.code == 2
+    assert "The test set must be that of the base" in ended.error
+
+
 def test_exit_code_is_2_for_an_unknown_revision(project: Path, gate: Gate) -> None:
     ended = gate(base="origin/nowhere")
     assert ended.code == 2
@@ -384,6 +396,12 @@ def test_json_to_a_file_comes_beside_the_table(project: Path, gate: Gate) -> Non
         "commit": git(project, "rev-parse", "HEAD").strip(),
     }
     assert "### ✅ The gate passes against HEAD" in (project / "out/gate.md").read_text()
+
+
+def test_exit_code_is_2_where_the_answer_cannot_be_written(project: Path, gate: Gate) -> None:
+    ended = gate("--json", "params.yaml/gate.json")
+    assert ended.code == 2
+    assert re.match("error: .+params.yaml", ended.error)
 
 
 def test_json_tells_an_error(project: Path, gate: Gate) -> None:

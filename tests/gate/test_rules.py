@@ -15,12 +15,12 @@ from tests.gate.project import (
     LABELS,
     NAMES,
     QUANTIZED,
-    ROOT,
     Right,
     predictions,
     right,
     usual,
-)  # fmt: skip
+)
+from tests.pipeline.commands import ROOT
 
 BASE = tuple(range(100))  # wrong in the usual float models
 

@@ -129,3 +129,16 @@ def write_arrays(folder: Path) -> None:
         write_array(folder / f"{part}_images.npy", pixels(4))
         write_array(folder / f"{part}_labels.npy", np.arange(4))
     write_json(folder / "labels.json", {"label_names": NAMES})
+
+
+def evaluate_arguments(folder: Path, runtime: str, model: Path) -> dict[str, object]:
+    """What `evaluate` is called with, beside valid arrays."""
+    write_arrays(folder / "data")
+    return {
+        "params": write_params(folder),
+        "runtime": runtime,
+        "model": model,
+        "data": folder / "data",
+        "predictions": folder / "out" / "x.npy",
+        "metrics": folder / "out" / "x.json",
+    }

@@ -11,7 +11,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from stages import convert_torch, evaluate, quantize_onnx
-from tests.hostile.harness import Case, refuse, table, write_arrays, write_params
+from tests.hostile.harness import (
+    Case,
+    evaluate_arguments,
+    refuse,
+    table,
+    write_arrays,
+    write_params,
+)
 
 NONE = r"\S+/model\.onnx must be an ONNX model, got: {}\. Run `dvc repro` to make it again\."
 CLASSES = r"\S+ must give 10 probabilities, got outputs of shape {}\. Run `dvc repro` .+"
@@ -202,16 +209,8 @@ CASES = (
 def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    write_arrays(tmp_path / "data")
     case.write(folder)
-    arguments = {
-        "params": write_params(tmp_path),
-        "runtime": "onnx",
-        "model": folder / "model.onnx",
-        "data": tmp_path / "data",
-        "predictions": tmp_path / "out" / "x.npy",
-        "metrics": tmp_path / "out" / "x.json",
-    }
+    arguments = evaluate_arguments(tmp_path, "onnx", folder / "model.onnx")
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 

@@ -15,7 +15,15 @@ import torch
 from resnet8 import torch_model
 from stages import evaluate, quantize_torch
 from tests.hostile import payloads
-from tests.hostile.harness import MARKER, Case, refuse, replaced, table, write_arrays, write_params
+from tests.hostile.harness import (
+    MARKER,
+    Case,
+    evaluate_arguments,
+    refuse,
+    replaced,
+    table,
+    write_arrays,
+)
 
 NONE = r"\S+/model\.pt2 must be an exported PyTorch program, got: {}\. Run `dvc repro` .+ again\."
 OTHER_ENTRY = NONE.format("an entry '.+'")
@@ -231,16 +239,8 @@ def test_evaluate_refuses(
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "model.pt2").write_bytes(valid)
-    write_arrays(tmp_path / "data")
     case.write(folder)
-    arguments = {
-        "params": write_params(tmp_path),
-        "runtime": "torch",
-        "model": folder / "model.pt2",
-        "data": tmp_path / "data",
-        "predictions": tmp_path / "out" / "x.npy",
-        "metrics": tmp_path / "out" / "x.json",
-    }
+    arguments = evaluate_arguments(tmp_path, "torch", folder / "model.pt2")
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+# Git with an identity of its own.
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -48,3 +51,12 @@ def set_params(folder: Path, **sections: Any) -> None:
     for name, values in sections.items():
         params[name] = {**params[name], **values} if isinstance(values, dict) else values
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+MIRROR = os.environ.get("RESNET8_MIRROR", "")
+needs_mirror = pytest.mark.skipif(not MIRROR, reason="RESNET8_MIRROR names no mirror of CIFAR-10")
+
+
+def mirror() -> str:
+    """The mirror, as it is called in another folder."""
+    return MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())

@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.pipeline.commands import ROOT, repro, run, stages_run
+from tests.pipeline.commands import GIT, ROOT, repro, run, stages_run
 from tests.pipeline.ssh_server import Server
 
 DOCUMENT = ROOT / "docs" / "sharing.md"
-GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 CONFIGURATION = (".dvc/config", ".dvc/.gitignore", ".gitattributes", ".gitignore")
 
 

@@ -1,7 +1,6 @@
 """The whole pipeline from nothing on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
 
 import json
-import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ import numpy as np
 import pytest
 
 from samples.demo import make_project
-from tests.pipeline.commands import ROOT, repro, run, stages_run
+from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, stages_run
 
-MIRROR = os.environ.get("RESNET8_MIRROR", "")
 pytestmark = [
     pytest.mark.mirror,
-    pytest.mark.skipif(not MIRROR, reason="RESNET8_MIRROR names no mirror of CIFAR-10"),
+    needs_mirror,
 ]
 FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
 
@@ -25,8 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without Git in which the pipeline has run."""
     folder = tmp_path_factory.mktemp("cifar10") / "project"
     make_project(folder, ROOT / "params.yaml")
-    mirror = MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())
-    done = repro(folder, RESNET8_MIRROR=mirror)
+    done = repro(folder, RESNET8_MIRROR=mirror())
     assert done.returncode == 0, done.stdout
     assert "evaluate@keras_fp32" in stages_run(done.stdout)
     return folder

@@ -13,14 +13,13 @@ import yaml
 from resnet8 import palette
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.browser import links, open_offline
-from tests.pipeline.commands import ROOT, run
+from tests.pipeline.commands import GIT, ROOT, run
 
 VARIANTS = ("keras_fp32", "onnx_uint8", "brand_new")  # the last is unknown to the templates
 CLASSES = ("cat & <dog>", "frog")
 LAYERS = ("z.first", "block/conv[1]", "a_last")
 PLOTS = ("per_class_accuracy", "confusion", "sqnr", "sensitivity")
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
-GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 
 
 def tables(shift: int) -> dict[str, list[dict[str, Any]]]:

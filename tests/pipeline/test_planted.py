@@ -1,7 +1,6 @@
 """Regressions planted into the pipeline on CIFAR-10, and what the gate says of them."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,12 @@ import pytest
 
 from samples.demo import make_project
 from tests.gate.project import commit, git
-from tests.pipeline.commands import ROOT, repro, run, set_params
+from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, set_params
 
-MIRROR = os.environ.get("RESNET8_MIRROR", "")
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.mirror,
-    pytest.mark.skipif(not MIRROR, reason="RESNET8_MIRROR names no mirror of CIFAR-10"),
+    needs_mirror,
 ]
 # Faults in code, as an edit could bring them: what `quantize` returns has other weights.
 PERTURBED_LAYER = """
@@ -53,8 +51,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "project"
     make_project(folder, ROOT / "params.yaml")
     (folder / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n__pycache__\n")
-    mirror = MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())
-    done = repro(folder, "compare", RESNET8_MIRROR=mirror)
+    done = repro(folder, "compare", RESNET8_MIRROR=mirror())
     assert done.returncode == 0, done.stdout
     git(folder, "init", "--quiet")
     commit(folder)

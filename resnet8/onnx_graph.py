@@ -46,11 +46,11 @@ def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
             model.graph.initializer.append(constant)
             inputs = [node.input[0], name]
             node.CopyFrom(onnx.helper.make_node("Reshape", inputs, node.output, name=node.name))
-    _remove_unused(model.graph)
+    remove_unused(model.graph)
     return model
 
 
-def _remove_unused(graph: onnx.GraphProto) -> None:
+def remove_unused(graph: onnx.GraphProto) -> None:
     """Removes nodes, and then initializers, that no output of the graph depends on."""
     needed = {output.name for output in graph.output}
     kept = []

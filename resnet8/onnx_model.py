@@ -1,6 +1,7 @@
 """ONNX: loads models, runs them with ONNX Runtime, and describes them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_up_to(
+    session: ort.InferenceSession, tensors: Sequence[str], images: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Computes outputs of a session and nothing that they do not need."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    outputs: list[NDArray[np.float32]] = session.run(list(tensors), {INPUT: images}, options)
+    return outputs
 
 
 def saturates(path: Path) -> bool:

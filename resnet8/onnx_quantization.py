@@ -1,23 +1,28 @@
-"""Static quantization with ONNX Runtime, in QDQ form."""
+"""Static quantization with ONNX Runtime, in QDQ form, with numbers that are given."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
-    CalibrationMethod,
     QuantFormat,
     QuantType,
     quantize_static,
 )
 
+from resnet8.batches import IMAGE_SHAPE
+from resnet8.errors import ArtifactError, ParamsError
 from resnet8.files import scratch_folder
+from resnet8.fitting.layers import Layer, outputs_axis, read_layers, with_parameters
+from resnet8.names import OnnxType
+from resnet8.onnx_graph import remove_unused
 from resnet8.onnx_model import INPUT
-from resnet8.params import OnnxType
+from resnet8.quantization import INT8_OFFSET, ActivationNumbers, LayerNumbers, Numbers
 
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels.
 # Activation and weight type by the name that params.yaml uses.
 QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
     "int8": (QuantType.QInt8, QuantType.QInt8),
@@ -28,50 +33,134 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 # fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
 # the one behind it with a range of its own.
 _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
-# 8-bit probabilities tie: the top-1 class becomes a matter of order.
+# 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits.
 _FLOAT = ("Softmax",)
+_Overrides = dict[str, list[dict[str, Any]]]
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out calibration images batch by batch, as ONNX Runtime asks for them."""
+class _NoCalibration(CalibrationDataReader):  # type: ignore[misc]
+    """One black image: the library asks for ranges, even where all numbers are given."""
 
-    def __init__(self, images: NDArray[np.uint8], batch_size: int) -> None:
-        self._batches: Iterator[NDArray[np.uint8]] = iter(
-            images[start : start + batch_size] for start in range(0, len(images), batch_size)
-        )
+    def __init__(self) -> None:
+        self._images = [np.zeros((1, *IMAGE_SHAPE), np.float32)]
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch.astype(np.float32)}
+        return {INPUT: self._images.pop()} if self._images else None
+
+
+def find_points(
+    model: onnx.ModelProto, *, symmetric: bool, float_layers: Collection[str] = ()
+) -> dict[str, str]:
+    """The tensors that ONNX Runtime rounds to 8 bits, each with the one whose scale it takes.
+
+    Found by letting it quantize the model with numbers that mean nothing.
+
+    Args:
+        model: a folded float model.
+        symmetric: whether activations are symmetric; if not, a ReLU is left to the range.
+        float_layers: names of nodes to leave in float.
+
+    Raises:
+        ParamsError: the model has no node of such a name.
+    """
+    layers = [node.name for node in model.graph.node]
+    if unknown := sorted(set(float_layers) - set(layers)):
+        raise ParamsError(
+            f"fit.float_layers must name layers out of {', '.join(layers)}, got {unknown[0]}."
+        )
+    quantized = _quantize(
+        model, "uint8", per_channel=False, symmetric=symmetric, float_layers=float_layers
+    )
+    own = {f"{tensor}_scale": tensor for tensor in _rounded_tensors(quantized)}
+    return {tensor: own[scale] for tensor, (scale, _) in _rounded_tensors(quantized).items()}
 
 
 def quantize(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    numbers: Numbers,
     *,
     quant_type: OnnxType,
-    per_channel: bool,
-    batch_size: int = 100,
 ) -> onnx.ModelProto:
-    """Quantizes weights and activations to 8 bits with ranges seen on calibration images.
+    """Writes a model of 8-bit weights and activations with the numbers that are given.
 
-    Activation ranges are the smallest and largest value (MinMax). Convolutions, additions,
-    pooling and the dense layer run in 8 bits; the softmax stays in float.
+    Convolutions, additions, pooling and the dense layer take 8-bit values; the softmax takes
+    the dense layer's sums in float.
 
     Args:
-        model: a folded float model.
-        images: (N, 32, 32, 3) uint8 calibration images.
+        model: the folded float model.
+        numbers: what `fit` decided about it.
         quant_type: `int8`, `uint8`, or `uint8_int8` for uint8 activations and int8 weights.
-        per_channel: one weight scale for each output channel instead of one in all.
-        batch_size: images run at once.
 
     Returns:
         The quantized model, with QuantizeLinear and DequantizeLinear around each operator.
 
+    Raises:
+        ArtifactError: the library wrote other numbers.
+
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    excluded = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
+    overrides = {
+        name: [{"quant_type": activation_type, **_constants(x, activation_type)}]
+        for name, x in numbers.activations.items()
+    }
+    weights = {node.name: node.input[1] for node in model.graph.node if len(node.input) > 1}
+    for layer in read_layers(model):
+        if layer.name in numbers.layers:
+            overrides[weights[layer.name]] = _weight_overrides(
+                layer, numbers.layers[layer.name], weight_type
+            )
+    rounded = {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
+    quantized = _quantize(
+        with_parameters(model, rounded),
+        quant_type,
+        per_channel=True,
+        symmetric=numbers.symmetric,
+        float_layers=numbers.float_layers,
+        overrides=overrides,
+    )
+    _check(quantized, numbers.activations, activation_type)
+    return quantized
+
+
+def _constants(numbers: ActivationNumbers, quant_type: QuantType) -> dict[str, Any]:
+    offset = INT8_OFFSET if quant_type == QuantType.QInt8 else 0
+    return {
+        "scale": np.array(numbers.scale, np.float32),
+        "zero_point": np.array(numbers.zero_point - offset),
+    }
+
+
+def _weight_overrides(
+    layer: Layer, numbers: LayerNumbers, quant_type: QuantType
+) -> list[dict[str, Any]]:
+    """One entry for each output, or a single one where all have the same scale."""
+    zero_point = numbers.zero_point + (INT8_OFFSET if quant_type == QuantType.QUInt8 else 0)
+    entries = [
+        {
+            "quant_type": quant_type,
+            "axis": outputs_axis(layer),
+            "scale": scale,
+            "zero_point": np.array(zero_point),
+        }
+        for scale in numbers.scale
+    ]
+    if len(set(numbers.scale.tolist())) > 1:
+        return entries
+    return [{key: value for key, value in entries[0].items() if key != "axis"}]
+
+
+def _quantize(  # noqa: PLR0913
+    model: onnx.ModelProto,
+    quant_type: OnnxType,
+    *,
+    per_channel: bool,
+    symmetric: bool,
+    float_layers: Collection[str],
+    overrides: _Overrides | None = None,
+) -> onnx.ModelProto:
+    activation_type, weight_type = QUANT_TYPES[quant_type]
+    apart = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
     with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
         before, after = scratch / "before.onnx", scratch / "after.onnx"
@@ -79,14 +168,58 @@ def quantize(
         quantize_static(
             before,
             after,
-            _Reader(images, batch_size),
+            _NoCalibration(),
             quant_format=QuantFormat.QDQ,
-            calibrate_method=CalibrationMethod.MinMax,
             activation_type=activation_type,
             weight_type=weight_type,
             per_channel=per_channel,
-            nodes_to_exclude=excluded,
-            # Also what only moves values gets Q/DQ pairs where its input comes from float.
-            extra_options={"ForceQuantizeNoInputCheck": True},
+            nodes_to_exclude=[*apart, *float_layers],
+            extra_options={
+                # Also what only moves values gets Q/DQ pairs where its input comes from float.
+                "ForceQuantizeNoInputCheck": True,
+                "ActivationSymmetric": symmetric,
+                "WeightSymmetric": True,
+                "TensorQuantOverrides": overrides or {},
+            },
         )
-        return onnx.load(after)
+        quantized = onnx.load(after)
+    _leave_logits_in_float(quantized)
+    return quantized
+
+
+def _leave_logits_in_float(model: onnx.ModelProto) -> None:
+    """Removes the Q/DQ pair between the dense layer and the softmax.
+
+    The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
+    numbers at once, instead of 256 different ones.
+    """
+    makers = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        dequantize = makers.get(node.input[0])
+        if node.op_type in _FLOAT and dequantize and dequantize.op_type == "DequantizeLinear":
+            quantize = makers[dequantize.input[0]]
+            node.input[0] = quantize.input[0]
+    remove_unused(model.graph)
+
+
+def _rounded_tensors(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
+    """The tensors that a QuantizeLinear reads, each with its scale and zero point."""
+    return {
+        node.input[0]: (node.input[1], node.input[2])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+
+
+def _check(
+    model: onnx.ModelProto, activations: Mapping[str, ActivationNumbers], quant_type: QuantType
+) -> None:
+    constants = {x.name: numpy_helper.to_array(x) for x in model.graph.initializer}
+    for tensor, (scale, zero_point) in _rounded_tensors(model).items():
+        written = {"scale": constants[scale], "zero_point": constants[zero_point]}
+        given = _constants(activations[tensor], quant_type) if tensor in activations else {}
+        if any(written[key] != given.get(key) for key in written):
+            raise ArtifactError(
+                f"ONNX Runtime must write {tensor} with {given or 'no numbers'}, got {written}. "
+                "Run `dvc repro` to fit the numbers to this model again."
+            )

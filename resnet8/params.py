@@ -4,29 +4,27 @@ Field descriptions complete the sentence `<key> must be …` in error messages.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from resnet8.choice import FORMS, PATTERN, find_fault, parse
 from resnet8.errors import ParamsError
 from resnet8.faults import describe, read_yaml
-
-Dataset = Literal["cifar10", "sample"]
-OnnxType = Literal["int8", "uint8", "uint8_int8"]
-TorchType = Literal["int8"]
-
-# Images in one batch file; CIFAR-10: Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html
-IMAGES_PER_BATCH: dict[Dataset, int] = {"cifar10": 10_000, "sample": 2_000}
-TRAIN_BATCHES = 5
-FLOAT_VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32")
-QUANTIZED_VARIANTS = (  # all that parameters can ask for
-    *(f"onnx_{name}" for name in get_args(OnnxType)),
-    *(f"torch_{name}" for name in get_args(TorchType)),
+from resnet8.names import (
+    BUILT_IN_MODELS,
+    FLOAT_VARIANTS,
+    IMAGES_PER_BATCH,
+    QUANTIZED_VARIANTS,
+    TRAIN_BATCHES,
+    Dataset,
+    OnnxType,
+    RangeMethod,
+    Rounding,
+    TorchType,
+    is_url,
+    known_model,
 )
-BUILT_IN_MODELS = ("mlperf_tiny", "sample")
-MODEL_SUFFIXES = (".h5", ".keras")
 
 Item = TypeVar("Item")
 
@@ -35,22 +33,6 @@ def _distinct(items: list[Item]) -> list[Item]:
     if len(set(items)) != len(items):
         raise ValueError("repeated entry")
     return items
-
-
-def is_url(source: str) -> bool:
-    return source.lower().startswith(("http://", "https://"))
-
-
-def source_suffix(source: str) -> str:
-    """The file suffix of a path or URL."""
-    return Path(urlsplit(source).path if is_url(source) else source).suffix
-
-
-def _known_model(model: str) -> str:
-    known = model in BUILT_IN_MODELS or source_suffix(model) in MODEL_SUFFIXES
-    if not known or not model.isprintable():
-        raise ValueError("no model")
-    return model
 
 
 class Section(BaseModel):
@@ -63,7 +45,7 @@ class Fetch(Section):
     """Which data and which model."""
 
     dataset: Dataset = Field(description="cifar10 or sample")
-    model: Annotated[str, AfterValidator(_known_model)] = Field(
+    model: Annotated[str, AfterValidator(known_model)] = Field(
         description="mlperf_tiny, sample, or the path or http(s) URL of a .h5 or .keras file"
     )
     model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
@@ -91,13 +73,31 @@ class ConvertOnnx(Section):
     opset: int = Field(ge=13, le=18, description="an ONNX operator set from 13 to 18")
 
 
+class Fit(Section):
+    """What quantization learns from the calibration images, for all quantized variants."""
+
+    activation_range: RangeMethod = Field(description="minmax, percentile, entropy or mse")
+    activation_symmetric: bool = Field(description="true or false")
+    percentile: float = Field(gt=50, le=100, description="a percentage above 50, up to 100")
+    histogram_bins: int = Field(ge=128, le=65_536, description="a number from 128 to 65536")
+    entropy_levels: int = Field(ge=2, le=256, description="a number from 2 to 256")
+    equalization: float = Field(ge=0, le=1, description="a strength from 0 to 1")
+    weight_rounding: Rounding = Field(description="nearest or gptq")
+    weight_symmetric: bool = Field(description="true or false")
+    per_channel: bool = Field(description="true or false")
+    gptq_damping: float = Field(gt=0, le=1, description="a share above 0, up to 1")
+    bias_correction: bool = Field(description="true or false")
+    float_layers: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        description="a list of different names of layers"
+    )
+
+
 class QuantizeOnnx(Section):
     """What ONNX Runtime makes of it; types are activations/weights."""
 
     types: Annotated[list[OnnxType], AfterValidator(_distinct)] = Field(
         description="a list of different types out of int8, uint8, uint8_int8"
     )
-    per_channel: bool = Field(description="true or false")
 
 
 class QuantizeTorch(Section):
@@ -160,6 +160,7 @@ class Params(Section):
     fetch: Fetch = Field(description="a section")
     calibrate: Calibrate = Field(description="a section")
     convert_onnx: ConvertOnnx = Field(description="a section")
+    fit: Fit = Field(description="a section")
     quantize_onnx: QuantizeOnnx = Field(description="a section")
     quantize_torch: QuantizeTorch = Field(description="a section")
     evaluate: Evaluate = Field(description="a section")
@@ -218,6 +219,17 @@ def _faults_between(valid: dict[str, Any]) -> list[str]:
                 f"calibrate.size must be from 1 to {pool}, the training images in "
                 f"calibrate.batches {calibrate.batches} of {fetch.dataset}, got {calibrate.size}."
             )
+    fit: Fit | None = valid.get("fit")
+    if fit and fit.per_channel and not fit.weight_symmetric:
+        faults.append(
+            "fit.weight_symmetric must be true with fit.per_channel: true, got false: kernels "
+            "take one zero point for all channels."
+        )
+    if fit and fit.entropy_levels > fit.histogram_bins:
+        faults.append(
+            f"fit.entropy_levels must be at most fit.histogram_bins, {fit.histogram_bins}, "
+            f"got {fit.entropy_levels}."
+        )
     if fetch and calibrate and "inspect" in valid:
         choice = parse(valid["inspect"].input)
         n_test = IMAGES_PER_BATCH[fetch.dataset]

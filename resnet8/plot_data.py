@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from resnet8.comparison import CONFIDENCE
+from resnet8.comparison import wilson_interval
 from resnet8.evaluation import Probabilities
 from resnet8.outcomes import confusion_matrix
 
@@ -79,9 +78,6 @@ def class_accuracies(
 
     Returns:
         Rows with Wilson's score interval.
-
-    Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical
-    inference, Journal of the American Statistical Association 22, 209-212.
     """
     return [
         _class_accuracy(variant, name, probabilities[labels == k].argmax(axis=1) == k)
@@ -92,9 +88,8 @@ def class_accuracies(
 
 
 def _class_accuracy(variant: str, name: str, right: NDArray[np.bool_]) -> ClassAccuracy:
-    found = stats.binomtest(int(right.sum()), len(right))
-    interval = found.proportion_ci(CONFIDENCE, method="wilson")
-    fractions = (found.statistic, interval.low, interval.high)
+    hits, n = int(right.sum()), len(right)
+    fractions = (hits / n, *wilson_interval(hits, n))
     return ClassAccuracy(variant, name, *(round(100 * float(x), 4) for x in fractions))
 
 

@@ -202,7 +202,8 @@ def saturates(_path: Path) -> bool:
 
 
 def make_predictor(program: torch.export.ExportedProgram) -> Predictor:
-    """Wraps a program as a function of arrays."""
+    """Wraps a program as a function of arrays; from then on, PyTorch computes on one core."""
+    torch.set_num_threads(1)
     module = program.module()
 
     def predict(images: NDArray[np.float32]) -> Probabilities:

@@ -3,100 +3,128 @@
 # ruff: noqa: ARG001, PLR0913, PLR0917
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from resnet8.params import TorchType
+from resnet8.inside.capture import INPUT
+from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes
+from resnet8.names import TorchType
+from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-from torchao.quantization.pt2e import (  # noqa: E402
-    HistogramObserver,
-    ObserverBase,
-    PerChannelMinMaxObserver,
-)
+from torchao.quantization.pt2e import ObserverBase  # noqa: E402
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e  # noqa: E402
-from torchao.quantization.pt2e.quantizer import QuantizationSpec  # noqa: E402
-from torchao.quantization.pt2e.quantizer.utils import QuantizationConfig  # noqa: E402
-from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # noqa: E402
-    X86InductorQuantizer,
-    get_default_x86_inductor_quantization_config,
+from torchao.quantization.pt2e.quantizer import (  # noqa: E402
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    Quantizer,
 )
 
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels.
-# torchao's quantizer does not let a scale go below 2**-12. The first convolution of a network
-# that takes pixels up to 255 has smaller ones, and would lose most of its weights' levels.
-SMALLEST_SCALE = torch.finfo(torch.float32).eps
+TYPES: tuple[TorchType, ...] = ("int8",)
+_ATEN = torch.ops.aten
+# Operators that only move values.
+_MOVING = (
+    _ATEN.flatten.using_ints,
+    _ATEN.pad.default,
+    _ATEN.permute.default,
+    _ATEN.reshape.default,
+    _ATEN.unflatten.int,
+    _ATEN.view.default,
+)
 
 
-def quantize(
-    program: torch.export.ExportedProgram,
-    images: NDArray[np.uint8],
-    *,
-    quant_type: TorchType,
-    batch_size: int = 100,
-) -> torch.nn.Module:
-    """Quantizes weights and activations to 8 bits with ranges seen on calibration images.
+def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.nn.Module:
+    """Puts 8-bit weights and activations with the numbers that are given into a program.
 
-    For `int8`, activations are uint8, asymmetric, per tensor, with a histogram observer, and
-    weights int8, symmetric, per output channel: the defaults of torchao's quantizer for x86
-    CPUs, but for the smallest scale and the range of a pool's output.
+    Rounded are the same tensors as in the ONNX model, to uint8, and the weights, to int8 with a
+    scale for each output. Biases stay in float, as PyTorch's kernels take them.
 
     Args:
-        program: a float program from (N, 32, 32, 3) to (N, K).
-        images: (N, 32, 32, 3) uint8 calibration images.
-        quant_type: what to quantize to.
-        batch_size: images run at once.
+        program: the float program from (N, 32, 32, 3) to (N, K).
+        numbers: what `fit` decided about the ONNX model that it was made from.
 
     Returns:
         A module whose quantize and dequantize steps are written in PyTorch's own operators,
         so that it exports to a file that stock PyTorch loads.
 
-    Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
+    Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
     """
-    quantizer = _OwnPoolRangeQuantizer()
-    quantizer.set_global(CONFIGURATIONS[quant_type]())
-    prepared = prepare_pt2e(program.module(), quantizer)
-    with torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].astype(np.float32)
-            prepared(torch.from_numpy(batch))
+    module = program.module()
+    _set_parameters(module, numbers)
+    prepared = prepare_pt2e(module, _GivenNumbersQuantizer(numbers))
     return _in_stock_operators(convert_pt2e(prepared))
 
 
-def _int8() -> QuantizationConfig:
-    default = get_default_x86_inductor_quantization_config()
-
-    def observed(spec: QuantizationSpec, observer: type[ObserverBase]) -> QuantizationSpec:
-        return replace(spec, observer_or_fake_quant_ctr=observer.with_args(eps=SMALLEST_SCALE))
-
-    return replace(
-        default,
-        input_activation=observed(default.input_activation, HistogramObserver),
-        output_activation=observed(default.output_activation, HistogramObserver),
-        weight=observed(default.weight, PerChannelMinMaxObserver),
-    )
+def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
+    """Writes rounded weights and corrected biases in the place of the float ones."""
+    for layer, node in layer_nodes(module).items():
+        if layer in numbers.layers:
+            found = numbers.layers[layer]
+            for source, values in zip(node.args[1:3], (found.weight, found.bias), strict=False):
+                if isinstance(source, torch.fx.Node) and values is not None:
+                    owner, _, name = str(source.target).rpartition(".")
+                    parameter = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+                    setattr(module.get_submodule(owner), name, parameter)
 
 
-CONFIGURATIONS: dict[TorchType, Callable[[], QuantizationConfig]] = {"int8": _int8}
+class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
+    """Stands where weights would be observed, with scales that are known already."""
+
+    def __init__(self, *, numbers: LayerNumbers, dtype: torch.dtype, **spec: Any) -> None:
+        super().__init__(dtype=dtype)
+        self.qscheme, self.ch_axis = spec["qscheme"], spec["ch_axis"]
+        self.quant_min, self.quant_max = spec["quant_min"], spec["quant_max"]
+        self._scale = torch.from_numpy(numbers.scale)
+        self._zero_point = torch.full(numbers.scale.shape, numbers.zero_point, dtype=torch.int64)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight
+
+    def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._scale, self._zero_point
 
 
-class _OwnPoolRangeQuantizer(X86InductorQuantizer):  # type: ignore[misc]
-    """Gives a pool's output a range of its own; an average uses a fraction of its input's."""
+class _GivenNumbersQuantizer(Quantizer):  # type: ignore[misc]
+    """Asks for 8 bits where there are numbers: behind operators, and for weights."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        super().__init__()
+        self._numbers = numbers
 
     def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
-        model = super().annotate(model)
+        names = {node: layer for layer, node in layer_nodes(model).items()}
         for node in model.graph.nodes:
-            annotation = node.meta.get("quantization_annotation")
-            if node.target == torch.ops.aten.avg_pool2d.default and annotation is not None:
-                annotation.output_qspec = self.global_config.output_activation
+            layer = self._numbers.layers.get(names.get(node, ""))
+            weights = {}
+            if layer is not None and node.target in WITH_PARAMETERS:
+                given = _GivenPerChannel.with_args(numbers=layer)
+                weights[node.args[1]] = QuantizationSpec(
+                    torch.int8, given, -128, 127, torch.per_channel_symmetric, ch_axis=0
+                )
+            found = self._find(node, names)
+            output = found and FixedQParamsQuantizationSpec(torch.uint8, *found, 0, 255)
+            if weights or output:
+                annotation = QuantizationAnnotation(weights, output, _annotated=True)
+                node.meta["quantization_annotation"] = annotation
         return model
+
+    def validate(self, model: torch.fx.GraphModule) -> None:
+        """All that is annotated has numbers."""
+
+    def _find(
+        self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
+    ) -> ActivationNumbers | None:
+        """The numbers of a node's output, or of what it only moves; None to leave it in float."""
+        name = INPUT if node.op == "placeholder" else names.get(node, "")
+        if name in self._numbers.activations:
+            return self._numbers.activations[name]
+        return self._find(node.all_input_nodes[0], names) if node.target in _MOVING else None
 
 
 def _quantize_per_tensor(
@@ -114,10 +142,12 @@ def _dequantize_per_tensor(
     return (x - zero_point if zero_point else x) * scale
 
 
-def _dequantize_symmetric_per_channel(
-    q: torch.Tensor, scales: torch.Tensor, axis: int
+def _dequantize_per_channel(
+    q: torch.Tensor, scales: torch.Tensor, zero_point: int, axis: int
 ) -> torch.Tensor:
-    return q.to(torch.float32) * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
+    x = q.to(torch.float32)
+    x = x - zero_point if zero_point else x
+    return x * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
 
 
 def _in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
@@ -133,8 +163,9 @@ def _in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
         elif node.target == operators.dequantize_per_tensor.default:
             node.target = _dequantize_per_tensor
         elif node.target == operators.dequantize_per_channel.default:
-            q, scales, _, axis, *_ = node.args  # zero points are all 0
-            node.target, node.args = _dequantize_symmetric_per_channel, (q, scales, axis)
+            q, scales, zero_points, axis, *_ = node.args
+            zero_point = int(getattr(module, str(zero_points.target))[0])  # one for all channels
+            node.target, node.args = _dequantize_per_channel, (q, scales, zero_point, axis)
     module.graph.eliminate_dead_code()
     used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for name, _ in [*module.named_parameters(), *module.named_buffers()]:

@@ -31,7 +31,7 @@ from resnet8.figures.drawings import layer_drawings
 from resnet8.files import write_bytes
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.inside.capture import Watched, only, select_layers
-from resnet8.params import QUANTIZED_VARIANTS
+from resnet8.names import QUANTIZED_VARIANTS
 from resnet8.processes import run_stage
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise

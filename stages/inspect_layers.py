@@ -1,7 +1,7 @@
 """Watches every layer of every variant, and proves the float ones the same layer by layer.
 
 Reads: all models, data/cifar10/test_images.npy (the chosen ones), data/cifar10/labels.json,
-    data/calibration/images.npy
+    data/calibration/images.npy, artifacts/quantization/
 Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers.json,
     metrics/layer_parity.json
 Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import choice, parity
+from resnet8 import choice, parity, quantization
 from resnet8.dataset import read_images, read_label_names
 from resnet8.files import write_arrays, write_json
 from resnet8.inside import inputs, inspection, summaries, variants
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -40,7 +41,10 @@ def main(argv: list[str] | None = None) -> None:
         calibration_images=calibration,
     )
     n_classes = len(read_label_names(args.data / "labels.json"))
-    watched = variants.watch(params.variants, args.models, raw=args.raw, n_classes=n_classes)
+    numbers = quantization.read(args.numbers)
+    watched = variants.watch(
+        params.variants, args.models, raw=args.raw, numbers=numbers, n_classes=n_classes
+    )
 
     streamed = inputs.batches(calibration[: params.inspect.images])
     records = inspection.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
@@ -59,9 +63,8 @@ def main(argv: list[str] | None = None) -> None:
         },
         "parameters": summaries.parameters_json(watched),
     }
-    same = parity.check_layers(
-        inspection.conversion_errors(records), magnitudes=inspection.magnitudes(records)
-    )
+    errors = inspection.conversion_errors(records)
+    same = parity.check_layers(errors, magnitudes=inspection.magnitudes(records))
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():

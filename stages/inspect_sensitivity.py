@@ -11,11 +11,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from resnet8 import quantization
 from resnet8.dataset import read_images
 from resnet8.files import write_json
 from resnet8.inside import isolation
 from resnet8.inside.sensitivity import rank
-from resnet8.params import FLOAT_VARIANTS, load_params
+from resnet8.names import FLOAT_VARIANTS
+from resnet8.params import load_params
 from resnet8.processes import run_stage
 
 
@@ -24,15 +26,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
     images = read_images(args.images)[: params.inspect.sensitivity_images]
+    factors = quantization.read(args.numbers).factors
     quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
     ranking = {
-        name: rank(*isolation.load(name, args.models), images, progress=partial(tqdm, desc=name))
+        name: rank(
+            *isolation.load(name, args.models, factors), images, progress=partial(tqdm, desc=name)
+        )
         for name in quantized
     }
 

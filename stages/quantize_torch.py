@@ -1,6 +1,6 @@
 """Quantizes the PyTorch model with torchao to 8 bits.
 
-Reads: artifacts/models/torch_fp32.pt2, data/calibration/images.npy
+Reads: artifacts/models/torch_fp32.pt2, artifacts/quantization/
 Writes: artifacts/models/torch_<type>.pt2
 Params: none beside the type, which names the stage
 """
@@ -8,29 +8,28 @@ Params: none beside the type, which names the stage
 import argparse
 from pathlib import Path
 
-from resnet8 import torch_model
-from resnet8.dataset import read_images
+from resnet8 import quantization, torch_model
 from resnet8.files import write_bytes
 from resnet8.processes import run_stage
-from resnet8.torch_quantization import CONFIGURATIONS, quantize
+from resnet8.torch_quantization import TYPES, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--type", choices=CONFIGURATIONS, required=True)
+    parser.add_argument("--type", choices=TYPES, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     program = torch_model.load(args.model)
-    images = read_images(args.images)
+    numbers = quantization.read(args.numbers)
 
-    quantized = quantize(program, images, quant_type=args.type)
+    quantized = quantize(program, numbers)
     content = torch_model.encode(torch_model.export(quantized))
 
     write_bytes(args.out, content)
-    print(f"PyTorch {args.type}: {len(content)} bytes, calibrated on {len(images)} images")
+    print(f"PyTorch {args.type}: {len(content)} bytes")
 
 
 if __name__ == "__main__":

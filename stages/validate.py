@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from resnet8.files import remove, unlink_if_dangling, write_json
-from resnet8.params import QUANTIZED_VARIANTS, Params, check_files, load_params
+from resnet8.names import QUANTIZED_VARIANTS
+from resnet8.params import Params, check_files, load_params
 from resnet8.processes import run_stage
 
 

@@ -1,5 +1,6 @@
 """Models that several tests look at: the sample's, converted and quantized once."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 
+ROOT = Path(__file__).parents[1]
 N_CLASSES = len(LABEL_NAMES)
 LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
 
@@ -58,23 +60,35 @@ def torch_fp32(onnx_fp32: Any) -> Any:
     return torch_model.export(torch_conversion.convert(onnx_fp32))
 
 
+@pytest.fixture(scope="session")
+def fit_settings() -> Any:
+    """The `fit` section of params.yaml."""
+    from resnet8.params import load_params
+
+    return load_params(ROOT / "params.yaml").fit
+
+
+@pytest.fixture(scope="session")
+def numbers(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
+    """What `fit` decides about the sample."""
+    from resnet8 import onnx_quantization
+    from resnet8.fitting.fit import fit
+
+    points = onnx_quantization.find_points(onnx_fp32, symmetric=False)
+    return fit(onnx_fp32, calibration_images, fit_settings, points=points)
+
+
 @pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])
-def onnx_quantized(
-    request: pytest.FixtureRequest, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
-) -> tuple[str, Any]:
+def onnx_quantized(request: pytest.FixtureRequest, onnx_fp32: Any, numbers: Any) -> tuple[str, Any]:
     """The type's name and the model."""
     from resnet8 import onnx_quantization
 
-    model = onnx_quantization.quantize(
-        onnx_fp32, calibration_images, quant_type=request.param, per_channel=True
-    )
+    model = onnx_quantization.quantize(onnx_fp32, numbers, quant_type=request.param)
     return request.param, model
 
 
 @pytest.fixture(scope="session")
-def torch_int8(torch_fp32: Any, calibration_images: NDArray[np.uint8]) -> Any:
+def torch_int8(torch_fp32: Any, numbers: Any) -> Any:
     from resnet8 import torch_model, torch_quantization
 
-    return torch_model.export(
-        torch_quantization.quantize(torch_fp32, calibration_images, quant_type="int8")
-    )
+    return torch_model.export(torch_quantization.quantize(torch_fp32, numbers))

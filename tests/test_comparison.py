@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from sklearn.metrics import accuracy_score
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from resnet8.comparison import (
     CONFIDENCE,
@@ -15,6 +16,7 @@ from resnet8.comparison import (
     difference_interval,
     kl_divergence,
     mcnemar_p,
+    wilson_interval,
 )
 
 
@@ -23,6 +25,13 @@ def paired(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np
     pairs = [(1, 1)] * both + [(1, 0)] * lost + [(0, 1)] * won + [(0, 0)] * neither
     old, new = np.array(pairs, bool).T
     return old, new
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_agrees_with_statsmodels(counts: tuple[int, int]) -> None:
+    right, n = counts
+    expected = proportion_confint(right, n, alpha=1 - CONFIDENCE, method="wilson")
+    assert wilson_interval(right, n) == pytest.approx(expected, abs=1e-12)
 
 
 def tango_interval(lost: int, won: int, n: int) -> tuple[float, float]:
@@ -92,6 +101,12 @@ def test_mcnemar_p_agrees_with_statsmodels(counts: tuple[int, int, int, int]) ->
     both, lost, won, neither = counts
     expected = mcnemar([[both, lost], [won, neither]], exact=True).pvalue if lost + won else 1.0
     assert mcnemar_p(*paired(*counts)) == pytest.approx(min(expected, 1.0))
+
+
+def test_mcnemar_p_of_many_images_agrees_with_scipy() -> None:
+    old = np.arange(10_000) < 5_100
+    expected = stats.binomtest(4_900, 10_000).pvalue
+    assert mcnemar_p(old, ~old) == pytest.approx(expected, rel=1e-9)
 
 
 def test_kl_divergence_by_hand() -> None:

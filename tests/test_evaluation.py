@@ -39,8 +39,20 @@ def test_predict_makes_one_pass_and_reports_each_batch() -> None:
     images = np.zeros((5, 32, 32, 3), np.uint8)
     images[:, 0, 0, 0] = range(5)
     predict(remember, images, batch_size=2, progress=progress)
-    assert seen == [0, 1, 2, 3, 4]
+    assert sorted(seen) == [0, 1, 2, 3, 4]
     assert len(steps) == 3
+
+
+def test_predict_ends_at_the_first_fault() -> None:
+    seen = []
+
+    def refuse(batch: Any) -> Any:
+        seen.append(len(batch))
+        raise ValueError("no model")
+
+    with pytest.raises(ValueError, match="no model"):
+        predict(refuse, np.zeros((10_000, 32, 32, 3), np.uint8), batch_size=1)
+    assert len(seen) < 10_000
 
 
 def test_score_agrees_with_scikit_learn() -> None:

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resnet8.errors import ParamsError
-from resnet8.params import Params, check_params, is_url, load_params, source_suffix
+from resnet8.names import is_url, source_suffix
+from resnet8.params import Params, check_params, load_params
 
 ROOT = Path(__file__).parents[1]
 SHA256 = "0123456789abcdef" * 4

@@ -17,13 +17,11 @@ from samples.dataset import SAMPLE_MODEL
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    onnx_fp32, calibration_images, (test_images, _) = map(
-        request.getfixturevalue, ("onnx_fp32", "calibration_images", "test_set")
+    onnx_fp32, numbers, (test_images, _) = map(
+        request.getfixturevalue, ("onnx_fp32", "numbers", "test_set")
     )
     folder = tmp_path_factory.mktemp("models")
-    uint8 = onnx_quantization.quantize(
-        onnx_fp32, calibration_images[:50], quant_type="uint8", per_channel=True
-    )
+    uint8 = onnx_quantization.quantize(onnx_fp32, numbers, quant_type="uint8")
     (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (folder / "onnx_uint8.onnx").write_bytes(uint8.SerializeToString())
     for name, place in (

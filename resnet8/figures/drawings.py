@@ -16,8 +16,8 @@ from resnet8.figures import class_figures, histograms, layer_figures, outcome_fi
 from resnet8.figures.canvas import Drawing
 from resnet8.figures.class_figures import Interval
 from resnet8.figures.feature_maps import draw_feature_maps
+from resnet8.names import FLOAT_VARIANTS
 from resnet8.outcomes import confusion_matrix, find_flips
-from resnet8.params import FLOAT_VARIANTS
 
 
 class LabelledImages(NamedTuple):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resnet8 import palette
 from resnet8.figures.canvas import MINUS, SMALL, Axes, Figure, Layout, new_figure, styled, typeset
 from resnet8.figures.layer_rows import shown_variants
-from resnet8.params import FLOAT_VARIANTS
+from resnet8.names import FLOAT_VARIANTS
 
 PANEL = (2.5, 2.5)
 GAP = 1  # pixels between channels

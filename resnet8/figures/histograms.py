@@ -23,7 +23,7 @@ from resnet8.figures.canvas import (
     styled,
 )
 from resnet8.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
-from resnet8.params import FLOAT_VARIANTS
+from resnet8.names import FLOAT_VARIANTS
 
 PANEL = (4.3, 2.2)
 LEGEND_LINE = 0.168  # height of a line above a panel, in inches

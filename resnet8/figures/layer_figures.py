@@ -30,7 +30,7 @@ from resnet8.figures.canvas import (
     styled,
 )
 from resnet8.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
-from resnet8.params import QUANTIZED_VARIANTS
+from resnet8.names import QUANTIZED_VARIANTS
 
 ROW = 0.24  # height of a row, in inches
 # Parts of a distribution: its two ends, what they are called, line width in points, colour.

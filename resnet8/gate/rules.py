@@ -9,7 +9,8 @@ from resnet8.comparison import Correct, Interval, difference_interval, mcnemar_p
 from resnet8.correctness import Correctness
 from resnet8.errors import GateError
 from resnet8.gate.evidence import Evidence, all_images, deltas_pp
-from resnet8.params import FLOAT_VARIANTS, Gate, Params
+from resnet8.names import FLOAT_VARIANTS
+from resnet8.params import Gate, Params
 
 
 class Limit(NamedTuple):

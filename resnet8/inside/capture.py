@@ -22,21 +22,27 @@ class Point(NamedTuple):
 
     place: for people: a hook, a node or a tensor.
     quantization: of the codes that are captured; None where numbers are.
+    factors: (C,) what the channels, the second dimension, are multiplied by to have the float
+        model's units; None where they have them.
     """
 
     place: str
     quantization: Quantization | None = None
+    factors: NDArray[np.float32] | None = None
 
 
 class Parameter(NamedTuple):
     """A layer's weight or bias.
 
-    values: float32 as the model computes with them, (O, I, h, w) or (O, I) or (O,).
+    values: float32 in the float model's units, (O, I, h, w) or (O, I) or (O,).
     quantization: of the codes behind them; None where the model has floats.
+    unit: (O,) what a step of the model's own stands for in these units, the largest of all
+        inputs; None where the units are the same.
     """
 
     values: NDArray[np.float32]
     quantization: Quantization | None = None
+    unit: NDArray[np.float32] | None = None
 
 
 class Captured(NamedTuple):
@@ -66,8 +72,14 @@ class Watched(NamedTuple):
 
 
 def dequantized(point: Point, output: NDArray[Any]) -> NDArray[np.float32]:
-    """A captured output as numbers."""
-    return output if point.quantization is None else point.quantization.dequantize(output)
+    """A captured output as numbers in the float model's units."""
+    numbers = output if point.quantization is None else point.quantization.dequantize(output)
+    return numbers if point.factors is None else numbers * along_channels(point.factors, numbers)
+
+
+def along_channels(factors: NDArray[np.float32], values: NDArray[Any]) -> NDArray[np.float32]:
+    """(C,) factors in a shape that multiplies the second dimension of values."""
+    return factors.reshape(-1, *[1] * (values.ndim - 2))
 
 
 def select_layers(layers: Sequence[str], pattern: str) -> list[str]:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.inside.capture import Point, Watched, dequantized
+from resnet8.inside.capture import Point, Watched, along_channels, dequantized
 from resnet8.inside.statistics import (
     RunningCodes,
     RunningError,
     RunningValues,
 )
-from resnet8.params import FLOAT_VARIANTS
+from resnet8.names import FLOAT_VARIANTS
 
 SAVED_IMAGES = 8  # of the chosen ones, whose captures are kept
 
@@ -26,22 +26,29 @@ class LayerRecord:
     def __init__(self, point: Point, *, is_quantized: bool) -> None:
         self.point = point
         self.is_quantized = is_quantized  # the variant, if not this layer of it
+        self.codes = RunningCodes(point.quantization) if point.quantization else None
+        # Codes of one scale say it all, in 256 numbers.
         self.values: RunningValues | RunningCodes = (
-            RunningCodes(point.quantization) if point.quantization else RunningValues()
+            self.codes if self.codes and point.factors is None else RunningValues()
         )
         self.errors: dict[str, RunningError] = {}  # by reference variant
         self.clipped_low = self.clipped_high = 0  # values of the first reference
 
     def update(self, output: NDArray[Any], references: Mapping[str, NDArray[np.float32]]) -> None:
         """Takes in a batch of outputs, and those of the same layer in other variants."""
-        self.values.update(output)
         numbers = dequantized(self.point, output)
+        if self.codes:
+            self.codes.update(output)
+        if isinstance(self.values, RunningValues):
+            self.values.update(numbers)
         for name, reference in references.items():
             if name not in self.errors:
                 self.errors[name] = RunningError(with_histogram=self.is_quantized)
             self.errors[name].update(numbers, reference)
         if self.point.quantization and references:
             reference = next(iter(references.values()))
+            if self.point.factors is not None:
+                reference = reference / along_channels(self.point.factors, reference)
             low, high = self.point.quantization.clip_range
             half = float(self.point.quantization.scale) / 2  # nearer is rounded, not clipped
             self.clipped_low += int(np.count_nonzero(reference < low - half))

@@ -1,30 +1,36 @@
 """Makes the models of a sensitivity analysis for any quantized variant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
 from resnet8 import onnx_model, torch_model
 from resnet8.evaluation import Predictor, Probabilities
-from resnet8.inside import onnx_isolation, torch_isolation
+from resnet8.fitting.equalization import equalized
+from resnet8.inside import onnx_capture, onnx_isolation, torch_isolation
 from resnet8.inside.sensitivity import Isolate
 
 
-def load(variant: str, folder: Path) -> tuple[list[str], Isolate]:
+def load(
+    variant: str, folder: Path, factors: Mapping[str, NDArray[np.float32]]
+) -> tuple[list[str], Isolate]:
     """The quantized layers of a variant, and what quantizes some of them only.
 
     Args:
         variant: `onnx_<type>` or `torch_<type>`.
-        folder: holds its model and the float one of the same runtime.
+        folder: holds its model and the float one of ONNX.
+        factors: by tensor, what its channels were divided by before they were quantized.
     """
-    return (_load_onnx if variant.startswith("onnx") else _load_torch)(variant, folder)
+    original = equalized(onnx_model.load_model(folder / "onnx_fp32.onnx"), factors)
+    load_quantized = _load_onnx if variant.startswith("onnx") else _load_torch
+    return load_quantized(variant, folder, original)
 
 
-def _load_onnx(variant: str, folder: Path) -> tuple[list[str], Isolate]:
-    original = onnx_model.load_model(folder / "onnx_fp32.onnx")
+def _load_onnx(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
     quantized = onnx_model.load_model(folder / f"{variant}.onnx")
 
     def isolate(layers: Sequence[str]) -> Predictor:
@@ -35,12 +41,12 @@ def _load_onnx(variant: str, folder: Path) -> tuple[list[str], Isolate]:
     return onnx_isolation.quantized_layers(original, quantized), isolate
 
 
-def _load_torch(variant: str, folder: Path) -> tuple[list[str], Isolate]:
-    original = torch_model.load(folder / "torch_fp32.pt2")
+def _load_torch(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
+    parameters = onnx_capture.read_parameters(original)
     quantized = torch_model.load(folder / f"{variant}.pt2")
 
     def isolate(layers: Sequence[str]) -> Predictor:
-        module = torch_isolation.isolate(original, quantized, layers)
+        module = torch_isolation.isolate(parameters, quantized, layers)
 
         def predict(images: NDArray[np.float32]) -> Probabilities:
             with torch.inference_mode():

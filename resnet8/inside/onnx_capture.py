@@ -149,7 +149,7 @@ def _parameter(
 
 
 def _outputs_first(parameter: Parameter) -> Parameter:
-    values, quantization = parameter
+    values, quantization, _ = parameter
     if quantization is not None and quantization.axis is not None:
         quantization = quantization._replace(axis=1 - quantization.axis)
     return Parameter(np.ascontiguousarray(values.T), quantization)

@@ -64,9 +64,9 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
     """All figures, as numbers of a few digits."""
     summary = record.values.summary()
     found = _summary_json(summary) | {"captured_at": record.point.place}
-    if isinstance(record.values, RunningCodes):
-        found |= _quantization_json(record.values)
-    if isinstance(record.values, RunningCodes) and record.errors:
+    if record.codes:
+        found |= _quantization_json(record.codes)
+    if record.codes and record.errors:
         for side, clipped in (("low", record.clipped_low), ("high", record.clipped_high)):
             found[f"clipped_{side}_share"] = rounded(clipped / summary.n_values)
         found["clipped_share"] = rounded(
@@ -110,6 +110,8 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
         found["statistics"]["dtype"] = quantization.dtype
         found["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         found["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
+        if parameter.unit is not None:
+            found["unit"] = _rounded_list(parameter.unit)
     if quantization is not None and original is not parameter:
         error = RunningError()
         error.update(values, original.values)

@@ -15,7 +15,7 @@ from resnet8.inside.capture import Captured, Parameter, Point, Watched
 from resnet8.inside.statistics import Quantization
 
 _ATEN = torch.ops.aten
-_WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
+WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str
     found: dict[str, dict[str, Parameter]] = {}
     layers = {node: layer for layer, node in layer_nodes(module).items()}
     for node in module.graph.nodes:
-        if node.target in _WITH_PARAMETERS:
+        if node.target in WITH_PARAMETERS:
             for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
                 parameter = None if source is None else _parameter(module, source)
                 if parameter is not None:

@@ -1,10 +1,10 @@
 """Leaves chosen layers of a quantized PyTorch program in 8 bits and the others in float."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 
-from resnet8.inside.capture import INPUT
+from resnet8.inside.capture import INPUT, Parameter
 from resnet8.inside.torch_capture import layer_nodes, quantization_after, read_parameters
 
 _ATEN = torch.ops.aten
@@ -36,14 +36,14 @@ def quantized_layers(quantized: torch.export.ExportedProgram) -> list[str]:
 
 
 def isolate(
-    program: torch.export.ExportedProgram,
+    originals: Mapping[str, Mapping[str, Parameter]],
     quantized: torch.export.ExportedProgram,
     layers: Collection[str],
 ) -> torch.fx.GraphModule:
     """Takes the quantization of all layers but some out of a quantized program.
 
     Args:
-        program: the float program.
+        originals: the float model's weights and biases by layer.
         quantized: what `torch_quantization.quantize` made of it.
         layers: those to leave quantized, out of `quantized_layers`.
 
@@ -55,7 +55,6 @@ def isolate(
         if owner not in layers:
             for numbers in _dequantized(node):
                 numbers.replace_all_uses_with(node.all_input_nodes[0])
-    originals = read_parameters(program)
     for layer, node in layer_nodes(module).items():
         kinds = originals.get(layer, {}) if layer not in layers else {}
         for position, kind in ((1, "weight"), (2, "bias")):

@@ -5,32 +5,43 @@ from pathlib import Path
 
 from resnet8 import onnx_model, torch_model
 from resnet8.errors import ArtifactError
+from resnet8.fitting.layers import read_layers
 from resnet8.inside import onnx_capture, torch_capture
 from resnet8.inside.capture import Watched
-from resnet8.params import MODEL_SUFFIXES
+from resnet8.inside.units import in_float_units
+from resnet8.names import FLOAT_VARIANTS, MODEL_SUFFIXES
+from resnet8.quantization import Numbers
 
 N_CLASSES = 10  # of CIFAR-10
 
 
-def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> dict[str, Watched]:
-    """Watches variants, Keras's layers under the names of the ONNX nodes.
+def watch(
+    names: Sequence[str], folder: Path, *, raw: Path, numbers: Numbers, n_classes: int
+) -> dict[str, Watched]:
+    """Watches variants in the float model's units, under the names of the ONNX nodes.
 
     Args:
         names: as in `Params.variants`.
         folder: holds `<variant>.onnx` and `<variant>.pt2`.
         raw: holds the Keras model.
+        numbers: with which the variants were quantized.
         n_classes: K.
     """
     # TensorFlow takes seconds to load, and who looks at other models need not wait for it.
     from resnet8.inside import keras_capture  # noqa: PLC0415
 
-    return {
+    watched = {
         name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
         if name == "keras_fp32"
         else watch_file(
             folder / f"{name}.{'onnx' if name.startswith('onnx') else 'pt2'}", n_classes=n_classes
         )
         for name in names
+    }
+    layers = read_layers(onnx_model.load_model(folder / "onnx_fp32.onnx"))
+    return {
+        name: model if name in FLOAT_VARIANTS else in_float_units(model, numbers.factors, layers)
+        for name, model in watched.items()
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.evaluation import Probabilities
-from resnet8.params import FLOAT_VARIANTS
+from resnet8.names import FLOAT_VARIANTS
 from resnet8.report.provenance import Fingerprint
 
 Json = Mapping[str, Any]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from resnet8 import palette
 from resnet8.figures import canvas
 from resnet8.figures.canvas import Layout
-from resnet8.params import QUANTIZED_VARIANTS
+from resnet8.names import QUANTIZED_VARIANTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -50,17 +50,17 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
-    names = ("onnx_fp32", "torch_fp32", "torch_int8", "calibration_images", "test_set")
-    onnx_fp32, torch_fp32, torch_int8, calibration_images, test_set = map(
+    names = (
+        "onnx_fp32", "torch_fp32", "torch_int8", "numbers", "calibration_images", "test_set",
+    )  # fmt: skip
+    onnx_fp32, torch_fp32, torch_int8, numbers, calibration_images, test_set = map(
         request.getfixturevalue, names
     )
     folder = tmp_path_factory.mktemp("project")
     for name in ("raw", "models", "data", "calibration", "metrics"):
         (folder / name).mkdir()
     (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
-    int8 = onnx_quantization.quantize(
-        onnx_fp32, calibration_images, quant_type="int8", per_channel=True
-    )
+    int8 = onnx_quantization.quantize(onnx_fp32, numbers, quant_type="int8")
     models = folder / "models"
     (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from resnet8.errors import ArtifactError
-from resnet8.params import FLOAT_VARIANTS
+from resnet8.names import FLOAT_VARIANTS
 from stages import plots_data
 from tests.pipeline.commands import ROOT
 

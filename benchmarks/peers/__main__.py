@@ -1,0 +1,124 @@
+"""Quantizes the float ONNX model with every peer and with our own stages, and compares.
+
+Run it with `python -m benchmarks.peers` after `dvc repro`.
+"""
+
+import argparse
+import statistics
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, tables
+from benchmarks.peers.environments import make_environment
+from benchmarks.peers.runs import (
+    HELD_OUT_IMAGES,
+    OUR_COMMANDS,
+    PEERS,
+    Inputs,
+    execute,
+    held_out_indices,
+    our_runs,
+    peer_runs,
+)
+from benchmarks.peers.scores import LabelledImages, format_row, score
+from benchmarks.timing import interleave, ratio
+from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.errors import PipelineError
+from resnet8.files import read_array, read_json, write_array, write_json
+from resnet8.params import load_params
+from resnet8.processes import run_stage
+
+COLUMNS = ("model", "top-1 %", "agree %", "KL", "kB", "speed", "seconds", "x ours")
+PACKAGES = ("numpy", "onnx", "onnxruntime")
+FLOAT = "onnx_fp32"  # what is quantized
+OURS = next(iter(OUR_COMMANDS))  # whose time is the unit
+
+
+def write_held_out(data: Path, folder: Path) -> None:
+    """Writes the training images that peers may tune on, with their labels."""
+    images = read_images(data / "cifar10" / "train_images.npy")
+    labels = read_labels(data / "cifar10" / "train_labels.npy")
+    calibration = read_array(data / "calibration" / "indices.npy")
+    chosen = held_out_indices(len(images), calibration, size=HELD_OUT_IMAGES)
+    write_array(folder / "images.npy", images[chosen])
+    write_array(folder / "labels.npy", labels[chosen])
+
+
+def quantize(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, list[float]]]:
+    """Runs everyone on the same files.
+
+    Returns:
+        The models, the float one first, and the seconds of each round of each quantizer.
+    """
+    folder = args.folder.absolute()
+    inputs = Inputs(
+        model=(args.artifacts / "models" / f"{FLOAT}.onnx").absolute(),
+        calibration=(args.data / "calibration" / "images.npy").absolute(),
+        held_out=folder / "held_out",
+    )
+    write_held_out(args.data, inputs.held_out)
+    environments = {peer: make_environment(peer, folder, python=args.python) for peer in args.peers}
+    scratch = folder / "runs"
+    runs = [*our_runs(inputs, scratch), *peer_runs(environments, inputs, scratch)]
+    steps = {run.name: partial(execute, run) for run in runs}
+    seconds = interleave(steps, repeats=args.repeats, warm_up=False)
+    return {FLOAT: inputs.model} | {run.name: run.out for run in runs}, seconds
+
+
+def evaluate(args: argparse.Namespace, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Scores the models on the test set against the pipeline's baseline; see `score`."""
+    params = load_params(args.params)
+    images = read_images(args.data / "cifar10" / "test_images.npy")
+    labels = read_labels(args.data / "cifar10" / "test_labels.npy")
+    label_names = read_label_names(args.data / "cifar10" / "labels.json")
+    name, shape = params.compare.baseline, (len(labels), len(label_names))
+    predictions = read_predictions(args.artifacts / "predictions", [name], shape=shape)
+    return score(
+        files,
+        LabelledImages(images, labels, label_names),
+        baseline=predictions[name],
+        batch_size=params.evaluate.batch_size,
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--repeats", type=int, default=1, help="rounds, in which all take turns")
+    parser.add_argument("--json", type=Path, help="where to write all results")
+    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
+    parser.add_argument("--python", default=sys.executable, help="makes the environments")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    parser.add_argument("--comparison", type=Path, default=Path("metrics/comparison.json"))
+    parser.add_argument("--folder", type=Path, default=Path("build/peers"))
+    args = parser.parse_args(argv)
+    if args.repeats < 1:
+        raise PipelineError(f"--repeats must be at least 1, got {args.repeats}.")
+
+    known = read_json(args.comparison)["variants"]
+    files, seconds = quantize(args)
+    found = evaluate(args, files)
+    for name, durations in seconds.items():
+        found[name]["seconds"] = durations
+        found[name]["median_seconds"] = statistics.median(durations)
+        found[name]["times_our_seconds"] = ratio(durations, seconds[OURS])
+
+    rows = known | found  # what the pipeline made, and what was just made
+    lines = [format_row(name, row) for name, row in rows.items()]
+    described = machine.describe(PACKAGES)
+    rounds = "1 round" if args.repeats == 1 else f"median of {args.repeats} rounds"
+    note = f"{machine.sentence(described)} Seconds: {rounds}."
+    tables.print_table(COLUMNS, lines)
+    print(note)
+    if args.json:
+        write_json(args.json, {"machine": described, "models": rows})
+    if args.readme:
+        tables.renew_readme("peers", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

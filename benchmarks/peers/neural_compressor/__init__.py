@@ -1,0 +1,1 @@
+"""Intel Neural Compressor 2, the last line of it that quantizes ONNX models."""

@@ -1,0 +1,1 @@
+"""Intel's ONNX Neural Compressor."""

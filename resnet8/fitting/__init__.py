@@ -1,0 +1,1 @@
+"""What quantization learns from the calibration images, once for all runtimes."""

@@ -1,0 +1,228 @@
+"""Decides all numbers of a quantization from calibration images.
+
+Shape letters: N images, C channels, G groups, O outputs of a layer, I numbers that each is
+computed from.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resnet8.fitting import equalization, observers, ranges, rounding
+from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
+from resnet8.fitting.patches import find_patches
+from resnet8.params import Fit
+from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
+
+Activations = dict[str, ActivationNumbers]
+
+
+def fit(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    settings: Fit,
+    *,
+    points: Mapping[str, str],
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Numbers:
+    """Decides the numbers that quantize a model.
+
+    First the channels are equalized, then each tensor gets a range, then layer by layer the
+    weights are rounded on what the layers before, already quantized, make of the images.
+
+    Args:
+        model: a folded float model.
+        images: (N, 32, 32, 3) uint8 calibration images.
+        settings: which methods to take.
+        points: the tensors that are rounded to 8 bits, each with the one whose scale it has.
+        progress: wraps the loop over layers' inputs, as `tqdm.tqdm` does.
+    """
+    seen = observers.observe(observers.stream(model, sorted(points), images))
+    groups = equalization.find_groups(model) if settings.equalization else []
+    factors = equalization.find_factors(
+        groups,
+        {name: np.maximum(-x.low, x.high) for name, x in seen.items()},
+        strength=settings.equalization,
+    )
+    base = equalization.equalized(model, factors)
+    seen = {name: x.divided(factors.get(name)) for name, x in seen.items()}
+    found = _find_ranges(base, images, settings, seen)
+    symmetric = settings.activation_symmetric
+    own = {name: ranges.to_numbers(*ends, symmetric=symmetric) for name, ends in found.items()}
+    activations = {name: own[owner] for name, owner in points.items()}
+    layers, rounded_alike = _round_layers(base, images, settings, activations, seen, progress)
+    widest = {
+        name: ranges.to_numbers(*ends, symmetric=symmetric)
+        for name, ends in ranges.minmax(seen).items()
+    }
+    idle = {
+        f"fit.activation_range: {settings.activation_range}": settings.activation_range != "minmax"
+        and own == widest,
+        f"fit.equalization: {settings.equalization:g}": settings.equalization > 0 and not factors,
+        "fit.weight_rounding: gptq": settings.weight_rounding == "gptq" and rounded_alike,
+        "fit.bias_correction: true": settings.bias_correction
+        and all(layer.bias is None for layer in layers.values()),
+    }
+    notes = tuple(
+        f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle
+    )
+    float_layers = tuple(settings.float_layers)
+    return Numbers(activations, layers, factors, symmetric, float_layers, notes)
+
+
+def _find_ranges(
+    model: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    settings: Fit,
+    seen: Mapping[str, observers.Seen],
+) -> ranges.Ranges:
+    symmetric = settings.activation_symmetric
+    if settings.activation_range == "minmax":
+        return ranges.minmax(seen)
+    batches = observers.stream(model, seen, images)
+    if settings.activation_range == "mse":
+        histograms = observers.find_histograms(batches, seen)
+        return ranges.least_squares(histograms, symmetric=symmetric)
+    return ranges.library_ranges(
+        batches,
+        method=settings.activation_range,
+        symmetric=symmetric,
+        percentile=settings.percentile,
+        bins=settings.histogram_bins,
+        levels=settings.entropy_levels,
+    )
+
+
+def _round_layers(  # noqa: PLR0913, PLR0917
+    base: onnx.ModelProto,
+    images: NDArray[np.uint8],
+    settings: Fit,
+    activations: Activations,
+    seen: Mapping[str, observers.Seen],
+    progress: Callable[[Iterable[str]], Iterable[str]],
+) -> tuple[dict[str, LayerNumbers], bool]:
+    """Rounds the layers in the order of computation.
+
+    Returns:
+        Their numbers, and whether rounding to the nearest gave the same codes.
+    """
+    quantized = fake_quantized(base, activations)
+    readers: dict[str, list[Layer]] = {}
+    for layer in read_layers(base):
+        if layer.input in activations and layer.name not in settings.float_layers:
+            readers.setdefault(layer.input, []).append(layer)
+    found: dict[str, LayerNumbers] = {}
+    alike = True
+    looks = settings.weight_rounding == "gptq" or settings.bias_correction
+    for tensor in progress(list(readers)):
+        layers = readers[tensor]
+        inputs = _observe_inputs(layers, quantized, images) if looks else {}
+        for layer in layers:
+            numbers, nearest = _round(layer, settings, inputs.get(layer.name))
+            alike = alike and bool((numbers.codes == nearest).all())
+            if layer.bias is not None:
+                bias = layer.bias.astype(np.float64)
+                if settings.bias_correction:
+                    original = _mean_patches(layer, seen[tensor].mean)
+                    bias += _missing(layer, numbers, original, inputs[layer.name].mean)
+                step = numbers.scale.astype(np.float64) * activations[tensor].scale
+                rounded = (np.rint(bias / step) * step).astype(np.float32)
+                numbers = numbers._replace(bias=rounded)
+            found[layer.name] = numbers
+        parameters = {x.name: (found[x.name].weight, found[x.name].bias) for x in layers}
+        quantized = with_parameters(quantized, parameters)
+    return found, alike
+
+
+class _Inputs(NamedTuple):
+    """What a layer saw of the images behind quantized layers.
+
+    moments: (G, I, I) mean products.
+    mean: (G, I).
+    """
+
+    moments: NDArray[np.float64]
+    mean: NDArray[np.float64]
+
+
+def _observe_inputs(
+    layers: Sequence[Layer], quantized: onnx.ModelProto, images: NDArray[np.uint8]
+) -> dict[str, _Inputs]:
+    """Watches what layers with the same input saw, by layer."""
+    names = {layer.name for layer in layers}
+    rounded = next(x.input[0] for x in quantized.graph.node if x.name in names)
+    moments: dict[str, Any] = dict.fromkeys(names, 0.0)
+    total: Any = 0.0
+    places = dict.fromkeys(names, 0)
+    for batch in observers.stream(quantized, [rounded], images):
+        total = total + batch[rounded].sum(axis=0, dtype=np.float64)
+        for layer in layers:
+            rows = find_patches(layer, batch[rounded])  # (G, P, I)
+            products = np.stack([row.T @ row for row in rows])
+            moments[layer.name] = moments[layer.name] + products
+            places[layer.name] += rows.shape[1]
+    mean = total / len(images)
+    return {
+        layer.name: _Inputs(moments[layer.name] / places[layer.name], _mean_patches(layer, mean))
+        for layer in layers
+    }
+
+
+def _mean_patches(layer: Layer, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(G, I) what a layer's mean patch is, from its mean input (C, H, W) or (I,)."""
+    patches: NDArray[np.float64] = find_patches(layer, mean[np.newaxis]).mean(axis=1)
+    return patches
+
+
+def _round(
+    layer: Layer, settings: Fit, inputs: _Inputs | None
+) -> tuple[LayerNumbers, NDArray[np.int8]]:
+    """Rounds the weights of a layer; also to the nearest codes, to compare."""
+    matrix = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
+    scale, zero_point = rounding.find_scales(
+        matrix, symmetric=settings.weight_symmetric, per_channel=settings.per_channel
+    )
+    codes = nearest = rounding.nearest(matrix, scale, zero_point)
+    if settings.weight_rounding == "gptq" and inputs is not None:
+        moments = inputs.moments
+        if settings.bias_correction:  # which makes up for mean errors anyway
+            moments = moments - inputs.mean[:, :, None] * inputs.mean[:, None, :]
+        groups = zip(
+            np.split(matrix, layer.groups), np.split(scale, layer.groups), moments, strict=True
+        )
+        codes = np.concatenate(
+            [
+                rounding.gptq(part, steps, zero_point, moments=x, damping=settings.gptq_damping)
+                for part, steps, x in groups
+            ]
+        )
+    shape = layer.weight.shape
+    numbers = LayerNumbers(codes.reshape(shape), scale, zero_point, None)
+    return numbers, nearest.reshape(shape)
+
+
+def _missing(
+    layer: Layer,
+    numbers: LayerNumbers,
+    original: NDArray[np.float64],
+    quantized: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(O,) how much lower the outputs are on average than the float model's.
+
+    Args:
+        layer: in float.
+        numbers: of the layer, rounded.
+        original: (G, I) mean inputs of the float model.
+        quantized: (G, I) mean inputs behind quantized layers.
+
+    Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling (2019), Data-Free Quantization
+    Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721,
+    section 4.2, with means from images.
+    """
+    grouped = (layer.groups, len(layer.weight) // layer.groups, -1)
+    before = layer.weight.astype(np.float64).reshape(grouped) @ original[:, :, None]
+    after = numbers.weight.astype(np.float64).reshape(grouped) @ quantized[:, :, None]
+    return (before - after).ravel()

@@ -1,0 +1,87 @@
+"""Rounding of weights to 8 bits.
+
+Shape letters: O outputs of a layer, I numbers that each output is computed from.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+_LARGEST = 127  # int8 code; -128 is left out where weights are symmetric
+
+
+def find_scales(
+    weight: Matrix, *, symmetric: bool, per_channel: bool
+) -> tuple[NDArray[np.float32], int]:
+    """Scales and the zero point that give every weight a code.
+
+    Args:
+        weight: (O, I).
+        symmetric: zero point 0.
+        per_channel: a scale for each output; needs `symmetric`, because a kernel takes one
+            zero point.
+
+    Returns:
+        (O,) float32 scales, all alike without `per_channel`, and the zero point of int8 codes.
+    """
+    low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
+    if not per_channel:
+        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
+    if symmetric:
+        largest = np.maximum(-low, high)
+        return _nonzero(largest / _LARGEST), 0
+    scale = _nonzero((high - low) / 255)
+    return scale, round(float(-128 - low[0] / scale[0]))
+
+
+def _nonzero(scale: Matrix) -> NDArray[np.float32]:
+    return np.where(scale > 0, scale, 1.0).astype(np.float32)
+
+
+def nearest(weight: Matrix, scale: NDArray[np.float32], zero_point: int) -> NDArray[np.int8]:
+    """(O, I) codes nearest to the weights."""
+    return _codes(weight / scale[:, None].astype(np.float64), zero_point).astype(np.int8)
+
+
+def gptq(
+    weight: Matrix,
+    scale: NDArray[np.float32],
+    zero_point: int,
+    *,
+    moments: Matrix,
+    damping: float,
+) -> NDArray[np.int8]:
+    """(O, I) codes with which the layer's outputs err little on the images that were seen.
+
+    Column by column, the error of rounding is made up for by the weights that are still to be
+    rounded; inputs that are large come first.
+
+    Args:
+        weight: (O, I).
+        scale: (O,).
+        zero_point: of int8 codes.
+        moments: (I, I) mean product of each two inputs.
+        damping: added to the moments' diagonal, as a share of its mean, above 0.
+
+    Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh (2023), GPTQ: Accurate
+    Post-Training Quantization for Generative Pre-trained Transformers,
+    https://arxiv.org/abs/2210.17323, section 3, with its option to order by activations.
+    """
+    diagonal = np.diag(moments)
+    order = np.argsort(-diagonal, kind="stable")
+    damped = moments + np.eye(len(moments)) * (damping * float(diagonal.mean()) or 1.0)
+    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T  # inverse = upper.T @ upper
+    left = weight[:, order] / scale[:, None].astype(np.float64)  # in steps
+    codes = np.empty(weight.shape, np.int8)
+    for column, position in enumerate(order):
+        codes[:, position] = rounded = _codes(left[:, column], zero_point)
+        error = (left[:, column] - (rounded - zero_point)) / upper[column, column]
+        left[:, column:] -= np.outer(error, upper[column, column:])
+    return codes
+
+
+def _codes(steps: Matrix, zero_point: int) -> Matrix:
+    lowest = -_LARGEST if zero_point == 0 else -_LARGEST - 1
+    codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, _LARGEST)
+    return codes

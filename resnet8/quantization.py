@@ -1,0 +1,173 @@
+"""The numbers that quantize a model, in a form that belongs to no framework.
+
+Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel, C channels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resnet8.errors import ArtifactError
+from resnet8.files import write_arrays, write_json
+
+CODES = 256  # of an 8-bit type
+INT8_OFFSET = 128  # an int8 code is the uint8 code less this
+
+
+class ActivationNumbers(NamedTuple):
+    """How a tensor's uint8 codes stand for numbers: (code - zero_point) * scale.
+
+    An int8 code and its zero point are both 128 less.
+    """
+
+    scale: float
+    zero_point: int  # of uint8 codes, 0 to 255
+
+    @property
+    def low(self) -> float:
+        """The smallest number that has a code."""
+        return -self.zero_point * self.scale
+
+    @property
+    def high(self) -> float:
+        """The largest number that has a code."""
+        return (CODES - 1 - self.zero_point) * self.scale
+
+
+class LayerNumbers(NamedTuple):
+    """The rounded parameters of a layer with weights.
+
+    codes: (O, I, h, w) or (O, I) int8; a uint8 code is 128 more.
+    scale: (O,) float32, all alike where weights have one scale for all.
+    zero_point: of int8 codes; 0 where weights are symmetric.
+    bias: (O,) float32, a whole number of steps of input scale x weight scale; None without.
+    """
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    zero_point: int
+    bias: NDArray[np.float32] | None
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """The weights that the codes stand for, in the codes' shape."""
+        shape = (-1, *[1] * (self.codes.ndim - 1))
+        steps = self.codes.astype(np.float32) - np.float32(self.zero_point)
+        return steps * self.scale.reshape(shape)
+
+
+class Numbers(NamedTuple):
+    """All that quantization decides about a model.
+
+    activations: by tensor of the ONNX model; tensors are called like the nodes.
+    layers: by name of those with weights in 8 bits.
+    factors: by tensor, (C,): the float model's channels over the quantized model's, where
+        cross-layer equalization made them differ.
+    symmetric: whether activations reach as far below zero as above it.
+    float_layers: nodes that stay in float by the engineer's choice.
+    notes: what an engineer should know, a sentence each.
+    """
+
+    activations: dict[str, ActivationNumbers]
+    layers: dict[str, LayerNumbers]
+    factors: dict[str, NDArray[np.float32]]
+    symmetric: bool = False
+    float_layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Activation(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+    scale: float = Field(gt=0)
+    zero_point: int = Field(ge=0, lt=CODES)
+
+
+class _Layer(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+    weight_scale: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    weight_zero_point: int = Field(ge=-INT8_OFFSET, lt=INT8_OFFSET)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+    activations: dict[str, _Activation]
+    layers: dict[str, _Layer]
+    factors: dict[str, list[Annotated[float, Field(gt=0)]]]
+    symmetric: bool
+    float_layers: list[str]
+    notes: list[str]
+
+
+def write(folder: Path, numbers: Numbers, settings: Mapping[str, Any]) -> None:
+    """Writes `numbers.json`, to read, and `parameters.npz`, the weights' codes and the biases."""
+    content = {
+        "settings": dict(settings),
+        "activations": {
+            name: {
+                "scale": x.scale,
+                "zero_point": x.zero_point,
+                "low": x.low,
+                "high": x.high,
+            }
+            for name, x in numbers.activations.items()
+        },
+        "layers": {
+            name: {"weight_scale": x.scale.tolist(), "weight_zero_point": x.zero_point}
+            for name, x in numbers.layers.items()
+        },
+        "factors": {name: x.tolist() for name, x in numbers.factors.items()},
+        "symmetric": numbers.symmetric,
+        "float_layers": list(numbers.float_layers),
+        "notes": list(numbers.notes),
+    }
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, layer in numbers.layers.items():
+        arrays[f"{name}.weight"] = layer.codes
+        if layer.bias is not None:
+            arrays[f"{name}.bias"] = layer.bias
+    write_arrays(folder / "parameters.npz", arrays)
+    write_json(folder / "numbers.json", content)
+
+
+def read(folder: Path) -> Numbers:
+    """Reads what `write` wrote.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or the two do not belong together.
+    """
+    path = folder / "numbers.json"
+    try:
+        content = _File.model_validate_json(path.read_bytes())
+        with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        layers = {name: _layer(name, x, arrays) for name, x in content.layers.items()}
+    except (OSError, ValueError, KeyError, EOFError, ValidationError) as exc:
+        reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
+        raise ArtifactError(
+            f"{folder} must hold the numbers of a quantization, got: {reason}. "
+            "Run `dvc repro` to make it again."
+        ) from exc
+    return Numbers(
+        {x: ActivationNumbers(y.scale, y.zero_point) for x, y in content.activations.items()},
+        layers,
+        {name: np.array(x, np.float32) for name, x in content.factors.items()},
+        content.symmetric,
+        tuple(content.float_layers),
+        tuple(content.notes),
+    )
+
+
+def _layer(name: str, described: _Layer, arrays: Mapping[str, NDArray[Any]]) -> LayerNumbers:
+    codes, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
+    outputs = len(described.weight_scale)
+    shaped = codes.dtype == np.int8 and codes.ndim >= 2 and len(codes) == outputs
+    if not shaped or (bias is not None and bias.shape != (outputs,)):
+        raise ValueError(f"codes {codes.dtype} {codes.shape} for {outputs} outputs of {name!r}")
+    if bias is not None and not np.isfinite(bias).all():
+        raise ValueError(f"NaN in the bias of {name!r}")
+    scale = np.array(described.weight_scale, np.float32)
+    return LayerNumbers(codes, scale, described.weight_zero_point, bias)

@@ -1,0 +1,204 @@
+"""Names what quantization hides: what a model does not say, and accuracy does not show.
+
+Shape letters: N images, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resnet8.evaluation import Probabilities
+from resnet8.names import FLOAT_VARIANTS
+from resnet8.onnx_model import INPUT, OUTPUT
+
+# Operators that only move, cut off or bend single values; what they give belongs to their input.
+_PASSING = (
+    *("Clip", "Flatten", "Identity", "LeakyRelu", "Pad", "Relu", "Reshape", "Squeeze"),
+    *("Transpose", "Unsqueeze"),
+)
+_MEANT_TO_BE_FLOAT = ("Softmax",)
+
+USED_SHARE = 0.5  # of a shared range, below which sharing wastes levels
+WIDENED = 3.0  # times the range of all values but one in 500
+LEVELS = 128  # of 256
+
+
+class Operator(NamedTuple):
+    """An operator that computes.
+
+    name: of its node, and of the layer.
+    op_type: what it is.
+    inputs: the tensors between nodes that it reads.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+
+
+class Finding(NamedTuple):
+    """What an engineer should look at.
+
+    rule: `shared_scale`, `outlier_range`, `few_levels`, `float_operator` or `tied_outputs`.
+    layer: None for the model as a whole.
+    """
+
+    variant: str
+    rule: str
+    layer: str | None
+    message: str
+
+
+def read_operators(model: onnx.ModelProto) -> list[Operator]:
+    """The operators of a float model that could run in 8 bits, in order."""
+    constants = {x.name for x in model.graph.initializer}
+    return [
+        Operator(node.name, node.op_type, tuple(x for x in node.input if x not in constants))
+        for node in model.graph.node
+        if node.op_type not in _PASSING + _MEANT_TO_BE_FLOAT and node.output[0] != OUTPUT
+    ]
+
+
+def find_passed(model: onnx.ModelProto) -> dict[str, str]:
+    """By tensor that is a changed-over other one, that one: a ReLU's output, its input."""
+    return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _PASSING}
+
+
+def lint(
+    operators: Sequence[Operator],
+    passed: Mapping[str, str],
+    layers: Mapping[str, Any],
+    predictions: Mapping[str, Probabilities],
+    codes: Mapping[str, NDArray[np.int8]],
+) -> list[Finding]:
+    """Looks for what went wrong without a word.
+
+    Args:
+        operators: of the float model.
+        passed: see `find_passed`.
+        layers: what `inspect_layers` wrote.
+        predictions: by variant, (N, K).
+        codes: by layer, its 8-bit weights.
+    """
+    found = []
+    shown = layers["activations"]["calibration"]
+    for variant in [name for name in predictions if name not in FLOAT_VARIANTS]:
+        statistics = {
+            layer: rows[variant]["statistics"] for layer, rows in shown.items() if variant in rows
+        }
+        rounded = {layer for layer, row in statistics.items() if "scale" in row}
+        weights = {
+            layer
+            for layer, kinds in layers["parameters"].items()
+            if "dtype" in kinds.get("weight", {}).get(variant, {}).get("statistics", {})
+        }
+        floats = f"{variant.partition('_')[0]}_fp32"
+        spans = {
+            layer: rows[floats]["statistics"]["dynamic_range"]
+            for layer, rows in shown.items()
+            if floats in rows
+        }
+        for rule in (
+            _float_operators(operators, passed, rounded, set(layers["parameters"]) - weights),
+            _shared_scales(operators, passed, statistics, spans),
+            _outlier_ranges(statistics),
+            _few_levels(statistics, codes),
+            _tied_outputs(predictions[variant]),
+        ):
+            found += [Finding(variant, *rest) for rest in rule]
+    return found
+
+
+_Found = list[tuple[str, str | None, str]]  # rule, layer and message
+
+
+def _source(tensor: str, passed: Mapping[str, str], among: set[str]) -> str | None:
+    """The tensor, or the one that it was made of, that is among others."""
+    while tensor not in among:
+        if tensor not in passed:
+            return None
+        tensor = passed[tensor]
+    return tensor
+
+
+def _float_operators(
+    operators: Sequence[Operator],
+    passed: Mapping[str, str],
+    rounded: set[str],
+    with_float_weights: set[str],
+) -> _Found:
+    found: _Found = []
+    for operator in operators:
+        read = [x for x in operator.inputs if x != INPUT]
+        if operator.name in with_float_weights or any(
+            _source(x, passed, rounded) is None for x in read
+        ):
+            message = f"{operator.op_type} computes in float."
+            found.append(("float_operator", operator.name, message))
+    return found
+
+
+def _shared_scales(
+    operators: Sequence[Operator],
+    passed: Mapping[str, str],
+    statistics: Mapping[str, Any],
+    spans: Mapping[str, float],
+) -> _Found:
+    found: _Found = []
+    rounded = {layer for layer, row in statistics.items() if "scale" in row}
+    for operator in operators:
+        before = [_source(x, passed, rounded) for x in operator.inputs]
+        own = statistics.get(operator.name, {})
+        for name in filter(None, before):
+            other = statistics[name]
+            alike = all(own.get(key) == other[key] for key in ("scale", "zero_point"))
+            share = spans.get(operator.name, 0.0) / (other["clip_high"] - other["clip_low"])
+            if alike and share < USED_SHARE:
+                message = (
+                    f"{operator.op_type} shares the scale of its input {name}, of whose range its "
+                    f"own values need {share:.0%}."
+                )
+                found.append(("shared_scale", operator.name, message))
+    return found
+
+
+def _outlier_ranges(statistics: Mapping[str, Any]) -> _Found:
+    found: _Found = []
+    for layer, row in statistics.items():
+        if "scale" not in row:
+            continue
+        usual = max(row["percentiles"]["99.9"], 0.0) - min(row["percentiles"]["0.1"], 0.0)
+        span = row["clip_high"] - row["clip_low"]
+        if usual > 0 and span > WIDENED * usual:
+            message = (
+                f"The range is {span / usual:.1f} times as wide as 99.8% of the values need: few "
+                "outliers widen it."
+            )
+            found.append(("outlier_range", layer, message))
+    return found
+
+
+def _few_levels(statistics: Mapping[str, Any], codes: Mapping[str, NDArray[np.int8]]) -> _Found:
+    found: _Found = []
+    for layer, row in statistics.items():
+        if "scale" in row and row["levels_used"] < LEVELS:
+            message = f"Its output uses {row['levels_used']} of 256 levels."
+            found.append(("few_levels", layer, message))
+    for layer, stored in codes.items():
+        used = len(np.unique(stored))
+        if used < min(LEVELS, stored.size // 2):
+            message = f"Its weights use {used} of 256 levels."
+            found.append(("few_levels", layer, message))
+    return found
+
+
+def _tied_outputs(probabilities: Probabilities) -> _Found:
+    best = np.sort(probabilities, axis=1)[:, -2:]
+    ties = int(np.count_nonzero(best[:, 0] == best[:, 1]))
+    if not ties:
+        return []
+    message = f"{ties} of {len(probabilities)} images have two classes with the same probability."
+    return [("tied_outputs", None, message)]

@@ -1,0 +1,51 @@
+"""Decides the numbers of the quantization: ranges, rounded weights, corrected biases.
+
+Reads: artifacts/models/onnx_fp32.onnx, data/calibration/images.npy
+Writes: artifacts/quantization/numbers.json (to read) and parameters.npz (codes and biases)
+Params: fit
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8 import onnx_model, quantization
+from resnet8.dataset import read_images
+from resnet8.fitting.fit import fit
+from resnet8.onnx_quantization import find_points
+from resnet8.params import load_params
+from resnet8.processes import run_stage
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params).fit
+
+    model = onnx_model.load_model(args.model)
+    images = read_images(args.images)
+
+    points = find_points(
+        model, symmetric=params.activation_symmetric, float_layers=params.float_layers
+    )
+    progress = partial(tqdm, desc="layers", unit="tensor")
+    numbers = fit(model, images, params, points=points, progress=progress)
+
+    quantization.write(args.out, numbers, {"images": len(images), **dict(params)})
+    for note in numbers.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    print(
+        f"{len(numbers.activations)} tensors and {len(numbers.layers)} layers in 8 bits, "
+        f"{len(set(map(bytes, numbers.factors.values())))} groups of tensors equalized"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

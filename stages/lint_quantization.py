@@ -1,0 +1,56 @@
+"""Looks in the quantized models for what accuracy does not show.
+
+Reads: artifacts/models/onnx_fp32.onnx, artifacts/inspection/layers.json,
+    artifacts/predictions/, artifacts/quantization/
+Writes: metrics/quantization_lint.json
+Params: quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from pathlib import Path
+
+from resnet8 import onnx_model, quantization, quantization_lint
+from resnet8.dataset import read_label_names, read_labels, read_predictions
+from resnet8.files import read_json, write_json
+from resnet8.params import load_params
+from resnet8.processes import run_stage
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--layers", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--numbers", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    model = onnx_model.load_model(args.model)
+    layers = read_json(args.layers)
+    numbers = quantization.read(args.numbers)
+    shape = (
+        len(read_labels(args.data / "test_labels.npy")),
+        len(read_label_names(args.data / "labels.json")),
+    )
+    predictions = read_predictions(args.predictions, params.variants, shape=shape)
+
+    findings = quantization_lint.lint(
+        quantization_lint.read_operators(model),
+        quantization_lint.find_passed(model),
+        layers,
+        predictions,
+        {name: layer.codes for name, layer in numbers.layers.items()},
+    )
+
+    chosen = {"float_layers": list(numbers.float_layers), "notes": list(numbers.notes)}
+    write_json(args.out, chosen | {"findings": [finding._asdict() for finding in findings]})
+    print(f"{len(findings)} findings in the quantized models")
+    for variant, _, layer, message in findings:
+        print(f"  {variant}{f', {layer}' if layer else ''}: {message}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

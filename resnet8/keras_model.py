@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from resnet8.batches import IMAGE_SHAPE
 from resnet8.errors import ArtifactError, shown
-from resnet8.evaluation import Predictor, Probabilities
+from resnet8.evaluation import Predictor
 
 
 @contextmanager
@@ -39,13 +39,11 @@ def _native_messages_hidden() -> Iterator[None]:
 @contextmanager
 def _not_installed(*modules: str) -> Iterator[None]:
     """Makes modules seem not to be installed, but for those that are imported already."""
-    hidden = [name for name in modules if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # as Python has it
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
+    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
+    sys.modules.update(hidden)
+    yield
+    for name in hidden:
+        del sys.modules[name]
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
@@ -61,7 +59,6 @@ with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"
 tf.config.set_visible_devices([], "GPU")
 tf.config.threading.set_intra_op_parallelism_threads(1)  # what runs at once are batches
 logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-
 
 # What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
 _LOADING_FAULTS = (
@@ -188,24 +185,21 @@ def saturates(_folder: Path) -> bool:
 
 def make_predictor(model: keras.Model) -> Predictor:
     """Compiles the model's forward pass for batches of any size."""
-    forward = tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)],
-    )
-
-    def predict(images: NDArray[np.float32]) -> Probabilities:
-        probabilities: Probabilities = forward(images).numpy()
-        return probabilities
-
-    return predict
+    forward = _compiled(model)
+    return lambda images: forward(images).numpy()
 
 
 def make_function(
     model: keras.Model, outputs: Sequence[Any]
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Compiles what computes symbolic tensors of a model from its input, any batch size."""
-    forward = tf.function(keras.Model(model.inputs, list(outputs)))
-    return lambda images: [output.numpy() for output in forward(images, training=False)]
+    forward = _compiled(keras.Model(model.inputs, list(outputs)))
+    return lambda images: [output.numpy() for output in forward(images)]
+
+
+def _compiled(model: keras.Model) -> Any:
+    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
+    return tf.function(lambda images: model(images, training=False), input_signature=signature)
 
 
 def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
@@ -231,10 +225,9 @@ def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
 
     renamed = keras.models.clone_model(model, clone_function=rename)
     renamed.set_weights(model.get_weights())
-    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
-    forward = tf.function(lambda images: renamed(images, training=False), input_signature=signature)
+    forward = _compiled(renamed)
     try:
-        exported, _ = tf2onnx.convert.from_function(forward, signature, opset=opset)
+        exported, _ = tf2onnx.convert.from_function(forward, forward.input_signature, opset=opset)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
         raise ArtifactError(
             f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "

@@ -202,9 +202,13 @@ def saturates(_path: Path) -> bool:
 
 
 def make_predictor(program: torch.export.ExportedProgram) -> Predictor:
-    """Wraps a program as a function of arrays; from then on, PyTorch computes on one core."""
+    """Wraps a program as a function of arrays; see `as_predictor`."""
+    return as_predictor(program.module())
+
+
+def as_predictor(module: torch.nn.Module) -> Predictor:
+    """Wraps a module as a function of arrays; from then on, PyTorch computes on one core."""
     torch.set_num_threads(1)
-    module = program.module()
 
     def predict(images: NDArray[np.float32]) -> Probabilities:
         with torch.inference_mode():

@@ -130,9 +130,11 @@ class _GivenNumbersQuantizer(Quantizer):  # type: ignore[misc]
 def _quantize_per_tensor(
     x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
 ) -> torch.Tensor:
+    # Clamped first: behind a convolution, Inductor's freezing would draw the factor into the
+    # convolution's weights, and gets biases wrong (PyTorch 2.13).
+    x = torch.clamp(x, (low - zero_point) * scale, (high - zero_point) * scale)
     q = torch.round(x * (1.0 / scale))
-    q = q + zero_point if zero_point else q
-    return torch.clamp(q, low, high).to(dtype)
+    return (q + zero_point if zero_point else q).to(dtype)
 
 
 def _dequantize_per_tensor(

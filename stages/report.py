@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         layers=read_json(args.inspection / "layers.json"),
         parity=read_json(args.metrics / "layer_parity.json"),
         sensitivity=read_json(args.metrics / "sensitivity.json"),
+        lint=read_json(args.metrics / "quantization_lint.json"),
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=inputs.choose(
             choice.parse(params.inspect.input),

@@ -53,6 +53,26 @@ def make_evidence(
             "n_images": 40,
             "variants": {name: _ranking(layers) for name in quantized},
         },
+        lint={
+            "findings": [
+                {
+                    "variant": quantized[0],
+                    "rule": "shared_scale",
+                    "layer": layers[0],
+                    "message": "Its output shares <a scale>.",
+                },
+                {
+                    "variant": quantized[0],
+                    "rule": "tied_outputs",
+                    "layer": None,
+                    "message": "3 of 50 images.",
+                },
+            ]
+            if quantized
+            else [],
+            "float_layers": [],
+            "notes": [],
+        },
         captures={name: _captures(rng, layers) for name in variants},
         chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
         predictions=predictions,

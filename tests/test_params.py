@@ -23,7 +23,21 @@ VALID: dict[str, Any] = {
     "fetch": {"dataset": "cifar10", "model": "mlperf_tiny", "model_sha256": None},
     "convert_onnx": {"opset": 17},
     "calibrate": {"size": 1000, "seed": 0, "batches": [1]},
-    "quantize_onnx": {"types": ["int8", "uint8"], "per_channel": True},
+    "fit": {
+        "activation_range": "mse",
+        "activation_symmetric": False,
+        "percentile": 99.99,
+        "histogram_bins": 2048,
+        "entropy_levels": 128,
+        "equalization": 0.75,
+        "weight_rounding": "gptq",
+        "weight_symmetric": True,
+        "per_channel": True,
+        "gptq_damping": 0.01,
+        "bias_correction": True,
+        "float_layers": [],
+    },
+    "quantize_onnx": {"types": ["int8", "uint8"]},
     "quantize_torch": {"types": ["int8"]},
     "evaluate": {"batch_size": 128},
     "inspect": {"input": "test:0", "images": 250, "sensitivity_images": 150},
@@ -101,6 +115,18 @@ def test_load_params_returns_what_the_file_says(tmp_path: Path) -> None:
         {"convert_onnx.opset": 18},
         {"evaluate.batch_size": 1},
         {"evaluate.batch_size": 10_000},
+        {"fit.activation_range": "minmax", "fit.weight_rounding": "nearest"},
+        {"fit.activation_range": "percentile", "fit.percentile": 100},
+        {"fit.percentile": 50.1},
+        {"fit.activation_range": "entropy", "fit.histogram_bins": 128, "fit.entropy_levels": 2},
+        {"fit.histogram_bins": 65_536, "fit.entropy_levels": 256},
+        {"fit.equalization": 0},
+        {"fit.equalization": 1.0},
+        {"fit.per_channel": False, "fit.weight_symmetric": False},
+        {"fit.per_channel": False},
+        {"fit.gptq_damping": 1e-9},
+        {"fit.gptq_damping": 1},
+        {"fit.float_layers": ["conv2d", "dense"]},
         {"quantize_onnx.types": []},
         {"quantize_torch.types": []},
         {"quantize_onnx.types": ["uint8_int8"], "candidate": "onnx_uint8_int8"},
@@ -191,10 +217,55 @@ def test_check_params_takes_true_for_no_number(key: str) -> None:
 
 
 @pytest.mark.parametrize("flag", ["yes", 1, 0, None])
-def test_check_params_takes_only_true_and_false_for_a_flag(flag: object) -> None:
-    assert fault({"quantize_onnx.per_channel": flag}) == (
-        f"quantize_onnx.per_channel must be true or false, got {flag!r}."
+@pytest.mark.parametrize(
+    "key", ["activation_symmetric", "weight_symmetric", "per_channel", "bias_correction"]
+)
+def test_check_params_takes_only_true_and_false_for_a_flag(key: str, flag: object) -> None:
+    assert fault({f"fit.{key}": flag}) == f"fit.{key} must be true or false, got {flag!r}."
+
+
+@pytest.mark.parametrize(
+    ("key", "expected", "values"),
+    [
+        ("percentile", "a percentage above 50, up to 100", [50, 50.0, 100.1, "99", None, True]),
+        ("histogram_bins", "a number from 128 to 65536", [127, 65_537, 256.5, "256", True]),
+        ("entropy_levels", "a number from 2 to 256", [1, 257, 2.5, "2", True]),
+        ("equalization", "a strength from 0 to 1", [-0.1, 1.01, "1", None, True, float("nan")]),
+        ("gptq_damping", "a share above 0, up to 1", [0, -0.1, 1.1, "0.1", None, True]),
+        ("float_layers", "a list of different names of layers", [None, "dense", 5]),
+    ],
+)
+def test_check_params_tells_the_range_of_what_fit_takes(
+    key: str, expected: str, values: list[object]
+) -> None:
+    for value in values:
+        assert fault({f"fit.{key}": value}) == f"fit.{key} must be {expected}, got {value!r}."
+
+
+@pytest.mark.parametrize(
+    ("key", "known", "value", "meant"),
+    [
+        ("activation_range", "minmax or percentile or entropy or mse", "min_max", "minmax"),
+        ("weight_rounding", "nearest or gptq", "gtpq", "gptq"),
+    ],
+)
+def test_check_params_suggests_the_method_that_was_meant(
+    key: str, known: str, value: str, meant: str
+) -> None:
+    assert fault({f"fit.{key}": value}) == (
+        f"fit.{key} must be {known}, got {value!r}. Did you mean {meant}?"
     )
+
+
+def test_check_params_refuses_a_float_layer_for_the_second_time() -> None:
+    assert fault({"fit.float_layers": ["dense", "dense"]}) == (
+        "fit.float_layers must be a list of different names of layers, got ['dense', 'dense']."
+    )
+
+
+def test_check_params_tells_which_float_layer_is_no_name() -> None:
+    line = fault({"fit.float_layers": ["dense", 5]})
+    assert line == "fit.float_layers[1] must be a list of different names of layers, got 5."
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -376,6 +447,19 @@ def test_check_params_refuses_more_images_than_the_chosen_batches_have(
     assert fault(changes) == (
         f"calibrate.size must be from 1 to {pool}, the training images in calibrate.batches "
         f"{batches} of {dataset}, got {pool + 1}."
+    )
+
+
+def test_check_params_refuses_a_zero_point_for_each_channel() -> None:
+    assert fault({"fit.weight_symmetric": False}) == (
+        "fit.weight_symmetric must be true with fit.per_channel: true, got false: kernels take "
+        "one zero point for all channels."
+    )
+
+
+def test_check_params_refuses_more_levels_than_bins() -> None:
+    assert fault({"fit.entropy_levels": 200, "fit.histogram_bins": 128}) == (
+        "fit.entropy_levels must be at most fit.histogram_bins, 128, got 200."
     )
 
 

@@ -86,7 +86,10 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
         recording: list[Future[None]] = []
         for batch in batches:
             images = batch.astype(np.float32)
-            outputs = {variant: model.run(images).outputs for variant, model in watched.items()}
+            running = {
+                variant: pool.submit(model.run, images) for variant, model in watched.items()
+            }
+            outputs = {variant: found.result().outputs for variant, found in running.items()}
             # One batch is recorded while the models run over the next.
             _finish(recording)
             recording = [

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from resnet8 import onnx_model, torch_model
-from resnet8.evaluation import Predictor, Probabilities
+from resnet8.evaluation import Predictor
 from resnet8.fitting.equalization import equalized
 from resnet8.inside import onnx_capture, onnx_isolation, torch_isolation
 from resnet8.inside.sensitivity import Isolate
@@ -46,13 +45,6 @@ def _load_torch(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[
     quantized = torch_model.load(folder / f"{variant}.pt2")
 
     def isolate(layers: Sequence[str]) -> Predictor:
-        module = torch_isolation.isolate(parameters, quantized, layers)
-
-        def predict(images: NDArray[np.float32]) -> Probabilities:
-            with torch.inference_mode():
-                probabilities: Probabilities = module(torch.from_numpy(images)).numpy()
-            return probabilities
-
-        return predict
+        return torch_model.as_predictor(torch_isolation.isolate(parameters, quantized, layers))
 
     return torch_isolation.quantized_layers(quantized), isolate

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resnet8.comparison import kl_divergence
 from resnet8.evaluation import Predictor, Probabilities, predict
 
-BATCH_SIZE = 100  # images run at once
+BATCH_SIZE = 25  # images run at once on a core
 # Makes a predictor in which the named layers are quantized and the others are float.
 Isolate = Callable[[Sequence[str]], Predictor]
 

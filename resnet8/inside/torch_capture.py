@@ -52,8 +52,9 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     A float program gives its layers back as modules, which are hooked. In a quantized one
     the quantization steps lie between the layers and belong to no module: there an identity
     module is put behind each layer's last node and hooked, and where codes are made of a
-    layer's output, behind the node that makes them.
+    layer's output, behind the node that makes them. PyTorch computes on one core from then on.
     """
+    torch.set_num_threads(1)
     flat = program.module()
     module: torch.nn.Module
     tapped = _points(flat)
@@ -129,18 +130,21 @@ def _points(module: torch.fx.GraphModule) -> dict[str, tuple[Point, torch.fx.Nod
 def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization] | None:
     """The node that makes 8-bit codes, if `node` is the first step of doing so.
 
-    The steps are those of `torch_quantization`: x * (1 / scale), round, + zero point where
-    there is one, clamp, to an 8-bit type.
+    The steps are those of `torch_quantization`: clamp, * (1 / scale), round, + zero point where
+    there is one, to an 8-bit type.
     """
-    if node.target != _ATEN.mul.Tensor or not isinstance(node.args[1], float):
+    if node.target != _ATEN.clamp.default:
         return None
-    inverse, zero_point = node.args[1], 0
+    zero_point = 0
     steps = list(_steps_after(node))
     targets = [step.target for step in steps]
-    if _ATEN.add.Tensor in targets[1:2] and isinstance(steps[1].args[1], int):
-        zero_point = int(steps[1].args[1])
-        del targets[1], steps[1]
-    if targets != [_ATEN.round.default, _ATEN.clamp.default, _ATEN.to.dtype]:
+    if _ATEN.add.Tensor in targets[2:3] and isinstance(steps[2].args[1], int):
+        zero_point = int(steps[2].args[1])
+        del targets[2], steps[2]
+    if targets != [_ATEN.mul.Tensor, _ATEN.round.default, _ATEN.to.dtype]:
+        return None
+    inverse = steps[0].args[1]
+    if not isinstance(inverse, float):
         return None
     dtype = str(steps[-1].args[1]).removeprefix("torch.")
     return steps[-1], Quantization(np.array(1 / inverse, np.float32), np.array(zero_point), dtype)
@@ -164,7 +168,11 @@ def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter |
     if node.target != _ATEN.mul.Tensor or len(sources) != 2:
         return None  # computed from activations, or in another way
     values, scale = (_tensor(module, source).numpy() for source in sources)
-    quantization = Quantization(scale, np.zeros(scale.shape, np.int64), values.dtype.name, 0)
+    steps = node.args[0]
+    moved = isinstance(steps, torch.fx.Node) and steps.target == _ATEN.sub.Tensor
+    zero_point = int(steps.args[1]) if moved else 0  # type: ignore[union-attr, arg-type]
+    zero_points = np.full(scale.shape, zero_point, np.int64)
+    quantization = Quantization(scale, zero_points, values.dtype.name, 0)
     return Parameter(quantization.dequantize(values), quantization)
 
 

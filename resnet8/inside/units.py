@@ -22,10 +22,13 @@ def in_float_units(watched: Watched, factors: Factors, layers: Iterable[Layer]) 
         factors: by tensor, (C,): the float model's channels over the quantized model's.
         layers: of the float model.
     """
-    points = {
-        layer: point._replace(factors=factors.get(layer)) for layer, point in watched.points.items()
-    }
     found = {layer.name: layer for layer in layers}
+
+    def at(point: str) -> NDArray[np.float32] | None:
+        layer, is_part, _ = point.partition(".")  # `conv2d.0` pads the input of `conv2d`
+        return factors.get(found[layer].input if is_part and layer in found else point)
+
+    points = {name: point._replace(factors=at(name)) for name, point in watched.points.items()}
     parameters = {
         name: {
             kind: _in_float_units(parameter, found[name], factors)

@@ -51,6 +51,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
         "chosen": {"picture": png_uri(evidence.chosen[0]), "count": len(evidence.chosen)},
         "sqnr": sqnr_view(evidence),
         "sensitivity": [sensitivity_view(evidence, name) for name in ranked],
+        "lint": {**evidence.lint, "table": tables.finding_table(evidence.lint["findings"])},
         "flips": [
             {"variant": name}
             | flips_view(

@@ -149,6 +149,21 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
     return Table("Largest absolute differences by layer", columns, rows)
 
 
+def finding_table(findings: Sequence[Json]) -> Table:
+    """What `lint_quantization` found."""
+    rows = [
+        [
+            text(found["variant"]),
+            Cell(found["layer"], found["layer"], found["layer"], found["variant"])
+            if found["layer"]
+            else NOTHING,
+            text(found["message"]),
+        ]
+        for found in findings
+    ]
+    return Table("Findings", ("variant", "layer", "what"), rows)
+
+
 def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Table:
     """The SQNR in dB by layer and quantized variant."""
     rows = [

@@ -102,4 +102,7 @@ def small_resnet() -> onnx.ModelProto:
         layer("Gemm", "dense", "flatten"),
         node("Softmax", "probabilities", "dense"),
     ]
-    return build(nodes, arrays, shape=(32, 32, 3))
+    model = build(nodes, arrays, shape=(32, 32, 3))
+    rows = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 4])
+    model.graph.output[0].CopyFrom(rows)
+    return model

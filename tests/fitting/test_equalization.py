@@ -324,9 +324,7 @@ def test_equalized_sample_gives_the_same_probabilities(
     groups = find_groups(onnx_fp32)
     factors = find_factors(groups, largest_of(before), strength=strength)
     after = graphs.computed(equalized(onnx_fp32, factors), images)
-    np.testing.assert_allclose(
-        after["probabilities"], before["probabilities"], atol=RTOL_EQUALIZED
-    )
+    np.testing.assert_allclose(after["probabilities"], before["probabilities"], atol=RTOL_EQUALIZED)
     # And it is not the same model.
     assert np.abs(after["conv2d"] - before["conv2d"]).max() > 0.1
 

@@ -30,7 +30,7 @@ def one_layer(name: str) -> tuple[onnx.ModelProto, Any, Any]:
     arrays = {"x.weight": weight if outputs_first else np.ascontiguousarray(weight.T)}
     if bias is not None:
         arrays["x.bias"] = bias
-    step = graphs.node(name.split()[0], "x", "input", *arrays, **KINDS[name])
+    step = graphs.node(name.split(maxsplit=1)[0], "x", "input", *arrays, **KINDS[name])
     return graphs.build([step], arrays, shape=shape[1:2] + (8, 8) * (name == "Conv")), weight, bias
 
 
@@ -140,7 +140,7 @@ def test_fake_quantized_rounds_tensors_as_numpy_does() -> None:
     model = graphs.build(steps, {"factor": np.array(0.37, np.float32)})
     numbers = {"input": ActivationNumbers(0.9, 3), "b": ActivationNumbers(0.25, 7)}
     images = graphs.drawn(model)
-    found = graphs.by_reference(fake_quantized(model, numbers), images)
+    found = graphs.computed(fake_quantized(model, numbers), images)
     seen = round_trip(images.astype(np.float32), numbers["input"])
     np.testing.assert_array_equal(found["a"], seen)
     np.testing.assert_array_equal(found["b"], seen * np.float32(0.37))
@@ -156,7 +156,7 @@ def test_fake_quantized_gives_all_readers_the_rounded_values() -> None:
         graphs.node("Abs", "d", "a"),
     ]
     model = fake_quantized(graphs.build(steps, {}), {"a": ActivationNumbers(50.0, 0)})
-    found = graphs.by_reference(model, graphs.drawn(model))
+    found = graphs.computed(model, graphs.drawn(model))
     assert set(np.unique(found["d"]).tolist()) <= {0.0, 50.0, 100.0, 150.0, 200.0, 250.0}
     assert not found["c"].any()
 

@@ -1,16 +1,18 @@
-"""Arrays between the stages, as `calibrate` and `compare` read them."""
+"""Arrays between the stages, as `calibrate`, `fit` and `compare` read them."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from resnet8.files import write_array
 from resnet8.params import load_params
-from stages import calibrate, compare
+from stages import calibrate, compare, fit
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, refuse, replaced, table, write_arrays, write_params
+from tests.hostile.test_onnx import build
 
 NONE = r"\S+/train_images\.npy must be a NumPy array file, got .+ Run `dvc repro` .+ again\."
 
@@ -63,6 +65,25 @@ def test_calibrate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], ca
         "out": tmp_path / "out",
     }
     refuse(calibrate.main, arguments, capfd, folder=folder, message=case.message)
+
+
+@table(
+    Case("an array of objects", replaced("train_images.npy", of_objects), NONE),
+    images("cut", array(np.zeros((4, 32, 32, 3), np.uint8))[:5000]),
+    images("a shape of exabytes", announcing(f"({2**60},)")),
+)
+def test_fit_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
+    folder = tmp_path / "data"
+    write_arrays(folder)
+    onnx.save(build(), tmp_path / "model.onnx")
+    case.write(folder)
+    arguments = {
+        "params": write_params(tmp_path),
+        "model": tmp_path / "model.onnx",
+        "images": folder / "train_images.npy",
+        "out": tmp_path / "out",
+    }
+    refuse(fit.main, arguments, capfd, folder=folder, message=case.message)
 
 
 def of_images(name: str, values: object) -> Case:

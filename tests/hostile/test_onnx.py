@@ -1,4 +1,4 @@
-"""ONNX files, as `evaluate`, `convert_torch` and `quantize_onnx` read them."""
+"""ONNX files, as `evaluate`, `convert_torch`, `fit` and `quantize_onnx` read them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stages import convert_torch, evaluate, quantize_onnx
+from stages import convert_torch, evaluate, fit, quantize_onnx
 from tests.hostile.harness import (
     Case,
     evaluate_arguments,
@@ -220,7 +220,9 @@ BOTH = [
 
 
 @table(*BOTH)
-@pytest.mark.parametrize("stage", [convert_torch, quantize_onnx], ids=["convert", "quantize"])
+@pytest.mark.parametrize(
+    "stage", [convert_torch, fit, quantize_onnx], ids=["convert", "fit", "quantize"]
+)
 def test_what_converts_and_quantizes_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case, stage: Any
 ) -> None:
@@ -228,15 +230,13 @@ def test_what_converts_and_quantizes_refuses(
     folder.mkdir()
     write_arrays(tmp_path / "data")
     case.write(folder)
-    arguments: dict[str, object] = {
-        "model": folder / "model.onnx",
-        "images": tmp_path / "data" / "train_images.npy",
-        "out": tmp_path / "out" / "model",
+    images = tmp_path / "data" / "train_images.npy"
+    others: dict[Any, dict[str, object]] = {
+        convert_torch: {"images": images, "verification": tmp_path / "out" / "verify.json"},
+        fit: {"images": images, "params": write_params(tmp_path)},
+        quantize_onnx: {"type": "int8", "numbers": tmp_path / "numbers"},
     }
-    if stage is convert_torch:
-        arguments["verification"] = tmp_path / "out" / "verify.json"
-    else:
-        arguments |= {"type": "int8", "params": write_params(tmp_path)}
+    arguments = {"model": folder / "model.onnx", "out": tmp_path / "out" / "model", **others[stage]}
     refuse(stage.main, arguments, capfd, folder=folder, message=case.message)
 
 

@@ -168,8 +168,28 @@ MODEL = r"fetch\.model must be mlperf_tiny, sample, or the path or .+ file, got 
     value("a sixth batch", r"calibrate\.batches\[0\] must be .+, got 6\.", calibrate__batches=[6]),
     value(
         "1 for true",
-        r"quantize_onnx\.per_channel must be true or false, got 1\.",
-        quantize_onnx__per_channel=1,
+        r"fit\.per_channel must be true or false, got 1\.",
+        fit__per_channel=1,
+    ),
+    value(
+        "a percentile of nothing",
+        r"fit\.percentile must be .+, got nan\.",
+        fit__percentile=float("nan"),
+    ),
+    value(
+        "bins beyond memory",
+        r"fit\.histogram_bins must be a number from 128 to 65536, got 1000000000000\.",
+        fit__histogram_bins=10**12,
+    ),
+    value(
+        "a layer of another type",
+        r"fit\.float_layers\[0\] must be .+, got \{'a': 1\}\.",
+        fit__float_layers=[{"a": 1}],
+    ),
+    value(
+        "the parameter's old place",
+        r"quantize_onnx\.per_channel is not a parameter\. Known: types\.",
+        quantize_onnx__per_channel=True,
     ),
     value(
         "an unknown type",

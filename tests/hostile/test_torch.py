@@ -22,7 +22,6 @@ from tests.hostile.harness import (
     refuse,
     replaced,
     table,
-    write_arrays,
 )
 
 NONE = r"\S+/model\.pt2 must be an exported PyTorch program, got: {}\. Run `dvc repro` .+ again\."
@@ -246,12 +245,11 @@ def test_evaluate_refuses(
 
 def test_quantize_torch_refuses_a_pickle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "models"
-    write_arrays(tmp_path / "data")
     replaced("model.pt2", pickled)(folder)
     arguments = {
         "type": "int8",
         "model": folder / "model.pt2",
-        "images": tmp_path / "data" / "train_images.npy",
+        "numbers": tmp_path / "numbers",
         "out": tmp_path / "out" / "model.pt2",
     }
     refuse(quantize_torch.main, arguments, capfd, folder=folder, message=OTHER_ENTRY)

@@ -8,13 +8,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
-from onnxruntime.quantization import qdq_loss_debug
+from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
 
 from resnet8 import onnx_model
 from resnet8.inside import inspection, onnx_capture, summaries
 from resnet8.inside.capture import dequantized
 from resnet8.inside.inputs import batches
-from resnet8.onnx_quantization import _Reader
 
 # The tools make every tensor an output, which keeps ONNX Runtime from joining nodes to integer
 # kernels; a few codes then differ by one. With the same sums the values agree to 1e-5 dB
@@ -22,6 +21,17 @@ from resnet8.onnx_quantization import _Reader
 ATOL_SQNR_DB = 0.1
 # Of a layer's largest value: the reference evaluator sums in another order.
 RTOL_REFERENCE = 1e-5
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Images in batches of 50, once."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.batches = iter([images[start : start + 50] for start in range(0, len(images), 50)])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"input": batch.astype(np.float32)}
 
 
 def test_watch_leaves_the_probabilities_of_a_float_model(
@@ -96,8 +106,7 @@ def test_sqnr_is_what_onnx_runtimes_debugging_tools_compute(
         plain, extended = tmp_path / f"{kind}.onnx", tmp_path / f"{kind}_extended.onnx"
         onnx.save(source, plain)
         qdq_loss_debug.modify_model_output_intermediate_tensors(str(plain), str(extended))
-        reader = _Reader(images, 50)
-        activations.append(qdq_loss_debug.collect_activations(str(extended), reader))
+        activations.append(qdq_loss_debug.collect_activations(str(extended), Reader(images)))
     matching = qdq_loss_debug.create_activation_matching(activations[1], activations[0])
     errors = qdq_loss_debug.compute_activation_error(matching)
 

@@ -1,13 +1,23 @@
 """The whole pipeline from nothing on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
 
 import json
+import warnings
+from hashlib import md5
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch._inductor.config as inductor
+import yaml
 
+from resnet8 import onnx_model, onnx_quantization
+from resnet8.comparison import compare
+from resnet8.evaluation import predict
+from resnet8.fitting.fit import fit
+from resnet8.params import load_params
 from samples.demo import make_project
 from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, stages_run
 
@@ -16,6 +26,7 @@ pytestmark = [
     needs_mirror,
 ]
 FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
+QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +57,89 @@ def test_float_variants_agree_on_every_test_image(folder: Path, one: str, other:
     assert np.abs(a - b).max() <= 1e-5
 
 
-# MLPerf Tiny's own int8 TFLite model has 0.8697; torchao's defaults give about 0.8669.
-@pytest.mark.parametrize(
-    ("name", "floor"), [("onnx_int8", 0.8697), ("onnx_uint8", 0.8697), ("torch_int8", 0.8660)]
-)
-def test_quantized_accuracy_is_at_least(folder: Path, name: str, floor: float) -> None:
-    assert variants(folder)[name]["top1_accuracy"] >= floor
+# Of the 10,000 images, other draws of calibration images move agreement by 0.1 points. MLPerf
+# Tiny's own int8 model has 86.97%, 97.54% and 0.0198; the best stock recipe of ONNX Runtime
+# 87.24%, 98.73% and 0.0033; torchao's defaults 86.69%, 96.56% and 0.0176.
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_is_as_close_to_float_as_8_bits_get(folder: Path, name: str) -> None:
+    found = variants(folder)[name]
+    assert found["top1_accuracy"] >= 0.8700
+    assert found["agreement"] >= 0.991
+    assert found["kl_divergence"] <= 0.0015
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(QUANTIZED, 2)))
+def test_quantized_variants_are_the_same_function(folder: Path, one: str, other: str) -> None:
+    # Kernels round ties and sums differently: a code off by one, seldom another class.
+    a, b = (np.load(folder / f"artifacts/predictions/{name}.npy") for name in (one, other))
+    assert np.mean(a.argmax(axis=1) == b.argmax(axis=1)) >= 0.995
+
+
+def test_quantized_models_hide_nothing(folder: Path) -> None:
+    found = json.loads((folder / "metrics/quantization_lint.json").read_text())
+    assert found == {"findings": [], "float_layers": [], "notes": []}
+
+
+@pytest.mark.parametrize("freezing", [False, True])
+def test_compiled_model_predicts_what_the_eager_one_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, freezing: bool
+) -> None:
+    # Freezing makes Inductor rewrite weights, which has gone wrong before.
+    monkeypatch.setattr(inductor, "freezing", freezing)
+    images = np.load(folder / "data/cifar10/test_images.npy")
+    eager = np.load(folder / "artifacts/predictions/torch_int8.npy")
+    program = torch.export.load(folder / "artifacts/models/torch_int8.pt2")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the compiler, about itself
+        compiled = torch.compile(program.module(), dynamic=True)
+        found = np.concatenate(
+            [
+                compiled(torch.from_numpy(images[i : i + 250].astype(np.float32))).numpy()
+                for i in range(0, len(images), 250)
+            ]
+        )
+    assert np.array_equal(found.argmax(axis=1), eager.argmax(axis=1))
+
+
+def test_calibration_of_a_hundred_images_is_nearly_as_good(folder: Path, tmp_path: Path) -> None:
+    model = onnx_model.load_model(folder / "artifacts/models/onnx_fp32.onnx")
+    images = np.load(folder / "data/calibration/images.npy")[:100]  # draws nest
+    params = load_params(folder / "params.yaml").fit
+    points = onnx_quantization.find_points(model, symmetric=False)
+    numbers = fit(model, images, params, points=points)
+    quantized = onnx_quantization.quantize(model, numbers, quant_type="uint8")
+    test_images = np.load(folder / "data/cifar10/test_images.npy")
+    found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
+    original = np.load(folder / "artifacts/predictions/keras_fp32.npy")
+    labels = np.load(folder / "data/cifar10/test_labels.npy")
+    row = compare(original, found, labels, label_names=[str(k) for k in range(10)])
+    whole = variants(folder)["onnx_uint8"]
+    assert row["agreement"] >= whole["agreement"] - 0.003
+    assert row["top1_accuracy"] >= whole["top1_accuracy"] - 0.003
+
+
+def test_nothing_before_the_evaluation_opens_a_test_image(folder: Path) -> None:
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    stages = ("convert_onnx", "convert_torch", "calibrate", "fit")
+    quantizing = [name for name in lock if name.startswith("quantize_")]
+    assert len(quantizing) == 3
+    hidden = folder / "hidden"
+    test_set = [folder / f"data/cifar10/test_{part}.npy" for part in ("images", "labels")]
+    test_set.append(folder / "data/raw/cifar-10-batches-py/test_batch")
+    kept = {path: hidden / path.name for path in test_set}
+    hidden.mkdir()
+    try:
+        for path, aside in kept.items():
+            path.rename(aside)
+        before = {out["path"]: out["md5"] for name in quantizing for out in lock[name]["outs"]}
+        for name in (*stages, *quantizing):
+            done = run(folder, *lock[name]["cmd"].split())
+            assert done.returncode == 0, done.stdout
+        after = {path: md5((folder / path).read_bytes()).hexdigest() for path in before}
+        assert after == before
+    finally:
+        for path, aside in kept.items():
+            aside.rename(path)
 
 
 def test_committed_metrics_are_close_to_what_the_code_produces(folder: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
+from resnet8 import quantization
 from resnet8.errors import ArtifactError, ParamsError
 from samples.shapes import LABEL_NAMES, draw_batch
-from stages import calibrate, candidate, compare, fetch, prepare, validate
+from stages import calibrate, candidate, compare, fetch, fit, prepare, quantize_onnx, validate
+from tests.fitting.graphs import small_resnet
 from tests.pipeline.commands import ROOT, run
 
 
@@ -79,6 +82,97 @@ def test_calibrate_writes_images_with_their_labels(tmp_path: Path, params: Path)
     np.testing.assert_array_equal(drawn, images[indices])
     np.testing.assert_array_equal(of_class, np.array(labels)[indices])
     assert np.bincount(of_class).tolist() == [5] * 10
+
+
+@pytest.fixture
+def fit_arguments(tmp_path: Path, params: Path) -> dict[str, object]:
+    """A small model, images and settings that take no time."""
+    content = yaml.safe_load(params.read_text())
+    content["fit"] |= {"activation_range": "minmax", "weight_rounding": "nearest"}
+    params.write_text(yaml.safe_dump(content))
+    onnx.save(small_resnet(), tmp_path / "model.onnx")
+    np.save(tmp_path / "images.npy", draw_batch(1, size=10)[0])
+    places = {"model": tmp_path / "model.onnx", "images": tmp_path / "images.npy"}
+    return {"params": params, **places, "out": tmp_path / "numbers"}
+
+
+def test_fit_writes_numbers_to_read_and_arrays(fit_arguments: dict[str, Any]) -> None:
+    fit.main(arguments(**fit_arguments))
+    folder = fit_arguments["out"]
+    assert {path.name for path in folder.iterdir()} == {"numbers.json", "parameters.npz"}
+    numbers = quantization.read(folder)
+    assert sorted(numbers.layers) == ["conv0", "conv1", "conv2", "conv3", "dense"]
+    settings = json.loads((folder / "numbers.json").read_text())["settings"]
+    assert (settings["images"], settings["weight_rounding"]) == (10, "nearest")
+
+
+def test_fit_gives_the_same_bytes_twice(fit_arguments: dict[str, Any]) -> None:
+    folders = [fit_arguments["out"] / name for name in "ab"]
+    for folder in folders:
+        fit.main(arguments(**fit_arguments | {"out": folder}))
+    for name in ("numbers.json", "parameters.npz"):
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second
+
+
+def test_fit_says_what_it_decided(
+    fit_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit.main(arguments(**fit_arguments))
+    out, err = capsys.readouterr()
+    assert out == "9 tensors and 5 layers in 8 bits, 3 groups of tensors equalized\n"
+    assert "warning" not in err
+
+
+def test_fit_warns_of_options_without_an_effect(
+    fit_arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small_resnet()
+    kept = [node for node in model.graph.node if not node.name.endswith(("1", "2", "3"))]
+    for node in kept:  # one layer, read by a pool and a dense layer that no factor can pass
+        if node.op_type == "GlobalAveragePool":
+            node.input[0] = "relu0"
+        elif node.op_type == "Relu":
+            node.op_type = "Sigmoid"
+    del model.graph.node[:]
+    model.graph.node.extend(x for x in kept if x.op_type != "Add")
+    arrays = {x.name: x for x in model.graph.initializer}
+    for name, array in {
+        "dense.weight": np.ones((6, 4), np.float32),
+        "flatten.constant1": np.array([-1, 6]),
+    }.items():
+        arrays[name].CopyFrom(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, fit_arguments["model"])
+    fit.main(arguments(**fit_arguments))
+    lines = capsys.readouterr().err.splitlines()
+    assert "warning: fit.equalization: 0.75 had no effect on this model." in lines
+
+
+def test_fit_names_the_layers_where_one_of_float_layers_is_none(
+    fit_arguments: dict[str, Any], params: Path
+) -> None:
+    content = yaml.safe_load(params.read_text())
+    content["fit"]["float_layers"] = ["conv9"]
+    params.write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=r"out of permute, conv0, .+, probabilities, got conv9"):
+        fit.main(arguments(**fit_arguments))
+    assert not fit_arguments["out"].exists()
+
+
+@pytest.mark.parametrize("quant_type", ["int8", "uint8", "uint8_int8"])
+def test_quantize_onnx_writes_a_model_with_the_numbers_of_fit(
+    fit_arguments: dict[str, Any], tmp_path: Path, quant_type: str
+) -> None:
+    fit.main(arguments(**fit_arguments))
+    places = {"model": fit_arguments["model"], "numbers": fit_arguments["out"]}
+    out = tmp_path / "quantized.onnx"
+    quantize_onnx.main(arguments(type=quant_type, **places, out=out))
+    scales = {x.name: x for x in onnx.load(out).graph.initializer}
+    given = quantization.read(fit_arguments["out"]).activations
+    for tensor, numbers in given.items():
+        if tensor in ("relu0", "pool"):
+            scale = onnx.numpy_helper.to_array(scales[f"{tensor}_scale"])
+            assert float(scale) == numbers.scale
 
 
 def write_predictions(folder: Path, names: tuple[str, ...]) -> None:

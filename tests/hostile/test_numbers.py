@@ -1,0 +1,283 @@
+"""Numbers of a quantization, as `quantize_onnx` and `quantize_torch` read them."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from resnet8 import onnx_quantization, quantization, torch_model
+from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
+from stages import quantize_onnx, quantize_torch
+from tests.hostile import payloads
+from tests.hostile.harness import MARKER, Case, options, refuse, replaced, table
+from tests.hostile.test_onnx import build
+
+NONE = (
+    r"\S+/numbers must hold the numbers of a quantization, got: {}\. "
+    r"Run `dvc repro` to make it again\."
+)
+ANY = NONE.format(".+")
+OTHER_MODEL = r".+ Run `dvc repro` .+ again\."
+Edit = Callable[[Any], object]
+
+
+def model() -> onnx.ModelProto:
+    """A dense layer, as the pipeline's own models have it."""
+    made = build()
+    made.graph.node[1].op_type = "Gemm"
+    return made
+
+
+def valid(layer: str = "dense", activations: Any = None) -> Numbers:
+    """Numbers for that layer of 3072 inputs and 10 outputs."""
+    points = onnx_quantization.find_points(model(), symmetric=False)
+    codes = np.random.default_rng(0).integers(-127, 128, (10, 3072)).astype(np.int8)
+    layers = {layer: LayerNumbers(codes, np.full(10, 1e-6, np.float32), 0, None)}
+    found = {name: ActivationNumbers(1.0, 0) for name in points}
+    return Numbers(activations or found, layers, {})
+
+
+def saved(**arrays: Any) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=True, **arrays)
+    return out.getvalue()
+
+
+def description(name: str, message: str, edit: Edit) -> Case:
+    """Valid numbers with another `numbers.json`."""
+
+    def write(folder: Path) -> None:
+        content = json.loads((folder / "numbers.json").read_text())
+        edit(content)
+        (folder / "numbers.json").write_text(json.dumps(content))
+
+    return Case(name, write, message)
+
+
+def activation(name: str, **changes: Any) -> Case:
+    place = "zero_point" if "zero_point" in changes else "scale"
+    message = NONE.format(rf".*activations\.input\.{place} .+")
+    return description(name, message, lambda x: x["activations"]["input"].update(changes))
+
+
+def layer(name: str, message: str = ANY, **changes: Any) -> Case:
+    return description(name, message, lambda x: x["layers"]["dense"].update(changes))
+
+
+def arrays(name: str, message: str, **values: Any) -> Case:
+    """Valid numbers with other arrays; those that stay are the valid ones."""
+
+    def write(folder: Path) -> None:
+        with np.load(folder / "parameters.npz") as stored:
+            kept = {key: stored[key] for key in stored.files}
+        content = {f"dense.{key}": x for key, x in values.items()}
+        (folder / "parameters.npz").write_bytes(saved(**kept | content))
+
+    return Case(name, write, message)
+
+
+def npz(name: str, content: bytes | Callable[[Path], bytes]) -> Case:
+    return Case(name, replaced("parameters.npz", content), ANY)
+
+
+def text(name: str, content: bytes) -> Case:
+    return Case(name, replaced("numbers.json", content), ANY)
+
+
+def of_objects(marker: Path) -> bytes:
+    payload = np.empty((10, 3072), object)
+    payload[0, 0] = payloads.creating(marker)
+    return saved(**{"dense.weight": payload})
+
+
+def an_array(_: Path) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.zeros((10, 3072), np.int8))
+    return out.getvalue()
+
+
+def damage(folder: Path) -> None:
+    """Turns bits within the compressed codes."""
+    path = folder / "parameters.npz"
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(x ^ 0xFF for x in content[middle : middle + 64])
+    path.write_bytes(content)
+
+
+def cut(name: str) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return write
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+CASES = (
+    # No numbers.
+    Case("an empty folder", empty, NONE.format(".*No such file.+")),
+    Case("no description", lambda f: (f / "numbers.json").unlink(), NONE.format(".*No such.+")),
+    Case("no arrays", lambda f: (f / "parameters.npz").unlink(), NONE.format(".*No such.+")),
+    Case("half a description", cut("numbers.json"), ANY),
+    Case("half of the arrays", cut("parameters.npz"), ANY),
+    text("an empty description", b""),
+    text("a description that is a list", b"[]"),
+    text("a page", b"<!DOCTYPE html>"),
+    text("bytes that are no text", b"\xff\xfe{}"),
+    text("nested without end", b"[" * 100_000),
+    text("nothing in it", b"{}"),
+    # Activations.
+    activation("a scale that is NaN", scale=float("nan")),
+    activation("a scale that is infinite", scale=float("inf")),
+    activation("a scale below zero", scale=-1.0),
+    activation("a scale of zero", scale=0),
+    activation("a scale in words", scale="1.0"),
+    activation("a scale that is true", scale=True),
+    activation("a scale beyond float32", scale=1e300),
+    activation("a scale below float32", scale=1e-300),
+    activation("a zero point beyond 8 bits", zero_point=256),
+    activation("a zero point below zero", zero_point=-1),
+    activation("half a zero point", zero_point=0.5),
+    activation("no zero point", zero_point=None),
+    description("no ranges", OTHER_MODEL, lambda x: x.update(activations={})),
+    description(
+        "ranges that are a list", NONE.format(".*activations.+"), lambda x: x.update(activations=[])
+    ),
+    # Layers.
+    layer("a weight scale that is NaN", weight_scale=[float("nan")] * 10),
+    layer("a weight scale below zero", weight_scale=[-1.0] * 10),
+    layer("a weight scale beyond float32", weight_scale=[1e300] * 10),
+    layer("a weight scale below float32", weight_scale=[1e-300] * 10),
+    layer("no weight scales", weight_scale=[]),
+    layer("weight scales for fewer outputs", weight_scale=[1.0] * 9),
+    layer("a weight's zero point beyond 8 bits", weight_zero_point=128),
+    description(
+        "a layer that the arrays do not have",
+        NONE.format(".*other.weight.*"),
+        lambda x: x["layers"].update(other=x["layers"]["dense"]),
+    ),
+    description(
+        "a factor below zero",
+        NONE.format(r".*factors\.dense.+"),
+        lambda x: x["factors"].update(dense=[-1.0]),
+    ),
+    description("a list for true", NONE.format(r".*symmetric.+"), lambda x: x.update(symmetric=[])),
+    # Arrays.
+    npz("arrays that are empty", b""),
+    npz("arrays that are a page", b"<!DOCTYPE html>"),
+    npz("an archive of nothing", b"PK\x05\x06" + bytes(18)),
+    npz("an archive that is none", b"PK\x03\x04" + bytes(100)),
+    npz("a pickle", payloads.as_a_whole),
+    npz("an array of objects", of_objects),
+    npz("a single array", an_array),
+    Case("bits that are turned", damage, ANY),
+    npz("arrays of other layers", saved(**{"other.weight": np.zeros((10, 3072), np.int8)})),
+    arrays("codes for fewer outputs", ANY, weight=np.zeros((9, 3072), np.int8)),
+    arrays("codes of one dimension", ANY, weight=np.zeros(10, np.int8)),
+    arrays("codes of other bits", ANY, weight=np.zeros((10, 3072), np.uint8)),
+    arrays("codes that are floats", ANY, weight=np.zeros((10, 3072), np.float32)),
+    arrays("codes in words", ANY, weight=np.full((10, 3072), "a")),
+    arrays("codes for fewer inputs", OTHER_MODEL, weight=np.zeros((10, 5), np.int8)),
+    arrays("codes of a convolution", OTHER_MODEL, weight=np.zeros((10, 3, 3, 3), np.int8)),
+    arrays("biases of other outputs", ANY, bias=np.zeros(9, np.float32)),
+    arrays("biases that are NaN", ANY, bias=np.full(10, np.nan, np.float32)),
+    arrays("biases in words", ANY, bias=np.full(10, "a")),
+    arrays("biases in double precision", ANY, bias=np.zeros(10)),
+    arrays("biases of a layer without", OTHER_MODEL, bias=np.zeros(10, np.float32)),
+)
+
+
+def prepared(tmp_path: Path, numbers: Numbers) -> dict[str, object]:
+    """Writes an ONNX model with its numbers; what `quantize_onnx` is called with."""
+    (tmp_path / "inputs").mkdir()
+    onnx.save(model(), tmp_path / "inputs" / "model.onnx")
+    quantization.write(tmp_path / "inputs" / "numbers", numbers, {})
+    return {
+        "type": "int8",
+        "model": tmp_path / "inputs" / "model.onnx",
+        "numbers": tmp_path / "inputs" / "numbers",
+        "out": tmp_path / "out" / "model.onnx",
+    }
+
+
+@table(*CASES)
+def test_quantize_onnx_refuses(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case
+) -> None:
+    arguments = prepared(tmp_path, valid())
+    case.write(tmp_path / "inputs" / "numbers")
+    refuse(quantize_onnx.main, arguments, capfd, folder=tmp_path / "inputs", message=case.message)
+
+
+def test_quantize_onnx_refuses_numbers_of_another_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = prepared(tmp_path, valid("conv2d"))
+    refuse(quantize_onnx.main, arguments, capfd, folder=tmp_path / "inputs", message=OTHER_MODEL)
+
+
+def test_quantize_onnx_takes_the_numbers_that_the_cases_damage(tmp_path: Path) -> None:
+    quantize_onnx.main(options(**prepared(tmp_path, valid())))
+    assert (tmp_path / "out" / "model.onnx").exists()
+
+
+@pytest.fixture(scope="module")
+def program() -> bytes:
+    module = torch.nn.Sequential()
+    module.add_module("flatten", torch.nn.Flatten())
+    module.add_module("dense", torch.nn.Linear(3072, 10))
+    module.add_module("softmax", torch.nn.Softmax(1))
+    return torch_model.encode(torch_model.export(module.eval()))
+
+
+def prepared_torch(tmp_path: Path, program: bytes, numbers: Numbers) -> dict[str, object]:
+    arguments = prepared(tmp_path, numbers)
+    (tmp_path / "inputs" / "model.pt2").write_bytes(program)
+    return arguments | {
+        "model": tmp_path / "inputs" / "model.pt2",
+        "out": tmp_path / "out" / "model.pt2",
+    }
+
+
+SOME = ("an empty folder", "a scale that is NaN", "an array of objects", "codes for fewer inputs")
+
+
+@table(*[case for case in CASES if case.name in SOME])
+def test_quantize_torch_refuses(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], program: bytes, case: Case
+) -> None:
+    arguments = prepared_torch(tmp_path, program, valid())
+    case.write(tmp_path / "inputs" / "numbers")
+    refuse(quantize_torch.main, arguments, capfd, folder=tmp_path / "inputs", message=case.message)
+
+
+def test_quantize_torch_refuses_numbers_of_another_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], program: bytes
+) -> None:
+    arguments = prepared_torch(tmp_path, program, valid("conv2d"))
+    refuse(quantize_torch.main, arguments, capfd, folder=tmp_path / "inputs", message=OTHER_MODEL)
+
+
+def test_quantize_torch_takes_the_numbers_that_the_cases_damage(
+    tmp_path: Path, program: bytes
+) -> None:
+    quantize_torch.main(options(**prepared_torch(tmp_path, program, valid())))
+    assert (tmp_path / "out" / "model.pt2").exists()
+
+
+def test_numpy_itself_runs_the_payload(tmp_path: Path) -> None:
+    (tmp_path / "parameters.npz").write_bytes(of_objects(tmp_path / MARKER))
+    with np.load(tmp_path / "parameters.npz", allow_pickle=True) as stored:
+        assert stored["dense.weight"].shape == (10, 3072)
+    assert (tmp_path / MARKER).exists()

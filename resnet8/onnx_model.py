@@ -93,7 +93,7 @@ def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predi
 
 
 def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.InferenceSession:
-    """Opens a session on the CPU.
+    """Opens a session on the CPU, on one core: what runs at once are batches.
 
     Args:
         model: any ONNX model.
@@ -102,6 +102,7 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
             also quantizes float weights that it finds between them.
     """
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised
     if as_written:
         options.add_session_config_entry("session.disable_quant_qdq", "1")

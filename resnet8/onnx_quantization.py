@@ -21,7 +21,13 @@ from resnet8.fitting.layers import Layer, outputs_axis, read_layers, with_parame
 from resnet8.names import OnnxType
 from resnet8.onnx_graph import remove_unused
 from resnet8.onnx_model import INPUT
-from resnet8.quantization import INT8_OFFSET, ActivationNumbers, LayerNumbers, Numbers
+from resnet8.quantization import (
+    INT8_OFFSET,
+    ActivationNumbers,
+    LayerNumbers,
+    Numbers,
+    check_layers,
+)
 
 # Activation and weight type by the name that params.yaml uses.
 QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
@@ -95,24 +101,28 @@ def quantize(
         The quantized model, with QuantizeLinear and DequantizeLinear around each operator.
 
     Raises:
-        ArtifactError: the library wrote other numbers.
+        ArtifactError: the numbers are another model's, or the library wrote other ones.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
+    layers = {layer.name: layer for layer in read_layers(model)}
+    parameters = {name: (layer.weight, layer.bias) for name, layer in layers.items()}
+    check_layers(
+        numbers, {x: [y.shape for y in pair if y is not None] for x, pair in parameters.items()}
+    )
+    rounded = with_parameters(
+        model, {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
+    )
     overrides = {
         name: [{"quant_type": activation_type, **_constants(x, activation_type)}]
         for name, x in numbers.activations.items()
     }
-    weights = {node.name: node.input[1] for node in model.graph.node if len(node.input) > 1}
-    for layer in read_layers(model):
-        if layer.name in numbers.layers:
-            overrides[weights[layer.name]] = _weight_overrides(
-                layer, numbers.layers[layer.name], weight_type
-            )
-    rounded = {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
+    weights = {node.name: node.input[1] for node in rounded.graph.node if len(node.input) > 1}
+    for name, found in numbers.layers.items():
+        overrides[weights[name]] = _weight_overrides(layers[name], found, weight_type)
     quantized = _quantize(
-        with_parameters(model, rounded),
+        rounded,
         quant_type,
         per_channel=True,
         symmetric=numbers.symmetric,

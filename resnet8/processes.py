@@ -1,5 +1,6 @@
 """How a stage's process ends: when it is done, at a fault, on Ctrl-C, or when its DVC is gone."""
 
+import gc
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def stand_by() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
         signal.signal(signal.SIGINT, _end_at_once)
     if "DVC_STAGE" in os.environ:
+        gc.disable()  # little is garbage, and searching the libraries for it takes seconds
         _first_runners()
         threading.Thread(target=_end_when_orphaned, daemon=True).start()
 
@@ -49,6 +51,7 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:  # there is nothing left to clean up
+        gc.freeze()  # nor to search for garbage: that, too, takes seconds
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
             signal.signal(signal.SIGINT, _end_at_once)
     sys.exit(0)

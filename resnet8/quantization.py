@@ -3,17 +3,24 @@
 Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel, C channels.
 """
 
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from resnet8.errors import ArtifactError
 from resnet8.files import write_arrays, write_json
 
+# What a damaged file is known to raise.
+_FAULTS = (
+    *(AttributeError, EOFError, KeyError, OSError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 CODES = 256  # of an 8-bit type
 INT8_OFFSET = 128  # an int8 code is the uint8 code less this
 
@@ -80,15 +87,19 @@ class Numbers(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+_FLOAT32 = np.finfo(np.float32)
+_Positive = Annotated[float, Field(ge=float(_FLOAT32.tiny), le=float(_FLOAT32.max))]
+
+
 class _Activation(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
-    scale: float = Field(gt=0)
+    scale: _Positive
     zero_point: int = Field(ge=0, lt=CODES)
 
 
 class _Layer(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
-    weight_scale: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    weight_scale: list[_Positive] = Field(min_length=1)
     weight_zero_point: int = Field(ge=-INT8_OFFSET, lt=INT8_OFFSET)
 
 
@@ -96,7 +107,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
     activations: dict[str, _Activation]
     layers: dict[str, _Layer]
-    factors: dict[str, list[Annotated[float, Field(gt=0)]]]
+    factors: dict[str, list[_Positive]]
     symmetric: bool
     float_layers: list[str]
     notes: list[str]
@@ -145,7 +156,7 @@ def read(folder: Path) -> Numbers:
         with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         layers = {name: _layer(name, x, arrays) for name, x in content.layers.items()}
-    except (OSError, ValueError, KeyError, EOFError, ValidationError) as exc:
+    except _FAULTS as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
         raise ArtifactError(
             f"{folder} must hold the numbers of a quantization, got: {reason}. "
@@ -165,9 +176,34 @@ def _layer(name: str, described: _Layer, arrays: Mapping[str, NDArray[Any]]) -> 
     codes, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
     outputs = len(described.weight_scale)
     shaped = codes.dtype == np.int8 and codes.ndim >= 2 and len(codes) == outputs
-    if not shaped or (bias is not None and bias.shape != (outputs,)):
+    if not shaped or _is_no_bias(bias, outputs):
         raise ValueError(f"codes {codes.dtype} {codes.shape} for {outputs} outputs of {name!r}")
-    if bias is not None and not np.isfinite(bias).all():
-        raise ValueError(f"NaN in the bias of {name!r}")
     scale = np.array(described.weight_scale, np.float32)
     return LayerNumbers(codes, scale, described.weight_zero_point, bias)
+
+
+def _is_no_bias(bias: NDArray[Any] | None, outputs: int) -> bool:
+    if bias is None:
+        return False
+    shaped = bias.dtype == np.float32 and bias.shape == (outputs,)
+    return not (shaped and np.isfinite(bias).all())
+
+
+def check_layers(numbers: Numbers, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
+    """Checks that numbers are those of a model.
+
+    Args:
+        numbers: what was read.
+        shapes: by layer of the model, that of its weight, outputs first, and of its bias, if any.
+
+    Raises:
+        ArtifactError: the model has no such layer, or one with other parameters.
+    """
+    for name, layer in numbers.layers.items():
+        given = [x.shape for x in (layer.codes, layer.bias) if x is not None]
+        own = [*shapes.get(name, [])]
+        if own[: len(given)] != given:  # a bias that is left alone may be there
+            raise ArtifactError(
+                f"The numbers must be those of the model, got parameters of shape {given} for "
+                f"layer {name}, which has {own}. Run `dvc repro` to fit them again."
+            )

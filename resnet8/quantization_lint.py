@@ -132,9 +132,8 @@ def _float_operators(
 ) -> _Found:
     found: _Found = []
     for operator in operators:
-        read = [x for x in operator.inputs if x != INPUT]
         if operator.name in with_float_weights or any(
-            _source(x, passed, rounded) is None for x in read
+            _source(x, passed, rounded | {INPUT}) is None for x in operator.inputs
         ):
             message = f"{operator.op_type} computes in float."
             found.append(("float_operator", operator.name, message))

@@ -11,7 +11,7 @@ import torch
 from resnet8.inside.capture import INPUT
 from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes
 from resnet8.names import TorchType
-from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
+from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, check_layers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
 for _name in ("torchao", "torch.utils._pytree"):
@@ -63,14 +63,39 @@ def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.n
 
 def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
     """Writes rounded weights and corrected biases in the place of the float ones."""
-    for layer, node in layer_nodes(module).items():
-        if layer in numbers.layers:
-            found = numbers.layers[layer]
-            for source, values in zip(node.args[1:3], (found.weight, found.bias), strict=False):
-                if isinstance(source, torch.fx.Node) and values is not None:
-                    owner, _, name = str(source.target).rpartition(".")
-                    parameter = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
-                    setattr(module.get_submodule(owner), name, parameter)
+    nodes = {
+        layer: node
+        for layer, node in layer_nodes(module).items()
+        if node.target in WITH_PARAMETERS and _is_parameter(node.args[1])
+    }
+    shapes = {
+        layer: [tuple(_value(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
+        for layer, node in nodes.items()
+    }
+    check_layers(numbers, shapes)
+    for layer, found in numbers.layers.items():
+        node = nodes[layer]
+        for position, values in ((1, found.weight), (2, found.bias)):
+            if values is not None:
+                # Layers may share a parameter, so each gets one of its own.
+                kind = "weight" if position == 1 else "bias"
+                name = f"rounded_{kind}_of_{layer.replace('.', '_')}"
+                parameter = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+                module.register_parameter(name, parameter)
+                with module.graph.inserting_before(node):
+                    own = module.graph.get_attr(name)
+                own.meta["val"] = parameter
+                node.update_arg(position, own)
+
+
+def _is_parameter(source: object) -> bool:
+    return isinstance(source, torch.fx.Node) and source.op == "get_attr"
+
+
+def _value(module: torch.fx.GraphModule, source: Any) -> torch.Tensor:
+    owner, _, name = str(source.target).rpartition(".")
+    found: torch.Tensor = getattr(module.get_submodule(owner), name)
+    return found
 
 
 class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
@@ -120,11 +145,9 @@ class _GivenNumbersQuantizer(Quantizer):  # type: ignore[misc]
     def _find(
         self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
     ) -> ActivationNumbers | None:
-        """The numbers of a node's output, or of what it only moves; None to leave it in float."""
+        """The numbers of a node's output; None where it is in float, or has codes already."""
         name = INPUT if node.op == "placeholder" else names.get(node, "")
-        if name in self._numbers.activations:
-            return self._numbers.activations[name]
-        return self._find(node.all_input_nodes[0], names) if node.target in _MOVING else None
+        return None if node.target in _MOVING else self._numbers.activations.get(name)
 
 
 def _quantize_per_tensor(

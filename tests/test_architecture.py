@@ -158,8 +158,8 @@ def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
     test_set = {"data/cifar10/test_images.npy", "data/cifar10/test_labels.npy"}
     readers = {stage.name.split("@")[0] for stage in stages if test_set & declared(stage)}
     assert readers == {
-        "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers", "lint_quantization",
-        "plots_data", "plots", "report",
+        "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers",
+        "lint_quantization", "plots_data", "plots", "report",
     }  # fmt: skip
 
 

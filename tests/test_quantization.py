@@ -147,7 +147,7 @@ def test_read_tells_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
     rewrite(folder, activations={"input": {"scale": -1.0, "zero_point": 0}})
     message = (
         r"numbers must hold the numbers of a quantization, got: .*activations\.input\.scale "
-        r".*greater than 0.*\. Run `dvc repro` to make it again\.$"
+        r".*greater than or equal to 0.*\. Run `dvc repro` to make it again\.$"
     )
     with pytest.raises(ArtifactError, match=message):
         quantization.read(folder)

@@ -14,6 +14,7 @@ import torch
 from resnet8 import onnx_model, torch_conversion, torch_model
 from resnet8.errors import ArtifactError
 from resnet8.evaluation import predict
+from resnet8.inside.torch_capture import quantization_after
 
 aten = torch.ops.aten
 # What stands between an 8-bit tensor and the operator that takes its dequantized values.
@@ -163,8 +164,8 @@ def test_int8_file_is_smaller_by_the_bytes_of_its_weights_but_for_the_larger_gra
 def test_pool_output_has_a_scale_of_its_own(torch_int8: Any) -> None:
     (pool,) = (node for node in torch_int8.graph.nodes if node.target == aten.avg_pool2d.default)
     before = next(x for x in _upstream(pool) if x.target == aten.mul.Tensor).args[1]
-    after = next(iter(pool.users)).args[1]  # x * (1 / scale)
-    assert 1 / after < before / 1.5
+    _, after = quantization_after(next(iter(pool.users)))
+    assert float(after.scale) < before / 1.5
 
 
 def _upstream(node: torch.fx.Node) -> list[torch.fx.Node]:

@@ -12,8 +12,10 @@ from resnet8.inside import onnx_capture, torch_capture
 from resnet8.quantization import Numbers
 
 # Float32 sums in another order: where a sum is as good as half a step, the code is the next one.
-# What later layers make of that may be several steps, seldom.
-SHARE_OF_OTHER_CODES, SHARE_OF_DISTANT_CODES = 0.01, 0.001
+# Layers hand that on: 1 of 100,000 codes of the first one, 1 of 60 behind the pool.
+SHARE_OF_OTHER_CODES, SHARE_IN_THE_FIRST_LAYER = 0.03, 0.0005
+# An addition makes several steps of one of its inputs' step.
+SHARE_OF_DISTANT_CODES = 0.01
 # Settings that need no second look at the images.
 QUICK = {
     "activation_range": "minmax",
@@ -112,12 +114,14 @@ def test_codes_of_every_layer_are_those_of_the_onnx_model(
         for layer, point in theirs.points.items()
         if point.quantization and layer in ours.points and ours.points[layer].quantization
     ]
-    assert len(both) == 15  # all tensors but the input
+    assert len(both) == 13  # all tensors but the input and what only moves values
     for layer in both:
         codes = found[layer].astype(int), expected[layer].astype(int) + 128
         difference = np.abs(codes[0] - codes[1])
         assert np.mean(difference != 0) <= SHARE_OF_OTHER_CODES, layer
         assert np.mean(difference > 1) <= SHARE_OF_DISTANT_CODES, layer
+        if layer == "activation":
+            assert np.mean(difference != 0) <= SHARE_IN_THE_FIRST_LAYER
 
 
 def test_points_have_the_numbers_that_are_given(torch_int8: Any, numbers: Numbers) -> None:
@@ -129,7 +133,7 @@ def test_points_have_the_numbers_that_are_given(torch_int8: Any, numbers: Number
             assert float(point.quantization.scale) == pytest.approx(given.scale, rel=1e-6)
             assert int(point.quantization.zero_point) == given.zero_point
             checked += 1
-    # All but the input; what only moves values has the numbers of what it moves.
+    # All but the input; what only moves values has codes already.
     assert checked >= len({*numbers.activations} - {"input", "conv2d_permute", "flatten"})
 
 

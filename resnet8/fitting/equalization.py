@@ -49,6 +49,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
     """
     layers = {layer.name: layer for layer in read_layers(model)}
     shapes = infer_shapes(model)
+    constants = {x.name for x in model.graph.initializer}
     group_of: dict[str, set[str]] = {}
     fixed = {x.name for x in [*model.graph.input, *model.graph.output]}
 
@@ -62,18 +63,20 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
             join(layer.input)
             join(layer.output)
         elif _keeps_channels(node, shapes):
-            activations = [x for x in node.input if x in shapes]
-            join(*activations, node.output[0])
+            join(*(x for x in node.input if x not in constants), node.output[0])
         else:
             fixed.update(node.input, node.output)
     order = list(dict.fromkeys(tensor for node in model.graph.node for tensor in node.output))
     groups = {id(group): group for group in group_of.values()}.values()
     found = []
-    for members in sorted(groups, key=lambda group: min(map(order.index, group & set(order)))):
+    places = {tensor: place for place, tensor in enumerate(order)}
+    for members in sorted(groups, key=lambda group: min(places.get(x, -1) for x in group)):
         producers = tuple(x.name for x in layers.values() if x.output in members)
         consumers = tuple(x.name for x in layers.values() if x.input in members)
         if not members & fixed and producers and consumers:
-            found.append(Group(tuple(sorted(members, key=order.index)), producers, consumers))
+            found.append(
+                Group(tuple(sorted(members, key=places.__getitem__)), producers, consumers)
+            )
     return found
 
 

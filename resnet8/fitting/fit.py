@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from resnet8.fitting import equalization, observers, ranges, rounding
 from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
@@ -53,14 +54,19 @@ def fit(
     symmetric = settings.activation_symmetric
     own = {name: ranges.to_numbers(*ends, symmetric=symmetric) for name, ends in found.items()}
     activations = {name: own[owner] for name, owner in points.items()}
-    layers, rounded_alike = _round_layers(base, images, settings, activations, seen, progress)
-    widest = {
-        name: ranges.to_numbers(*ends, symmetric=symmetric)
-        for name, ends in ranges.minmax(seen).items()
-    }
+    # BLAS threads wait for each other by spinning, on cores that run the model meanwhile; and
+    # sums must not depend on their number.
+    with threadpool_limits(limits=1, user_api="blas"):
+        layers, rounded_alike = _round_layers(base, images, settings, activations, seen, progress)
+    widest = ranges.minmax(seen)
+    # The library's ranges end at the edge of a bin.
+    bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
     idle = {
         f"fit.activation_range: {settings.activation_range}": settings.activation_range != "minmax"
-        and own == widest,
+        and all(
+            max(np.abs(np.subtract(found[name], ends))) <= 2.01 / bins * max(map(abs, ends))
+            for name, ends in widest.items()
+        ),
         f"fit.equalization: {settings.equalization:g}": settings.equalization > 0 and not factors,
         "fit.weight_rounding: gptq": settings.weight_rounding == "gptq" and rounded_alike,
         "fit.bias_correction: true": settings.bias_correction
@@ -185,7 +191,8 @@ def _round(
     scale, zero_point = rounding.find_scales(
         matrix, symmetric=settings.weight_symmetric, per_channel=settings.per_channel
     )
-    codes = nearest = rounding.nearest(matrix, scale, zero_point)
+    symmetric = settings.weight_symmetric
+    codes = nearest = rounding.nearest(matrix, scale, zero_point, symmetric=symmetric)
     if settings.weight_rounding == "gptq" and inputs is not None:
         moments = inputs.moments
         if settings.bias_correction:  # which makes up for mean errors anyway
@@ -195,7 +202,14 @@ def _round(
         )
         codes = np.concatenate(
             [
-                rounding.gptq(part, steps, zero_point, moments=x, damping=settings.gptq_damping)
+                rounding.gptq(
+                    part,
+                    steps,
+                    zero_point,
+                    symmetric=symmetric,
+                    moments=x,
+                    damping=settings.gptq_damping,
+                )
                 for part, steps, x in groups
             ]
         )

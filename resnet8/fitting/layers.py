@@ -3,6 +3,7 @@
 Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel, C channels.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -49,7 +50,8 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
             continue
         attributes = {x.name: helper.get_attribute_value(x) for x in node.attribute}
         weight = constants[node.input[1]]
-        plain = attributes.get("alpha", 1.0) == 1.0 and not attributes.get("transA", 0)
+        plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
+        plain = plain and not attributes.get("transA", 0) and {*node.input[2:]} <= {*constants, ""}
         if weight.dtype != np.float32 or not plain or (dense and weight.ndim != 2):
             continue
         bias = constants.get(node.input[2]) if len(node.input) > 2 else None
@@ -85,7 +87,7 @@ def _outputs_first(kind: str, attributes: Mapping[str, Any], weight: Array) -> A
 def with_parameters(
     model: onnx.ModelProto, parameters: Mapping[str, tuple[Array, Array | None]]
 ) -> onnx.ModelProto:
-    """A copy with other weights and biases.
+    """A copy with other weights and biases; layers that shared them have their own.
 
     Args:
         model: a float model.
@@ -95,14 +97,20 @@ def with_parameters(
     copy.CopyFrom(model)
     nodes = {node.name: node for node in copy.graph.node}
     constants = {x.name: x for x in copy.graph.initializer}
+    uses = Counter(tensor for node in copy.graph.node for tensor in node.input)
     for name, (weight, bias) in parameters.items():
         node = nodes[name]
         attributes = {x.name: helper.get_attribute_value(x) for x in node.attribute}
         arrays = {1: _outputs_first(node.op_type, attributes, weight), 2: bias}
         for position, array in arrays.items():
-            if array is not None:
-                tensor = node.input[position]
-                constants[tensor].CopyFrom(numpy_helper.from_array(array, tensor))
+            if array is None:
+                continue
+            tensor = node.input[position]
+            if uses[tensor] > 1:
+                uses[tensor] -= 1
+                node.input[position] = tensor = f"{tensor}/{name}"
+                constants[tensor] = copy.graph.initializer.add()
+            constants[tensor].CopyFrom(numpy_helper.from_array(array, tensor))
     return copy
 
 

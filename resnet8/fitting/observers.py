@@ -3,7 +3,9 @@
 Shape letters: N images, C channels, B bins.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from resnet8.onnx_model import INPUT, open_session, run_up_to
 
 BATCH_SIZE = 50  # images run at once
+AHEAD = 2  # batches that run while one is looked at
 BINS = 8192  # of a histogram: 32 for each of the 256 levels
 
 Batch = dict[str, NDArray[np.float32]]
@@ -33,10 +36,20 @@ def stream(
     """
     names = [name for name in tensors if name != INPUT]
     session = open_session(with_outputs(model, names), as_written=True)
-    for start in range(0, len(images), BATCH_SIZE):
+
+    def run(start: int) -> Batch:
         batch = images[start : start + BATCH_SIZE].astype(np.float32)
         found = dict(zip(names, run_up_to(session, names, batch), strict=True)) if names else {}
-        yield found | ({INPUT: batch} if INPUT in tensors else {})
+        return found | ({INPUT: batch} if INPUT in tensors else {})
+
+    with ThreadPoolExecutor(AHEAD) as pool:
+        running: deque[Future[Batch]] = deque()
+        for start in range(0, len(images), BATCH_SIZE):
+            running.append(pool.submit(run, start))
+            if len(running) > AHEAD:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:

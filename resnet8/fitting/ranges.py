@@ -28,15 +28,14 @@ def to_numbers(low: float, high: float, *, symmetric: bool) -> ActivationNumbers
     """
     low, high = min(low, 0.0), max(high, 0.0)
     if symmetric:
-        scale = max(-low, high) / (INT8_OFFSET - 1)
-        return ActivationNumbers(_float32(scale or 1.0), INT8_OFFSET)
-    scale = _float32((high - low) / (CODES - 1) or 1.0)
+        return ActivationNumbers(_scale(max(-low, high) / (INT8_OFFSET - 1)), INT8_OFFSET)
+    scale = _scale((high - low) / (CODES - 1))
     return ActivationNumbers(scale, round(-low / scale))
 
 
-def _float32(number: float) -> float:
-    """A number that float32 can hold: what the models compute with."""
-    return float(np.float32(number))
+def _scale(step: float) -> float:
+    """A step as float32, which the models compute with; 1 for a tensor that is always zero."""
+    return float(np.float32(step)) if step >= np.finfo(np.float32).tiny else 1.0
 
 
 def minmax(seen: Mapping[str, Seen]) -> Ranges:

@@ -38,16 +38,20 @@ def _nonzero(scale: Matrix) -> NDArray[np.float32]:
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
-def nearest(weight: Matrix, scale: NDArray[np.float32], zero_point: int) -> NDArray[np.int8]:
-    """(O, I) codes nearest to the weights."""
-    return _codes(weight / scale[:, None].astype(np.float64), zero_point).astype(np.int8)
+def nearest(
+    weight: Matrix, scale: NDArray[np.float32], zero_point: int, *, symmetric: bool = True
+) -> NDArray[np.int8]:
+    """(O, I) codes nearest to the weights; see `gptq`."""
+    steps = weight / scale[:, None].astype(np.float64)
+    return _codes(steps, zero_point, symmetric=symmetric).astype(np.int8)
 
 
-def gptq(
+def gptq(  # noqa: PLR0913
     weight: Matrix,
     scale: NDArray[np.float32],
     zero_point: int,
     *,
+    symmetric: bool = True,
     moments: Matrix,
     damping: float,
 ) -> NDArray[np.int8]:
@@ -60,6 +64,7 @@ def gptq(
         weight: (O, I).
         scale: (O,).
         zero_point: of int8 codes.
+        symmetric: whether code -128 stays unused.
         moments: (I, I) mean product of each two inputs.
         damping: added to the moments' diagonal, as a share of its mean, above 0.
 
@@ -69,19 +74,35 @@ def gptq(
     """
     diagonal = np.diag(moments)
     order = np.argsort(-diagonal, kind="stable")
-    damped = moments + np.eye(len(moments)) * (damping * float(diagonal.mean()) or 1.0)
-    inverse = np.linalg.inv(damped[np.ix_(order, order)])
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T  # inverse = upper.T @ upper
+    upper = _root_of_inverse(moments[np.ix_(order, order)], damping)
     left = weight[:, order] / scale[:, None].astype(np.float64)  # in steps
     codes = np.empty(weight.shape, np.int8)
     for column, position in enumerate(order):
-        codes[:, position] = rounded = _codes(left[:, column], zero_point)
+        codes[:, position] = rounded = _codes(left[:, column], zero_point, symmetric=symmetric)
         error = (left[:, column] - (rounded - zero_point)) / upper[column, column]
         left[:, column:] -= np.outer(error, upper[column, column:])
     return codes
 
 
-def _codes(steps: Matrix, zero_point: int) -> Matrix:
-    lowest = -_LARGEST if zero_point == 0 else -_LARGEST - 1
+def _root_of_inverse(moments: Matrix, damping: float) -> Matrix:
+    """(I, I) upper triangular U, of U.T @ U = the inverse of the damped moments.
+
+    Moments of few or equal images have no inverse, up to rounding: they are damped until they do.
+    """
+    mean = float(np.diag(moments).mean())
+    share = damping * mean if mean > 0 else 1.0
+    for _ in range(100):
+        try:
+            inverse = np.linalg.inv(moments + np.eye(len(moments)) * share)
+            root = np.linalg.cholesky((inverse + inverse.T) / 2).T
+        except np.linalg.LinAlgError:
+            share *= 10
+        else:
+            return np.asarray(root, np.float64)
+    raise ValueError("the moments must be finite.")
+
+
+def _codes(steps: Matrix, zero_point: int, *, symmetric: bool) -> Matrix:
+    lowest = -_LARGEST if symmetric else -_LARGEST - 1
     codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, _LARGEST)
     return codes

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from resnet8 import (
     keras_model,
@@ -18,9 +16,11 @@ from resnet8 import (
 )
 from resnet8.fitting.fit import fit
 from resnet8.fitting.layers import read_layers, with_parameters
+from resnet8.keras_model import keras  # which is quiet when it is imported there first
 from samples.train import build_resnet8
 from tests.fitting import graphs
 
+layers = keras.layers
 # Mean difference of probabilities between float and 8 bits, where they spread from 0 to 1.
 MEAN_PROBABILITIES = 0.02
 # And between runtimes: few codes fall to the other side.
@@ -88,7 +88,7 @@ def test_fit_serves_both_runtimes_for(
     float_model = as_after_training(folded, calibration_images)
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_quantization.find_points(float_model, symmetric=False)
-    numbers = fit(float_model, calibration_images[:50], fit_settings, points=points)
+    numbers = fit(float_model, calibration_images[:20], fit_settings, points=points)
     in_onnx = onnx_quantization.quantize(float_model, numbers, quant_type="uint8")
     in_torch = torch_model.export(torch_quantization.quantize(program, numbers))
     images = test_set[0][:50].astype(np.float32)

@@ -273,13 +273,16 @@ def test_library_ranges_batch_by_batch_are_those_of_all_images_at_once(
     assert_close(found, expected, width=4 / BINS)
 
 
-def test_library_ranges_by_a_percentile_of_100_are_all_that_was_seen(
+def test_library_ranges_by_a_percentile_of_100_are_all_that_was_seen_but_for_a_bin(
     onnx_fp32: Any, calibration_images: Any
 ) -> None:
     images = calibration_images[:100]
     found = ours(onnx_fp32, images, symmetric=False, method="percentile", percentile=100.0)
     whole = minmax(observe(stream(onnx_fp32, TENSORS, images)))
-    assert {name: found[name] for name in TENSORS} == whole
+    for name in TENSORS:
+        # The library ends at the lower edge of the last of its bins, which go to both sides.
+        bin_width = 2 * max(map(abs, whole[name])) / BINS
+        assert found[name] == pytest.approx(whole[name], abs=1.01 * bin_width)
 
 
 def test_library_ranges_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,8 @@ def test_find_scales_keeps_zero_in_an_asymmetric_range(weights: Any, zero_point:
 def test_find_scales_gives_weights_that_are_all_zero_a_scale(symmetric: bool) -> None:
     scale, zero_point = find_scales(np.zeros((2, 3)), symmetric=symmetric, per_channel=symmetric)
     assert scale.tolist() == [1.0, 1.0]
-    assert (nearest(np.zeros((2, 3)), scale, zero_point) == zero_point).all()
+    codes = nearest(np.zeros((2, 3)), scale, zero_point, symmetric=symmetric)
+    assert (codes == zero_point).all()
 
 
 def test_find_scales_gives_a_channel_of_zeros_a_scale_beside_others() -> None:
@@ -83,7 +84,7 @@ def test_find_scales_gives_a_channel_of_zeros_a_scale_beside_others() -> None:
 @given(weight=MATRICES)
 def test_nearest_is_within_half_a_step(weight: Any, symmetric: bool, per_channel: bool) -> None:
     scale, zero_point = find_scales(weight, symmetric=symmetric, per_channel=per_channel)
-    codes = nearest(weight, scale, zero_point)
+    codes = nearest(weight, scale, zero_point, symmetric=symmetric)
     assert codes.dtype == np.int8
     restored = (codes.astype(np.float64) - zero_point) * scale[:, None]
     room = 0.5 * scale[:, None] + 128 * scale[:, None] * RTOL_FLOAT32
@@ -94,7 +95,7 @@ def test_nearest_reaches_the_smallest_weight_where_zero_is_code_0_of_an_asymmetr
     weight = np.array([[-128.0, 127.0]])
     scale, zero_point = find_scales(weight, symmetric=False, per_channel=False)
     assert (scale.tolist(), zero_point) == ([1.0], 0)
-    assert nearest(weight, scale, zero_point).tolist() == [[-128, 127]]
+    assert nearest(weight, scale, zero_point, symmetric=False).tolist() == [[-128, 127]]
 
 
 def test_nearest_leaves_out_the_smallest_code_of_symmetric_weights() -> None:

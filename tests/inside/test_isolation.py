@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from resnet8 import onnx_model, torch_model
 from resnet8.inside import onnx_isolation, torch_isolation
+from resnet8.inside.onnx_capture import read_parameters
 
 
 @pytest.fixture
@@ -69,29 +70,31 @@ def test_onnx_isolate_leaves_both_models_as_they_were(onnx_fp32: Any, onnx_quant
 
 
 def test_torch_without_layers_is_the_float_program(
-    torch_fp32: Any, torch_int8: Any, images: NDArray[np.float32]
+    onnx_fp32: Any, torch_fp32: Any, torch_int8: Any, images: NDArray[np.float32]
 ) -> None:
-    isolated = torch_isolation.isolate(torch_fp32, torch_int8, [])
+    isolated = torch_isolation.isolate(read_parameters(onnx_fp32), torch_int8, [])
     expected = torch_model.make_predictor(torch_fp32)(images)
     assert np.array_equal(run_torch(isolated, images), expected)
 
 
 def test_torch_with_all_layers_is_the_quantized_program(
-    torch_fp32: Any, torch_int8: Any, images: NDArray[np.float32]
+    onnx_fp32: Any, torch_int8: Any, images: NDArray[np.float32]
 ) -> None:
     layers = torch_isolation.quantized_layers(torch_int8)
-    isolated = torch_isolation.isolate(torch_fp32, torch_int8, layers)
+    isolated = torch_isolation.isolate(read_parameters(onnx_fp32), torch_int8, layers)
     expected = torch_model.make_predictor(torch_int8)(images)
     assert np.array_equal(run_torch(isolated, images), expected)
 
 
-def test_torch_layers_share_out_every_quantized_tensor(torch_fp32: Any, torch_int8: Any) -> None:
+def test_torch_layers_share_out_every_quantized_tensor(onnx_fp32: Any, torch_int8: Any) -> None:
     def count(module: torch.fx.GraphModule) -> int:
         steps = [node for node in module.graph.nodes if node.target == torch.ops.aten.round.default]
         return len(steps)
 
     layers = torch_isolation.quantized_layers(torch_int8)
-    alone = [torch_isolation.isolate(torch_fp32, torch_int8, [layer]) for layer in layers]
+    alone = [
+        torch_isolation.isolate(read_parameters(onnx_fp32), torch_int8, [layer]) for layer in layers
+    ]
     assert sum(count(module) for module in alone) == count(torch_int8.module())
 
 

@@ -22,8 +22,8 @@ PERTURBED_LAYER = """
 _quantize = quantize
 
 
-def quantize(model, images, **options):
-    made = _quantize(model, images, **options)
+def quantize(model, numbers, **options):
+    made = _quantize(model, numbers, **options)
     for x in made.graph.initializer:
         if x.name == "conv2d_3.weight_scale":
             scale = onnx.numpy_helper.to_array(x) * np.float32(1.5)
@@ -34,8 +34,8 @@ BROKEN_CLASS = """
 _quantize = quantize
 
 
-def quantize(model, images, **options):
-    made = _quantize(model, images, **options)
+def quantize(model, numbers, **options):
+    made = _quantize(model, numbers, **options)
     for x in made.graph.initializer:
         if x.name == "dense.bias_quantized" and options["quant_type"] == "uint8":
             biases = onnx.numpy_helper.to_array(x).copy()

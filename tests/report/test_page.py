@@ -14,8 +14,8 @@ from tests.evidence import LABELS, LAYERS, make_evidence
 
 HOSTILE = '</script><script>alert("x")</script>&'
 SECTIONS = (
-    "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "flips",
-    "reading",
+    "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "lint",
+    "flips", "reading",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from resnet8 import onnx_quantization, torch_model
+from resnet8 import onnx_quantization, quantization, torch_model
 from resnet8.inside.onnx_capture import watch
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
@@ -32,8 +32,8 @@ class Project:
         params = {**self.params, "inspect": {**self.params["inspect"], **changes}}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
         paths = {
-            inspect_layers: ("raw", "models", "data", "calibration", "metrics"),
-            inspect_sensitivity: ("models",),
+            inspect_layers: ("raw", "models", "data", "calibration", "numbers", "metrics"),
+            inspect_sensitivity: ("models", "numbers"),
         }[module]
         arguments = [f"--params={self.folder / 'params.yaml'}"]
         arguments += [f"--{name}={self.folder / name}" for name in paths]
@@ -61,6 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         (folder / name).mkdir()
     (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
     int8 = onnx_quantization.quantize(onnx_fp32, numbers, quant_type="int8")
+    quantization.write(folder / "numbers", numbers, {})
     models = folder / "models"
     (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.timing import interleave
-from resnet8.evaluation import predict
+from resnet8.common.evaluation import predict
 
 BATCH_SIZES = (32, 64, 128, 256, 512, 1000)  # that bare loops choose from
 CHOICE_ROUNDS = 5  # of which the best counts: noise only ever slows down

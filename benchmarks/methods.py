@@ -15,13 +15,13 @@ from benchmarks import machine, tables
 from benchmarks.peers.runs import held_out_indices
 from resnet8 import onnx_model, onnx_quantization
 from resnet8.calibration import draw_balanced
+from resnet8.common.dataset import read_images, read_label_names, read_labels
+from resnet8.common.evaluation import predict
+from resnet8.common.files import write_json
+from resnet8.common.params import Fit, load_params
+from resnet8.common.processes import run_stage
 from resnet8.comparison import compare
-from resnet8.dataset import read_images, read_label_names, read_labels
-from resnet8.evaluation import predict
-from resnet8.files import write_json
 from resnet8.fitting.fit import fit
-from resnet8.params import Fit, load_params
-from resnet8.processes import run_stage
 
 COLUMNS = ("method", "agree %", "KL", "delta pp", "seconds")
 PLAIN = {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
+from resnet8.common.evaluation import Probabilities
 
 CONFIDENCE = 0.95
 # Probabilities below it count as this much, so that a zero does not make KL infinite.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from resnet8.common.evaluation import Probabilities
 from resnet8.comparison import Correct
-from resnet8.evaluation import Probabilities
 
 
 class Record(BaseModel):

@@ -18,9 +18,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError, shown
-from resnet8.evaluation import Predictor
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.errors import ArtifactError, shown
+from resnet8.common.evaluation import Predictor
 
 
 @contextmanager

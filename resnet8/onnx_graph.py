@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.files import scratch_folder
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.files import scratch_folder
 from resnet8.onnx_model import BATCH, INPUT, OUTPUT
 
 KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON

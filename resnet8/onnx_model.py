@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError, shown
-from resnet8.evaluation import Predictor, Probabilities
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.errors import ArtifactError, shown
+from resnet8.common.evaluation import Predictor, Probabilities
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 INPUT, OUTPUT, BATCH = "input", "probabilities", "batch"

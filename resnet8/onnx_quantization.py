@@ -14,11 +14,11 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError, ParamsError
-from resnet8.files import scratch_folder
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.errors import ArtifactError, ParamsError
+from resnet8.common.files import scratch_folder
+from resnet8.common.names import OnnxType
 from resnet8.fitting.layers import Layer, outputs_axis, read_layers, with_parameters
-from resnet8.names import OnnxType
 from resnet8.onnx_graph import remove_unused
 from resnet8.onnx_model import INPUT
 from resnet8.quantization import (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
+from resnet8.common.evaluation import Probabilities
 
 
 class Flip(NamedTuple):

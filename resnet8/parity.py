@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet8.errors import ArtifactError, ParityError
-from resnet8.evaluation import Probabilities
+from resnet8.common.errors import ArtifactError, ParityError
+from resnet8.common.evaluation import Probabilities
 
 # Images on which a conversion is checked; all are training images.
 PARITY_IMAGES = 256

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.evaluation import Probabilities
 from resnet8.comparison import wilson_interval
-from resnet8.evaluation import Probabilities
 from resnet8.outcomes import confusion_matrix
 
 

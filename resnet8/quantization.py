@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from resnet8.errors import ArtifactError
-from resnet8.files import write_arrays, write_json
+from resnet8.common.errors import ArtifactError
+from resnet8.common.files import write_arrays, write_json
 
 # What a damaged file is known to raise.
 _FAULTS = (

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
-from resnet8.names import FLOAT_VARIANTS
+from resnet8.common.evaluation import Probabilities
+from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.onnx_model import INPUT, OUTPUT
 
 # Operators that only move, cut off or bend single values; what they give belongs to their input.

@@ -20,9 +20,9 @@ from typing import IO, Any
 import pooch
 import requests
 
-from resnet8.errors import SourceError
-from resnet8.files import remove, temporary_beside, written_aside
-from resnet8.names import BUILT_IN_MODELS, is_url, source_suffix
+from resnet8.common.errors import SourceError
+from resnet8.common.files import remove, temporary_beside, written_aside
+from resnet8.common.names import BUILT_IN_MODELS, is_url, source_suffix
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-py"

@@ -6,7 +6,7 @@ import sys
 import onnx
 import torch
 
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
 from resnet8.onnx_graph import infer_shapes
 
 # onnx2torch needs torchvision for operators that no classifier has. The torchvision of the

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError, shown
-from resnet8.evaluation import Predictor, Probabilities
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.errors import ArtifactError, shown
+from resnet8.common.evaluation import Predictor, Probabilities
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"

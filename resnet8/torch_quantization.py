@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from resnet8.common.names import TorchType
 from resnet8.inside.capture import INPUT
 from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes
-from resnet8.names import TorchType
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, check_layers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.

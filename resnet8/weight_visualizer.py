@@ -23,16 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8 import choice, tables
-from resnet8.dataset import read_images
-from resnet8.errors import ArtifactError, ParamsError
+from resnet8 import tables
+from resnet8.common import choice
+from resnet8.common.dataset import read_images
+from resnet8.common.errors import ArtifactError, ParamsError
+from resnet8.common.files import write_bytes
+from resnet8.common.names import QUANTIZED_VARIANTS
+from resnet8.common.processes import run_stage
 from resnet8.figures.canvas import draw_all
 from resnet8.figures.drawings import layer_drawings
-from resnet8.files import write_bytes
 from resnet8.inside import inputs, inspection, summaries, variants
 from resnet8.inside.capture import Watched, only, select_layers
-from resnet8.names import QUANTIZED_VARIANTS
-from resnet8.processes import run_stage
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from resnet8.errors import PipelineError
-from resnet8.files import read_json
-from resnet8.processes import run_stage
+from resnet8.common.errors import PipelineError
+from resnet8.common.files import read_json
+from resnet8.common.processes import run_stage
 from resnet8.tables import print_headline
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 from resnet8 import keras_model, onnx_graph, onnx_model, parity
-from resnet8.dataset import read_images, read_label_names
-from resnet8.evaluation import predict
-from resnet8.files import write_bytes, write_json
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_images, read_label_names
+from resnet8.common.evaluation import predict
+from resnet8.common.files import write_bytes, write_json
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 

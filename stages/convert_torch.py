@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from resnet8 import onnx_model, parity, torch_conversion, torch_model
-from resnet8.dataset import read_images
-from resnet8.evaluation import predict
-from resnet8.files import write_bytes, write_json
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_images
+from resnet8.common.evaluation import predict
+from resnet8.common.files import write_bytes, write_json
+from resnet8.common.processes import run_stage
 
 ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 

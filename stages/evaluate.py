@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8.dataset import read_images, read_label_names, read_labels
-from resnet8.evaluation import predict, score
-from resnet8.files import write_array, write_json
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_images, read_label_names, read_labels
+from resnet8.common.evaluation import predict, score
+from resnet8.common.files import write_array, write_json
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 
 # Imported by name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
 RUNTIMES = ("keras", "onnx", "torch")

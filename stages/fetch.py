@@ -9,8 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 from resnet8.sources import (
     CIFAR10_FOLDER,
     fetch_cifar10,

@@ -13,11 +13,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resnet8 import onnx_model, quantization
-from resnet8.dataset import read_images
+from resnet8.common.dataset import read_images
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 from resnet8.fitting.fit import fit
 from resnet8.onnx_quantization import find_points
-from resnet8.params import load_params
-from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

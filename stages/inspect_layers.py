@@ -12,12 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import choice, parity, quantization
-from resnet8.dataset import read_images, read_label_names
-from resnet8.files import write_arrays, write_json
+from resnet8 import parity, quantization
+from resnet8.common import choice
+from resnet8.common.dataset import read_images, read_label_names
+from resnet8.common.files import write_arrays, write_json
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 from resnet8.inside import inputs, inspection, summaries, variants
-from resnet8.params import load_params
-from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resnet8 import quantization
-from resnet8.dataset import read_images
-from resnet8.files import write_json
+from resnet8.common.dataset import read_images
+from resnet8.common.files import write_json
+from resnet8.common.names import FLOAT_VARIANTS
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 from resnet8.inside import isolation
 from resnet8.inside.sensitivity import rank
-from resnet8.names import FLOAT_VARIANTS
-from resnet8.params import load_params
-from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

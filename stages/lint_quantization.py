@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from resnet8 import onnx_model, quantization, quantization_lint
-from resnet8.dataset import read_label_names, read_labels, read_predictions
-from resnet8.files import read_json, write_json
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_label_names, read_labels, read_predictions
+from resnet8.common.files import read_json, write_json
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 
 from resnet8 import plot_data
-from resnet8.dataset import read_label_names, read_labels, read_predictions
-from resnet8.files import read_json, write_bytes
-from resnet8.names import FLOAT_VARIANTS
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_label_names, read_labels, read_predictions
+from resnet8.common.files import read_json, write_bytes
+from resnet8.common.names import FLOAT_VARIANTS
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

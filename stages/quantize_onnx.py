@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from resnet8 import onnx_model, quantization
-from resnet8.files import write_bytes
+from resnet8.common.files import write_bytes
+from resnet8.common.processes import run_stage
 from resnet8.onnx_quantization import QUANT_TYPES, quantize
-from resnet8.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

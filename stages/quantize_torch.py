@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from resnet8 import quantization, torch_model
-from resnet8.files import write_bytes
-from resnet8.processes import run_stage
+from resnet8.common.files import write_bytes
+from resnet8.common.processes import run_stage
 from resnet8.torch_quantization import TYPES, quantize
 
 

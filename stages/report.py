@@ -10,12 +10,12 @@ Params: all but candidate
 import argparse
 from pathlib import Path
 
-from resnet8 import choice
-from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.common import choice
+from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.common.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 from resnet8.inside import inputs
-from resnet8.params import load_params
-from resnet8.processes import run_stage
 from resnet8.report import provenance
 from resnet8.report.data import view
 from resnet8.report.evidence import Evidence

@@ -8,10 +8,10 @@ Params: all
 import argparse
 from pathlib import Path
 
-from resnet8.files import remove, unlink_if_dangling, write_json
-from resnet8.names import QUANTIZED_VARIANTS
-from resnet8.params import Params, check_files, load_params
-from resnet8.processes import run_stage
+from resnet8.common.files import remove, unlink_if_dangling, write_json
+from resnet8.common.names import QUANTIZED_VARIANTS
+from resnet8.common.params import Params, check_files, load_params
+from resnet8.common.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -63,7 +63,7 @@ def torch_fp32(onnx_fp32: Any) -> Any:
 @pytest.fixture(scope="session")
 def fit_settings() -> Any:
     """The `fit` section of params.yaml."""
-    from resnet8.params import load_params
+    from resnet8.common.params import load_params
 
     return load_params(ROOT / "params.yaml").fit
 

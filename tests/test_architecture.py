@@ -13,6 +13,7 @@ from dvc.repo import Repo
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
 LIBRARY = sorted(p for p in (ROOT / "resnet8").rglob("*.py") if p.name != "__init__.py")
+COMMON = ROOT / "resnet8" / "common"
 LOCAL = ("resnet8", "samples", "stages", "tests")
 # The module that the evaluate script imports by this name.
 RUNTIME_MODULE = re.compile(r"--runtime (\w+)")
@@ -63,7 +64,7 @@ def test_stages_import_no_stages(path: Path) -> None:
 
 
 def test_errors_imports_nothing_local() -> None:
-    assert not local_files(ROOT / "resnet8" / "errors.py")
+    assert not local_files(COMMON / "errors.py")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_one_library_module_imports(framework: str) -> None:
 
 @pytest.mark.parametrize("module", ["params", "comparison", "evaluation", "tables", "parity"])
 def test_no_framework_is_behind(module: str) -> None:
-    path = ROOT / "resnet8" / f"{module}.py"
+    (path,) = (ROOT / "resnet8").rglob(f"{module}.py")
     behind = set().union(*(third_party(x) for x in {path, *local_files(path)}))
     assert not behind & {"tensorflow", "keras", "torch", "onnx", "onnxruntime"}
 
@@ -107,8 +108,20 @@ def test_deps_name_every_local_module_that_a_stage_imports(stages: list[Any]) ->
         if runtime := RUNTIME_MODULE.search(stage.cmd):
             module = ROOT / "resnet8" / f"{runtime[1]}_model.py"
             needed |= {module, *local_files(module)}
-        code = {path for path in declared(stage) if path.endswith(".py")}
-        assert code == {str(path.relative_to(ROOT)) for path in needed}, stage.addressing
+        code = {
+            x for x in declared(stage) if x.endswith(".py") or x == str(COMMON.relative_to(ROOT))
+        }
+        assert code == {str(_unit(path).relative_to(ROOT)) for path in needed}, stage.addressing
+
+
+def _unit(path: Path) -> Path:
+    """What DVC watches for a module: itself, or the folder of what every stage builds on."""
+    return COMMON if path.is_relative_to(COMMON) else path
+
+
+def test_common_imports_nothing_else_of_the_library() -> None:
+    for path in COMMON.glob("*.py"):
+        assert all(found.is_relative_to(COMMON) for found in local_files(path)), path
 
 
 def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -> None:

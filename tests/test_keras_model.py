@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from resnet8 import keras_model
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
 from samples.dataset import SAMPLE_MODEL
 from samples.train import build_resnet8
 

@@ -10,7 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from resnet8 import keras_model, onnx_graph, onnx_model, torch_conversion, torch_model
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
 from samples.train import build_resnet8
 
 layers = keras_model.keras.layers

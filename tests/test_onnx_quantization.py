@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 
 from resnet8 import onnx_model, onnx_quantization
-from resnet8.errors import ArtifactError, ParamsError
-from resnet8.evaluation import predict
+from resnet8.common.errors import ArtifactError, ParamsError
+from resnet8.common.evaluation import predict
 from resnet8.fitting.fit import fit
 from resnet8.quantization import Numbers
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from resnet8.errors import ArtifactError, ParityError
+from resnet8.common.errors import ArtifactError, ParityError
 from resnet8.parity import check_layers, check_parameters, check_parity, check_probabilities
 
 ROWS = np.array([[0.7, 0.3], [0.4, 0.6]], np.float32)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet8 import quantization
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
 
 FLOATS = st.floats(0, width=32, exclude_min=True, allow_infinity=False, allow_subnormal=False)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from resnet8 import sources
-from resnet8.errors import SourceError
+from resnet8.common.errors import SourceError
 from resnet8.sources import (
     fetch_cifar10,
     fetch_file,

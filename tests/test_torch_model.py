@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from resnet8 import onnx_model, torch_conversion, torch_model
-from resnet8.errors import ArtifactError
-from resnet8.evaluation import predict
+from resnet8.common.errors import ArtifactError
+from resnet8.common.evaluation import predict
 from resnet8.inside.torch_capture import quantization_after
 
 aten = torch.ops.aten

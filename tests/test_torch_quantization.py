@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet8 import onnx_model, onnx_quantization, torch_model, torch_quantization
-from resnet8.evaluation import predict
+from resnet8.common.evaluation import predict
 from resnet8.fitting.fit import fit
 from resnet8.inside import onnx_capture, torch_capture
 from resnet8.quantization import Numbers

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet8 import onnx_quantization, torch_model
-from resnet8.errors import ArtifactError, PipelineError
+from resnet8.common.errors import ArtifactError, PipelineError
 from resnet8.inside import inspection
 from resnet8.inside.onnx_capture import read_parameters
 from resnet8.weight_visualizer import look, main, watch_models

@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from resnet8.errors import PipelineError
-from resnet8.files import write_bytes
-from resnet8.processes import run_stage
+from resnet8.common.errors import PipelineError
+from resnet8.common.files import write_bytes
+from resnet8.common.processes import run_stage
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1280  # CSS pixels

@@ -24,11 +24,11 @@ from benchmarks.peers.runs import (
 )
 from benchmarks.peers.scores import LabelledImages, format_row, score
 from benchmarks.timing import interleave, ratio
-from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.errors import PipelineError
-from resnet8.files import read_array, read_json, write_array, write_json
-from resnet8.params import load_params
-from resnet8.processes import run_stage
+from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.common.errors import PipelineError
+from resnet8.common.files import read_array, read_json, write_array, write_json
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
 
 COLUMNS = ("model", "top-1 %", "agree %", "KL", "kB", "speed", "seconds", "x ours")
 PACKAGES = ("numpy", "onnx", "onnxruntime")

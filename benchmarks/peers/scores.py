@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import interleave, ratio
 from resnet8 import onnx_model
+from resnet8.common.evaluation import Probabilities, predict
 from resnet8.comparison import compare
-from resnet8.evaluation import Probabilities, predict
 
 SPEED_IMAGES, SPEED_ROUNDS = 2000, 5
 

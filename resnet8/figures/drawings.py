@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
+from resnet8.common.evaluation import Probabilities
+from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.figures import class_figures, histograms, layer_figures, outcome_figures
 from resnet8.figures.canvas import Drawing
 from resnet8.figures.class_figures import Interval
 from resnet8.figures.feature_maps import draw_feature_maps
-from resnet8.names import FLOAT_VARIANTS
 from resnet8.outcomes import confusion_matrix, find_flips
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8 import palette
+from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.figures.canvas import MINUS, SMALL, Axes, Figure, Layout, new_figure, styled, typeset
 from resnet8.figures.layer_rows import shown_variants
-from resnet8.names import FLOAT_VARIANTS
 
 PANEL = (2.5, 2.5)
 GAP = 1  # pixels between channels

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8 import palette
+from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.figures.canvas import (
     PALE,
     Axes,
@@ -23,7 +24,6 @@ from resnet8.figures.canvas import (
     styled,
 )
 from resnet8.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
-from resnet8.names import FLOAT_VARIANTS
 
 PANEL = (4.3, 2.2)
 LEGEND_LINE = 0.168  # height of a line above a panel, in inches

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8 import palette
+from resnet8.common.names import QUANTIZED_VARIANTS
 from resnet8.figures.canvas import (
     PALE,
     SMALL,
@@ -30,7 +31,6 @@ from resnet8.figures.canvas import (
     styled,
 )
 from resnet8.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
-from resnet8.names import QUANTIZED_VARIANTS
 
 ROW = 0.24  # height of a row, in inches
 # Parts of a distribution: its two ends, what they are called, line width in points, colour.

@@ -12,10 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from resnet8.common.params import Fit
 from resnet8.fitting import equalization, observers, ranges, rounding
 from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
 from resnet8.fitting.patches import find_patches
-from resnet8.params import Fit
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
 
 Activations = dict[str, ActivationNumbers]

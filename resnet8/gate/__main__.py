@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from resnet8.errors import GateError, PipelineError
-from resnet8.files import write_bytes
+from resnet8.common.errors import GateError, PipelineError
+from resnet8.common.files import write_bytes
+from resnet8.common.params import load_params
 from resnet8.gate import shown
 from resnet8.gate.evidence import (
     metrics_files,
@@ -25,7 +26,6 @@ from resnet8.gate.evidence import (
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import read_at, resolve
 from resnet8.gate.rules import Verdict, check_limits, find_changes
-from resnet8.params import load_params
 
 PARAMS = "params.yaml"
 _OTHER_CPU = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
+from resnet8.common.evaluation import Probabilities
 from resnet8.inside.statistics import Quantization
 
 INPUT = "input"  # stands for the model's input where a layer's name is expected

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.choice import BATCH_SIZE, Choice, find_fault
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.choice import BATCH_SIZE, Choice, find_fault
 
 
 def choose(

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.inside.capture import Point, Watched, along_channels, dequantized
 from resnet8.inside.statistics import (
     RunningCodes,
     RunningError,
     RunningValues,
 )
-from resnet8.names import FLOAT_VARIANTS
 
 SAVED_IMAGES = 8  # of the chosen ones, whose captures are kept
 

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8 import onnx_model, torch_model
-from resnet8.evaluation import Predictor
+from resnet8.common.evaluation import Predictor
 from resnet8.fitting.equalization import equalized
 from resnet8.inside import onnx_capture, onnx_isolation, torch_isolation
 from resnet8.inside.sensitivity import Isolate

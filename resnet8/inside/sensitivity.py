@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.evaluation import Predictor, Probabilities, predict
 from resnet8.comparison import kl_divergence
-from resnet8.evaluation import Predictor, Probabilities, predict
 
 BATCH_SIZE = 25  # images run at once on a core
 # Makes a predictor in which the named layers are quantized and the others are float.

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet8 import onnx_model, torch_model
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
+from resnet8.common.names import FLOAT_VARIANTS, MODEL_SUFFIXES
 from resnet8.fitting.layers import read_layers
 from resnet8.inside import onnx_capture, torch_capture
 from resnet8.inside.capture import Watched
 from resnet8.inside.units import in_float_units
-from resnet8.names import FLOAT_VARIANTS, MODEL_SUFFIXES
 from resnet8.quantization import Numbers
 
 N_CLASSES = 10  # of CIFAR-10

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.evaluation import Probabilities
+from resnet8.common.evaluation import Probabilities
 from resnet8.outcomes import Flip, find_flips
 from resnet8.report.thumbnails import png_uri
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet8.errors import ArtifactError
-from resnet8.files import read_bytes
+from resnet8.common.errors import ArtifactError
+from resnet8.common.files import read_bytes
 
 
 class Fingerprint(NamedTuple):

@@ -17,9 +17,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from resnet8 import palette
+from resnet8.common.names import QUANTIZED_VARIANTS
 from resnet8.figures import canvas
 from resnet8.figures.canvas import Layout
-from resnet8.names import QUANTIZED_VARIANTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resnet8.common.params import Fit
 from resnet8.fitting import observers
 from resnet8.fitting.equalization import equalized
 from resnet8.fitting.fit import fit
 from resnet8.fitting.layers import fake_quantized, read_layers, with_parameters
 from resnet8.onnx_quantization import find_points
-from resnet8.params import Fit
 from resnet8.quantization import Numbers
 from tests.fitting import graphs
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet8.batches import encode_batch, encode_label_names, read_batch, read_label_names
-from resnet8.errors import ArtifactError, ParamsError, PipelineError
-from resnet8.params import load_params
+from resnet8.common.batches import encode_batch, encode_label_names, read_batch, read_label_names
+from resnet8.common.errors import ArtifactError, ParamsError, PipelineError
+from resnet8.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
 MAX_MESSAGE = 500  # characters of a sentence that a person reads

@@ -5,11 +5,11 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from resnet8.common.errors import GateError
+from resnet8.common.params import Params, load_params
 from resnet8.correctness import Correctness, Record, describe_correctness, read_correctness
-from resnet8.errors import GateError
 from resnet8.gate.evidence import Evidence
 from resnet8.gate.rules import Change, check_limits, correct_p_values, find_changes
-from resnet8.params import Params, load_params
 from tests.gate.project import (
     IMAGES,
     LABELS,

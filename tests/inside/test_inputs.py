@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import choice
+from resnet8.common import choice
 from resnet8.inside import inputs
 
 IMAGES = np.arange(120 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(120, 32, 32, 3)

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from resnet8.common.evaluation import Predictor
 from resnet8.comparison import kl_divergence
-from resnet8.evaluation import Predictor
 from resnet8.inside.sensitivity import rank
 
 SHIFTS = {"first": 0.1, "second": -2.0, "third": 0.5, "none": 0.0}  # of the first class's logit

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet8 import keras_model, onnx_graph, parity, torch_model
-from resnet8.batches import IMAGE_SHAPE
+from resnet8.common.batches import IMAGE_SHAPE
 from resnet8.inside import inspection, keras_capture, onnx_capture, variants
 from resnet8.inside.inputs import batches
 from resnet8.quantization import Numbers

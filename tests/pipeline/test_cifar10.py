@@ -14,10 +14,10 @@ import torch._inductor.config as inductor
 import yaml
 
 from resnet8 import onnx_model, onnx_quantization
+from resnet8.common.evaluation import predict
+from resnet8.common.params import load_params
 from resnet8.comparison import compare
-from resnet8.evaluation import predict
 from resnet8.fitting.fit import fit
-from resnet8.params import load_params
 from samples.demo import make_project
 from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, stages_run
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.errors import PipelineError
+from resnet8.common.errors import PipelineError
+from resnet8.common.params import load_params
 from resnet8.keras_model import keras
-from resnet8.params import load_params
 from samples.demo import SAMPLE_PARAMS, make_project
 from samples.shapes import LABEL_NAMES
 from samples.train import build_resnet8

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.errors import ArtifactError
-from resnet8.names import FLOAT_VARIANTS
+from resnet8.common.errors import ArtifactError
+from resnet8.common.names import FLOAT_VARIANTS
 from stages import plots_data
 from tests.pipeline.commands import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from resnet8 import quantization
-from resnet8.errors import ArtifactError, ParamsError
+from resnet8.common.errors import ArtifactError, ParamsError
 from samples.shapes import LABEL_NAMES, draw_batch
 from stages import calibrate, candidate, compare, fetch, fit, prepare, quantize_onnx, validate
 from tests.fitting.graphs import small_resnet

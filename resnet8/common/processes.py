@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from resnet8.errors import PipelineError
+from resnet8.common.errors import PipelineError
 
 ORPHAN_CHECK_SECONDS = 0.2  # DVC itself takes longer to start
 ORPHAN_GRACE_SECONDS = 5.0  # to remove temporary files, before the process ends the hard way

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.batches import IMAGE_SHAPE
-from resnet8.errors import ArtifactError, shown
-from resnet8.files import read_array, read_json
+from resnet8.common.batches import IMAGE_SHAPE
+from resnet8.common.errors import ArtifactError, shown
+from resnet8.common.files import read_array, read_json
 
 _REMEDY = "Run `dvc repro` to make it again."
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from resnet8.choice import FORMS, PATTERN, find_fault, parse
-from resnet8.errors import ParamsError
-from resnet8.faults import describe, read_yaml
-from resnet8.names import (
+from resnet8.common.choice import FORMS, PATTERN, find_fault, parse
+from resnet8.common.errors import ParamsError
+from resnet8.common.faults import describe, read_yaml
+from resnet8.common.names import (
     BUILT_IN_MODELS,
     FLOAT_VARIANTS,
     IMAGES_PER_BATCH,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.errors import ArtifactError, shown
+from resnet8.common.errors import ArtifactError, shown
 
 # Shape letters: N images, C = 3 channels, H = W = 32 pixels, K classes.
 IMAGE_SHAPE = (32, 32, 3)  # (H, W, C)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.errors import ArtifactError, PipelineError
-from resnet8.processes import is_orphan
+from resnet8.common.errors import ArtifactError, PipelineError
+from resnet8.common.processes import is_orphan
 
 # What NumPy raises for a damaged array file; its header is parsed as a Python literal.
 _ARRAY_FAULTS = (

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resnet8.batches import (
+from resnet8.common.batches import (
     Batch,
     encode_batch,
     encode_label_names,
@@ -22,7 +22,7 @@ from resnet8.batches import (
     read_batch,
     read_label_names,
 )
-from resnet8.errors import ArtifactError
+from resnet8.common.errors import ArtifactError
 
 PLANE = 32 * 32  # bytes of one colour of one image
 MANY = settings(max_examples=300, deadline=None, database=None, derandomize=True)
@@ -194,7 +194,7 @@ def test_pickle_itself_would_have_run_the_commands_of_these_tests(tmp_path: Path
         "numpy.load",
         "numpy._core.numeric._frombuffer",
         "numpy._core.multiarray.scalar",
-        "resnet8.batches._byte_type",
+        "resnet8.common.batches._byte_type",
     ],
 )
 def test_read_batch_refuses_every_other_name(name: str) -> None:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet8.errors import ArtifactError, PipelineError
-from resnet8.files import (
+from resnet8.common.errors import ArtifactError, PipelineError
+from resnet8.common.files import (
     read_array,
     read_arrays,
     read_bytes,
@@ -166,7 +166,7 @@ def test_written_aside_leaves_a_fault_that_is_not_the_systems_alone(tmp_path: Pa
 @pytest.fixture
 def orphaned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes this process one whose DVC is gone."""
-    monkeypatch.setattr("resnet8.files.is_orphan", lambda: True)
+    monkeypatch.setattr("resnet8.common.files.is_orphan", lambda: True)
 
 
 def test_written_aside_publishes_nothing_of_an_orphan(tmp_path: Path, orphaned: None) -> None:

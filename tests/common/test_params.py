@@ -11,11 +11,11 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resnet8.errors import ParamsError
-from resnet8.names import is_url, source_suffix
-from resnet8.params import Params, check_params, load_params
+from resnet8.common.errors import ParamsError
+from resnet8.common.names import is_url, source_suffix
+from resnet8.common.params import Params, check_params, load_params
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHA256 = "0123456789abcdef" * 4
 URL = "https://host.example/model.h5"
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.errors import ArtifactError
+from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.common.errors import ArtifactError
 
 
 def saved(folder: Path, array: Any) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet8.errors import PipelineError, shown
+from resnet8.common.errors import PipelineError, shown
 
 
 def test_pipeline_error_is_no_os_error_that_would_be_told_another_way() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from resnet8.errors import (
+from resnet8.common.errors import (
     ArtifactError,
     ParamsError,
     ParityError,
     PipelineError,
     SourceError,
 )
-from resnet8.processes import is_orphan, run_stage
+from resnet8.common.processes import is_orphan, run_stage
 
 
 def ends(fault: BaseException) -> Callable[[], None]:
@@ -87,11 +87,11 @@ def test_run_stage_leaves_the_traceback_to_a_defect() -> None:
         run_stage(ends(ZeroDivisionError("a defect")))
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What a stage does: something slow at its top, or in its main.
 STAGE = """
 import os, signal, sys, time
-from resnet8.processes import run_stage, stand_by
+from resnet8.common.processes import run_stage, stand_by
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
@@ -144,7 +144,7 @@ def test_a_stage_started_with_ctrl_c_ignored_goes_on_ignoring_it() -> None:
     code = """
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from resnet8.processes import run_stage, stand_by
+from resnet8.common.processes import run_stage, stand_by
 stand_by()
 run_stage(lambda: os.kill(os.getpid(), signal.SIGINT))
 """
@@ -161,7 +161,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 ORPHAN = """
 import os, signal, sys, time
-from resnet8 import processes
+from resnet8.common import processes
 %s
 processes.stand_by()
 def main():
@@ -204,6 +204,6 @@ def test_a_stage_below_a_shell_that_lives_on_ends_when_its_dvc_is_killed(tmp_pat
 
 
 def test_a_stage_run_by_hand_does_not_mind_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnet8.processes._runners", iter([(1,), (2,)]).__next__)
+    monkeypatch.setattr("resnet8.common.processes._runners", iter([(1,), (2,)]).__next__)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     assert not is_orphan()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
-from resnet8.errors import ParamsError, shown
+from resnet8.common.errors import ParamsError, shown
 
 MAX_FILE_BYTES = 2**16  # the project's own has 2 kB
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from resnet8.evaluation import predict, score
+from resnet8.common.evaluation import predict, score
 
 
 @given(n_images=st.integers(1, 23), batch_size=st.integers(1, 30))

@@ -1,0 +1,1 @@
+"""What every stage builds on: parameters, files, errors, processes, images and predictions."""

@@ -50,12 +50,10 @@ def main(argv: list[str] | None = None) -> None:
     streamed = inputs.batches(calibration[: params.inspect.images])
     records = inspection.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
     at_input = inspection.inspect(watched, inputs.batches(chosen))
+    n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
     layers = {
         "input": choice.describe(chosen_input),
-        "n_images": {
-            "calibration": min(len(calibration), params.inspect.images),
-            "input": len(chosen),
-        },
+        "n_images": n_images,
         "layers": inspection.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {

@@ -1,7 +1,6 @@
 """The whole pipeline from nothing on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
 
 import json
-import warnings
 from hashlib import md5
 from itertools import combinations
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch._inductor.config as inductor
 import yaml
 
 from resnet8 import onnx_model, onnx_quantization
@@ -44,6 +41,10 @@ def variants(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics/comparison.json").read_text())["variants"]
 
 
+def predictions(folder: Path, name: str) -> Any:
+    return np.load(folder / f"artifacts/predictions/{name}.npy")
+
+
 @pytest.mark.parametrize("name", FLOATS)
 def test_float_accuracy_is_that_of_the_reference(folder: Path, name: str) -> None:
     assert variants(folder)[name]["top1_accuracy"] == 0.8719
@@ -51,7 +52,7 @@ def test_float_accuracy_is_that_of_the_reference(folder: Path, name: str) -> Non
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(FLOATS, 2)))
 def test_float_variants_agree_on_every_test_image(folder: Path, one: str, other: str) -> None:
-    a, b = (np.load(folder / f"artifacts/predictions/{name}.npy") for name in (one, other))
+    a, b = predictions(folder, one), predictions(folder, other)
     assert a.shape == b.shape == (10_000, 10)
     assert np.array_equal(a.argmax(axis=1), b.argmax(axis=1))
     assert np.abs(a - b).max() <= 1e-5
@@ -71,7 +72,7 @@ def test_quantized_is_as_close_to_float_as_8_bits_get(folder: Path, name: str) -
 @pytest.mark.parametrize(("one", "other"), list(combinations(QUANTIZED, 2)))
 def test_quantized_variants_are_the_same_function(folder: Path, one: str, other: str) -> None:
     # Kernels round ties and sums differently: a code off by one, seldom another class.
-    a, b = (np.load(folder / f"artifacts/predictions/{name}.npy") for name in (one, other))
+    a, b = predictions(folder, one), predictions(folder, other)
     assert np.mean(a.argmax(axis=1) == b.argmax(axis=1)) >= 0.995
 
 
@@ -82,22 +83,21 @@ def test_quantized_models_hide_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("freezing", [False, True])
 def test_compiled_model_predicts_what_the_eager_one_does(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, freezing: bool
+    folder: Path, tmp_path: Path, freezing: bool
 ) -> None:
     # Freezing makes Inductor rewrite weights, which has gone wrong before.
-    monkeypatch.setattr(inductor, "freezing", freezing)
-    images = np.load(folder / "data/cifar10/test_images.npy")
-    eager = np.load(folder / "artifacts/predictions/torch_int8.npy")
-    program = torch.export.load(folder / "artifacts/models/torch_int8.pt2")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the compiler, about itself
-        compiled = torch.compile(program.module(), dynamic=True)
-        found = np.concatenate(
-            [
-                compiled(torch.from_numpy(images[i : i + 250].astype(np.float32))).numpy()
-                for i in range(0, len(images), 250)
-            ]
-        )
+    script = f"""
+import numpy as np, torch, torch._inductor.config
+torch._inductor.config.freezing = {freezing}
+images = np.load("data/cifar10/test_images.npy")
+module = torch.compile(torch.export.load("artifacts/models/torch_int8.pt2").module(), dynamic=True)
+batches = (torch.from_numpy(images[i : i + 250].astype(np.float32)) for i in range(0, 10_000, 250))
+with torch.no_grad():
+    np.save({str(tmp_path / "found.npy")!r}, np.concatenate([module(x).numpy() for x in batches]))
+"""
+    done = run(folder, "python", "-c", script)
+    assert done.returncode == 0, done.stdout
+    found, eager = np.load(tmp_path / "found.npy"), predictions(folder, "torch_int8")
     assert np.array_equal(found.argmax(axis=1), eager.argmax(axis=1))
 
 
@@ -110,7 +110,7 @@ def test_calibration_of_a_hundred_images_is_nearly_as_good(folder: Path, tmp_pat
     quantized = onnx_quantization.quantize(model, numbers, quant_type="uint8")
     test_images = np.load(folder / "data/cifar10/test_images.npy")
     found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
-    original = np.load(folder / "artifacts/predictions/keras_fp32.npy")
+    original = predictions(folder, "keras_fp32")
     labels = np.load(folder / "data/cifar10/test_labels.npy")
     row = compare(original, found, labels, label_names=[str(k) for k in range(10)])
     whole = variants(folder)["onnx_uint8"]

@@ -276,13 +276,14 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Pa
     changed = repro(folder, "compare")
     assert changed.returncode == 0, changed.stdout
     assert stages_run(changed.stdout) == {
-        "validate", "calibrate", "quantize_onnx@int8", "quantize_onnx@uint8_int8",
+        "validate", "calibrate", "fit", "quantize_onnx@int8", "quantize_onnx@uint8_int8",
         "quantize_torch@int8", "evaluate_onnx@int8", "evaluate_onnx@uint8_int8",
         "evaluate_torch@int8", "compare",
     }  # fmt: skip
     # torch_int8, the candidate since the test before, was calibrated anew, too.
     assert changed_stages(folder) == {
-        "candidate", "inspect_layers", "inspect_sensitivity", "plots_data", "plots", "report",
+        "candidate", "inspect_layers", "inspect_sensitivity", "lint_quantization", "plots_data",
+        "plots", "report",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 300
     rows = read(folder, "comparison")["variants"]

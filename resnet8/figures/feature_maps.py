@@ -76,7 +76,7 @@ def draw_feature_maps(
         2 * columns if errors else columns,
         Layout(PANEL, columns, left=0.15, right=0.15, bottom=0.05, across=0.15, down=0.35),
         title=f"{layer}: {len(first)} {kind} for {image}",
-        caption="In the model's own units; all channels of a row on one scale.",
+        caption="In the float model's units; all channels of a row on one scale.",
     )
     for axes in panels:
         axes.set_axis_off()

@@ -94,7 +94,7 @@ def draw_layer(
         len(draw),
         Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
-        caption=f"Activations over {over}, in the model's own units. Curves leave out exact "
+        caption=f"Activations over {over}, in the float model's units. Curves leave out exact "
         f"zeros, whose share is named above them.{brackets}{reasons}",
     )
     for axes, draw_panel in zip(panels, draw, strict=True):

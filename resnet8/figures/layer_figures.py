@@ -67,7 +67,7 @@ def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over:
         ),
         title="Range of each layer's values",
         caption=f"Over {over}. Grey: float values. All divided by the layer's largest absolute "
-        f"value, which stands on the right in the model's own units. {missing}",
+        f"value, which stands on the right in the float model's units. {missing}",
     )
     statistics = [activations[x][shown_variants(activations[x])[0]]["statistics"] for x in layers]
     peaks = np.array([max(abs(row["min"]), abs(row["max"])) or 1.0 for row in statistics])
@@ -97,8 +97,8 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> Figure:
     """
     variants = quantized_variants(weights)
     lines = (
-        "Lines: the ends of what its 8 bits can hold; where variants agree, wide lines show below "
-        "narrow ones."
+        "Lines: the ends of what its 8 bits can hold, for the input channel where they reach "
+        "farthest; where variants agree, wide lines show below narrow ones."
         if variants
         else ""
     )
@@ -106,7 +106,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> Figure:
         len(weights),
         Layout((4.2, 1.4), columns=2, left=0.85, top=0.35 + legend_height(1)),
         title="Range of the weights of each output channel",
-        caption="Grey: smallest to largest float weight of a channel, in the model's own units. "
+        caption="Grey: smallest to largest float weight of a channel, in the float model's units. "
         f"{lines}",
     )
     for axes, (layer, rows) in zip(panels, weights.items(), strict=True):

@@ -5,6 +5,7 @@ code, the parameters and the metrics themselves.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,16 @@ def _at(params: Any, dotted: str) -> Any:
 
 
 def _md5(path: Path) -> str | None:
-    """The checksum that DVC records for a file; None where there is none."""
-    return (
-        hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if path.is_file()
-        else None
-    )
+    """The checksum that DVC records for a file or a folder of modules; None where there is none.
+
+    Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
+    cache directory": a folder's is that of the JSON list of its files.
+    """
+    if path.is_dir():
+        modules = sorted(path.rglob("*.py"), key=lambda x: x.relative_to(path).parts)
+        listed = [{"md5": _md5(x), "relpath": x.relative_to(path).as_posix()} for x in modules]
+        content = json.dumps(listed, sort_keys=True).encode()
+        return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
+    if not path.is_file():
+        return None
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 
 from resnet8.common.evaluation import Probabilities
 from resnet8.common.names import FLOAT_VARIANTS
+from resnet8.inside.onnx_isolation import PASSING
 from resnet8.onnx_model import INPUT, OUTPUT
 
-# Operators that only move, cut off or bend single values; what they give belongs to their input.
-_PASSING = (
-    *("Clip", "Flatten", "Identity", "LeakyRelu", "Pad", "Relu", "Reshape", "Squeeze"),
-    *("Transpose", "Unsqueeze"),
-)
 _MEANT_TO_BE_FLOAT = ("Softmax",)
 
 USED_SHARE = 0.5  # of a shared range, below which sharing wastes levels
@@ -58,13 +54,13 @@ def read_operators(model: onnx.ModelProto) -> list[Operator]:
     return [
         Operator(node.name, node.op_type, tuple(x for x in node.input if x not in constants))
         for node in model.graph.node
-        if node.op_type not in _PASSING + _MEANT_TO_BE_FLOAT and node.output[0] != OUTPUT
+        if node.op_type not in PASSING + _MEANT_TO_BE_FLOAT and node.output[0] != OUTPUT
     ]
 
 
 def find_passed(model: onnx.ModelProto) -> dict[str, str]:
-    """By tensor that is a changed-over other one, that one: a ReLU's output, its input."""
-    return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _PASSING}
+    """By tensor that an operator only moves, cuts off or bends, what it does so to."""
+    return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in PASSING}
 
 
 def lint(

@@ -4,13 +4,13 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
 from resnet8.common.names import TorchType
 from resnet8.inside.capture import INPUT
-from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes
+from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes, stored_tensor
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, check_layers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
@@ -69,7 +69,7 @@ def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
         if node.target in WITH_PARAMETERS and _is_parameter(node.args[1])
     }
     shapes = {
-        layer: [tuple(_value(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
+        layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
         for layer, node in nodes.items()
     }
     check_layers(numbers, shapes)
@@ -88,14 +88,8 @@ def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
                 node.update_arg(position, own)
 
 
-def _is_parameter(source: object) -> bool:
+def _is_parameter(source: object) -> TypeGuard[torch.fx.Node]:
     return isinstance(source, torch.fx.Node) and source.op == "get_attr"
-
-
-def _value(module: torch.fx.GraphModule, source: Any) -> torch.Tensor:
-    owner, _, name = str(source.target).rpartition(".")
-    found: torch.Tensor = getattr(module.get_submodule(owner), name)
-    return found
 
 
 class _GivenPerChannel(ObserverBase):  # type: ignore[misc]

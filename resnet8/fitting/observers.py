@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.onnx_model import INPUT, open_session, run_up_to
+from resnet8.onnx_model import INPUT, open_session, run_up_to, with_outputs
 
 BATCH_SIZE = 50  # images run at once
 AHEAD = 2  # batches that run while one is looked at
@@ -50,16 +50,6 @@ def stream(
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
-
-
-def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:
-    """A copy of a model with tensors between nodes as further outputs."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    present = {value.name for value in copy.graph.output}
-    wanted = [name for name in tensors if name not in present]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    return copy
 
 
 class Seen(NamedTuple):

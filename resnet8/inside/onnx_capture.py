@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from resnet8.inside.capture import Captured, Parameter, Point, Watched
 from resnet8.inside.statistics import Quantization
 from resnet8.onnx_graph import KERAS_LAYERS, infer_shapes
-from resnet8.onnx_model import INPUT, OUTPUT, open_session
+from resnet8.onnx_model import INPUT, OUTPUT, open_session, with_outputs
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
@@ -51,7 +51,7 @@ def watch(model: onnx.ModelProto) -> Watched:
         tensors[layer], quantization = quantized.get(tensor, (tensor, None))
         points[layer] = Point(f"tensor {tensors[layer]}", quantization)
 
-    session = open_session(_with_outputs(model, list(tensors.values())))
+    session = open_session(with_outputs(model, list(tensors.values())))
 
     def run(images: NDArray[np.float32]) -> Captured:
         names = [OUTPUT, *tensors.values()]
@@ -110,13 +110,6 @@ def channels_first(model: onnx.ModelProto) -> set[str]:
             )
         first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
     return {node.name for node in model.graph.node if first[node.output[0]]}
-
-
-def _with_outputs(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name != OUTPUT)
-    return copy
 
 
 def _quantization(

@@ -163,11 +163,11 @@ def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
 def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
     """A weight or bias: a float tensor, or codes times a scale for each output channel."""
     if node.op == "get_attr":
-        return Parameter(_tensor(module, node).numpy())
+        return Parameter(stored_tensor(module, node).numpy())
     sources = list(_stored(node))
     if node.target != _ATEN.mul.Tensor or len(sources) != 2:
         return None  # computed from activations, or in another way
-    values, scale = (_tensor(module, source).numpy() for source in sources)
+    values, scale = (stored_tensor(module, source).numpy() for source in sources)
     steps = node.args[0]
     moved = isinstance(steps, torch.fx.Node) and steps.target == _ATEN.sub.Tensor
     zero_point = int(steps.args[1]) if moved else 0  # type: ignore[union-attr, arg-type]
@@ -184,7 +184,8 @@ def _stored(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
         yield from _stored(source)
 
 
-def _tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
+def stored_tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
+    """The parameter or constant that a `get_attr` node stands for."""
     owner, _, name = str(node.target).rpartition(".")
     tensor: torch.Tensor = getattr(module.get_submodule(owner), name)
     return tensor.detach()

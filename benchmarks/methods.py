@@ -18,8 +18,9 @@ from resnet8.calibration import draw_balanced
 from resnet8.common.dataset import read_images, read_label_names, read_labels
 from resnet8.common.evaluation import predict
 from resnet8.common.files import write_json
-from resnet8.common.params import Fit, load_params
+from resnet8.common.params import load_params
 from resnet8.common.processes import run_stage
+from resnet8.common.sections import Fit
 from resnet8.comparison import compare
 from resnet8.fitting.fit import fit
 

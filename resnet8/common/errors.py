@@ -4,6 +4,7 @@
     ├── ParamsError     params.yaml says something that cannot be done
     ├── SourceError     a download, mirror or sample is missing or not what it should be
     ├── ArtifactError   a model or array does not fit the pipeline
+    ├── ClusterError    a sweep's Dask scheduler or its workers are not there, or went away
     ├── ParityError     a converted model does not compute what its original computes
     └── GateError       two revisions cannot be compared (`resnet8.gate` exits with 2)
 
@@ -27,6 +28,10 @@ class SourceError(PipelineError):
 
 class ArtifactError(PipelineError):
     """A model or array has the wrong form for the pipeline."""
+
+
+class ClusterError(PipelineError):
+    """A Dask scheduler does not answer, or there is nobody who works for it."""
 
 
 class ParityError(PipelineError):

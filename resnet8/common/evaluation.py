@@ -1,9 +1,10 @@
 """Runs a model over images in batches, and scores what it said."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,35 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.float32]
 # (N, H, W, C) float32 in [0, 255] -> (N, K) float32, on one core, from any thread
 Predictor = Callable[[NDArray[np.float32]], Probabilities]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], *, cores: int | None
+) -> Iterator[Result]:
+    """Maps in order, with as many calls at once as there are cores, and no more results waiting.
+
+    Args:
+        function: gets an item; called from other threads if there are several cores.
+        items: to map.
+        cores: that may be used, None for all.
+    """
+    if cores == 1:
+        yield from map(function, items)
+        return
+    cores = cores or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+    try:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) > cores:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def predict(
@@ -20,6 +50,7 @@ def predict(
     *,
     batch_size: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    cores: int | None = None,
 ) -> Probabilities:
     """Predicts class probabilities, one pass in batches, as many at once as there are cores.
 
@@ -28,19 +59,18 @@ def predict(
         images: (N, 32, 32, 3) uint8, NHWC.
         batch_size: images given to the predictor at once; the last batch may be smaller.
         progress: wraps the loop over batches, as `tqdm.tqdm` does.
+        cores: that may be used, None for all.
 
     Returns:
         (N, K) float32 probabilities.
     """
+
+    def run(start: int) -> Probabilities:
+        return predictor(images[start : start + batch_size].astype(np.float32))
+
     starts = range(0, len(images), batch_size)
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        found = pool.map(
-            lambda start: predictor(images[start : start + batch_size].astype(np.float32)), starts
-        )
-        return np.concatenate([batch for _, batch in zip(progress(starts), found, strict=True)])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    found = map_ahead(run, starts, cores=cores)
+    return np.concatenate([batch for _, batch in zip(progress(starts), found, strict=True)])
 
 
 def score(

@@ -4,7 +4,8 @@ Shape letters: N images, C channels, G groups, O outputs of a layer, I numbers t
 computed from.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,22 +13,25 @@ import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resnet8.common.params import Fit
+from resnet8.common.sections import Fit
 from resnet8.fitting import equalization, observers, ranges, rounding
 from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
-from resnet8.fitting.patches import find_patches
+from resnet8.fitting.patches import find_patches, sum_products
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
 
 Activations = dict[str, ActivationNumbers]
+# A model and names of tensors -> what batches of the images make of them
+Watch = Callable[[onnx.ModelProto, Collection[str]], Iterator[observers.Batch]]
 
 
-def fit(
+def fit(  # noqa: PLR0913
     model: onnx.ModelProto,
     images: NDArray[np.uint8],
     settings: Fit,
     *,
     points: Mapping[str, str],
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+    cores: int | None = None,
 ) -> Numbers:
     """Decides the numbers that quantize a model.
 
@@ -40,8 +44,10 @@ def fit(
         settings: which methods to take.
         points: the tensors that are rounded to 8 bits, each with the one whose scale it has.
         progress: wraps the loop over layers' inputs, as `tqdm.tqdm` does.
+        cores: that may be used, None for all.
     """
-    seen = observers.observe(observers.stream(model, sorted(points), images))
+    watch = partial(observers.stream, images=images, cores=cores)
+    seen = observers.observe(watch(model, sorted(points)))
     groups = equalization.find_groups(model) if settings.equalization else []
     factors = equalization.find_factors(
         groups,
@@ -50,14 +56,14 @@ def fit(
     )
     base = equalization.equalized(model, factors)
     seen = {name: x.divided(factors.get(name)) for name, x in seen.items()}
-    found = _find_ranges(base, images, settings, seen)
+    found = _find_ranges(base, watch, settings, seen)
     symmetric = settings.activation_symmetric
     own = {name: ranges.to_numbers(*ends, symmetric=symmetric) for name, ends in found.items()}
     activations = {name: own[owner] for name, owner in points.items()}
     # BLAS threads wait for each other by spinning, on cores that run the model meanwhile; and
     # sums must not depend on their number.
     with threadpool_limits(limits=1, user_api="blas"):
-        layers, rounded_alike = _round_layers(base, images, settings, activations, seen, progress)
+        layers, rounded_alike = _round_layers(base, watch, settings, activations, seen, progress)
     widest = ranges.minmax(seen)
     # The library's ranges end at the edge of a bin.
     bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
@@ -81,14 +87,14 @@ def fit(
 
 def _find_ranges(
     model: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    watch: Watch,
     settings: Fit,
     seen: Mapping[str, observers.Seen],
 ) -> ranges.Ranges:
     symmetric = settings.activation_symmetric
     if settings.activation_range == "minmax":
         return ranges.minmax(seen)
-    batches = observers.stream(model, seen, images)
+    batches = watch(model, seen)
     if settings.activation_range == "mse":
         histograms = observers.find_histograms(batches, seen)
         return ranges.least_squares(histograms, symmetric=symmetric)
@@ -104,7 +110,7 @@ def _find_ranges(
 
 def _round_layers(  # noqa: PLR0913, PLR0917
     base: onnx.ModelProto,
-    images: NDArray[np.uint8],
+    watch: Watch,
     settings: Fit,
     activations: Activations,
     seen: Mapping[str, observers.Seen],
@@ -125,7 +131,7 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     looks = settings.weight_rounding == "gptq" or settings.bias_correction
     for tensor in progress(list(readers)):
         layers = readers[tensor]
-        inputs = _observe_inputs(layers, quantized, images) if looks else {}
+        inputs = _observe_inputs(layers, quantized, watch) if looks else {}
         for layer in layers:
             numbers, nearest = _round(layer, settings, inputs.get(layer.name))
             alike = alike and bool((numbers.codes == nearest).all())
@@ -155,22 +161,23 @@ class _Inputs(NamedTuple):
 
 
 def _observe_inputs(
-    layers: Sequence[Layer], quantized: onnx.ModelProto, images: NDArray[np.uint8]
+    layers: Sequence[Layer], quantized: onnx.ModelProto, watch: Watch
 ) -> dict[str, _Inputs]:
     """Watches what layers with the same input saw, by layer."""
     names = {layer.name for layer in layers}
     rounded = next(x.input[0] for x in quantized.graph.node if x.name in names)
     moments: dict[str, Any] = dict.fromkeys(names, 0.0)
     total: Any = 0.0
+    n_images = 0
     places = dict.fromkeys(names, 0)
-    for batch in observers.stream(quantized, [rounded], images):
+    for batch in watch(quantized, [rounded]):
         total = total + batch[rounded].sum(axis=0, dtype=np.float64)
+        n_images += len(batch[rounded])
         for layer in layers:
-            rows = find_patches(layer, batch[rounded])  # (G, P, I)
-            products = np.stack([row.T @ row for row in rows])
+            products, n_places = sum_products(layer, batch[rounded])
             moments[layer.name] = moments[layer.name] + products
-            places[layer.name] += rows.shape[1]
-    mean = total / len(images)
+            places[layer.name] += n_places
+    mean = total / n_images
     return {
         layer.name: _Inputs(moments[layer.name] / places[layer.name], _mean_patches(layer, mean))
         for layer in layers

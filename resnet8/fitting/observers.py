@@ -3,26 +3,28 @@
 Shape letters: N images, C channels, B bins.
 """
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resnet8.common.evaluation import map_ahead
 from resnet8.onnx_model import INPUT, open_session, run_up_to, with_outputs
 
 BATCH_SIZE = 50  # images run at once
-AHEAD = 2  # batches that run while one is looked at
 BINS = 8192  # of a histogram: 32 for each of the 256 levels
 
 Batch = dict[str, NDArray[np.float32]]
 
 
 def stream(
-    model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.uint8]
+    model: onnx.ModelProto,
+    tensors: Collection[str],
+    images: NDArray[np.uint8],
+    *,
+    cores: int | None = None,
 ) -> Iterator[Batch]:
     """Runs a model over images, as far as the tensors need it.
 
@@ -30,6 +32,7 @@ def stream(
         model: input `input`.
         tensors: which to watch; `input` is among those that can be.
         images: (N, 32, 32, 3) uint8.
+        cores: that may be used, None for all.
 
     Yields:
         By tensor, what a batch of images gave.
@@ -42,14 +45,7 @@ def stream(
         found = dict(zip(names, run_up_to(session, names, batch), strict=True)) if names else {}
         return found | ({INPUT: batch} if INPUT in tensors else {})
 
-    with ThreadPoolExecutor(AHEAD) as pool:
-        running: deque[Future[Batch]] = deque()
-        for start in range(0, len(images), BATCH_SIZE):
-            running.append(pool.submit(run, start))
-            if len(running) > AHEAD:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+    yield from map_ahead(run, range(0, len(images), BATCH_SIZE), cores=cores)
 
 
 class Seen(NamedTuple):

@@ -4,6 +4,8 @@ Shape letters: N images, C channels, H x W pixels, G groups, I numbers that an o
 computed from, P places of an output in all images.
 """
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -26,17 +28,45 @@ def find_patches(layer: Layer, values: Values) -> Values:
     """
     if layer.kind != "Conv":
         return values.reshape(1, -1, values.shape[-1])
+    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 2, 5, 6)
+    return windows.reshape(layer.groups, -1, math.prod(windows.shape[4:]))
+
+
+def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
+    """The products of a layer's inputs with each other, summed over all places.
+
+    Args:
+        layer: as in `find_patches`.
+        values: likewise.
+
+    Returns:
+        (G, I, I), the sum of `row[:, None] * row` over the rows of `find_patches`, and P.
+    """
+    if layer.kind != "Conv":
+        rows = find_patches(layer, values)
+        return rows.transpose(0, 2, 1) @ rows, rows.shape[1]
+    # Channels last, as they lie in memory: copying patches takes as long as multiplying them.
+    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 5, 6, 2)
+    *kernel, channels = windows.shape[4:]
+    pixels, inputs = math.prod(kernel), math.prod(windows.shape[4:])
+    rows = windows.reshape(layer.groups, -1, inputs)  # (G, P, h * w * C / G)
+    sums = np.stack([row.T @ row for row in rows])
+    by_pixel = sums.reshape(layer.groups, pixels, channels, pixels, channels)
+    return by_pixel.transpose(0, 2, 1, 4, 3).reshape(sums.shape), rows.shape[1]
+
+
+def _find_windows(layer: Layer, values: Values) -> Values:
+    """(N, G, C / G, H', W', h, w) what each output sees, a view with channels last in memory."""
     kernel = layer.weight.shape[2:]
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    padded = np.pad(values, [(0, 0), (0, 0), *_padding(layer, values.shape[2:], spans, strides)])
-    windows = sliding_window_view(padded, tuple(spans), axis=(2, 3))  # (N, C, H', W', spans)
-    windows = windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-    n, channels, height, width = windows.shape[:4]
-    grouped = windows.reshape(n, layer.groups, channels // layer.groups, *windows.shape[2:])
-    rows = grouped.transpose(1, 0, 3, 4, 2, 5, 6)  # (G, N, H', W', C / G, h, w)
-    return rows.reshape(layer.groups, n * height * width, -1)
+    padding = [(0, 0), *_padding(layer, values.shape[2:], spans, strides), (0, 0)]
+    padded = np.pad(values.transpose(0, 2, 3, 1), padding).transpose(0, 3, 1, 2)
+    n, channels, height, width = padded.shape
+    grouped = padded.reshape(n, layer.groups, channels // layer.groups, height, width)
+    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))
+    return windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
 def _padding(

@@ -1,5 +1,6 @@
 """Batches and scores."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from resnet8.common.evaluation import predict, score
+from resnet8.common.evaluation import map_ahead, predict, score
 
 
 @given(n_images=st.integers(1, 23), batch_size=st.integers(1, 30))
@@ -53,6 +54,34 @@ def test_predict_ends_at_the_first_fault() -> None:
     with pytest.raises(ValueError, match="no model"):
         predict(refuse, np.zeros((10_000, 32, 32, 3), np.uint8), batch_size=1)
     assert len(seen) < 10_000
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, None])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
+def test_map_ahead_keeps_the_order(count: int, cores: int | None) -> None:
+    found = map_ahead(lambda x: x * x, range(count), cores=cores)
+    assert list(found) == [x * x for x in range(count)]
+
+
+def test_map_ahead_on_one_core_stays_in_its_thread_and_does_one_after_the_other() -> None:
+    threads: list[int] = []
+
+    def note(item: int) -> int:
+        threads.append(threading.get_ident())
+        return item
+
+    found = map_ahead(note, range(5), cores=1)
+    assert next(found) == 0
+    assert threads == [threading.get_ident()]
+
+
+def test_map_ahead_runs_only_a_few_items_ahead() -> None:
+    started: list[int] = []
+    found = map_ahead(started.append, range(100), cores=2)
+    next(found)
+    assert len(started) <= 3
+    found.close()  # type: ignore[attr-defined]
+    assert len(started) <= 3
 
 
 def test_score_agrees_with_scikit_learn() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.common.params import Fit
+from resnet8.common.sections import Fit
 from resnet8.fitting import observers
 from resnet8.fitting.equalization import equalized
 from resnet8.fitting.fit import fit
@@ -207,9 +207,9 @@ def test_fit_looks_behind_quantized_layers_only_where_it_has_to(
     kinds = []
     streaming = observers.stream
 
-    def watched(streamed: Any, *arguments: Any) -> Any:
+    def watched(streamed: Any, *arguments: Any, **options: Any) -> Any:
         kinds.append("QuantizeLinear" in {step.op_type for step in streamed.graph.node})
-        return streaming(streamed, *arguments)
+        return streaming(streamed, *arguments, **options)
 
     monkeypatch.setattr(observers, "stream", watched)
     seen = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet8.fitting.layers import read_layers
-from resnet8.fitting.patches import find_patches
+from resnet8.fitting.patches import find_patches, sum_products
 from tests.fitting import graphs
 
 # Of the largest output: float32 sums in another order.
@@ -82,3 +82,19 @@ def test_find_patches_keeps_double_precision() -> None:
     model = graphs.build([graphs.layer("Conv", "conv", "input")], graphs.weights(conv=(2, 3, 3, 3)))
     (layer,) = read_layers(model)
     assert find_patches(layer, np.ones((1, 3, 8, 8))).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_sum_products_sums_over_the_rows_of_find_patches(name: str) -> None:
+    shape, attributes = CONVOLUTIONS[name]
+    groups = attributes.get("group", 1)
+    step = graphs.node("Conv", "conv", "input", "conv.weight", **attributes)
+    model = graphs.build([step], graphs.weights(conv=shape), shape=(shape[1] * groups, 7, 8))
+    (layer,) = read_layers(model)
+    images = graphs.drawn(model, 2).astype(np.float64)
+    rows = find_patches(layer, images)  # (G, P, I)
+    sums, n_places = sum_products(layer, images)
+    expected = np.einsum("gpi,gpj->gij", rows, rows)
+    room = 1e-12 * np.abs(expected).max()  # float64 sums in another order
+    np.testing.assert_allclose(sums, expected, rtol=0, atol=room)
+    assert n_places == rows.shape[1]

@@ -1,0 +1,1 @@
+"""Many calibrations, types and methods, measured side by side on Dask."""

@@ -1,0 +1,59 @@
+"""Makes the runs of a grid that the record does not have."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from resnet8.common.grid import Run, Settings
+from resnet8.sweeping import record
+from resnet8.sweeping.measure import Result
+
+Outcomes = Iterator[tuple[Run, Result | str]]
+
+
+def missing_runs(path: Path, keys: Mapping[record.Key, Run]) -> list[Run]:
+    """The runs that are not in the record."""
+    found = record.read(path)
+    return [run for key, run in keys.items() if key not in found]
+
+
+def keep(
+    path: Path,
+    outcomes: Outcomes,
+    inputs: str,
+    *,
+    progress: Callable[[Outcomes], Iterable[tuple[Run, Result | str]]] = iter,
+) -> list[tuple[Run, str]]:
+    """Writes each run into the record as soon as it is finished, and sorts them at the end.
+
+    Args:
+        path: of the record.
+        outcomes: runs with their results, or the reason why they failed.
+        inputs: the fingerprint of what they start from.
+        progress: wraps the loop over the runs, as `tqdm.tqdm` does.
+
+    Returns:
+        The failed ones.
+    """
+    failed = []
+    try:
+        for run, result in progress(outcomes):
+            if isinstance(result, Result):
+                record.append(path, record.Finished(record.key_of(run, inputs), result))
+            else:
+                failed.append((run, result))
+    finally:
+        record.tidy(path)
+    return failed
+
+
+def describe_failures(failed: Sequence[tuple[Run, str]], usual: Settings) -> str:
+    """A line for each reason, with the runs that failed for it.
+
+    Args:
+        failed: runs and reasons.
+        usual: the settings that are not told.
+    """
+    runs: dict[str, list[str]] = {}
+    for run, reason in failed:
+        runs.setdefault(reason, []).append(run.describe(usual))
+    return "\n".join(f"failed: {'; '.join(names)}\n  {reason}" for reason, names in runs.items())

@@ -1,0 +1,60 @@
+"""Makes the runs of the grid that are not finished yet, on Dask.
+
+Reads: artifacts/models/{onnx_fp32.onnx,torch_fp32.pt2}, data/cifar10/,
+    artifacts/predictions/<baseline>.npy, sweep/runs.csv
+Writes: sweep/runs.csv
+Params: sweep, calibrate, fit, quantize_onnx, quantize_torch, evaluate, compare
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8.common.errors import PipelineError
+from resnet8.common.params import load_params
+from resnet8.common.processes import run_stage
+from resnet8.sweeping import cluster, record
+from resnet8.sweeping.inputs import read_fingerprint, read_inputs
+from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    args = parser.parse_args(argv)
+    params = load_params(args.params)
+
+    inputs = read_fingerprint(params, models=args.models, data=args.data)
+    keys = {record.key_of(run, inputs): run for run in params.runs}
+    missing = missing_runs(args.record, keys)
+    print(f"{len(keys)} runs: {len(keys) - len(missing)} finished before, {len(missing)} to make")
+    if not missing:
+        return
+
+    everything = read_inputs(
+        params, models=args.models, data=args.data, predictions=args.predictions
+    )
+    progress = partial(tqdm, desc="sweep", unit="run", total=len(missing), smoothing=0)
+    say = partial(tqdm.write, file=sys.stderr)
+    with cluster.open_client(cluster.scheduler_address(), n_workers=len(missing)) as client:
+        outcomes = cluster.compute(client, missing, everything, say=say)
+        failed = keep(args.record, outcomes, inputs, progress=progress)
+
+    if failed:
+        print(describe_failures(failed, params.settings), file=sys.stderr)
+        raise PipelineError(
+            f"All runs must succeed, but {len(failed)} of {len(missing)} failed (see above). The "
+            "others are kept; the next sweep tries these again."
+        )
+    print(f"{len(missing)} runs made, all {len(keys)} are in {args.record}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

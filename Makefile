@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro metrics-diff gate judge verify-cache test test-faults fuzz lint format lock readme plots-page clean
+.PHONY: help setup demo repro sweep metrics-diff gate judge verify-cache test test-faults fuzz lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,12 @@ demo: $(RUNTIME)  ## the whole pipeline on the embedded sample, in build/demo
 repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 	$(BIN)/python -m stages.validate --check-only
 	@$(BIN)/python -m tools.verify_cache --quiet
+	$(BIN)/python -m dvc repro
+
+sweep: $(RUNTIME)  ## the grid of params.yaml, on Dask: make sweep SCHEDULER=tcp://host:8786
+	$(BIN)/python -m stages.validate --check-only
+	@$(BIN)/python -m tools.verify_cache --quiet
+	$(if $(SCHEDULER),DASK_SCHEDULER_ADDRESS='$(SCHEDULER)') $(BIN)/python -m dvc repro sweep/dvc.yaml
 	$(BIN)/python -m dvc repro
 
 verify-cache: $(RUNTIME)  ## remove damaged objects from DVC's cache; it does not look itself

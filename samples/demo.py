@@ -25,6 +25,7 @@ COPIED = (
     "resnet8",
     "samples",
     "stages",
+    "sweep/dvc.yaml",
 )
 SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
 
@@ -46,12 +47,13 @@ def make_project(folder: Path, params: Path) -> None:
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            folder.mkdir(parents=True, exist_ok=True)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
     shutil.copyfile(params, folder / "params.yaml")
     linked = folder / "data" / "linked"
     linked.mkdir(parents=True, exist_ok=True)
     (linked / ".gitkeep").touch()
+    (folder / "sweep" / "runs.csv").touch()
     config = (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
     config = config.replace("[core]\n", "[core]\n    no_scm = true\n")
     (folder / ".dvc" / "config").write_text(config, encoding="utf-8")

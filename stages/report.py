@@ -1,10 +1,11 @@
 """Writes the report: one HTML file that opens in any browser without a network.
 
-Reads: metrics/{comparison,layer_parity,sensitivity}.json, artifacts/{predictions,inspection}/,
+Reads: metrics/{comparison,layer_parity,quantization_lint,sensitivity,sweep}.json,
+    artifacts/{predictions,inspection}/,
     data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json, data/calibration/images.npy,
     all models and requirements.txt (their hashes and pins)
 Writes: artifacts/report/index.html
-Params: all but candidate
+Params: all but candidate, gate and sweep
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         parity=read_json(args.metrics / "layer_parity.json"),
         sensitivity=read_json(args.metrics / "sensitivity.json"),
         lint=read_json(args.metrics / "quantization_lint.json"),
+        sweep=read_json(args.metrics / "sweep.json"),
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=inputs.choose(
             choice.parse(params.inspect.input),
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         images=images,
         labels=labels,
         label_names=label_names,
-        params=params.model_dump(exclude={"candidate", "gate"}),
+        params=params.model_dump(exclude={"candidate", "gate", "sweep"}),
         models={name: provenance.fingerprint(path) for name, path in models.items()},
         data=[provenance.fingerprint(path) for path in data],
         requirements=read_bytes(args.requirements).decode().splitlines(),

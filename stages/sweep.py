@@ -17,7 +17,8 @@ from resnet8.common.errors import PipelineError
 from resnet8.common.params import load_params
 from resnet8.common.processes import run_stage
 from resnet8.sweeping import cluster, record
-from resnet8.sweeping.inputs import read_fingerprint, read_inputs
+from resnet8.sweeping.fingerprint import read_fingerprint
+from resnet8.sweeping.inputs import read_inputs
 from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
 
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from resnet8.sweeping import fingerprint
+
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
 LIBRARY = sorted(p for p in (ROOT / "resnet8").rglob("*.py") if p.name != "__init__.py")
@@ -29,6 +31,15 @@ def imported(path: Path) -> set[str]:
             assert not node.level, f"{path}: relative import"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+# Sections of the parameters that are read behind an expression.
+BEHIND = {
+    "params.variants": {"quantize_onnx", "quantize_torch"},
+    "params.runs": {"sweep", "calibrate", "fit", "quantize_onnx", "quantize_torch"},
+    "params.settings": {"calibrate", "fit"},
+    "read_fingerprint(params": {"calibrate", "compare", "evaluate", "fit"},
+}
 
 
 @cache
@@ -108,6 +119,8 @@ def test_deps_name_every_local_module_that_a_stage_imports(stages: list[Any]) ->
         if runtime := RUNTIME_MODULE.search(stage.cmd):
             module = ROOT / "resnet8" / f"{runtime[1]}_model.py"
             needed |= {module, *local_files(module)}
+        if fingerprint.__name__ in imported(script):  # it reads the code that figures depend on
+            needed |= set(fingerprint.code_files())
         code = {
             x for x in declared(stage) if x.endswith(".py") or x == str(COMMON.relative_to(ROOT))
         }
@@ -136,8 +149,8 @@ def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
         script = script_of(stage)
         text = script.read_text()
         read = set(re.findall(r"params(?:\(args\.params\))?\.(\w+)", text)) & known
-        if "params.variants" in text:
-            read |= {"quantize_onnx", "quantize_torch"}
+        for phrase, behind in BEHIND.items():
+            read |= behind if phrase in text else set()
         if "params.model_dump" in text:  # all of them but what it excludes
             read = known - set(re.findall(r'"(\w+)"', text.split("exclude={")[1].split("}")[0]))
         found = {name for dep in stage.deps for name in getattr(dep, "params", [])}
@@ -172,7 +185,30 @@ def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
     readers = {stage.name.split("@")[0] for stage in stages if test_set & declared(stage)}
     assert readers == {
         "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers",
-        "lint_quantization", "plots_data", "plots", "report",
+        "lint_quantization", "plots_data", "plots", "report", "summarize_sweep",
+        "sweep",  # tests/sweeping/test_measure.py has its calibration
+    }  # fmt: skip
+
+
+def test_plain_repro_runs_no_sweep(stages: list[Any]) -> None:
+    (sweep,) = [stage for stage in stages if stage.name == "sweep"]
+    assert sweep.path_in_repo == "sweep/dvc.yaml"
+    others = [stage for stage in stages if stage is not sweep]
+    assert not set().union(*(declared(stage) for stage in others)) & {
+        out.def_path for out in sweep.outs
+    }
+    assert {stage.path_in_repo for stage in others} == {"dvc.yaml"}
+
+
+def test_fingerprint_has_all_code_that_a_run_depends_on() -> None:
+    measure = ROOT / "resnet8" / "sweeping" / "measure.py"
+    behind = {measure, *local_files(measure)}
+    figures = {path for path in behind if not path.is_relative_to(COMMON)}
+    figures |= {COMMON / "evaluation.py", ROOT / "resnet8" / "torch_conversion.py"}
+    assert set(fingerprint.code_files()) == figures
+    # What is left of it reads parameters and files, and names faults.
+    assert {path.stem for path in behind - figures} <= {
+        "batches", "choice", "errors", "faults", "files", "grid", "names", "processes", "sections",
     }  # fmt: skip
 
 

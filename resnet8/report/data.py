@@ -15,6 +15,7 @@ from resnet8.report import charts, choice_charts, tables, vega_lite
 from resnet8.report.evidence import Evidence, Variants, classes_with_images, sort_variants
 from resnet8.report.explorer import explorer
 from resnet8.report.flips import flips_view
+from resnet8.report.sweep import sweep_charts, sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
 
@@ -52,6 +53,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
         "sqnr": sqnr_view(evidence),
         "sensitivity": [sensitivity_view(evidence, name) for name in ranked],
         "lint": {**evidence.lint, "table": tables.finding_table(evidence.lint["findings"])},
+        "sweep": sweep_view(evidence.sweep),
         "flips": [
             {"variant": name}
             | flips_view(
@@ -173,6 +175,7 @@ def chart_views(evidence: Evidence, variants: Variants, matrices: Matrices) -> d
             order=evidence.layers["layers"],
             variants=quantized,
         )
+    found |= sweep_charts(evidence.sweep)
     return found | {
         f"sensitivity-{name}": charts.sensitivity(name, ranking)
         for name, ranking in evidence.sensitivity["variants"].items()

@@ -20,7 +20,7 @@ Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and lay
 class Evidence(NamedTuple):
     """All that a report is made from.
 
-    comparison, layers, parity, sensitivity, lint: the JSON files of these names.
+    comparison, layers, parity, sensitivity, lint, sweep: the JSON files of these names.
     captures: outputs (N, ...) for the chosen input by variant and layer.
     chosen: (N, 32, 32, 3) the chosen input.
     predictions: (N, K) by variant, in the variants' order.
@@ -37,6 +37,7 @@ class Evidence(NamedTuple):
     parity: Json
     sensitivity: Json
     lint: Json
+    sweep: Json
     captures: Captures
     chosen: NDArray[np.uint8]
     predictions: Mapping[str, Probabilities]

@@ -15,11 +15,12 @@ from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.system import MEMORY_LIMIT
 
-from resnet8.common.errors import ClusterError, PipelineError, shown
+from resnet8.common.errors import ClusterError, PipelineError
 from resnet8.common.grid import Run
 from resnet8.sweeping import remote
 from resnet8.sweeping.fingerprint import LIBRARIES, pack_code
-from resnet8.sweeping.measure import Inputs, Result
+from resnet8.sweeping.measure import Inputs
+from resnet8.sweeping.result import Result
 
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to start one
@@ -57,7 +58,7 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
             cluster = LocalCluster(
                 n_workers=n_local,
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a port that is free
                 silence_logs=logging.CRITICAL,
             )
             stack.enter_context(cluster)
@@ -188,4 +189,4 @@ def _reason(fault: BaseException) -> str:
         return "each worker that tried died; is there too little memory?"
     if isinstance(fault, PipelineError):
         return str(fault)
-    return f"{type(fault).__name__}: {shown(str(fault))}"
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"

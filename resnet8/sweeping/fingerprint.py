@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.common.dataset import read_images, read_label_names, read_labels
+from resnet8.common.files import read_bytes
 from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.common.params import Params
-from resnet8.sweeping.measure import Images, Labels
 
 _PACKAGE = Path(__file__).parents[1]
 # What can change a figure: these modules, whole folders where no module is named, ...
@@ -26,6 +30,7 @@ CODE = (
     "onnx_quantization.py",
     "quantization.py",
     "sweeping/measure.py",
+    "sweeping/result.py",
     "torch_conversion.py",
     "torch_model.py",
     "torch_quantization.py",
@@ -38,8 +43,8 @@ def fingerprint(
     params: Params,
     *,
     model: bytes,
-    pool: tuple[Images, Labels],
-    test_set: tuple[Images, Labels],
+    pool: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    test_set: tuple[NDArray[np.uint8], NDArray[np.int64]],
     label_names: Sequence[str],
 ) -> str:
     """A checksum of the model, the data, the way of evaluation, the code and the libraries.
@@ -61,17 +66,29 @@ def fingerprint(
         model,
         *(array.tobytes() for array in (*pool, *test_set)),
         repr((list(label_names), params.evaluate, baseline, behind)).encode(),
-        *(path.read_bytes() for path in _code_files()),
+        *(path.read_bytes() for path in code_files()),
         repr([(name, version(name)) for name in LIBRARIES]).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:_LENGTH]
 
 
-def _code_files() -> Iterator[Path]:
+def read_fingerprint(params: Params, *, models: Path, data: Path) -> str:
+    """The fingerprint of what `inputs.read_inputs` reads."""
+    return fingerprint(
+        params,
+        model=read_bytes(models / "onnx_fp32.onnx"),
+        pool=(read_images(data / "train_images.npy"), read_labels(data / "train_labels.npy")),
+        test_set=(read_images(data / "test_images.npy"), read_labels(data / "test_labels.npy")),
+        label_names=read_label_names(data / "labels.json"),
+    )
+
+
+def code_files() -> Iterator[Path]:
+    """The files of `CODE`."""
     for name in CODE:
         path = _PACKAGE / name
-        yield from [path] if path.is_file() else sorted(path.glob("*.py"))
+        yield from [path] if path.is_file() else sorted(path.glob("[!_]*.py"))
 
 
 def pack_code() -> bytes:

@@ -5,7 +5,6 @@ from pathlib import Path
 from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
 from resnet8.common.files import read_bytes
 from resnet8.common.params import Params
-from resnet8.sweeping.fingerprint import fingerprint
 from resnet8.sweeping.measure import Inputs
 
 
@@ -36,15 +35,4 @@ def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) 
         label_names=label_names,
         baseline=read_predictions(predictions, [baseline], shape=shape)[baseline],
         batch_size=params.evaluate.batch_size,
-    )
-
-
-def read_fingerprint(params: Params, *, models: Path, data: Path) -> str:
-    """Tells what runs start from, from the same files; see `fingerprint`."""
-    return fingerprint(
-        params,
-        model=read_bytes(models / "onnx_fp32.onnx"),
-        pool=(read_images(data / "train_images.npy"), read_labels(data / "train_labels.npy")),
-        test_set=(read_images(data / "test_images.npy"), read_labels(data / "test_labels.npy")),
-        label_names=read_label_names(data / "labels.json"),
     )

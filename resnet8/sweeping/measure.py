@@ -21,6 +21,7 @@ from resnet8.common.names import OnnxType
 from resnet8.comparison import compare
 from resnet8.fitting.fit import fit
 from resnet8.quantization import Numbers
+from resnet8.sweeping.result import Result
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -73,31 +74,6 @@ class Inputs(NamedTuple):
 
 def _array(value: object) -> NDArray[Any]:
     return np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
-
-
-class Result(NamedTuple):
-    """What a quantized model costs against the baseline; see `comparison.compare`.
-
-    saturating_products: whether 8-bit products saturate on the CPU that ran it.
-    file_bytes: size of the model's file.
-    lost: test images, by index, that only the baseline gets right.
-    won: those that only the quantized model does.
-    other: those with another class from each, both wrong.
-    """
-
-    n_images: int
-    top1_accuracy: float
-    accuracy_delta_pp: float
-    ci95_low_pp: float
-    ci95_high_pp: float
-    mcnemar_p: float
-    agreement: float
-    kl_divergence: float
-    saturating_products: bool
-    file_bytes: int
-    lost: list[int]
-    won: list[int]
-    other: list[int]
 
 
 class Workbench:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_origin
 from resnet8.common.errors import ArtifactError, shown
 from resnet8.common.files import read_bytes, write_bytes
 from resnet8.common.grid import KNOBS, Run
-from resnet8.sweeping.measure import Result
+from resnet8.sweeping.result import Result
 
 KEY = ("inputs", "variant", *KNOBS)
 COLUMNS = (*KEY, *Result._fields)

@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import platform
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,7 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.fault = ""
         self.workbench: Any = None
         self.settings: Any = None
+        self.turn: Any = None
 
     def setup(self, worker: Any) -> None:
         others = [
@@ -59,6 +61,8 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.settings = importlib.import_module("resnet8.common.grid").Settings
         self.workbench = measure.Workbench(measure.Inputs.unpack(self._inputs))
         self._archive = self._inputs = b""
+        # Libraries change global state, so a worker with several threads takes runs in turn.
+        self.turn = threading.Lock()
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         _keep_freed_memory()
@@ -79,10 +83,13 @@ def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def fit(settings: Mapping[str, Any]) -> Any:
         project = _project(name)
-        return project.workbench.fit(project.settings.model_validate(settings))
+        with project.turn:
+            return project.workbench.fit(project.settings.model_validate(settings))
 
     def measure(numbers: Any, variant: str) -> tuple[Any, ...]:
-        return tuple(_project(name).workbench.measure(numbers, variant))
+        project = _project(name)
+        with project.turn:
+            return tuple(project.workbench.measure(numbers, variant))
 
     return fit, measure
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resnet8.common.grid import Run, Settings
 from resnet8.sweeping import record
-from resnet8.sweeping.measure import Result
+from resnet8.sweeping.result import Result
 
 Outcomes = Iterator[tuple[Run, Result | str]]
 

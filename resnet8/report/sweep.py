@@ -1,0 +1,150 @@
+"""The report's section about the runs of the sweep."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from resnet8.report.evidence import Json
+from resnet8.report.tables import NOTHING, Cell, Table, interval, number, percent, text
+from resnet8.report.vega_lite import Spec, by_variant, chart, css, quantity, tip
+
+BEST = 10  # rows of the first table
+HEIGHT = 240  # pixels
+
+
+def sweep_view(summary: Json) -> dict[str, Any]:
+    """How far the sweep is, what it says, and its tables."""
+    by_divergence = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
+    best = by_divergence[:BEST]
+    shown = [row for row in by_divergence if row in best or row["is_default"]]
+    return {
+        "n_runs": summary["n_runs"],
+        "n_finished": summary["n_finished"],
+        "answer": summary["answer"],
+        "n_settings": len(by_divergence),
+        "best": settings_table(f"The best {len(best)} settings by KL, and the default ones", shown),
+        "all": settings_table("All settings", by_divergence),
+    }
+
+
+def settings_table(caption: str, rows: Sequence[Json]) -> Table:
+    """Settings with their means over the draws, and how they compare with the default."""
+    columns = (
+        "variant", "settings", "images", "draws", "file kB", "top-1 %", "± (draws)", "agreement %",
+        "KL, nats", "accuracy above default, pp", "agreement above default, pp", "on the front",
+    )  # fmt: skip
+    return Table(
+        caption,
+        columns,
+        [
+            [
+                text(row["variant"]),
+                text(", ".join(row["changes"]) or "default"),
+                number(row["images"], ",d"),
+                number(len(row["seeds"]), "d"),
+                number(row["file_bytes"] / 1000, ".1f"),
+                percent(row["top1_accuracy"]["mean"]),
+                percent(row["top1_accuracy"]["deviation"]),
+                percent(row["agreement"]["mean"]),
+                number(row["kl_divergence"]["mean"], ".5f"),
+                _above(row, "accuracy_above_default_pp"),
+                _above(row, "agreement_above_default_pp"),
+                text("yes" if row["on_front"] else "no"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _above(row: Json, name: str) -> Cell:
+    found = row[name]
+    if found is None:
+        return Cell("default", 0.0) if row["is_default"] else NOTHING
+    return Cell(f"{found['mean']:+.2f} ({interval(found['low'], found['high'])})", found["mean"])
+
+
+def sweep_charts(summary: Json) -> dict[str, Spec]:
+    """Accuracy and agreement against calibration images, and accuracy against file size."""
+    settings = summary["settings"]
+    if not settings:
+        return {}
+    usual = [row for row in settings if not row["changes"]]
+    found = {"sweep-front": front(settings, baseline=summary["baseline_accuracy"])}
+    if usual:
+        found |= {
+            "sweep-accuracy": by_images(usual, "top1_accuracy", "top-1 accuracy, %"),
+            "sweep-agreement": by_images(usual, "agreement", "agreement with the baseline, %"),
+        }
+    return found
+
+
+def by_images(rows: Sequence[Json], figure: str, title: str) -> Spec:
+    """A figure's mean against the number of images, with the worst and the best draw."""
+    values = [
+        {
+            "variant": row["variant"],
+            "images": row["images"],
+            "draws": len(row["seeds"]),
+            **{name: 100 * row[figure][name] for name in ("mean", "low", "high")},
+        }
+        for row in rows
+    ]
+    x = quantity("images", "calibration images (logarithmic)") | {
+        "scale": {"type": "log"},
+        "axis": {"values": sorted({row["images"] for row in rows}), "format": ",d", "grid": False},
+    }
+    y = {"scale": {"zero": False}}
+    color = by_variant(list(dict.fromkeys(row["variant"] for row in rows)))
+    tips = [{"field": "variant"}, tip("images", ",d"), tip("draws", "d")]
+    tips += [tip(name, ".2f") for name in ("mean", "low", "high")]
+    shared = {"x": x, "color": color, "tooltip": tips}
+    ends = {"y": quantity("low", title) | y, "y2": {"field": "high"}}
+    mean = {"y": quantity("mean", title) | y}
+    return chart(
+        f"{title} against the number of calibration images: mean, worst and best draw",
+        [
+            {"mark": {"type": "area", "opacity": 0.15, "aria": False}, "encoding": shared | ends},
+            {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": shared | mean},
+            {"mark": {"type": "point", "filled": True, "size": 40}, "encoding": shared | mean},
+        ],
+        values=values,
+        height=HEIGHT,
+    )
+
+
+def front(rows: Sequence[Json], *, baseline: float) -> Spec:
+    """Accuracy against file size, with the settings that no other beats."""
+    values = [
+        {
+            "variant": row["variant"],
+            "settings": row["description"],
+            "size": row["file_bytes"] / 1000,
+            "on_front": row["on_front"],
+            **{name: 100 * row["top1_accuracy"][name] for name in ("mean", "low", "high")},
+        }
+        for row in rows
+    ]
+    title = "top-1 accuracy, %"
+    x = quantity("size", "model file, kB") | {"scale": {"zero": False, "nice": True}}
+    y = quantity("mean", title) | {"scale": {"zero": False}}
+    color = by_variant(list(dict.fromkeys(row["variant"] for row in rows)))
+    tips = [{"field": "variant"}, {"field": "settings"}, tip("size", ".1f")]
+    tips += [tip(name, ".2f") for name in ("mean", "low", "high")]
+    shared = {"x": x, "color": color, "tooltip": tips}
+    ends = {"y": quantity("low", title) | {"scale": {"zero": False}}, "y2": {"field": "high"}}
+    only_front = [{"filter": "datum.on_front"}]
+    line = {"type": "line", "interpolate": "step-after", "color": css("ink-soft"), "aria": False}
+    rule = {"type": "rule", "color": css("ink-soft"), "strokeDash": [3, 3], "aria": False}
+    ring = {"type": "point", "size": 130, "color": css("ink"), "strokeWidth": 1.5, "aria": False}
+    return chart(
+        "Top-1 accuracy against the size of the model file: mean, worst and best draw; the "
+        "settings that no other beats are ringed",
+        [
+            {"mark": rule, "encoding": {"y": {"datum": 100 * baseline}}},
+            {"transform": only_front, "mark": line, "encoding": {"x": x, "y": y}},
+            {"mark": {"type": "rule", "opacity": 0.35}, "encoding": shared | ends},
+            {"mark": {"type": "point", "filled": True, "size": 40}, "encoding": shared | {"y": y}},
+            {"transform": only_front, "mark": ring, "encoding": {"x": x, "y": y}},
+        ],
+        values=values,
+        height=HEIGHT + 40,
+    )

@@ -1,0 +1,48 @@
+"""Uncertainty of a mean over images and over draws of calibration images, both a sample.
+
+Shape letters: S draws (seeds), N images.
+"""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+
+class Estimate(NamedTuple):
+    """A mean with both ends of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether zero is outside."""
+        return not self.low <= 0 <= self.high
+
+
+def estimate(values: NDArray[np.int8], *, confidence: float) -> Estimate:
+    """The mean of what each image gave with each draw.
+
+    Images and draws each add the variance of their own means; what belongs to neither alone is
+    counted in both, so that the interval is rather too wide. Draws are few, so their part takes
+    Student's quantile. With one draw the interval is about images alone.
+
+    Args:
+        values: (S, N), such as 1 for an image won against another setting and -1 for one lost.
+        confidence: of the interval.
+
+    Source: A. B. Owen (2007), The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411,
+    on the variance of means over two crossed samples.
+    """
+    n_draws, n_images = values.shape
+    tail = (1 + confidence) / 2
+    image_means, draw_means = values.mean(axis=0), values.mean(axis=1)
+    squared = NormalDist().inv_cdf(tail) ** 2 * image_means.var(ddof=1) / n_images
+    if n_draws > 1:
+        squared += stdtrit(n_draws - 1, tail) ** 2 * draw_means.var(ddof=1) / n_draws
+    mean, reach = float(image_means.mean()), float(squared) ** 0.5
+    return Estimate(mean, mean - reach, mean + reach)

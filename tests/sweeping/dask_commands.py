@@ -1,0 +1,69 @@
+"""A Dask scheduler and workers on loopback, started with Dask's own commands elsewhere."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+DASK = str(Path(sys.executable).with_name("dask"))
+PATIENCE_SECONDS = 60
+
+
+class Cluster:
+    """Processes in a folder that has nothing of the project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        address = folder / "scheduler.json"
+        self.scheduler = self.start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+            "--scheduler-file", str(address),
+        )  # fmt: skip
+        _wait_for(address.exists)
+        self.address = str(json.loads(address.read_text())["address"])
+
+    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [DASK, *command],
+                cwd=self.folder,
+                env=kept,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def add_worker(self, *options: str) -> "subprocess.Popen[bytes]":
+        return self.start("worker", self.address, "--nthreads", "1", "--no-dashboard", *options)
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """Ends a process and those that it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[Cluster]:
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        for process in cluster.processes:
+            cluster.kill(process)
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -1,0 +1,285 @@
+"""Runs on Dask: the same rows wherever they are computed and whatever dies on the way."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from resnet8.common.errors import ClusterError
+from resnet8.common.grid import Run
+from resnet8.sweeping import cluster as module
+from resnet8.sweeping import record
+from resnet8.sweeping.cluster import compute, open_client, scheduler_address
+from resnet8.sweeping.measure import Inputs, Workbench
+from resnet8.sweeping.record import key_of
+from resnet8.sweeping.result import Result
+from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
+from tests.sweeping.dask_commands import Cluster, dask_cluster
+from tests.sweeping.results import USUAL, make_run
+
+RUNS = [
+    make_run(variant, calibrate__size=20, calibrate__seed=seed)
+    for seed in range(3)
+    for variant in ("onnx_uint8", "onnx_int8")
+]
+KEYS = {key_of(run, "inputs"): run for run in RUNS}
+OnResult = Callable[[int], None]
+
+
+def sweep(
+    path: Path,
+    inputs: Inputs,
+    address: str | None,
+    *,
+    keys: Any = KEYS,
+    on_result: OnResult | None = None,
+    said: list[str] | None = None,
+) -> tuple[list[Run], list[tuple[Run, str]]]:
+    """A sweep as the stage makes it: the runs that were missing, and those that failed."""
+
+    def progress(outcomes: Any) -> Iterator[Any]:
+        for number, outcome in enumerate(outcomes):
+            yield outcome
+            if on_result:
+                on_result(number)
+
+    path.touch()
+    missing = missing_runs(path, keys)
+    say = (said if said is not None else []).append
+    with open_client(address, n_workers=2) as client:
+        outcomes = compute(client, missing, inputs, say=say)
+        return missing, keep(path, outcomes, "inputs", progress=progress)
+
+
+@pytest.fixture(scope="module")
+def expected(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The record of a plain loop in one process."""
+    path = tmp_path_factory.mktemp("loop") / "runs.csv"
+    path.touch()
+    workbench = Workbench(inputs)
+    for key, run in KEYS.items():
+        result = workbench.measure(workbench.fit(run.settings), run.variant)
+        record.append(path, record.Finished(key, result))
+    record.tidy(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler without workers."""
+    with dask_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+def test_workers_of_this_machine_give_the_rows_of_a_loop(
+    inputs: Inputs, expected: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.csv"
+    missing, failed = sweep(path, inputs, None)
+    assert (missing, failed) == (RUNS, [])
+    assert path.read_bytes() == expected
+
+
+def test_workers_elsewhere_give_the_same_rows_also_when_one_is_killed(
+    inputs: Inputs, expected: bytes, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_worker()
+    second = cluster.add_worker("--no-nanny")
+    path, said = tmp_path / "runs.csv", []
+
+    def kill_the_second(number: int) -> None:
+        if number == 1:
+            os.kill(second.pid, signal.SIGKILL)
+
+    _, failed = sweep(path, inputs, cluster.address, on_result=kill_the_second, said=said)
+    assert failed == []
+    assert path.read_bytes() == expected
+    assert any(line.startswith("1 worker at tcp://127.0.0.1") for line in said)
+
+
+def test_interrupted_sweep_computes_only_what_is_missing(
+    inputs: Inputs, expected: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.csv"
+
+    def interrupt(number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(path, inputs, None, on_result=interrupt)
+    kept = record.read(path)
+    assert len(kept) == 3
+
+    missing, _ = sweep(path, inputs, None)
+    assert {key_of(run, "inputs") for run in missing} == set(KEYS) - set(kept)
+    assert path.read_bytes() == expected
+
+
+def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
+    inputs: Inputs,
+    expected: bytes,
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
+    cluster.add_worker()
+    path = tmp_path / "runs.csv"
+
+    def kill_the_scheduler(number: int) -> None:
+        if number == 1:
+            cluster.kill(cluster.scheduler)
+
+    with pytest.raises(ClusterError, match=r"went away \(tcp://127.0.0.1.*finished runs are kept"):
+        sweep(path, inputs, cluster.address, on_result=kill_the_scheduler)
+    assert 2 <= len(record.read(path)) < len(RUNS)
+    sweep(path, inputs, None)
+    assert path.read_bytes() == expected
+
+
+def test_changed_grid_computes_only_what_is_new(inputs: Inputs, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    few = dict(list(KEYS.items())[:2])
+    sweep(path, inputs, None, keys=few)
+    before = record.read(path)
+    more = dict(list(KEYS.items())[1:4])
+    missing, _ = sweep(path, inputs, None, keys=more)
+    assert missing == list(more.values())[1:]
+    assert record.read(path).items() >= before.items()
+
+
+def test_failed_run_is_listed_with_its_reason_and_the_others_go_on(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    wrong = make_run("onnx_int8", calibrate__size=20, fit__float_layers=["nope"])
+    keys = {key_of(run, "inputs"): run for run in (wrong, *RUNS[:2])}
+    path = tmp_path / "runs.csv"
+    _, failed = sweep(path, inputs, None, keys=keys)
+    ((run, reason),) = failed
+    assert run == wrong
+    assert reason.startswith("fit.float_layers must name layers out of conv2d")
+    assert set(record.read(path)) == {key_of(x, "inputs") for x in RUNS[:2]}
+    assert describe_failures(failed, USUAL).startswith(
+        "failed: onnx_int8, size 20, float_layers [nope]\n  fit.float_layers must name"
+    )
+
+
+def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = module.remote.tasks
+
+    def deadly(name: str) -> Any:
+        fit, measure = tasks(name)
+
+        def fit_or_die(settings: Any) -> Any:
+            if settings["calibrate"]["seed"] == 1:
+                os._exit(1)
+            return fit(settings)
+
+        return fit_or_die, measure
+
+    monkeypatch.setattr(module.remote, "tasks", deadly)
+    path = tmp_path / "runs.csv"
+    _, failed = sweep(path, inputs, None)
+    assert sorted(run.variant for run, _ in failed) == ["onnx_int8", "onnx_uint8"]
+    assert {run.settings.calibrate.seed for run, _ in failed} == {1}
+    assert {reason for _, reason in failed} == {
+        "each worker that tried died; is there too little memory?"
+    }
+    assert len(record.read(path)) == len(RUNS) - 2
+
+
+def test_worker_with_other_libraries_makes_no_run(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "version", lambda _library: "0.1")
+    _, failed = sweep(tmp_path / "runs.csv", inputs, None, keys=dict(list(KEYS.items())[:1]))
+    ((_, reason),) = failed
+    assert "numpy" in reason
+    assert "expected 0.1" in reason
+    assert "Install requirements.txt there" in reason
+
+
+def test_address_where_nobody_answers_is_refused_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
+    for address in ("tcp://127.0.0.1:1", "nonsense://x", "tcp://[", "127.0.0.1"):
+        with (
+            pytest.raises(ClusterError, match="must be the address of a Dask scheduler, got"),
+            open_client(address, n_workers=1),
+        ):
+            pass
+
+
+def test_scheduler_without_workers_is_waited_for_and_then_given_up(
+    inputs: Inputs, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 3.0)
+    said: list[str] = []
+    with pytest.raises(ClusterError, match="must have workers, got none for"):
+        sweep(tmp_path / "runs.csv", inputs, cluster.address, said=said)
+    assert len(said) == 1
+    assert said[0].startswith("0 workers at tcp://127.0.0.1")
+
+
+def test_worker_that_comes_late_gets_the_data_too(
+    inputs: Inputs, cluster: Cluster, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Late(list):  # type: ignore[type-arg]
+        def append(self, line: str) -> None:
+            if not self:
+                cluster.add_worker()
+            super().append(line)
+
+    said = Late()
+    _, failed = sweep(
+        tmp_path / "runs.csv", inputs, cluster.address, keys=dict(list(KEYS.items())[:2]), said=said
+    )
+    assert failed == []
+    assert [line[:9] for line in said] == ["0 workers", "1 worker "]
+
+
+def test_data_do_not_travel_with_each_task(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, packed = [], []
+    submit, pack = module.Client.submit, Inputs.pack
+
+    def weighed(self: Any, function: Any, *arguments: Any, **options: Any) -> Any:
+        sent = [x for x in arguments if not isinstance(x, module.Future)]
+        sizes.append(len(cloudpickle.dumps((function, sent))))
+        return submit(self, function, *arguments, **options)
+
+    def counted(self: Inputs) -> bytes:
+        packed.append(len(pack(self)))
+        return pack(self)
+
+    monkeypatch.setattr(module.Client, "submit", weighed)
+    monkeypatch.setattr(Inputs, "pack", counted)
+    sweep(tmp_path / "runs.csv", inputs, None)
+    assert len(packed) == 1
+    assert len(sizes) == 3 + len(RUNS)  # runs with the same settings share their numbers
+    assert max(sizes) < 10_000 < packed[0]
+
+
+def test_compute_gives_whole_results(inputs: Inputs) -> None:
+    with open_client(None, n_workers=1) as client:
+        ((run, result),) = compute(client, RUNS[:1], inputs, say=print)
+    assert run == RUNS[0]
+    assert isinstance(result, Result)
+    assert result.n_images == len(inputs.test_images)
+
+
+def test_address_comes_from_dask_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, expected in (("tcp://a:1", "tcp://a:1"), ("", None), (None, None)):
+        with module.dask.config.set({"scheduler-address": value}):
+            assert scheduler_address() == expected

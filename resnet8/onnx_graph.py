@@ -12,6 +12,8 @@ from resnet8.common.batches import IMAGE_SHAPE
 from resnet8.common.files import scratch_folder
 from resnet8.onnx_model import BATCH, INPUT, OUTPUT
 
+# Ends the names of tensors that keep a layer in float; see onnx_quantization.
+KEPT_IN_FLOAT = "/in_float"
 KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
 _PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 

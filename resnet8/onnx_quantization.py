@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -19,7 +19,7 @@ from resnet8.common.errors import ArtifactError, ParamsError
 from resnet8.common.files import scratch_folder
 from resnet8.common.names import OnnxType
 from resnet8.fitting.layers import Layer, outputs_axis, read_layers, with_parameters
-from resnet8.onnx_graph import remove_unused
+from resnet8.onnx_graph import KEPT_IN_FLOAT, remove_unused
 from resnet8.onnx_model import INPUT
 from resnet8.quantization import (
     INT8_OFFSET,
@@ -41,6 +41,7 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
 # 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits.
 _FLOAT = ("Softmax",)
+_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 _Overrides = dict[str, list[dict[str, Any]]]
 
 
@@ -111,9 +112,7 @@ def quantize(
     check_layers(
         numbers, {x: [y.shape for y in pair if y is not None] for x, pair in parameters.items()}
     )
-    rounded = with_parameters(
-        model, {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
-    )
+    rounded = with_parameters(model, numbers.parameters)
     overrides = {
         name: [{"quant_type": activation_type, **_constants(x, activation_type)}]
         for name, x in numbers.activations.items()
@@ -194,6 +193,7 @@ def _quantize(  # noqa: PLR0913
         )
         quantized = onnx.load(after)
     _leave_logits_in_float(quantized)
+    _keep_float_layers(quantized)
     return quantized
 
 
@@ -210,6 +210,33 @@ def _leave_logits_in_float(model: onnx.ModelProto) -> None:
             quantize = makers[dequantize.input[0]]
             node.input[0] = quantize.input[0]
     remove_unused(model.graph)
+
+
+def _keep_float_layers(model: onnx.ModelProto) -> None:
+    """Puts a Clip that changes nothing in front of layers whose weights are in float.
+
+    When ONNX Runtime opens a model, it gives float weights that directly follow a
+    DequantizeLinear 8 bits, rounded to the nearest with one scale for all.
+
+    Source: onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc,
+    https://github.com/microsoft/onnxruntime
+    """
+    constants = {x.name for x in model.graph.initializer}
+    dequantized = {x.output[0] for x in model.graph.node if x.op_type == "DequantizeLinear"}
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    ends = np.finfo(np.float32)
+    for node in nodes:
+        if node.op_type in _WITH_WEIGHTS and node.input[1] in constants:
+            tensor = node.input[0]
+            if tensor in dequantized:
+                kept = f"{node.name}{KEPT_IN_FLOAT}"
+                limits = [f"{kept}/low", f"{kept}/high"]
+                for name, value in zip(limits, (ends.min, ends.max), strict=True):
+                    model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+                model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept]))
+                node.input[0] = kept
+        model.graph.node.append(node)
 
 
 def _rounded_tensors(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,17 @@ class LayerNumbers(NamedTuple):
         return steps * self.scale.reshape(shape)
 
 
+class Parameters(NamedTuple):
+    """Parameters of a layer in float.
+
+    weight: (O, I, h, w) or (O, I) float32.
+    bias: (O,) float32, None without.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+
+
 class Numbers(NamedTuple):
     """All that quantization decides about a model.
 
@@ -77,6 +89,7 @@ class Numbers(NamedTuple):
     symmetric: whether activations reach as far below zero as above it.
     float_layers: nodes that stay in float by the engineer's choice.
     notes: what an engineer should know, a sentence each.
+    equalized: by name of the layers with weights in float that equalization changed.
     """
 
     activations: dict[str, ActivationNumbers]
@@ -85,6 +98,13 @@ class Numbers(NamedTuple):
     symmetric: bool = False
     float_layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    equalized: Mapping[str, Parameters] = MappingProxyType({})
+
+    @property
+    def parameters(self) -> dict[str, Parameters]:
+        """By layer, what takes the place of the float model's parameters."""
+        rounded = {name: Parameters(x.weight, x.bias) for name, x in self.layers.items()}
+        return rounded | dict(self.equalized)
 
 
 _FLOAT32 = np.finfo(np.float32)
@@ -111,10 +131,14 @@ class _File(BaseModel):
     symmetric: bool
     float_layers: list[str]
     notes: list[str]
+    equalized: list[str]
 
 
 def write(folder: Path, numbers: Numbers, settings: Mapping[str, Any]) -> None:
-    """Writes `numbers.json`, to read, and `parameters.npz`, the weights' codes and the biases."""
+    """Writes `numbers.json`, to read, and `parameters.npz`, the weights' codes and the biases.
+
+    Layers in float that equalization changed have float weights there.
+    """
     content = {
         "settings": dict(settings),
         "activations": {
@@ -134,12 +158,16 @@ def write(folder: Path, numbers: Numbers, settings: Mapping[str, Any]) -> None:
         "symmetric": numbers.symmetric,
         "float_layers": list(numbers.float_layers),
         "notes": list(numbers.notes),
+        "equalized": sorted(numbers.equalized),
     }
     arrays: dict[str, NDArray[Any]] = {}
     for name, layer in numbers.layers.items():
         arrays[f"{name}.weight"] = layer.codes
-        if layer.bias is not None:
-            arrays[f"{name}.bias"] = layer.bias
+    for name, parameters in numbers.equalized.items():
+        arrays[f"{name}.weight"] = parameters.weight
+    for name, parameters in numbers.parameters.items():
+        if parameters.bias is not None:
+            arrays[f"{name}.bias"] = parameters.bias
     write_arrays(folder / "parameters.npz", arrays)
     write_json(folder / "numbers.json", content)
 
@@ -156,6 +184,7 @@ def read(folder: Path) -> Numbers:
         with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         layers = {name: _layer(name, x, arrays) for name, x in content.layers.items()}
+        equalized = {name: _equalized(name, arrays) for name in content.equalized}
     except _FAULTS as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
         raise ArtifactError(
@@ -169,6 +198,7 @@ def read(folder: Path) -> Numbers:
         content.symmetric,
         tuple(content.float_layers),
         tuple(content.notes),
+        equalized,
     )
 
 
@@ -180,6 +210,14 @@ def _layer(name: str, described: _Layer, arrays: Mapping[str, NDArray[Any]]) -> 
         raise ValueError(f"codes {codes.dtype} {codes.shape} for {outputs} outputs of {name!r}")
     scale = np.array(described.weight_scale, np.float32)
     return LayerNumbers(codes, scale, described.weight_zero_point, bias)
+
+
+def _equalized(name: str, arrays: Mapping[str, NDArray[Any]]) -> Parameters:
+    weight, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
+    shaped = weight.dtype == np.float32 and weight.ndim >= 2 and np.isfinite(weight).all()
+    if not shaped or _is_no_bias(bias, len(weight)):
+        raise ValueError(f"weights {weight.dtype} {weight.shape} of {name!r}, which is in float")
+    return Parameters(weight, bias)
 
 
 def _is_no_bias(bias: NDArray[Any] | None, outputs: int) -> bool:
@@ -199,8 +237,8 @@ def check_layers(numbers: Numbers, shapes: Mapping[str, Sequence[tuple[int, ...]
     Raises:
         ArtifactError: the model has no such layer, or one with other parameters.
     """
-    for name, layer in numbers.layers.items():
-        given = [x.shape for x in (layer.codes, layer.bias) if x is not None]
+    for name, parameters in numbers.parameters.items():
+        given = [x.shape for x in parameters if x is not None]
         own = [*shapes.get(name, [])]
         if own[: len(given)] != given:  # a bias that is left alone may be there
             raise ArtifactError(

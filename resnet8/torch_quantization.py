@@ -62,7 +62,7 @@ def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.n
 
 
 def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
-    """Writes rounded weights and corrected biases in the place of the float ones."""
+    """Writes the weights and biases that were found in the place of the float ones."""
     nodes = {
         layer: node
         for layer, node in layer_nodes(module).items()
@@ -73,14 +73,14 @@ def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
         for layer, node in nodes.items()
     }
     check_layers(numbers, shapes)
-    for layer, found in numbers.layers.items():
+    for layer, found in numbers.parameters.items():
         node = nodes[layer]
-        for position, values in ((1, found.weight), (2, found.bias)):
+        for position, values in enumerate(found, start=1):
             if values is not None:
                 # Layers may share a parameter, so each gets one of its own.
                 kind = "weight" if position == 1 else "bias"
                 name = f"rounded_{kind}_of_{layer.replace('.', '_')}"
-                parameter = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+                parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
                 module.register_parameter(name, parameter)
                 with module.graph.inserting_before(node):
                     own = module.graph.get_attr(name)

@@ -17,7 +17,7 @@ from resnet8.common.sections import Fit
 from resnet8.fitting import equalization, observers, ranges, rounding
 from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
 from resnet8.fitting.patches import find_patches, sum_products
-from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
+from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, Parameters
 
 Activations = dict[str, ActivationNumbers]
 # A model and names of tensors -> what batches of the images make of them
@@ -82,7 +82,12 @@ def fit(  # noqa: PLR0913
         f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle
     )
     float_layers = tuple(settings.float_layers)
-    return Numbers(activations, layers, factors, symmetric, float_layers, notes)
+    in_float = {
+        layer.name: Parameters(layer.weight, layer.bias)
+        for layer in read_layers(base)
+        if layer.name not in layers and {layer.input, layer.output} & set(factors)
+    }
+    return Numbers(activations, layers, factors, symmetric, float_layers, notes, in_float)
 
 
 def _find_ranges(

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from resnet8.inside.capture import Captured, Parameter, Point, Watched
 from resnet8.inside.statistics import Quantization
-from resnet8.onnx_graph import KERAS_LAYERS, infer_shapes
+from resnet8.onnx_graph import KEPT_IN_FLOAT, KERAS_LAYERS, infer_shapes
 from resnet8.onnx_model import INPUT, OUTPUT, open_session, with_outputs
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
@@ -43,7 +43,7 @@ def watch(model: onnx.ModelProto) -> Watched:
     absent, tensors = {}, {}
     for node in model.graph.node:
         tensor = node.output[0]
-        if node.op_type in _QUANTIZING:
+        if node.op_type in _QUANTIZING or tensor.endswith(KEPT_IN_FLOAT):
             continue
         layer = node.name if tensor == OUTPUT else tensor
         if layer != node.name and node.name:

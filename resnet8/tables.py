@@ -20,6 +20,11 @@ INSIDE_COLUMNS = (
     "KL, all but it",
     "KL, all",
 )
+SWEEP_COLUMNS = (
+    "variant", "settings", "draws", "top-1 % (± of draws)", "agree %", "KL",
+    "accuracy above default, pp", "agreement above default, pp", "file kB",
+)  # fmt: skip
+SWEEP_ROWS = 8  # beside the default settings
 COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 
 
@@ -100,6 +105,37 @@ def inside_table(layers: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> s
             )
         )
     return _markdown(lines)
+
+
+def sweep_table(summary: Mapping[str, Any]) -> str:
+    """The default settings and the best others of a sweep, by KL divergence, in Markdown."""
+    lines: list[Sequence[str]] = [SWEEP_COLUMNS]
+    by_divergence = sorted(summary["settings"], key=lambda x: float(x["kl_divergence"]["mean"]))
+    others = [row for row in by_divergence if not row["is_default"]][:SWEEP_ROWS]
+    for row in by_divergence:
+        if row["is_default"] or row in others:
+            deviation = row["top1_accuracy"]["deviation"]
+            spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+            lines.append(
+                (
+                    f"`{row['variant']}`",
+                    "**default**" if row["is_default"] else row["description"],
+                    str(len(row["seeds"])),
+                    f"{100 * row['top1_accuracy']['mean']:.2f}{spread}",
+                    f"{100 * row['agreement']['mean']:.2f}",
+                    f"{row['kl_divergence']['mean']:.5f}",
+                    _estimate(row["accuracy_above_default_pp"]),
+                    _estimate(row["agreement_above_default_pp"]),
+                    f"{row['file_bytes'] / 1000:.0f}",
+                )
+            )
+    return _markdown(lines)
+
+
+def _estimate(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['mean']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from resnet8.comparison import compare
 from resnet8.report.evidence import Evidence
 from resnet8.report.provenance import Fingerprint
+from resnet8.sweeping.summary import summarize
+from tests.sweeping.results import USUAL, make_result, make_run
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
@@ -73,6 +75,7 @@ def make_evidence(
             "float_layers": [],
             "notes": [],
         },
+        sweep=make_summary(),
         captures={name: _captures(rng, layers) for name in variants},
         chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
         predictions=predictions,
@@ -91,6 +94,24 @@ def make_evidence(
         data=[Fingerprint("data/images.npy", 123_456, "ab" * 32)],
         requirements=["# pins", "numpy==2.4.6", "", "onnx==1.23.2"],
     )
+
+
+def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
+    """The summary of a sweep of two variants, three numbers of images and a method."""
+    rows = []
+    for variant in ("onnx_int8", "torch_int8"):
+        for place, changes in enumerate(
+            ({"size": 10}, {"size": 100}, {}, {"per_channel": False, "size": 10})
+        ):
+            knobs = {
+                f"{'calibrate' if name == 'size' else 'fit'}__{name}": value
+                for name, value in changes.items()
+            }
+            for seed in range(n_seeds):
+                run = make_run(variant, calibrate__seed=seed, **knobs)
+                n_bytes = (100_000 if variant == "onnx_int8" else 265_000) - 5000 * (place == 3)
+                rows.append((run, make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)))
+    return summarize(rows, USUAL, n_runs=len(rows) + 1)
 
 
 def _predictions(

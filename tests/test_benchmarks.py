@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import inference, loops, machine, tables
+from benchmarks import inference, loops, machine, sweep, tables
 from benchmarks.peers import __main__ as peers_main
 from benchmarks.peers import runs, scores
 from benchmarks.peers.environments import make_environment
@@ -247,3 +247,16 @@ def test_machine_is_described_by_properties() -> None:
 
 def test_builds_are_ignored_by_git() -> None:
     assert "/build/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_runs_per_minute_are_compared_with_the_sweep() -> None:
+    ours, loop = sweep.Timed("make sweep", 48, 120.0), sweep.Timed("one process", 24, 120.0)
+    assert ours.per_minute == 24
+    assert sweep.format_row(loop, ours) == ("one process", "24", "120", "12.0", "2.00")
+    assert sweep.format_row(ours, ours)[-1] == "1.00"
+
+
+def test_commands_that_fail_are_shown_with_what_they_said(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "print('broken'); raise SystemExit(3)")
+    with pytest.raises(PipelineError, match="must succeed in .*, got: broken"):
+        sweep.call(tmp_path, *command)

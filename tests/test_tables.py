@@ -8,13 +8,16 @@ from rich.console import Console
 
 from resnet8.tables import (
     COLUMNS,
+    SWEEP_ROWS,
     class_table,
     inside_table,
     markdown_table,
     print_classes,
     print_headline,
     print_layers,
+    sweep_table,
 )
+from tests.evidence import make_summary
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
@@ -122,3 +125,15 @@ def test_print_layers_has_a_table_for_each_variant() -> None:
     assert ["onnx_fp32", "over", "test", "image", "3"] in lines
     assert ["conv", "0.5", "1", "-2", "3", "25.0"] in lines
     assert ["relu", "0.5", "1", "-2", "3", "25.0", "0.1", "250", "31.3"] in lines
+
+
+def test_sweep_table_has_the_defaults_among_the_best_by_divergence() -> None:
+    summary = make_summary()
+    lines = sweep_table(summary).splitlines()
+    assert len(lines) <= 2 + SWEEP_ROWS + 2
+    assert sum("**default**" in line for line in lines) == 2
+    (default,) = [x for x in lines if "`onnx_int8`" in x and "**default**" in x]
+    assert default.split(" | ")[-4:] == ["0.00100", "", "", "100 |"]
+    (best,) = [line for line in lines if "`onnx_int8` | 10 images" in line]
+    assert "+1.00 (" in best
+    assert "79.90 ± 0.10" in best

@@ -2,7 +2,8 @@
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` stand: `results`, the comparison table of
 metrics/comparison.json with file sizes of dvc.lock; `classes`, its deltas per class;
-`inside`, where each variant hurts; and `dag`, what `dvc dag --md` draws.
+`inside`, where each variant hurts; `sweep`, what metrics/sweep.json says; and `dag`, what
+`dvc dag --md` draws.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from resnet8.tables import class_table, inside_table, markdown_table
+from resnet8.tables import class_table, inside_table, markdown_table, sweep_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,10 +51,12 @@ def render(text: str, metrics: Mapping[str, Any], *, sizes: Mapping[str, int], d
         sizes: bytes of each model file, by variant.
         dag: what `dvc dag --md` draws.
     """
+    sweep = metrics["sweep"]
     parts = {
         "results": markdown_table(metrics["comparison"], sizes=sizes),
         "classes": class_table(metrics["comparison"]),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
+        "sweep": f"> {sweep['answer']}\n\n{sweep_table(sweep)}",
         "dag": dag.strip(),
     }
     for name, content in parts.items():
@@ -65,7 +68,7 @@ def render_from_checkout(text: str) -> str:
     """`render` with what the checkout holds."""
     metrics = {
         name: json.loads((ROOT / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("comparison", "layers", "sensitivity")
+        for name in ("comparison", "layers", "sensitivity", "sweep")
     }
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "dvc", "dag", "--md"]

@@ -21,6 +21,7 @@ def sweep_view(summary: Json) -> dict[str, Any]:
         "n_finished": summary["n_finished"],
         "answer": summary["answer"],
         "n_settings": len(by_divergence),
+        "runtimes": list(by_runtime(summary["settings"])),
         "best": settings_table(f"The best {len(best)} settings by KL, and the default ones", shown),
         "all": settings_table("All settings", by_divergence),
     }
@@ -29,8 +30,9 @@ def sweep_view(summary: Json) -> dict[str, Any]:
 def settings_table(caption: str, rows: Sequence[Json]) -> Table:
     """Settings with their means over the draws, and how they compare with the default."""
     columns = (
-        "variant", "settings", "images", "draws", "file kB", "top-1 %", "± (draws)", "agreement %",
-        "KL, nats", "accuracy above default, pp", "agreement above default, pp", "on the front",
+        "variant", "settings", "draws", "file kB", "top-1 % (± of draws)",
+        "agreement %", "KL, nats", "accuracy above default, pp", "agreement above default, pp",
+        "front",
     )  # fmt: skip
     return Table(
         caption,
@@ -38,12 +40,10 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
         [
             [
                 text(row["variant"]),
-                text(", ".join(row["changes"]) or "default"),
-                number(row["images"], ",d"),
+                text("default" if row["is_default"] else row["description"]),
                 number(len(row["seeds"]), "d"),
                 number(row["file_bytes"] / 1000, ".1f"),
-                percent(row["top1_accuracy"]["mean"]),
-                percent(row["top1_accuracy"]["deviation"]),
+                _accuracy(row["top1_accuracy"]),
                 percent(row["agreement"]["mean"]),
                 number(row["kl_divergence"]["mean"], ".5f"),
                 _above(row, "accuracy_above_default_pp"),
@@ -55,6 +55,11 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
     )
 
 
+def _accuracy(found: Json) -> Cell:
+    around = "" if found["deviation"] is None else f" ± {100 * found['deviation']:.2f}"
+    return Cell(f"{100 * found['mean']:.2f}{around}", found["mean"])
+
+
 def _above(row: Json, name: str) -> Cell:
     found = row[name]
     if found is None:
@@ -64,51 +69,58 @@ def _above(row: Json, name: str) -> Cell:
 
 def sweep_charts(summary: Json) -> dict[str, Spec]:
     """Accuracy and agreement against calibration images, and accuracy against file size."""
-    settings = summary["settings"]
-    if not settings:
-        return {}
+    settings, baseline = summary["settings"], summary["baseline_accuracy"]
     usual = [row for row in settings if not row["changes"]]
-    found = {"sweep-front": front(settings, baseline=summary["baseline_accuracy"])}
+    found = {
+        f"sweep-front-{runtime}": front(rows, baseline=baseline)
+        for runtime, rows in by_runtime(settings).items()
+    }
     if usual:
         found |= {
-            "sweep-accuracy": by_images(usual, "top1_accuracy", "top-1 accuracy, %"),
+            "sweep-accuracy": by_images(
+                usual, "top1_accuracy", "top-1 accuracy, %", baseline=baseline
+            ),
             "sweep-agreement": by_images(usual, "agreement", "agreement with the baseline, %"),
         }
     return found
 
 
-def by_images(rows: Sequence[Json], figure: str, title: str) -> Spec:
+def by_runtime(rows: Sequence[Json]) -> dict[str, list[Json]]:
+    """The settings that give files of one format."""
+    found: dict[str, list[Json]] = {}
+    for row in rows:
+        found.setdefault(row["variant"].partition("_")[0], []).append(row)
+    return found
+
+
+def by_images(
+    rows: Sequence[Json], figure: str, title: str, *, baseline: float | None = None
+) -> Spec:
     """A figure's mean against the number of images, with the worst and the best draw."""
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
     values = [
         {
             "variant": row["variant"],
             "images": row["images"],
+            # Side by side, so that no variant hides another.
+            "place": row["images"]
+            * 1.06 ** (variants.index(row["variant"]) - (len(variants) - 1) / 2),
             "draws": len(row["seeds"]),
             **{name: 100 * row[figure][name] for name in ("mean", "low", "high")},
         }
         for row in rows
     ]
-    x = quantity("images", "calibration images (logarithmic)") | {
-        "scale": {"type": "log"},
-        "axis": {"values": sorted({row["images"] for row in rows}), "format": ",d", "grid": False},
-    }
-    y = {"scale": {"zero": False}}
-    color = by_variant(list(dict.fromkeys(row["variant"] for row in rows)))
+    x = quantity("place", "calibration images (logarithmic)")
+    x["scale"] = {"type": "log", "nice": False, "padding": 12}
+    x["axis"] = {
+        "values": sorted({row["images"] for row in rows}), "format": ",d", "grid": False,
+        "labelOverlap": False, "labelAngle": -45,
+    }  # fmt: skip
     tips = [{"field": "variant"}, tip("images", ",d"), tip("draws", "d")]
     tips += [tip(name, ".2f") for name in ("mean", "low", "high")]
-    shared = {"x": x, "color": color, "tooltip": tips}
-    ends = {"y": quantity("low", title) | y, "y2": {"field": "high"}}
-    mean = {"y": quantity("mean", title) | y}
-    return chart(
-        f"{title} against the number of calibration images: mean, worst and best draw",
-        [
-            {"mark": {"type": "area", "opacity": 0.15, "aria": False}, "encoding": shared | ends},
-            {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": shared | mean},
-            {"mark": {"type": "point", "filled": True, "size": 40}, "encoding": shared | mean},
-        ],
-        values=values,
-        height=HEIGHT,
-    )
+    shared = {"x": x, "color": by_variant(variants), "tooltip": tips}
+    text = f"{title} against the number of calibration images: mean, worst and best draw"
+    return chart(text, _spreads(shared, title, baseline, line=True), values=values, height=HEIGHT)
 
 
 def front(rows: Sequence[Json], *, baseline: float) -> Spec:
@@ -123,28 +135,42 @@ def front(rows: Sequence[Json], *, baseline: float) -> Spec:
         }
         for row in rows
     ]
-    title = "top-1 accuracy, %"
-    x = quantity("size", "model file, kB") | {"scale": {"zero": False, "nice": True}}
-    y = quantity("mean", title) | {"scale": {"zero": False}}
-    color = by_variant(list(dict.fromkeys(row["variant"] for row in rows)))
+    sizes = [float(value["size"]) for value in values]
+    x = quantity("size", "model file, kB")
+    x["scale"] = {"domain": [0.98 * min(sizes), 1.02 * max(sizes)], "nice": False}
     tips = [{"field": "variant"}, {"field": "settings"}, tip("size", ".1f")]
     tips += [tip(name, ".2f") for name in ("mean", "low", "high")]
-    shared = {"x": x, "color": color, "tooltip": tips}
-    ends = {"y": quantity("low", title) | {"scale": {"zero": False}}, "y2": {"field": "high"}}
+    color = by_variant(list(dict.fromkeys(row["variant"] for row in rows)))
+    title = "top-1 accuracy, %"
+    y = quantity("mean", title) | {"scale": {"zero": False}}
     only_front = [{"filter": "datum.on_front"}]
     line = {"type": "line", "interpolate": "step-after", "color": css("ink-soft"), "aria": False}
-    rule = {"type": "rule", "color": css("ink-soft"), "strokeDash": [3, 3], "aria": False}
     ring = {"type": "point", "size": 130, "color": css("ink"), "strokeWidth": 1.5, "aria": False}
     return chart(
         "Top-1 accuracy against the size of the model file: mean, worst and best draw; the "
         "settings that no other beats are ringed",
         [
-            {"mark": rule, "encoding": {"y": {"datum": 100 * baseline}}},
             {"transform": only_front, "mark": line, "encoding": {"x": x, "y": y}},
-            {"mark": {"type": "rule", "opacity": 0.35}, "encoding": shared | ends},
-            {"mark": {"type": "point", "filled": True, "size": 40}, "encoding": shared | {"y": y}},
+            *_spreads({"x": x, "color": color, "tooltip": tips}, title, baseline, line=False),
             {"transform": only_front, "mark": ring, "encoding": {"x": x, "y": y}},
         ],
         values=values,
-        height=HEIGHT + 40,
+        height=HEIGHT,
     )
+
+
+def _spreads(shared: Spec, title: str, baseline: float | None, *, line: bool) -> list[Spec]:
+    """Bars from the worst to the best draw, their means, and the baseline."""
+    y = {"scale": {"zero": False}}
+    ends = {"y": quantity("low", title) | y, "y2": {"field": "high"}}
+    mean = {"y": quantity("mean", title) | y}
+    layers: list[Spec] = [
+        {"mark": {"type": "rule", "opacity": 0.45, "strokeWidth": 1.5}, "encoding": shared | ends},
+        {"mark": {"type": "point", "filled": True, "size": 45}, "encoding": shared | mean},
+    ]
+    if line:
+        layers.insert(0, {"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": shared | mean})
+    if baseline is not None:
+        rule = {"type": "rule", "color": css("ink-soft"), "strokeDash": [3, 3], "aria": False}
+        layers.insert(0, {"mark": rule, "encoding": {"y": {"datum": 100 * baseline}}})
+    return layers

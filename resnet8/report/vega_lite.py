@@ -30,7 +30,8 @@ def config() -> Spec:
             "titleColor": soft,
             "orient": "top",
             "title": None,
-            "columns": 2,
+            "columns": 3,
+            "symbolOpacity": 1,
         },
         "view": {"stroke": None},
     }

@@ -1,9 +1,11 @@
-"""Uncertainty of a mean over images and over draws of calibration images, both a sample.
+"""Uncertainty of means over images and over draws of calibration images, both a sample.
 
 Shape letters: S draws (seeds), N images.
 """
 
-from statistics import NormalDist
+import math
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, variance
 from typing import NamedTuple
 
 import numpy as np
@@ -45,4 +47,14 @@ def estimate(values: NDArray[np.int8], *, confidence: float) -> Estimate:
     if n_draws > 1:
         squared += stdtrit(n_draws - 1, tail) ** 2 * draw_means.var(ddof=1) / n_draws
     mean, reach = float(image_means.mean()), float(squared) ** 0.5
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def estimate_mean(values: Sequence[float], confidence: float) -> Estimate:
+    """The mean of one value for each draw, with Student's interval: endless for a single draw."""
+    n_draws, mean = len(values), fmean(values)
+    if n_draws < 2:
+        return Estimate(mean, -math.inf, math.inf)
+    quantile = float(stdtrit(n_draws - 1, (1 + confidence) / 2))
+    reach = quantile * (variance(values) / n_draws) ** 0.5
     return Estimate(mean, mean - reach, mean + reach)

@@ -41,18 +41,22 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.turn: Any = None
 
     def setup(self, worker: Any) -> None:
+        try:
+            self.fault = self._other_versions() or self._load(Path(worker.local_directory))
+        except Exception as exc:  # noqa: BLE001
+            # Dask would only log it; its runs shall say it.
+            self.fault = f"cannot load the project: {type(exc).__name__}: {exc}"
+
+    def _other_versions(self) -> str:
         others = [
             f"{library} {found}, expected {expected}"
             for library, expected in self._versions.items()
             if (found := _version(library)) != expected
         ]
-        if others:
-            self.fault = (
-                f"the worker {worker.address} has {'; '.join(others)}. Install requirements.txt "
-                "there"
-            )
-            return
-        self._path = Path(worker.local_directory, f"{self.name}.zip")
+        return f"has {'; '.join(others)}. Install requirements.txt there" if others else ""
+
+    def _load(self, folder: Path) -> str:
+        self._path = folder / f"{self.name}.zip"
         self._path.write_bytes(self._archive)
         for module in [name for name in sys.modules if name.partition(".")[0] == "resnet8"]:
             del sys.modules[module]  # an earlier sweep's
@@ -66,9 +70,10 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         _keep_freed_memory()
+        return ""
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
-        if not self.fault:
+        if self.workbench:
             sys.path.remove(str(self._path))
             self._path.unlink()
             self.workbench = None
@@ -95,9 +100,10 @@ def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _project(name: str) -> Project:
-    project: Project = get_worker().plugins[name]
+    worker = get_worker()
+    project: Project = worker.plugins[name]
     if project.fault:
-        raise RuntimeError(project.fault)
+        raise RuntimeError(f"the worker {worker.address} {project.fault}")
     return project
 
 

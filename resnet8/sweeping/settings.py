@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.common.grid import Run, Settings, describe_changes
-from resnet8.sweeping.crossed import Estimate, estimate
+from resnet8.sweeping.crossed import Estimate, estimate, estimate_mean
 from resnet8.sweeping.result import Result
 
 
@@ -70,6 +70,12 @@ def compare_accuracy(new: Setting, old: Setting, *, confidence: float) -> Estima
 def compare_agreement(new: Setting, old: Setting, *, confidence: float) -> Estimate:
     """Likewise, how much more often the baseline's class is given."""
     return _compare(new, old, _agrees, confidence)
+
+
+def compare_divergence(new: Setting, old: Setting, *, confidence: float) -> Estimate:
+    """Likewise, how much larger the KL divergence is, in nats, over the draws alone."""
+    pairs = [(new.results[x], old.results[x]) for x in common_seeds(new, old)]
+    return estimate_mean([a.kl_divergence - b.kl_divergence for a, b in pairs], confidence)
 
 
 def common_seeds(new: Setting, old: Setting) -> list[int]:

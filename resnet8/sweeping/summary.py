@@ -1,6 +1,7 @@
 """What a sweep says: how many images are enough, which settings are best, at what size of file."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from resnet8.sweeping.settings import (
     common_seeds,
     compare_accuracy,
     compare_agreement,
+    compare_divergence,
     group,
     spread,
 )
@@ -29,18 +31,21 @@ class Enough(NamedTuple):
     """From how many calibration images on more of them change nothing measurable.
 
     variant: of which.
-    images: the number, None where the grid's largest still changes something.
     largest: number of images that smaller ones are compared with.
     seeds: draws of each.
-    room_pp: the furthest ends, in percentage points, of the intervals of accuracy and agreement
-        from `images` on: what would not have been noticed.
+    images: the number for accuracy and agreement, None where the last step still changes one.
+    accuracy_room_pp, agreement_room_pp: the furthest end, in percentage points, of the intervals
+        from `images` on: a change that might not have been noticed.
+    divergence_images: the number for KL divergence, which notices more.
     """
 
     variant: str
-    images: int | None
     largest: int
     seeds: int
-    room_pp: float | None
+    images: int | None
+    accuracy_room_pp: float | None
+    agreement_room_pp: float | None
+    divergence_images: int | None
 
 
 def summarize(
@@ -55,7 +60,7 @@ def summarize(
 
     Returns:
         What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
-        nats, `file_bytes`; intervals of comparisons hold for all settings of a variant together.
+        nats, `file_bytes`; intervals of 95%, each by itself.
     """
     rows = list(rows)
     settings = sorted(group(rows, usual), key=lambda x: (x.variant, x.changes, x.images))
@@ -77,18 +82,26 @@ def answer(enough: Sequence[Enough]) -> str | None:
         return None
     largest, seeds = min(x.largest for x in enough), min(x.seeds for x in enough)
     basis = f"95%, {seeds} draw{'s' if seeds > 1 else ''}"
-    found = [x.images for x in enough]
-    if None in found:
+    found = [x.images for x in enough if x.images is not None]
+    if len(found) < len(enough):
         still = ", ".join(x.variant for x in enough if x.images is None)
         return (
             f"More calibration still changes something measurable at {largest:,} images "
             f"({still}; {basis}): add a larger calibrate.size to the grid."
         )
-    room = max(x.room_pp or 0.0 for x in enough)
+    accuracy = max(x.accuracy_room_pp or 0.0 for x in enough)
+    agreement = max(x.agreement_room_pp or 0.0 for x in enough)
+    settled = [x.divergence_images for x in enough if x.divergence_images is not None]
+    finest = (
+        f"settles from {max(settled):,} images on"
+        if len(settled) == len(enough)
+        else f"still changes at {largest:,}"
+    )
     return (
-        f"Beyond {max(x for x in found if x):,} images more calibration changes nothing "
-        f"measurable: up to {largest:,} images, neither accuracy nor agreement with the baseline "
-        f"moves by more than {room:.2f} percentage points ({basis})."
+        f"Beyond {max(found):,} images more calibration changes nothing measurable: up to "
+        f"{largest:,} images accuracy moves by at most {accuracy:.2f} percentage points and "
+        f"agreement with the baseline by at most {agreement:.2f} ({basis}). KL divergence, the "
+        f"finest measure, {finest}."
     )
 
 
@@ -106,19 +119,45 @@ def find_enough(settings: Sequence[Setting]) -> Enough | None:
     smaller = [x for x in smaller if common_seeds(x, largest)]
     if not smaller:
         return None
-    images, room = None, 0.0
-    for setting in reversed(smaller):
-        found = [
-            compare(largest, setting, confidence=CONFIDENCE)
-            for compare in (compare_accuracy, compare_agreement)
-        ]
-        if any(x.differs for x in found):
-            break
-        images = setting.images
-        room = max(room, *(abs(end) for x in found for end in (x.low, x.high)))
-    n_seeds = min(len(common_seeds(x, largest)) for x in smaller)
-    known = round(100 * room, 4) if images else None
-    return Enough(largest.variant, images, largest.images, n_seeds, known)
+    counted = (compare_accuracy, compare_agreement)
+    same = _same_as(largest, smaller, counted)
+    images = min((x.images for x in same), default=None)
+    rooms = [
+        round(max(100 * _furthest(compare(largest, x, confidence=CONFIDENCE)) for x in same), 4)
+        if same
+        else None
+        for compare in counted
+    ]
+    divergence = _same_as(largest, smaller, (compare_divergence,))
+    return Enough(
+        variant=largest.variant,
+        largest=largest.images,
+        seeds=min(len(common_seeds(x, largest)) for x in smaller),
+        images=images,
+        accuracy_room_pp=rooms[0],
+        agreement_room_pp=rooms[1],
+        divergence_images=min((x.images for x in divergence), default=None),
+    )
+
+
+def _same_as(
+    largest: Setting, smaller: Sequence[Setting], comparisons: Sequence[Callable[..., Estimate]]
+) -> list[Setting]:
+    """The settings, from the largest down, before the first that differs."""
+    return list(
+        takewhile(
+            lambda x: (
+                not any(
+                    compare(largest, x, confidence=CONFIDENCE).differs for compare in comparisons
+                )
+            ),
+            reversed(smaller),
+        )
+    )
+
+
+def _furthest(found: Estimate) -> float:
+    return max(abs(found.low), abs(found.high))
 
 
 def find_front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -144,14 +183,10 @@ def _by_size(settings: Sequence[Setting]) -> list[list[Setting]]:
 
 
 def _describe_settings(settings: Sequence[Setting], usual: Settings) -> list[dict[str, Any]]:
-    points = [
-        (fmean(x.file_bytes for x in setting.results.values()), _mean_accuracy(setting))
-        for setting in settings
-    ]
     defaults = {
         x.variant: x for x in settings if not x.changes and x.images == usual.calibrate.size
     }
-    return [
+    rows = [
         {
             "variant": setting.variant,
             "changes": list(setting.changes),
@@ -159,17 +194,18 @@ def _describe_settings(settings: Sequence[Setting], usual: Settings) -> list[dic
             "images": setting.images,
             "seeds": sorted(setting.results),
             "is_default": defaults.get(setting.variant) is setting,
-            "file_bytes": round(size),
-            "on_front": on_front,
+            "file_bytes": round(fmean(x.file_bytes for x in setting.results.values())),
             **{name: _spread(setting, figure) for name, figure in FIGURES.items()},
-            **_against(setting, defaults.get(setting.variant), settings),
+            **_against(setting, defaults.get(setting.variant)),
         }
-        for setting, (size, _), on_front in zip(settings, points, find_front(points), strict=True)
+        for setting in settings
     ]
-
-
-def _mean_accuracy(setting: Setting) -> float:
-    return fmean(x.top1_accuracy for x in setting.results.values())
+    for runtime in ("onnx", "torch"):  # their files are of different formats
+        own = [row for row in rows if row["variant"].startswith(runtime)]
+        points = [(row["file_bytes"], row["top1_accuracy"]["mean"]) for row in own]
+        for row, on_front in zip(own, find_front(points), strict=True):
+            row["on_front"] = on_front
+    return rows
 
 
 def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, float | None]:
@@ -179,22 +215,14 @@ def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, fl
     }
 
 
-def _against(
-    setting: Setting, default: Setting | None, settings: Sequence[Setting]
-) -> dict[str, Any]:
-    """Accuracy and agreement above the default's, with intervals for all settings together.
-
-    Source: the Bonferroni correction, C. E. Bonferroni (1936), Teoria statistica delle classi e
-    calcolo delle probabilita.
-    """
+def _against(setting: Setting, default: Setting | None) -> dict[str, Any]:
+    """Accuracy and agreement above the default's."""
     if default is None or setting is default or not common_seeds(setting, default):
         return {"accuracy_above_default_pp": None, "agreement_above_default_pp": None}
-    n_others = sum(x.variant == setting.variant for x in settings) - 1
-    confidence = 1 - (1 - CONFIDENCE) / n_others
     return {
-        "accuracy_above_default_pp": _pp(compare_accuracy(setting, default, confidence=confidence)),
+        "accuracy_above_default_pp": _pp(compare_accuracy(setting, default, confidence=CONFIDENCE)),
         "agreement_above_default_pp": _pp(
-            compare_agreement(setting, default, confidence=confidence)
+            compare_agreement(setting, default, confidence=CONFIDENCE)
         ),
     }
 

@@ -123,7 +123,7 @@ def events(folder: Path) -> dict[int, list[str]]:
 
 
 def dvc_status(folder: Path) -> str:
-    done = finish(start(folder, sys.executable, "-m", "dvc", "status"))
+    done = finish(start(folder, sys.executable, "-m", "dvc", "status", "dvc.yaml"))
     assert done.code == 0, done.output
     return done.output.strip()
 

@@ -110,7 +110,7 @@ def commit(folder: Path) -> None:
 
 def assert_up_to_date(clone: Path) -> None:
     """Neither DVC nor Git has anything to do or to say."""
-    assert "Data and pipelines are up to date." in checked(clone, "dvc", "status")
+    assert "Data and pipelines are up to date." in checked(clone, "dvc", "status", "dvc.yaml")
     again = repro(clone)
     assert (again.returncode, stages_run(again.stdout)) == (0, set()), again.stdout
     assert checked(clone, "git", "status", "--porcelain") == ""

@@ -32,8 +32,8 @@ def read(folder: Path, name: str) -> Any:
 
 
 def changed_stages(folder: Path) -> set[str]:
-    """The stages that DVC says something they depend on changed for."""
-    return set(yaml.safe_load(run(folder, "dvc", "status", "--json").stdout))
+    """The stages of `dvc repro` that DVC says something they depend on changed for."""
+    return set(yaml.safe_load(run(folder, "dvc", "status", "--json", "dvc.yaml").stdout))
 
 
 def git_status() -> str:
@@ -189,6 +189,47 @@ def test_the_same_command_again_does_nothing(demo: Demo) -> None:
     assert (demo.copy / "dvc.lock").read_bytes() == demo.lock
 
 
+def test_plain_repro_runs_no_sweep(demo: Demo, folder: Path) -> None:
+    assert not any("sweep/dvc.yaml" in name for name in stages_run(demo.output))
+    found = read(folder, "sweep")
+    assert (found["n_finished"], found["n_runs"]) == (0, 8)
+    page = (folder / "artifacts/report/index.html").read_text()
+    assert "<code>make sweep</code> makes all 8." in page
+
+
+def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
+    demo: Demo, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(demo.copy, tmp_path / "swept", symlinks=True)
+    size = yaml.safe_load((folder / "params.yaml").read_text())["calibrate"]["size"]
+    variants = ["onnx_uint8", "torch_int8"]
+    set_params(folder, sweep={"grid": [{"calibrate.size": [20, size], "variant": variants}]})
+
+    swept = repro(folder, "sweep/dvc.yaml")
+    assert swept.returncode == 0, swept.stdout
+    assert stages_run(swept.stdout) == {"validate", "sweep/dvc.yaml:sweep"}
+    assert "4 runs: 0 finished before, 4 to make" in swept.stdout
+    after = repro(folder)
+    assert stages_run(after.stdout) == {"summarize_sweep", "report"}
+
+    pipeline = read(folder, "comparison")["variants"]
+    rows = read(folder, "sweep")["settings"]
+    defaults = {row["variant"]: row for row in rows if row["is_default"]}
+    suffixes = {"onnx_uint8": ".onnx", "torch_int8": ".pt2"}
+    for name in variants:
+        for figure in ("top1_accuracy", "agreement", "kl_divergence"):
+            assert defaults[name][figure]["mean"] == pytest.approx(pipeline[name][figure], abs=1e-8)
+        model = folder / f"artifacts/models/{name}{suffixes[name]}"
+        assert defaults[name]["file_bytes"] == model.stat().st_size
+
+    record = (folder / "sweep/runs.csv").read_bytes()
+    for target in ([], ["sweep/dvc.yaml"]):
+        again = repro(folder, *target)
+        assert (again.returncode, stages_run(again.stdout)) == (0, set()), again.stdout
+    assert (folder / "sweep/runs.csv").read_bytes() == record
+    assert "Data and pipelines are up to date." in run(folder, "dvc", "status").stdout
+
+
 @pytest.mark.faults
 def test_another_clone_pulls_the_whole_pipeline_and_has_nothing_to_do(
     demo: Demo, team: Team, tmp_path: Path
@@ -283,7 +324,7 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Pa
     # torch_int8, the candidate since the test before, was calibrated anew, too.
     assert changed_stages(folder) == {
         "candidate", "inspect_layers", "inspect_sensitivity", "lint_quantization", "plots_data",
-        "plots", "report",
+        "plots", "report", "summarize_sweep",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 300
     rows = read(folder, "comparison")["variants"]

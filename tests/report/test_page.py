@@ -15,7 +15,7 @@ from tests.evidence import LABELS, LAYERS, make_evidence
 HOSTILE = '</script><script>alert("x")</script>&'
 SECTIONS = (
     "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "lint",
-    "flips", "reading",
+    "sweep", "flips", "reading",
 )  # fmt: skip
 
 

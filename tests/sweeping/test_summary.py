@@ -72,13 +72,13 @@ def test_enough_is_the_smallest_size_from_which_on_nothing_changes() -> None:
 def test_enough_is_all_where_size_does_not_matter() -> None:
     found = enough(by_size({10: 0, 50: 0, 100: 0}))
     assert (found.images, found.largest, found.seeds) == (10, 100, 5)
-    assert 0 < found.room_pp < 1
+    assert 0 < found.accuracy_room_pp < 1
 
 
 def test_enough_is_none_where_the_last_step_still_changes_something() -> None:
     found = enough(by_size({10: 60, 50: 50, 100: 0}))
     assert found.images is None
-    assert found.room_pp is None
+    assert found.accuracy_room_pp is None
 
 
 def test_enough_needs_every_larger_size_to_be_the_same() -> None:
@@ -104,14 +104,14 @@ def test_enough_needs_two_sizes() -> None:
 def test_enough_tells_what_it_would_not_have_noticed() -> None:
     few = enough(by_size({10: 0, 100: 0}, seeds=range(2)))
     many = enough(by_size({10: 0, 100: 0}, seeds=range(20)))
-    assert many.room_pp < few.room_pp
+    assert many.accuracy_room_pp < few.accuracy_room_pp
 
 
 def test_answer_takes_the_worst_variant() -> None:
     rows = by_size({10: 0, 50: 0, 100: 0}) + by_size({10: 60, 50: 0, 100: 0}, variant="torch_int8")
     answer = summarize(rows, USUAL, n_runs=30)["answer"]
     assert answer.startswith("Beyond 50 images more calibration changes nothing measurable:")
-    assert "up to 100 images" in answer
+    assert "up to 100 images accuracy moves by at most" in answer
     assert "(95%, 5 draws)" in answer
 
 
@@ -174,17 +174,34 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
     assert better["low"] > 0
 
 
-def test_intervals_get_wider_with_the_number_of_settings() -> None:
-    few = draws(10) + draws(12, fit__per_channel=False)
-    many = few + [row for size in range(10, 60) for row in draws(10, calibrate__size=size)]
+@pytest.mark.parametrize(
+    ("divergences", "expected", "words"),
+    [
+        ({10: 0.004, 100: 0.001, 1000: 0.001}, 100, "settles from 100 images on"),
+        ({10: 0.004, 100: 0.003, 1000: 0.001}, None, "still changes at 1,000"),
+    ],
+)
+def test_divergence_has_a_number_of_its_own(divergences: Any, expected: Any, words: str) -> None:
+    rows = [
+        (
+            make_run(calibrate__seed=seed, calibrate__size=size),
+            make_result(kl_divergence=kl + 1e-5 * np.random.default_rng([seed, size]).normal()),
+        )
+        for size, kl in divergences.items()
+        for seed in SEEDS
+    ]
+    found = enough(rows)
+    assert found.divergence_images == expected
+    assert found.images == 10
+    assert words in summarize(rows, USUAL, n_runs=15)["answer"]
 
-    def width(rows: Any) -> float:
-        settings = summarize(rows, USUAL, n_runs=1)["settings"]
-        (row,) = [x for x in settings if x["changes"]]
-        found = row["agreement_above_default_pp"]
-        return found["high"] - found["low"]
 
-    assert width(many) > 1.2 * width(few)
+def test_one_draw_cannot_tell_that_divergence_changes() -> None:
+    rows = [
+        (make_run(calibrate__size=size), make_result(kl_divergence=kl))
+        for size, kl in {10: 0.01, 100: 0.001}.items()
+    ]
+    assert enough(rows).divergence_images == 10
 
 
 def test_settings_without_a_default_are_not_compared() -> None:
@@ -196,6 +213,26 @@ def test_settings_without_a_default_are_not_compared() -> None:
 def test_front_has_the_points_that_no_other_beats() -> None:
     points = [(100, 0.8), (90, 0.7), (120, 0.9), (110, 0.8), (95, 0.6), (130, 0.9), (100, 0.8)]
     assert find_front(points) == [True, True, True, False, False, False, True]
+
+
+def test_front_is_one_for_each_format_of_files() -> None:
+    rows = [
+        (make_run(variant, fit__per_channel=per_channel), make_result(file_bytes=n, lost=lost))
+        for variant, per_channel, n, lost in (
+            ("onnx_int8", True, 100, [1]),
+            ("onnx_uint8", True, 110, [1]),
+            ("onnx_int8", False, 90, [1, 2]),
+            ("torch_int8", True, 300, [1, 2, 3]),
+        )
+    ]
+    settings = summarize(rows, USUAL, n_runs=4)["settings"]
+    found = {(x["variant"], *x["changes"]): x["on_front"] for x in settings}
+    assert found == {
+        ("onnx_int8",): True,
+        ("onnx_uint8",): False,
+        ("onnx_int8", "per_channel false"): True,
+        ("torch_int8",): True,
+    }
 
 
 def test_front_of_nothing_is_nothing() -> None:

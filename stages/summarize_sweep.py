@@ -1,7 +1,7 @@
 """Sums up the finished runs of the grid: how many images are enough, which settings are best.
 
 Reads: sweep/runs.csv, artifacts/models/onnx_fp32.onnx, data/cifar10/
-Writes: metrics/sweep.json, metrics/plots/{sweep_draws,sweep_settings}.csv
+Writes: metrics/sweep.json, metrics/plots/{sweep_size,sweep_front}.csv
 Params: sweep, calibrate, fit, quantize_onnx, quantize_torch, evaluate, compare
 """
 
@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     choices = plot_data.list_choices(summary)
 
     write_json(args.out, summary)
-    write_bytes(args.plots / "sweep_draws.csv", csv_bytes(plot_data.Draw._fields, draws))
-    write_bytes(args.plots / "sweep_settings.csv", csv_bytes(plot_data.Choice._fields, choices))
+    write_bytes(args.plots / "sweep_size.csv", csv_bytes(plot_data.Draw._fields, draws))
+    write_bytes(args.plots / "sweep_front.csv", csv_bytes(plot_data.Choice._fields, choices))
     print(f"{len(rows)} of {len(keys)} runs are finished")
     print(summary["answer"] or "No run says how much calibration is enough: see `make sweep`.")
 

@@ -10,14 +10,29 @@ import importlib
 import platform
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+# Dask's nannies set MALLOC_TRIM_THRESHOLD_, so that each freed array goes back to the system and
+# the next one is cleared again: evaluation takes three times as long. With these numbers, glibc's
+# own upper limits, arrays are reused within a run; after it, everything goes back.
+# Source: https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html, and
+# malloc.h for the options: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD.
+_MALLOC = {-1: 2**26, -3: 2**25}
+# Where PyTorch and torchao keep every model that was exported; by module, what empties it.
+CACHES = (
+    ("torch._subclasses.fake_tensor", "FakeTensorMode.cache_clear"),
+    ("torch.ao.quantization.fx.utils", "assert_and_get_unique_device.cache_clear"),
+    ("torch.fx.graph_module", "_loader.eval_cache.clear"),
+    ("torchao.utils", "_assert_and_get_unique_device.cache_clear"),
+)
 
 
 class Project(WorkerPlugin):  # type: ignore[misc]
@@ -38,12 +53,12 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.fault = ""
         self.workbench: Any = None
         self.settings: Any = None
-        self.turn: Any = None
+        self._turn: Any = None
 
     def setup(self, worker: Any) -> None:
         try:
             self.fault = self._other_versions() or self._load(Path(worker.local_directory))
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:
             # Dask would only log it; its runs shall say it.
             self.fault = f"cannot load the project: {type(exc).__name__}: {exc}"
 
@@ -65,12 +80,25 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.settings = importlib.import_module("resnet8.common.grid").Settings
         self.workbench = measure.Workbench(measure.Inputs.unpack(self._inputs))
         self._archive = self._inputs = b""
-        # Libraries change global state, so a worker with several threads takes runs in turn.
-        self.turn = threading.Lock()
+        self._turn = threading.Lock()
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
-        _keep_freed_memory()
+        if _GLIBC:
+            libc = ctypes.CDLL(None)
+            for option, n_bytes in _MALLOC.items():
+                libc.mallopt(option, n_bytes)
         return ""
+
+    @contextmanager
+    def take_turn(self) -> Iterator[None]:
+        """Waits for other threads of the worker: libraries change global state."""
+        with self._turn:
+            yield
+            for module, clear in CACHES:
+                if module in sys.modules:
+                    attrgetter(clear)(sys.modules[module])()
+            if _GLIBC:
+                ctypes.CDLL(None).malloc_trim(0)
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
         if self.workbench:
@@ -88,12 +116,12 @@ def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def fit(settings: Mapping[str, Any]) -> Any:
         project = _project(name)
-        with project.turn:
+        with project.take_turn():
             return project.workbench.fit(project.settings.model_validate(settings))
 
     def measure(numbers: Any, variant: str) -> tuple[Any, ...]:
         project = _project(name)
-        with project.turn:
+        with project.take_turn():
             return tuple(project.workbench.measure(numbers, variant))
 
     return fit, measure
@@ -105,21 +133,6 @@ def _project(name: str) -> Project:
     if project.fault:
         raise RuntimeError(f"the worker {worker.address} {project.fault}")
     return project
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc reuse freed memory, as it does on its own where Dask does not set it up otherwise.
-
-    Dask's nannies set MALLOC_TRIM_THRESHOLD_, so that each freed array goes back to the system and
-    the next one is cleared again: evaluation then takes three times as long.
-
-    Source: https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html;
-    numbers of the options from glibc's malloc.h, values as its own upper limits.
-    """
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option, n_bytes in ((_M_TRIM_THRESHOLD, 2**26), (_M_MMAP_THRESHOLD, 2**25)):
-            libc.mallopt(option, n_bytes)
 
 
 def _version(library: str) -> str:

@@ -18,7 +18,7 @@ from tests.pipeline.commands import GIT, ROOT, run
 VARIANTS = ("keras_fp32", "onnx_uint8", "brand_new")  # the last is unknown to the templates
 CLASSES = ("cat & <dog>", "frog")
 LAYERS = ("z.first", "block/conv[1]", "a_last")
-PLOTS = ("per_class_accuracy", "confusion", "sqnr", "sensitivity")
+PLOTS = ("per_class_accuracy", "confusion", "sqnr", "sensitivity", "sweep_size", "sweep_front")
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
 
 
@@ -43,6 +43,18 @@ def tables(shift: int) -> dict[str, list[dict[str, Any]]]:
             {"variant": v, "layer": x, "rank": i + 1, "kl_alone": 0.01 * (i + shift),
              "kl_spared": 0.05, "agreement_alone": 0.9}
             for v in quantized for i, x in enumerate(LAYERS)
+        ],
+        "sweep_size": [
+            {"variant": v, "images": n, "seed": seed, "accuracy_percent": 87 + seed / 10,
+             "agreement_percent": 98 + shift / 10 + seed / 20, "kl_divergence": 0.1 / n}
+            for v in quantized for n in (10, 1000) for seed in (0, 1)
+        ],
+        "sweep_front": [
+            {"variant": v, "settings": f"per_channel {x}, 10 images", "file_kb": 95 + i,
+             "accuracy_percent": 87 + shift / 10 + i, "low_percent": 86 + i,
+             "high_percent": 89 + i, "agreement_percent": 98, "kl_divergence": 0.001,
+             "on_front": i > 0}
+            for v in quantized for i, x in enumerate(("true", "false"))
         ],
     }  # fmt: skip
 
@@ -112,7 +124,9 @@ def look_at(page: Any, plot: str) -> Drawn:
         texts=page.locator(f"#{plot} svg text").all_text_contents(),
         symbols=len(symbols),
         bars=len(page.query_selector_all(f"#{plot} .mark-rect.role-mark path")),
-        fills={x.get_attribute("aria-label"): x.get_attribute("fill").upper() for x in symbols},
+        fills={
+            x.get_attribute("aria-label"): (x.get_attribute("fill") or "").upper() for x in symbols
+        },
     )
 
 
@@ -139,8 +153,10 @@ def test_pages_link_to_nothing(pages: Pages) -> None:
         assert links(path.read_text(encoding="utf-8")) == []
 
 
-def test_show_draws_every_row_of_all_four_tables_offline(show: dict[str, Drawn]) -> None:
+def test_show_draws_every_row_of_all_tables_offline(show: dict[str, Drawn]) -> None:
     rows = {plot: len(found) for plot, found in tables(0).items()}
+    assert show["sweep_size"].symbols == rows["sweep_size"]
+    assert show["sweep_front"].symbols == rows["sweep_front"] + 2  # and a ring around each on it
     assert show["per_class_accuracy"].symbols == rows["per_class_accuracy"]
     assert show["confusion"].bars == rows["confusion"]
     assert show["sqnr"].symbols == rows["sqnr"]
@@ -155,6 +171,8 @@ def test_diff_draws_every_row_of_both_revisions_offline(diff: dict[str, Drawn]) 
     assert diff["confusion"].bars == rows["confusion"] + framed
     assert diff["sqnr"].symbols == rows["sqnr"]
     assert diff["sensitivity"].bars == rows["sensitivity"]
+    assert diff["sweep_size"].symbols == rows["sweep_size"]
+    assert diff["sweep_front"].symbols == rows["sweep_front"] + 4
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -211,7 +229,7 @@ def test_show_has_the_layer_that_costs_most_first(show: dict[str, Drawn]) -> Non
 
 def test_show_in_a_demo_without_git_says_where_there_is_no_data(tmp_path: Path) -> None:
     make_project(tmp_path, SAMPLE_PARAMS)
-    write_tables(tmp_path, 0, empty=("sqnr", "sensitivity"))
+    write_tables(tmp_path, 0, empty=("sqnr", "sensitivity", "sweep_size", "sweep_front"))
     dvc(tmp_path, "plots", "show")
     with open_offline(tmp_path / "dvc_plots" / "index.html") as (page, problems):
         assert look_at(page, "confusion").bars == len(tables(0)["confusion"])

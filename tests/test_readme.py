@@ -1,11 +1,13 @@
 """The README says what the checkout holds."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from resnet8.common.params import load_params
 from tools.update_readme import model_sizes, render_from_checkout, replace_part
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +16,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_generated_parts_are_those_of_metrics_lock_and_dvc_dag() -> None:
     assert render_from_checkout(README) == README, "run `make readme`"
+
+
+def test_sweep_that_it_shows_is_finished() -> None:
+    found = json.loads((ROOT / "metrics" / "sweep.json").read_text())
+    n_runs = len(load_params(ROOT / "params.yaml").runs)
+    assert found["n_finished"] == found["n_runs"] == n_runs, "run `make sweep`"
+    assert f"The {n_runs} runs of the grid" in README
 
 
 def test_first_commands_are_demo_and_test() -> None:

@@ -24,7 +24,7 @@ from resnet8.sweeping.result import Result
 
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to start one
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 COUNT_SECONDS = 2.0  # between looks at how many workers there are
 WORKER_BYTES = 10**9  # a worker needs less
 
@@ -54,6 +54,8 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         if address is None:
+            # Its sampling of what workers do costs them time, and nobody looks at it.
+            stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
             n_local = max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers))
             cluster = LocalCluster(
                 n_workers=n_local,

@@ -16,7 +16,7 @@ from resnet8.fitting.fit import fit
 from resnet8.fitting.layers import read_layers
 from resnet8.quantization import Numbers
 
-LAYERS = ("conv2d", "conv2d_1", "conv2d_2", "conv2d_8", "dense")
+LAYERS = ("conv2d", "conv2d_2", "dense")
 # What a layer in float may add by chance; neighbours that do not fit it cost a hundredfold.
 ROOM = 1.5
 

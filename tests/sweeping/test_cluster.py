@@ -3,6 +3,8 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,7 @@ def test_failed_run_is_listed_with_its_reason_and_the_others_go_on(
     )
 
 
+@pytest.mark.faults
 def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +272,11 @@ def test_data_do_not_travel_with_each_task(
     assert len(packed) == 1
     assert len(sizes) == 3 + len(RUNS)  # runs with the same settings share their numbers
     assert max(sizes) < 10_000 < packed[0]
+
+
+@pytest.mark.parametrize(("name", "clear"), module.remote.CACHES)
+def test_caches_of_models_are_where_pytorch_has_them(name: str, clear: str) -> None:
+    assert callable(attrgetter(clear)(import_module(name)))
 
 
 def test_compute_gives_whole_results(inputs: Inputs) -> None:

@@ -30,7 +30,7 @@ def config() -> Spec:
             "titleColor": soft,
             "orient": "top",
             "title": None,
-            "columns": 3,
+            "columns": 2,
             "symbolOpacity": 1,
         },
         "view": {"stroke": None},

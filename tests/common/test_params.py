@@ -42,6 +42,7 @@ VALID: dict[str, Any] = {
     "evaluate": {"batch_size": 128},
     "inspect": {"input": "test:0", "images": 250, "sensitivity_images": 150},
     "compare": {"baseline": "keras_fp32"},
+    "sweep": {"grid": []},
     "gate": {
         "float_accuracy_min": 0.85,
         "float_parity_max": 0.0001,

@@ -132,7 +132,7 @@ def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
     choose(page, layer="dense")
     drawing(page, HISTOGRAM)
     charts = page.locator(".chart:visible")
-    assert charts.count() == 16
+    assert charts.count() == 20
     for chart in charts.all():
         assert chart.get_attribute("role") == "graphics-document"
         assert chart.get_attribute("aria-label"), chart.get_attribute("id")

@@ -24,6 +24,7 @@ def params(tmp_path: Path) -> Path:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
     content["calibrate"] = {"size": 50, "seed": 3, "batches": [2]}
+    content["sweep"] = {"grid": []}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -18,7 +18,6 @@ from resnet8.sweeping import record
 from resnet8.sweeping.cluster import compute, open_client, scheduler_address
 from resnet8.sweeping.measure import Inputs, Workbench
 from resnet8.sweeping.record import key_of
-from resnet8.sweeping.result import Result
 from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
 from tests.sweeping.dask_commands import Cluster, dask_cluster
 from tests.sweeping.results import USUAL, make_run
@@ -77,13 +76,30 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def test_workers_of_this_machine_give_the_rows_of_a_loop(
-    inputs: Inputs, expected: bytes, tmp_path: Path
+def test_workers_of_this_machine_give_the_rows_of_a_loop_and_get_the_data_once(
+    inputs: Inputs, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes, packed = [], []
+    submit, pack = module.Client.submit, Inputs.pack
+
+    def weighed(self: Any, function: Any, *arguments: Any, **options: Any) -> Any:
+        sent = [x for x in arguments if not isinstance(x, module.Future)]
+        sizes.append(len(cloudpickle.dumps((function, sent))))
+        return submit(self, function, *arguments, **options)
+
+    def counted(self: Inputs) -> bytes:
+        packed.append(len(pack(self)))
+        return pack(self)
+
+    monkeypatch.setattr(module.Client, "submit", weighed)
+    monkeypatch.setattr(Inputs, "pack", counted)
     path = tmp_path / "runs.csv"
     missing, failed = sweep(path, inputs, None)
     assert (missing, failed) == (RUNS, [])
     assert path.read_bytes() == expected
+    assert len(packed) == 1
+    assert len(sizes) == 3 + len(RUNS)  # runs with the same settings share their numbers
+    assert max(sizes) < 10_000 < packed[0]
 
 
 def test_workers_elsewhere_give_the_same_rows_also_when_one_is_killed(
@@ -144,6 +160,7 @@ def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
     assert path.read_bytes() == expected
 
 
+@pytest.mark.faults
 def test_changed_grid_computes_only_what_is_new(inputs: Inputs, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     few = dict(list(KEYS.items())[:2])
@@ -251,40 +268,9 @@ def test_worker_that_comes_late_gets_the_data_too(
     assert [line[:9] for line in said] == ["0 workers", "1 worker "]
 
 
-def test_data_do_not_travel_with_each_task(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes, packed = [], []
-    submit, pack = module.Client.submit, Inputs.pack
-
-    def weighed(self: Any, function: Any, *arguments: Any, **options: Any) -> Any:
-        sent = [x for x in arguments if not isinstance(x, module.Future)]
-        sizes.append(len(cloudpickle.dumps((function, sent))))
-        return submit(self, function, *arguments, **options)
-
-    def counted(self: Inputs) -> bytes:
-        packed.append(len(pack(self)))
-        return pack(self)
-
-    monkeypatch.setattr(module.Client, "submit", weighed)
-    monkeypatch.setattr(Inputs, "pack", counted)
-    sweep(tmp_path / "runs.csv", inputs, None)
-    assert len(packed) == 1
-    assert len(sizes) == 3 + len(RUNS)  # runs with the same settings share their numbers
-    assert max(sizes) < 10_000 < packed[0]
-
-
 @pytest.mark.parametrize(("name", "clear"), module.remote.CACHES)
 def test_caches_of_models_are_where_pytorch_has_them(name: str, clear: str) -> None:
     assert callable(attrgetter(clear)(import_module(name)))
-
-
-def test_compute_gives_whole_results(inputs: Inputs) -> None:
-    with open_client(None, n_workers=1) as client:
-        ((run, result),) = compute(client, RUNS[:1], inputs, say=print)
-    assert run == RUNS[0]
-    assert isinstance(result, Result)
-    assert result.n_images == len(inputs.test_images)
 
 
 def test_address_comes_from_dask_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

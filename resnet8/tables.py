@@ -109,30 +109,44 @@ def inside_table(layers: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> s
 
 def sweep_table(summary: Mapping[str, Any]) -> str:
     """The default settings and the best others of a sweep, by KL divergence, in Markdown."""
-    lines: list[Sequence[str]] = [SWEEP_COLUMNS]
-    by_divergence = sorted(summary["settings"], key=lambda x: float(x["kl_divergence"]["mean"]))
-    others = [row for row in by_divergence if not row["is_default"]][:SWEEP_ROWS]
-    for row in by_divergence:
-        if row["is_default"] or row in others:
-            deviation = row["top1_accuracy"]["deviation"]
-            spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
-            lines.append(
-                (
-                    f"`{row['variant']}`",
-                    "**default**" if row["is_default"] else row["description"],
-                    str(len(row["seeds"])),
-                    f"{100 * row['top1_accuracy']['mean']:.2f}{spread}",
-                    f"{100 * row['agreement']['mean']:.2f}",
-                    f"{row['kl_divergence']['mean']:.5f}",
-                    _estimate(row["accuracy_above_default_pp"]),
-                    _estimate(row["agreement_above_default_pp"]),
-                    f"{row['file_bytes'] / 1000:.0f}",
-                )
-            )
-    return _markdown(lines)
+    rows = [
+        (
+            f"`{row['variant']}`",
+            "**default**" if row["is_default"] else row["description"],
+            str(len(row["seeds"])),
+            with_deviation(row["top1_accuracy"]),
+            f"{100 * row['agreement']['mean']:.2f}",
+            f"{row['kl_divergence']['mean']:.5f}",
+            with_interval(row["accuracy_above_default_pp"]),
+            with_interval(row["agreement_above_default_pp"]),
+            f"{row['file_bytes'] / 1000:.0f}",
+        )
+        for row in best_settings(summary, SWEEP_ROWS)
+    ]
+    return _markdown([SWEEP_COLUMNS, *rows])
 
 
-def _estimate(found: Mapping[str, float] | None) -> str:
+def best_settings(summary: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
+    """The settings of a sweep with the smallest KL divergence, and the default ones among them.
+
+    Args:
+        summary: what metrics/sweep.json holds.
+        count: of settings beside the default ones.
+    """
+    rows = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
+    others = [row for row in rows if not row["is_default"]][:count]
+    return [row for row in rows if row["is_default"] or row in others]
+
+
+def with_deviation(found: Mapping[str, Any]) -> str:
+    """A mean fraction in percent, with the standard deviation of several draws."""
+    deviation = found["deviation"]
+    around = "" if deviation is None else f" ± {100 * deviation:.2f}"
+    return f"{100 * found['mean']:.2f}{around}"
+
+
+def with_interval(found: Mapping[str, float] | None) -> str:
+    """A mean in percentage points with its interval; nothing where there is none."""
     if found is None:
         return ""
     return f"{found['mean']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"

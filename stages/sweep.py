@@ -46,7 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     say = partial(tqdm.write, file=sys.stderr)
     with cluster.open_client(cluster.scheduler_address(), n_workers=len(missing)) as client:
         outcomes = cluster.compute(client, missing, everything, say=say)
-        failed = keep(args.record, outcomes, inputs, progress=progress)
+        try:
+            failed = keep(args.record, outcomes, inputs, progress=progress)
+        except KeyboardInterrupt:
+            say(f"finished runs are kept in {args.record}; the next sweep goes on from there")
+            raise
 
     if failed:
         print(describe_failures(failed, params.settings), file=sys.stderr)

@@ -4,26 +4,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnet8.report.evidence import Json
-from resnet8.report.tables import NOTHING, Cell, Table, interval, number, percent, text
+from resnet8.report.tables import NOTHING, Cell, Table, number, percent, text
 from resnet8.report.vega_lite import Spec, by_variant, chart, css, quantity, tip
+from resnet8.tables import best_settings, with_deviation, with_interval
 
-BEST = 10  # rows of the first table
+BEST = 10  # rows of the first table, beside the default settings
 HEIGHT = 240  # pixels
 
 
 def sweep_view(summary: Json) -> dict[str, Any]:
     """How far the sweep is, what it says, and its tables."""
-    by_divergence = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
-    best = by_divergence[:BEST]
-    shown = [row for row in by_divergence if row in best or row["is_default"]]
+    settings = summary["settings"]
     return {
         "n_runs": summary["n_runs"],
         "n_finished": summary["n_finished"],
         "answer": summary["answer"],
-        "n_settings": len(by_divergence),
-        "runtimes": list(by_runtime(summary["settings"])),
-        "best": settings_table(f"The best {len(best)} settings by KL, and the default ones", shown),
-        "all": settings_table("All settings", by_divergence),
+        "n_settings": len(settings),
+        "has_usual": any(not row["changes"] for row in settings),
+        "runtimes": list(by_runtime(settings)),
+        "best": settings_table(
+            f"The default settings, and the best {BEST} others by KL", best_settings(summary, BEST)
+        ),
+        "all": settings_table("All settings", best_settings(summary, len(settings))),
     }
 
 
@@ -43,7 +45,7 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
                 text("default" if row["is_default"] else row["description"]),
                 number(len(row["seeds"]), "d"),
                 number(row["file_bytes"] / 1000, ".1f"),
-                _accuracy(row["top1_accuracy"]),
+                Cell(with_deviation(row["top1_accuracy"]), row["top1_accuracy"]["mean"]),
                 percent(row["agreement"]["mean"]),
                 number(row["kl_divergence"]["mean"], ".5f"),
                 _above(row, "accuracy_above_default_pp"),
@@ -55,16 +57,11 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
     )
 
 
-def _accuracy(found: Json) -> Cell:
-    around = "" if found["deviation"] is None else f" ± {100 * found['deviation']:.2f}"
-    return Cell(f"{100 * found['mean']:.2f}{around}", found["mean"])
-
-
 def _above(row: Json, name: str) -> Cell:
     found = row[name]
     if found is None:
         return Cell("default", 0.0) if row["is_default"] else NOTHING
-    return Cell(f"{found['mean']:+.2f} ({interval(found['low'], found['high'])})", found["mean"])
+    return Cell(with_interval(found), found["mean"])
 
 
 def sweep_charts(summary: Json) -> dict[str, Spec]:

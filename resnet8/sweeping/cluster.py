@@ -28,7 +28,6 @@ POLL_SECONDS = 0.25
 COUNT_SECONDS = 2.0  # between looks at how many workers there are
 WORKER_BYTES = 10**9  # a worker needs less
 
-Failed = tuple[Run, str]  # and the reason
 Say = Callable[[str], None]
 
 

@@ -18,7 +18,15 @@ from tests.pipeline.commands import GIT, ROOT, run
 VARIANTS = ("keras_fp32", "onnx_uint8", "brand_new")  # the last is unknown to the templates
 CLASSES = ("cat & <dog>", "frog")
 LAYERS = ("z.first", "block/conv[1]", "a_last")
-PLOTS = ("per_class_accuracy", "confusion", "sqnr", "sensitivity", "sweep_size", "sweep_front")
+PLOTS = (
+    "per_class_accuracy",
+    "confusion",
+    "sqnr",
+    "sensitivity",
+    "sweep_accuracy",
+    "sweep_agreement",
+    "sweep_front",
+)
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
 
 
@@ -155,7 +163,8 @@ def test_pages_link_to_nothing(pages: Pages) -> None:
 
 def test_show_draws_every_row_of_all_tables_offline(show: dict[str, Drawn]) -> None:
     rows = {plot: len(found) for plot, found in tables(0).items()}
-    assert show["sweep_size"].symbols == rows["sweep_size"]
+    assert show["sweep_accuracy"].symbols == rows["sweep_size"]
+    assert show["sweep_agreement"].symbols == rows["sweep_size"]
     assert show["sweep_front"].symbols == rows["sweep_front"] + 2  # and a ring around each on it
     assert show["per_class_accuracy"].symbols == rows["per_class_accuracy"]
     assert show["confusion"].bars == rows["confusion"]
@@ -171,7 +180,8 @@ def test_diff_draws_every_row_of_both_revisions_offline(diff: dict[str, Drawn]) 
     assert diff["confusion"].bars == rows["confusion"] + framed
     assert diff["sqnr"].symbols == rows["sqnr"]
     assert diff["sensitivity"].bars == rows["sensitivity"]
-    assert diff["sweep_size"].symbols == rows["sweep_size"]
+    assert diff["sweep_accuracy"].symbols == rows["sweep_size"]
+    assert diff["sweep_agreement"].symbols == rows["sweep_size"]
     assert diff["sweep_front"].symbols == rows["sweep_front"] + 4
 
 

@@ -75,7 +75,7 @@ def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml(tables: Tables) -> 
     for definition in definitions:
         for plot in definition.values():
             ((path, y),) = plot["y"].items()
-            drawn[Path(path).stem] = {plot["x"], y}
+            drawn.setdefault(Path(path).stem, set()).update({plot["x"], y})
     of_the_sweep = {name for name in drawn if name.startswith("sweep_")}
     assert set(drawn) - of_the_sweep == set(tables)
     for name in tables:

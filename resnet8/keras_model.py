@@ -1,4 +1,8 @@
-"""Keras: loads the pretrained model, runs it, and exports it to ONNX.
+"""Keras: loads the pretrained model and runs it.
+
+Models run in float64, rounded to float32 once at the end: the same bits on every x86-64 CPU, where
+float32 sums and TensorFlow's approximate instructions (RSQRTPS) give each vendor its own. So the
+Keras model is the exact baseline that every other runtime is held against.
 
 The only module that imports TensorFlow.
 """
@@ -12,10 +16,9 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from resnet8.common.batches import IMAGE_SHAPE
@@ -51,14 +54,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
     import keras
     import tensorflow as tf
-    import tf2onnx
-
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
 # One device on every machine, so that results do not depend on a GPU being there.
 tf.config.set_visible_devices([], "GPU")
 tf.config.threading.set_intra_op_parallelism_threads(1)  # what runs at once are batches
 logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+
+# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+
 
 # What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
 _LOADING_FAULTS = (
@@ -79,17 +82,6 @@ _LOADING_FAULTS = (
 )
 _MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]  # of a .keras file
 MAX_UNPACKED_BYTES = 2**30
-
-
-class OnnxExport(NamedTuple):
-    """An exported model and how to find the Keras layers in it.
-
-    model: as tf2onnx wrote it, not yet simplified.
-    layer_names: Keras layer name by the token that stands for the layer in node names.
-    """
-
-    model: onnx.ModelProto
-    layer_names: dict[str, str]
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
@@ -184,117 +176,46 @@ def saturates(_folder: Path) -> bool:
 
 
 def make_predictor(model: keras.Model) -> Predictor:
-    """Compiles the model's forward pass for batches of any size."""
-    forward = _compiled(model)
-    return lambda images: forward(images).numpy()
+    """Compiles the model's forward pass in float64 for batches of any size."""
+    forward = compiled(in_float64(model))
+    return lambda images: forward(images).numpy().astype(np.float32)
 
 
 def make_function(
     model: keras.Model, outputs: Sequence[Any]
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Compiles what computes symbolic tensors of a model from its input, any batch size."""
-    forward = _compiled(keras.Model(model.inputs, list(outputs)))
-    return lambda images: [output.numpy() for output in forward(images)]
-
-
-def _compiled(model: keras.Model) -> Any:
-    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
-    return tf.function(lambda images: model(images, training=False), input_signature=signature)
-
-
-def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
-    """Exports to ONNX with tf2onnx, input in NHWC and any batch size.
-
-    The layers are renamed to tokens first. TensorFlow puts a layer's name into the names of
-    all operations made in it, so a token in an ONNX node's name tells its layer, whatever
-    characters the layer's own name has and however similar it is to another.
+    """Compiles what computes symbolic tensors of a model from its input, any batch size.
 
     Args:
-        model: what `load_model` returned.
-        opset: the ONNX operator set to write.
-
-    Raises:
-        ArtifactError: tf2onnx cannot express a layer.
+        model: what `in_float64` returned.
+        outputs: tensors of that model.
     """
-    layer_names: dict[str, str] = {}
-
-    def rename(layer: keras.Layer) -> keras.Layer:
-        token = f"keraslayer{len(layer_names):04d}"
-        layer_names[token] = layer.name
-        return layer.__class__.from_config({**layer.get_config(), "name": token})
-
-    renamed = keras.models.clone_model(model, clone_function=rename)
-    renamed.set_weights(model.get_weights())
-    forward = _compiled(renamed)
-    try:
-        exported, _ = tf2onnx.convert.from_function(forward, forward.input_signature, opset=opset)
-    except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
-        raise ArtifactError(
-            f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "
-            "Try another convert_onnx.opset."
-        ) from exc
-    return OnnxExport(exported, layer_names)
+    forward = compiled(keras.Model(model.inputs, list(outputs)))
+    return lambda images: [output.numpy().astype(np.float32) for output in forward(images)]
 
 
-def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters that are left once batch normalization is folded.
-
-    A batch normalization that is alone behind a convolution disappears into its kernel and
-    bias. Biases and offsets that are all zero disappear too.
-
-    Returns:
-        The count, or None for a model with layers or connections of which an exporter may
-        fold the constants in ways that cannot be told from the model.
-    """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            convolution = _convolution_before(layer)
-            if convolution is None:
-                return None
-            if not _count_bias(convolution):
-                total += _count_unless_zero(_batch_normalization_offset(layer))
-        elif isinstance(layer, _CONVOLUTIONS | keras.layers.Dense):
-            total += int(np.prod(layer.kernel.shape)) + _count_bias(layer)
-        elif not isinstance(layer, _WITHOUT_CONSTANTS):
-            return None
-    return total
+def in_float64(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model whose layers compute in float64."""
+    copy = model.__class__.from_config(_with_float64(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
 
 
-_CONVOLUTIONS = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
-_WITHOUT_CONSTANTS = (
-    keras.layers.InputLayer
-    | keras.layers.Activation
-    | keras.layers.ReLU
-    | keras.layers.Softmax
-    | keras.layers.Add
-    | keras.layers.AveragePooling2D
-    | keras.layers.MaxPooling2D
-    | keras.layers.GlobalAveragePooling2D
-    | keras.layers.Flatten
-    | keras.layers.Dropout
-)
+def _with_float64(config: Any, key: str = "") -> Any:
+    """Returns a layer's configuration with float64 as each `dtype` in it, at any depth."""
+    if key == "dtype":
+        return "float64"
+    if isinstance(config, dict):
+        return {name: _with_float64(value, name) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_with_float64(value) for value in config)
+    return config
 
 
-def _count_unless_zero(vector: NDArray[Any]) -> int:
-    return vector.size if np.any(vector) else 0
-
-
-def _count_bias(layer: keras.Layer) -> int:
-    return _count_unless_zero(layer.bias.numpy()) if layer.use_bias else 0
-
-
-def _batch_normalization_offset(layer: keras.layers.BatchNormalization) -> NDArray[Any]:
-    """What the layer adds to each channel: beta - mean * gamma / sqrt(variance + epsilon)."""
-    gamma = layer.gamma.numpy() if layer.scale else 1.0
-    beta = layer.beta.numpy() if layer.center else 0.0
-    deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
-    return np.asarray(beta - layer.moving_mean.numpy() * gamma / deviation)
-
-
-def _convolution_before(layer: keras.Layer) -> Any | None:
-    """The convolution that feeds only this layer, if there is one and nothing is between."""
-    source = layer.input._keras_history.operation
-    alone = {node.operation for node in source._outbound_nodes} == {layer}
-    linear = getattr(source, "activation", None) is keras.activations.linear
-    return source if isinstance(source, _CONVOLUTIONS) and alone and linear else None
+def compiled(model: keras.Model) -> Any:
+    """Compiles the model's forward pass, in its own type, for batches of any size."""
+    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
+    dtype = model.inputs[0].dtype
+    return tf.function(
+        lambda images: model(tf.cast(images, dtype), training=False), input_signature=signature
+    )

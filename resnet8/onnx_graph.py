@@ -15,6 +15,19 @@ from resnet8.onnx_model import BATCH, INPUT, OUTPUT
 # Ends the names of tensors that keep a layer in float; see onnx_quantization.
 KEPT_IN_FLOAT = "/in_float"
 KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
+# Pass-through operators: their output is quantized in place of their input.
+PASSING = (
+    "Clip",
+    "Flatten",
+    "Identity",
+    "LeakyRelu",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
 _PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 
 
@@ -87,7 +100,11 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 
 
 def name_after_layers(
-    model: onnx.ModelProto, layer_names: Mapping[str, str], *, n_classes: int
+    model: onnx.ModelProto,
+    layer_names: Mapping[str, str],
+    folded: Mapping[str, str],
+    *,
+    n_classes: int,
 ) -> onnx.ModelProto:
     """Names nodes and tensors after the Keras layers that they came from.
 
@@ -99,6 +116,8 @@ def name_after_layers(
         model: one input, one output, node names with tokens as `keras_model.export_onnx`
             makes them.
         layer_names: layer name by token.
+        folded: by token of a layer that a batch normalization was folded into, the name of the
+            batch normalization.
         n_classes: K, the length of an output row.
 
     Returns:
@@ -120,7 +139,8 @@ def name_after_layers(
         from_input = node.op_type == "Transpose" and tensor_names.get(node.input[0]) == INPUT
         node.name = _node_name(layer, node.op_type, taken)
         if belongs or from_input:
-            keras_layers[node.name] = layer_names[belongs.group()] if belongs else INPUT
+            own = belongs.group() if belongs else ""
+            keras_layers[node.name] = folded.get(own) or layer_names.get(own, INPUT)
         for position, tensor in enumerate(node.input):
             if tensor in constants:
                 kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}

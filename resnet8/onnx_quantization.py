@@ -1,6 +1,6 @@
 """Static quantization with ONNX Runtime, in QDQ form, with numbers that are given."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from onnxruntime.quantization import (
 )
 
 from resnet8.common.batches import IMAGE_SHAPE
-from resnet8.common.errors import ArtifactError, ParamsError
+from resnet8.common.errors import ParamsError
 from resnet8.common.files import scratch_folder
 from resnet8.common.names import OnnxType
 from resnet8.fitting.layers import Layer, outputs_axis, read_layers, with_parameters
+from resnet8.library_warnings import no_warnings
 from resnet8.onnx_graph import KEPT_IN_FLOAT, remove_unused
 from resnet8.onnx_model import INPUT
+from resnet8.onnx_written import read_written
 from resnet8.quantization import (
     INT8_OFFSET,
     ActivationNumbers,
@@ -28,6 +30,7 @@ from resnet8.quantization import (
     Numbers,
     check_layers,
 )
+from resnet8.quantization_check import check_written
 
 # Activation and weight type by the name that params.yaml uses.
 QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
@@ -42,6 +45,8 @@ _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
 # 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits.
 _FLOAT = ("Softmax",)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
+# Of ONNX Runtime's quantizer, with the reason why each may come.
+_EXPECTED_WARNINGS: dict[str, str] = {}
 _Overrides = dict[str, list[dict[str, Any]]]
 
 
@@ -128,8 +133,29 @@ def quantize(
         float_layers=numbers.float_layers,
         overrides=overrides,
     )
-    _check(quantized, numbers.activations, activation_type)
+    check_written(
+        read_written(quantized, numbers.layers),
+        numbers,
+        activations=numbers.activations,
+        operators=_operators_left(model, quantized, numbers),
+        types=(activation_type.name[1:].lower(), weight_type.name[1:].lower()),
+        library="ONNX Runtime",
+    )
     return quantized
+
+
+def _operators_left(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, numbers: Numbers
+) -> dict[str, str]:
+    """The float model's operators, without ReLUs that the range of their output replaces."""
+    left = {node.name: node.op_type for node in model.graph.node}
+    present = {node.name for node in quantized.graph.node}
+    for node in model.graph.node:
+        range_of = numbers.activations.get(node.output[0])
+        cut_off = node.op_type in ("Relu", "Clip") and range_of and range_of.zero_point == 0
+        if cut_off and node.name not in present:
+            del left[node.name]
+    return left
 
 
 def _constants(numbers: ActivationNumbers, quant_type: QuantType) -> dict[str, Any]:
@@ -174,23 +200,24 @@ def _quantize(  # noqa: PLR0913
         # As a file: given the model itself, quantize_static moves its weights out of it.
         before, after = scratch / "before.onnx", scratch / "after.onnx"
         onnx.save(model, before)
-        quantize_static(
-            before,
-            after,
-            _NoCalibration(),
-            quant_format=QuantFormat.QDQ,
-            activation_type=activation_type,
-            weight_type=weight_type,
-            per_channel=per_channel,
-            nodes_to_exclude=[*apart, *float_layers],
-            extra_options={
-                # Also what only moves values gets Q/DQ pairs where its input comes from float.
-                "ForceQuantizeNoInputCheck": True,
-                "ActivationSymmetric": symmetric,
-                "WeightSymmetric": True,
-                "TensorQuantOverrides": overrides or {},
-            },
-        )
+        with no_warnings("ONNX Runtime", expected=_EXPECTED_WARNINGS):
+            quantize_static(
+                before,
+                after,
+                _NoCalibration(),
+                quant_format=QuantFormat.QDQ,
+                activation_type=activation_type,
+                weight_type=weight_type,
+                per_channel=per_channel,
+                nodes_to_exclude=[*apart, *float_layers],
+                extra_options={
+                    # Also what only moves values gets Q/DQ pairs where its input comes from float.
+                    "ForceQuantizeNoInputCheck": True,
+                    "ActivationSymmetric": symmetric,
+                    "WeightSymmetric": True,
+                    "TensorQuantOverrides": overrides or {},
+                },
+            )
         quantized = onnx.load(after)
     _leave_logits_in_float(quantized)
     _keep_float_layers(quantized)
@@ -246,17 +273,3 @@ def _rounded_tensors(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
         for node in model.graph.node
         if node.op_type == "QuantizeLinear"
     }
-
-
-def _check(
-    model: onnx.ModelProto, activations: Mapping[str, ActivationNumbers], quant_type: QuantType
-) -> None:
-    constants = {x.name: numpy_helper.to_array(x) for x in model.graph.initializer}
-    for tensor, (scale, zero_point) in _rounded_tensors(model).items():
-        written = {"scale": constants[scale], "zero_point": constants[zero_point]}
-        given = _constants(activations[tensor], quant_type) if tensor in activations else {}
-        if any(written[key] != given.get(key) for key in written):
-            raise ArtifactError(
-                f"ONNX Runtime must write {tensor} with {given or 'no numbers'}, got {written}. "
-                "Run `dvc repro` to fit the numbers to this model again."
-            )

@@ -60,6 +60,10 @@ class LayerNumbers(NamedTuple):
     zero_point: int
     bias: NDArray[np.float32] | None
 
+    def bias_scale(self, input_scale: float) -> NDArray[np.float32]:
+        """(O,) the step of each bias: input scale times weight scale, in float32 as in kernels."""
+        return np.float32(input_scale) * self.scale
+
     @property
     def weight(self) -> NDArray[np.float32]:
         """The weights that the codes stand for, in the codes' shape."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet8.common.evaluation import Probabilities
 from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.inside.onnx_isolation import PASSING
+from resnet8.onnx_graph import PASSING
 from resnet8.onnx_model import INPUT, OUTPUT
 
 _MEANT_TO_BE_FLOAT = ("Softmax",)

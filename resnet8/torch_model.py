@@ -101,11 +101,14 @@ def encode(program: torch.export.ExportedProgram) -> bytes:
     """Serializes a program to the bytes of a `.pt2` file; the same each time.
 
     Of what the tracing process noted down, only shapes and module names are kept: the rest
-    holds file paths and memory addresses, and is larger than 8-bit weights.
+    holds file paths and memory addresses, and is larger than 8-bit weights. Of PyTorch's version,
+    the public part is: `2.13.0` and `2.13.0+cpu` write the same bytes.
     """
     before = [(node, node.meta) for node in program.graph.nodes], program._example_inputs
+    version = torch.__version__
     content = io.BytesIO()
     try:
+        torch.__version__ = type(version)(version.partition("+")[0])
         for node, metadata in before[0]:
             node.meta = {key: metadata[key] for key in _KEPT_METADATA if key in metadata}
         program._example_inputs = None
@@ -114,6 +117,7 @@ def encode(program: torch.export.ExportedProgram) -> bytes:
         for node, metadata in before[0]:
             node.meta = metadata
         program._example_inputs = before[1]
+        torch.__version__ = version
     return content.getvalue()
 
 
@@ -123,21 +127,30 @@ def load(path: Path) -> torch.export.ExportedProgram:
     Raises:
         ArtifactError: the file is missing or no exported program.
     """
+    return _load(path, str(path))
+
+
+def decode(content: bytes) -> torch.export.ExportedProgram:
+    """Loads what `encode` returned, as `load` does from a file."""
+    return _load(io.BytesIO(content), "The program")
+
+
+def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgram:
     try:
-        program = torch.export.load(_checked(path))
+        program = torch.export.load(_checked(source))
         for name, tensor in program.state_dict.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"NaN or infinity in {shown(name)}")
     except _LOADING_FAULTS as exc:
         reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
         raise ArtifactError(
-            f"{path} must be an exported PyTorch program, got: {reason}. "
+            f"{subject} must be an exported PyTorch program, got: {reason}. "
             "Run `dvc repro` to make it again."
         ) from exc
     return program
 
 
-def _checked(path: Path) -> io.BytesIO:
+def _checked(file: Path | io.BytesIO) -> io.BytesIO:
     """Reads the entries of a `.pt2` file, as far as they are what `encode` writes.
 
     They are packed anew, so that what PyTorch finds in the archive is what was checked.
@@ -146,7 +159,7 @@ def _checked(path: Path) -> io.BytesIO:
         ValueError: an entry, or a string of its JSON, is another.
     """
     content = io.BytesIO()
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w") as checked:
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(content, "w") as checked:
         entries = source.infolist()
         if (size := sum(entry.file_size for entry in entries)) > MAX_BYTES:
             raise ValueError(f"{size} bytes when unpacked")

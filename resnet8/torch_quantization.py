@@ -6,12 +6,22 @@ import logging
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 
 from resnet8.common.names import TorchType
 from resnet8.inside.capture import INPUT
-from resnet8.inside.torch_capture import WITH_PARAMETERS, layer_nodes, stored_tensor
+from resnet8.inside.torch_capture import (
+    WITH_PARAMETERS,
+    dequantize_steps,
+    layer_nodes,
+    quantization_after,
+    read_parameters,
+    stored_tensor,
+)
+from resnet8.library_warnings import no_warnings
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, check_layers
+from resnet8.quantization_check import Written, WrittenLayer, check_written
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
 for _name in ("torchao", "torch.utils._pytree"):
@@ -27,6 +37,8 @@ from torchao.quantization.pt2e.quantizer import (  # noqa: E402
 )
 
 TYPES: tuple[TorchType, ...] = ("int8",)
+# Of torchao, with the reason why each may come.
+_EXPECTED_WARNINGS: dict[str, str] = {}
 _ATEN = torch.ops.aten
 # Operators that only move values.
 _MOVING = (
@@ -57,8 +69,67 @@ def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.n
     """
     module = program.module()
     _set_parameters(module, numbers)
-    prepared = prepare_pt2e(module, _GivenNumbersQuantizer(numbers))
-    return _in_stock_operators(convert_pt2e(prepared))
+    with no_warnings("torchao", expected=_EXPECTED_WARNINGS):
+        prepared = prepare_pt2e(module, _GivenNumbersQuantizer(numbers))
+        converted = convert_pt2e(prepared)
+    return _in_stock_operators(converted)
+
+
+def check(
+    quantized: torch.export.ExportedProgram,
+    program: torch.export.ExportedProgram,
+    numbers: Numbers,
+) -> None:
+    """Checks that a program holds the numbers that it was to be quantized with.
+
+    Args:
+        quantized: what became of `quantize`'s module once it was exported, and written.
+        program: the float program.
+        numbers: what `fit` decided.
+
+    Raises:
+        ArtifactError: something is different.
+    """
+    nodes = layer_nodes(program.module())
+    moving = {layer for layer, node in nodes.items() if node.target in _MOVING}
+    check_written(
+        _read_written(quantized),
+        numbers,
+        activations={x: y for x, y in numbers.activations.items() if x not in moving},
+        operators={layer: str(node.target) for layer, node in nodes.items()},
+        types=("uint8", "int8"),
+        library="torchao",
+    )
+
+
+def _read_written(program: torch.export.ExportedProgram) -> Written:
+    module = program.module()
+    nodes = layer_nodes(module)
+    names = {node: layer for layer, node in nodes.items()}
+    activations: dict[str, list[ActivationNumbers]] = {}
+    types = set()
+    for node in module.graph.nodes:
+        if (found := quantization_after(node)) is not None:
+            source = node.all_input_nodes[0]
+            tensor = INPUT if source.op == "placeholder" else names[source]
+            types.add(found[1].dtype)
+            zero_point = int(found[1].zero_point)
+            scales: list[Any] = [found[1].scale.item()]
+            scales += [multiply.args[1] for multiply in dequantize_steps(node)]
+            activations[tensor] = [ActivationNumbers(scale, zero_point) for scale in scales]
+    layers = {}
+    weight_types = set()
+    for layer, kinds in read_parameters(program).items():
+        weight = kinds["weight"]
+        if weight.quantization is not None:
+            scale, zero_points, dtype, _ = weight.quantization
+            shape = (-1, *[1] * (weight.values.ndim - 1))
+            steps = np.rint(weight.values / scale.reshape(shape)) + zero_points.reshape(shape)
+            bias = kinds["bias"].values if "bias" in kinds else None
+            layers[layer] = WrittenLayer(steps.astype(np.int8), scale, zero_points, bias)
+            weight_types.add(dtype)
+    operators = {layer: str(node.target) for layer, node in nodes.items()}
+    return Written(activations, types, layers, weight_types, operators)
 
 
 def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:

@@ -8,7 +8,7 @@ Params: convert_onnx
 import argparse
 from pathlib import Path
 
-from resnet8 import keras_model, onnx_graph, onnx_model, parity
+from resnet8 import keras_export, keras_model, onnx_graph, onnx_model, parity
 from resnet8.common.dataset import read_images, read_label_names
 from resnet8.common.evaluation import predict
 from resnet8.common.files import write_bytes, write_json
@@ -32,14 +32,12 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
     keras = keras_model.load_model(keras_model.find_model(args.raw), n_classes=n_classes)
 
-    exported, layer_names = keras_model.export_onnx(keras, opset=params.opset)
-    model = onnx_graph.name_after_layers(
-        onnx_graph.fold(exported), layer_names, n_classes=n_classes
-    )
+    exported, *names = keras_export.export_onnx(keras, opset=params.opset)
+    model = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=n_classes)
     verification = onnx_model.describe(model) | {
         "parameters": parity.check_parameters(
             onnx_model.count_parameters(model),
-            expected=keras_model.count_folded_parameters(keras),
+            expected=keras_export.count_folded_parameters(keras),
             original=keras.count_params(),
         )
     }

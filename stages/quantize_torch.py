@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet8 import quantization, torch_model
 from resnet8.common.files import write_bytes
 from resnet8.common.processes import run_stage
-from resnet8.torch_quantization import TYPES, quantize
+from resnet8.torch_quantization import TYPES, check, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     quantized = quantize(program, numbers)
     content = torch_model.encode(torch_model.export(quantized))
+    check(torch_model.decode(content), program, numbers)
 
     write_bytes(args.out, content)
     print(f"PyTorch {args.type}: {len(content)} bytes")

@@ -46,11 +46,11 @@ def keras_fp32() -> Any:
 
 @pytest.fixture(scope="session")
 def onnx_fp32(keras_fp32: Any) -> Any:
-    from resnet8 import keras_model, onnx_graph
+    from resnet8 import keras_export, onnx_graph
 
-    exported, layer_names = keras_model.export_onnx(keras_fp32, opset=17)
+    exported, *names = keras_export.export_onnx(keras_fp32, opset=17)
     folded = onnx_graph.fold(exported)
-    return onnx_graph.name_after_layers(folded, layer_names, n_classes=N_CLASSES)
+    return onnx_graph.name_after_layers(folded, *names, n_classes=N_CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from resnet8 import keras_model, onnx_graph, onnx_model, torch_conversion, torch_model
+from resnet8 import keras_export, keras_model, onnx_graph, onnx_model, torch_conversion, torch_model
 from resnet8.common.errors import ArtifactError
 from samples.train import build_resnet8
 
@@ -17,8 +17,8 @@ layers = keras_model.keras.layers
 
 
 def export(model: Any) -> onnx.ModelProto:
-    exported, names = keras_model.export_onnx(model, opset=17)
-    return onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=10)
+    exported, *names = keras_export.export_onnx(model, opset=17)
+    return onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
 
 
 def randomize(model: Any) -> Any:
@@ -164,13 +164,13 @@ def test_other_architectures_convert_to_onnx_and_pytorch(body: Any, test_set: An
 
 def test_untrained_model_with_zero_biases_converts_with_all_its_parameters() -> None:
     model = build_resnet8(8)
-    expected = keras_model.count_folded_parameters(model)
+    expected = keras_export.count_folded_parameters(model)
     assert onnx_model.count_parameters(export(model)) == expected
 
 
 @pytest.mark.parametrize("opset", [13, 18])
 def test_export_writes_the_opset_that_is_asked_for(opset: int) -> None:
-    exported, _ = keras_model.export_onnx(build_resnet8(4), opset=opset)
+    exported, *_ = keras_export.export_onnx(build_resnet8(4), opset=opset)
     assert {x.domain: x.version for x in exported.opset_import}[""] == opset
 
 

@@ -142,9 +142,9 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes named arrays as .npz, the same bytes each time."""
+    """Writes named arrays as .npz, uncompressed: the same bytes whatever zlib Python has."""
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
+    np.savez(content, allow_pickle=False, **arrays)
     write_bytes(path, content.getbuffer())
 
 

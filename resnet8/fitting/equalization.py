@@ -26,6 +26,9 @@ from resnet8.onnx_graph import infer_shapes
 # Operators with one input and an output of the same channels, homogeneous in each.
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "AveragePool", "GlobalAveragePool", "MaxPool", "Identity")
 _SMALLEST = 0.01  # of the factors: channels that are silent on all images stay small
+# Factors are multiples of 1 / 4096, far coarser than the error of a power, whose last bits are
+# another CPU's others.
+_GRID = 4096
 _Shapes = Mapping[str, Sequence[int]]
 
 
@@ -118,7 +121,8 @@ def find_factors(
         seen = [x for x in observed if x.max() > 0]
         if strength and seen:
             shares = np.max([x / x.max() for x in seen], axis=0)
-            shared = (np.maximum(shares, _SMALLEST) ** strength).astype(np.float32)
+            exact = np.maximum(shares, _SMALLEST).astype(np.float64) ** strength
+            shared = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
             factors.update(dict.fromkeys(group.tensors, shared))
     return factors
 

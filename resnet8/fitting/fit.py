@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from resnet8.common.sections import Fit
-from resnet8.fitting import equalization, observers, ranges, rounding
-from resnet8.fitting.layers import Layer, fake_quantized, read_layers, with_parameters
+from resnet8.fitting import equalization, observers, ranges, rounding, scales
+from resnet8.fitting.layers import (
+    Layer,
+    codes_of,
+    fake_quantized,
+    read_layers,
+    with_parameters,
+)
 from resnet8.fitting.patches import find_patches, sum_products
 from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers, Parameters
 
@@ -47,24 +53,35 @@ def fit(  # noqa: PLR0913
         cores: that may be used, None for all.
     """
     watch = partial(observers.stream, images=images, cores=cores)
-    seen = observers.observe(watch(model, sorted(points)))
+    rounded_as = scales.find_outputs(model, points)
+    seen = observers.observe(watch(model, sorted({*points, *rounded_as.values()})))
     groups = equalization.find_groups(model) if settings.equalization else []
     factors = equalization.find_factors(
         groups,
-        {name: np.maximum(-x.low, x.high) for name, x in seen.items()},
+        {name: np.maximum(-seen[name].low, seen[name].high) for name in points},
         strength=settings.equalization,
     )
     base = equalization.equalized(model, factors)
     seen = {name: x.divided(factors.get(name)) for name, x in seen.items()}
-    found = _find_ranges(base, watch, settings, seen)
+    found = _find_ranges(base, watch, settings, {name: seen[name] for name in points})
     symmetric = settings.activation_symmetric
     own = {name: ranges.to_numbers(*ends, symmetric=symmetric) for name, ends in found.items()}
-    activations = {name: own[owner] for name, owner in points.items()}
-    # BLAS threads wait for each other by spinning, on cores that run the model meanwhile; and
-    # sums must not depend on their number.
+    chosen = scales.find_scales(
+        [layer for layer in read_layers(base) if _is_rounded(layer, points, settings)],
+        own,
+        points=points,
+        rounded_as=rounded_as,
+        seen=seen,
+        symmetric=settings.weight_symmetric,
+        per_channel=settings.per_channel,
+    )
+    activations = {name: chosen.activations[owner] for name, owner in points.items()}
+    # BLAS threads wait for each other by spinning, on cores that run the model meanwhile.
     with threadpool_limits(limits=1, user_api="blas"):
-        layers, rounded_alike = _round_layers(base, watch, settings, activations, seen, progress)
-    widest = ranges.minmax(seen)
+        layers, rounded_alike = _round_layers(
+            base, watch, settings, activations, chosen.weights, seen, progress
+        )
+    widest = {name: ends for name, ends in ranges.minmax(seen).items() if name in points}
     # The library's ranges end at the edge of a bin.
     bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
     idle = {
@@ -78,8 +95,9 @@ def fit(  # noqa: PLR0913
         "fit.bias_correction: true": settings.bias_correction
         and all(layer.bias is None for layer in layers.values()),
     }
-    notes = tuple(
-        f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle
+    notes = (
+        *(f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle),
+        *chosen.notes,
     )
     float_layers = tuple(settings.float_layers)
     in_float = {
@@ -118,6 +136,7 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     watch: Watch,
     settings: Fit,
     activations: Activations,
+    weights: Mapping[str, scales.WeightScales],
     seen: Mapping[str, observers.Seen],
     progress: Callable[[Iterable[str]], Iterable[str]],
 ) -> tuple[dict[str, LayerNumbers], bool]:
@@ -129,23 +148,24 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     quantized = fake_quantized(base, activations)
     readers: dict[str, list[Layer]] = {}
     for layer in read_layers(base):
-        if layer.input in activations and layer.name not in settings.float_layers:
+        if layer.name in weights:
             readers.setdefault(layer.input, []).append(layer)
     found: dict[str, LayerNumbers] = {}
     alike = True
     looks = settings.weight_rounding == "gptq" or settings.bias_correction
     for tensor in progress(list(readers)):
         layers = readers[tensor]
-        inputs = _observe_inputs(layers, quantized, watch) if looks else {}
+        scale, zero_point = activations[tensor]
+        inputs = _observe_inputs(layers, zero_point, quantized, watch) if looks else {}
         for layer in layers:
-            numbers, nearest = _round(layer, settings, inputs.get(layer.name))
+            numbers, nearest = _round(layer, settings, weights[layer.name], inputs.get(layer.name))
             alike = alike and bool((numbers.codes == nearest).all())
             if layer.bias is not None:
                 bias = layer.bias.astype(np.float64)
                 if settings.bias_correction:
-                    original = _mean_patches(layer, seen[tensor].mean)
-                    bias += _missing(layer, numbers, original, inputs[layer.name].mean)
-                step = numbers.scale.astype(np.float64) * activations[tensor].scale
+                    original = find_patches(layer, seen[tensor].mean[np.newaxis]).mean(axis=1)
+                    bias += _missing(layer, numbers, original, inputs[layer.name].mean * scale)
+                step = numbers.bias_scale(scale).astype(np.float64)
                 rounded = (np.rint(bias / step) * step).astype(np.float32)
                 numbers = numbers._replace(bias=rounded)
             found[layer.name] = numbers
@@ -155,7 +175,9 @@ def _round_layers(  # noqa: PLR0913, PLR0917
 
 
 class _Inputs(NamedTuple):
-    """What a layer saw of the images behind quantized layers.
+    """Statistics of a layer's 8-bit inputs, with all layers before it quantized.
+
+    They are in steps of the input's scale: whole numbers until they are divided, so exact.
 
     moments: (G, I, I) mean products.
     mean: (G, I).
@@ -166,43 +188,34 @@ class _Inputs(NamedTuple):
 
 
 def _observe_inputs(
-    layers: Sequence[Layer], quantized: onnx.ModelProto, watch: Watch
+    layers: Sequence[Layer], zero_point: int, quantized: onnx.ModelProto, watch: Watch
 ) -> dict[str, _Inputs]:
-    """Watches what layers with the same input saw, by layer."""
-    names = {layer.name for layer in layers}
-    rounded = next(x.input[0] for x in quantized.graph.node if x.name in names)
-    moments: dict[str, Any] = dict.fromkeys(names, 0.0)
+    """Watches the input that layers share, by layer."""
+    codes = codes_of(layers[0].input)
+    moments: dict[str, Any] = dict.fromkeys((layer.name for layer in layers), 0.0)
+    places = dict.fromkeys(moments, 0)
     total: Any = 0.0
-    n_images = 0
-    places = dict.fromkeys(names, 0)
-    for batch in watch(quantized, [rounded]):
-        total = total + batch[rounded].sum(axis=0, dtype=np.float64)
-        n_images += len(batch[rounded])
+    for batch in watch(quantized, [codes]):
+        steps = batch[codes].astype(np.float64) - zero_point
+        total = total + steps.sum(axis=0)
         for layer in layers:
-            products, n_places = sum_products(layer, batch[rounded])
+            products, n_places = sum_products(layer, steps)
             moments[layer.name] = moments[layer.name] + products
             places[layer.name] += n_places
-    mean = total / n_images
-    return {
-        layer.name: _Inputs(moments[layer.name] / places[layer.name], _mean_patches(layer, mean))
-        for layer in layers
-    }
+    sums = {layer.name: find_patches(layer, total[np.newaxis]).sum(axis=1) for layer in layers}
+    return {name: _Inputs(moments[name] / n, sums[name] / n) for name, n in places.items()}
 
 
-def _mean_patches(layer: Layer, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(G, I) what a layer's mean patch is, from its mean input (C, H, W) or (I,)."""
-    patches: NDArray[np.float64] = find_patches(layer, mean[np.newaxis]).mean(axis=1)
-    return patches
+def _is_rounded(layer: Layer, points: Collection[str], settings: Fit) -> bool:
+    return layer.input in points and layer.name not in settings.float_layers
 
 
 def _round(
-    layer: Layer, settings: Fit, inputs: _Inputs | None
+    layer: Layer, settings: Fit, weights: scales.WeightScales, inputs: _Inputs | None
 ) -> tuple[LayerNumbers, NDArray[np.int8]]:
     """Rounds the weights of a layer; also to the nearest codes, to compare."""
     matrix = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-    scale, zero_point = rounding.find_scales(
-        matrix, symmetric=settings.weight_symmetric, per_channel=settings.per_channel
-    )
+    scale, zero_point = weights
     symmetric = settings.weight_symmetric
     codes = nearest = rounding.nearest(matrix, scale, zero_point, symmetric=symmetric)
     if settings.weight_rounding == "gptq" and inputs is not None:
@@ -248,7 +261,8 @@ def _missing(
     Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721,
     section 4.2, with means from images.
     """
-    grouped = (layer.groups, len(layer.weight) // layer.groups, -1)
-    before = layer.weight.astype(np.float64).reshape(grouped) @ original[:, :, None]
-    after = numbers.weight.astype(np.float64).reshape(grouped) @ quantized[:, :, None]
-    return (before - after).ravel()
+    grouped = (layer.groups, len(layer.weight) // layer.groups, -1)  # (G, O / G, I)
+    before = layer.weight.astype(np.float64).reshape(grouped) * original[:, None, :]
+    after = numbers.weight.astype(np.float64).reshape(grouped) * quantized[:, None, :]
+    # Not a product of matrices, whose order of additions is the CPU's.
+    return np.asarray(before.sum(axis=-1) - after.sum(axis=-1)).ravel()

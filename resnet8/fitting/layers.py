@@ -72,16 +72,17 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
 
 def outputs_axis(layer: Layer) -> int:
     """The axis of the outputs in the weight as the node stores it."""
-    return int(_is_stored_transposed(layer.kind, layer.attributes))
+    return int(is_stored_transposed(layer.kind, layer.attributes))
 
 
-def _is_stored_transposed(kind: str, attributes: Mapping[str, Any]) -> bool:
+def is_stored_transposed(kind: str, attributes: Mapping[str, Any]) -> bool:
+    """Whether a node of this operator stores its weight with outputs last."""
     return kind == "MatMul" or (kind == "Gemm" and not attributes.get("transB", 0))
 
 
 def _outputs_first(kind: str, attributes: Mapping[str, Any], weight: Array) -> Array:
     """Turns a weight as the node stores it to outputs first, or back."""
-    return np.ascontiguousarray(weight.T) if _is_stored_transposed(kind, attributes) else weight
+    return np.ascontiguousarray(weight.T) if is_stored_transposed(kind, attributes) else weight
 
 
 def with_parameters(
@@ -138,11 +139,16 @@ def fake_quantized(
     return copy
 
 
+def codes_of(tensor: str) -> str:
+    """The tensor that holds the uint8 codes of a tensor in a model by `fake_quantized`."""
+    return f"{tensor}/codes"
+
+
 def _round_trip(
     tensor: str, rounded: str, numbers: ActivationNumbers
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """A QuantizeLinear and a DequantizeLinear, and their constants."""
-    scale, zero_point, codes = (f"{tensor}/{x}" for x in ("scale", "zero_point", "codes"))
+    scale, zero_point, codes = f"{tensor}/scale", f"{tensor}/zero_point", codes_of(tensor)
     return [
         helper.make_node("QuantizeLinear", [tensor, scale, zero_point], [codes]),
         helper.make_node("DequantizeLinear", [codes, scale, zero_point], [rounded]),

@@ -4,7 +4,7 @@ Shape letters: N images, C channels, B bins.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ from resnet8.onnx_model import INPUT, open_session, run_up_to, with_outputs
 BATCH_SIZE = 50  # images run at once
 BINS = 8192  # of a histogram: 32 for each of the 256 levels
 
-Batch = dict[str, NDArray[np.float32]]
+Batch = dict[str, NDArray[Any]]  # float32, or uint8 where a tensor of codes is watched
 
 
 def stream(

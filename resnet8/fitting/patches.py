@@ -37,7 +37,8 @@ def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
 
     Args:
         layer: as in `find_patches`.
-        values: likewise.
+        values: its input, in the shape that `find_patches` takes. Sums of whole numbers in float64
+            are exact, and so do not depend on the order in which the CPU adds.
 
     Returns:
         (G, I, I), the sum of `row[:, None] * row` over the rows of `find_patches`, and P.

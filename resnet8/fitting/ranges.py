@@ -66,7 +66,8 @@ def _least_squares(histogram: Histogram, *, symmetric: bool) -> tuple[float, flo
     def error(ends: tuple[float, float]) -> float:
         scale, zero_point = to_numbers(*ends, symmetric=symmetric)
         codes = np.clip(np.rint(values / scale) + zero_point, 0, CODES - 1)
-        return float(np.dot(weights, ((codes - zero_point) * scale - values) ** 2))
+        missed = (codes - zero_point) * scale - values
+        return float(np.sum(weights * missed * missed))  # not `dot`, whose order is the CPU's
 
     best: tuple[float, float] = min(reversed(tried), key=error)
     return best  # the widest of equally good ones

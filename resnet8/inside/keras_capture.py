@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8 import keras_model, onnx_graph, onnx_model
+from resnet8 import keras_export, keras_model, onnx_graph, onnx_model
 from resnet8.inside import onnx_capture
 from resnet8.inside.capture import INPUT, Captured, Point, Watched
 
@@ -32,8 +32,8 @@ def watch_file(path: Path, *, n_classes: int) -> Watched:
         ArtifactError: the file is no model that can be converted.
     """
     model = keras_model.load_model(path, n_classes=n_classes)
-    exported, names = keras_model.export_onnx(model, opset=OPSET)
-    converted = onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=n_classes)
+    exported, *names = keras_export.export_onnx(model, opset=OPSET)
+    converted = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=n_classes)
     watched = _watch_beside(model, converted)
     return watched._replace(parameters=onnx_capture.read_parameters(converted))
 
@@ -57,6 +57,7 @@ def watch(model: Any, layers: Mapping[str, str], *, channels_first: Collection[s
     Returns:
         The layers by node name; nodes within a layer are absent.
     """
+    model = keras_model.in_float64(model)
     nodes: dict[str, list[str]] = {}  # by Keras layer
     for node, layer in layers.items():
         nodes.setdefault(layer, []).append(node)

@@ -7,20 +7,7 @@ from onnx import helper, numpy_helper
 
 from resnet8.inside.capture import INPUT
 from resnet8.inside.onnx_capture import read_parameters, stored_parameters
-
-# Operators whose output has no layer of its own: it is quantized in place of their input.
-PASSING = (
-    "Clip",
-    "Flatten",
-    "Identity",
-    "LeakyRelu",
-    "Pad",
-    "Relu",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+from resnet8.onnx_graph import PASSING
 
 
 def quantized_layers(model: onnx.ModelProto, quantized: onnx.ModelProto) -> list[str]:

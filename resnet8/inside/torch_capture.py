@@ -150,6 +150,18 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     return steps[-1], Quantization(np.array(1 / inverse, np.float32), np.array(zero_point), dtype)
 
 
+def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
+    """The multiplications that dequantize the codes that quantizing from `first` on makes."""
+    found = quantization_after(first)
+    ends = []
+    for node in found[0].users if found else ():
+        while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
+            node = next(iter(node.users))  # noqa: PLW2901
+        if node.target == _ATEN.mul.Tensor:
+            ends.append(node)
+    return ends
+
+
 def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
     """The nodes that use a node, and that one, and so on, up to a change of type."""
     while node.target != _ATEN.to.dtype:

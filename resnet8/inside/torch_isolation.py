@@ -5,7 +5,12 @@ from collections.abc import Collection, Mapping
 import torch
 
 from resnet8.inside.capture import INPUT, Parameter
-from resnet8.inside.torch_capture import layer_nodes, quantization_after, read_parameters
+from resnet8.inside.torch_capture import (
+    dequantize_steps,
+    layer_nodes,
+    quantization_after,
+    read_parameters,
+)
 
 _ATEN = torch.ops.aten
 # Operators whose output has no layer of its own: it is quantized in place of their input.
@@ -53,7 +58,7 @@ def isolate(
     module = quantized.module()
     for node, owner in _owners(module).items():
         if owner not in layers:
-            for numbers in _dequantized(node):
+            for numbers in dequantize_steps(node):
                 numbers.replace_all_uses_with(node.all_input_nodes[0])
     for layer, node in layer_nodes(module).items():
         kinds = originals.get(layer, {}) if layer not in layers else {}
@@ -85,15 +90,3 @@ def _owners(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
         for node in module.graph.nodes
         if quantization_after(node)
     }
-
-
-def _dequantized(first: torch.fx.Node) -> list[torch.fx.Node]:
-    """The nodes that make numbers again of the codes whose making begins with `first`."""
-    found = quantization_after(first)
-    ends = []
-    for node in found[0].users if found else ():
-        while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
-            node = next(iter(node.users))  # noqa: PLW2901
-        if node.target == _ATEN.mul.Tensor:
-            ends.append(node)
-    return ends

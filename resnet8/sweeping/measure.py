@@ -143,5 +143,6 @@ class Workbench:
 
         quantized = torch_quantization.quantize(self.program, numbers)
         program = torch_model.export(quantized)
+        torch_quantization.check(program, self.program, numbers)
         content = torch_model.encode(program)
         return torch_model.make_predictor(program), len(content), False  # multiplies in float

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from resnet8 import (
-    keras_model,
     onnx_graph,
     onnx_model,
     onnx_quantization,
@@ -83,8 +82,8 @@ def test_fit_serves_both_runtimes_for(
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif weight.name == "bias":  # exporters leave out those that are all zero
             weight.assign(rng.normal(0, 0.1, weight.shape))
-    exported, names = keras_model.export_onnx(model, opset=17)
-    folded = onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=10)
+    exported, *names = keras_export.export_onnx(model, opset=17)
+    folded = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
     float_model = as_after_training(folded, calibration_images)
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_quantization.find_points(float_model, symmetric=False)

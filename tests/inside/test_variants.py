@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import keras_model, onnx_graph, parity, torch_model
+from resnet8 import keras_export, keras_model, onnx_graph, parity, torch_model
 from resnet8.common.batches import IMAGE_SHAPE
 from resnet8.inside import inspection, keras_capture, onnx_capture, variants
 from resnet8.inside.inputs import batches
@@ -83,8 +83,8 @@ def test_watch_finds_activations_inside_keras_layers(
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
-    exported, names = keras_model.export_onnx(model, opset=17)
-    onnx_fp32 = onnx_graph.name_after_layers(onnx_graph.fold(exported), names, n_classes=10)
+    exported, *names = keras_export.export_onnx(model, opset=17)
+    onnx_fp32 = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
     watched = keras_capture.watch(
         model,
         onnx_capture.keras_layers(onnx_fp32),

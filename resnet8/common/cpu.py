@@ -1,0 +1,59 @@
+"""Holds libraries to kernels that give the same bits on every CPU, and says where they cannot.
+
+docs/reproducibility.md says what was measured.
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+NEEDED = {"avx2", "fma"}  # instruction sets, as Linux calls them
+
+
+def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Says why results on this CPU differ from the committed ones in their last bits.
+
+    Args:
+        cpuinfo: where Linux lists the CPU's instruction sets.
+
+    Returns:
+        A sentence, or None where they are the same.
+    """
+    machine = platform.machine()
+    if machine.lower() not in ("x86_64", "amd64"):
+        kind = f"an {machine} CPU"
+    elif missing := _missing(cpuinfo):
+        kind = f"an x86-64 CPU without {' and '.join(sorted(missing)).upper()}"
+    else:
+        return None
+    return (
+        f"Results will differ from the committed ones in their last bits: this is {kind}, whose "
+        "kernels add in another order than those of x86-64 CPUs with AVX2 and FMA "
+        "(docs/reproducibility.md)."
+    )
+
+
+def hold_kernels() -> None:
+    """Makes PyTorch, oneDNN and MKL compute alike on all CPUs with AVX2.
+
+    Has to be called before PyTorch is imported. Left alone, they choose kernels by the CPU's vendor
+    and the width of its vectors, and sum in another order.
+
+    Source: https://www.intel.com/content/www/us/en/docs/onemkl/developer-guide-linux (conditional
+    numerical reproducibility) for MKL_CBWR, https://uxlfoundation.github.io/oneDNN (CPU dispatcher
+    control) for ONEDNN_MAX_CPU_ISA.
+    """
+    has_avx2 = find_difference() is None
+    os.environ["ATEN_CPU_CAPABILITY"] = "avx2" if has_avx2 else "default"
+    os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    os.environ["MKL_CBWR"] = "COMPATIBLE"
+
+
+def _missing(cpuinfo: Path) -> set[str]:
+    """The needed instruction sets that the CPU lacks; only Linux tells."""
+    if sys.platform != "linux":
+        return set()
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return NEEDED - set(flags.split())

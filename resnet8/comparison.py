@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.digits import divergence, probability_difference
 from resnet8.common.evaluation import Probabilities
 
 CONFIDENCE = 0.95
@@ -141,8 +142,10 @@ def compare(
         "images_lost": int(np.sum(old & ~new)),
         "images_won": int(np.sum(~old & new)),
         "agreement": float(np.mean(old_class == new_class)),
-        "kl_divergence": round(kl_divergence(baseline, variant), 8),
-        "max_abs_probability_diff": round(float(np.max(np.abs(baseline - variant))), 8),
+        "kl_divergence": divergence(kl_divergence(baseline, variant)),
+        "max_abs_probability_diff": probability_difference(
+            float(np.max(np.abs(baseline - variant)))
+        ),
         "per_class_delta_pp": {name: row["delta_pp"] for name, row in per_class.items()},
         "per_class_ci95_pp": {
             name: [row["low_pp"], row["high_pp"]] for name, row in per_class.items()

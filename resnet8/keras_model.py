@@ -52,8 +52,9 @@ def _not_installed(*modules: str) -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 # Keras tries to import these, for uses that are not ours, and takes half as long without.
 with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
-    import keras
+    import keras as keras  # noqa: PLC0414, for `keras_export`, too
     import tensorflow as tf
+    import tf2onnx as tf2onnx  # noqa: PLC0414
 
 # One device on every machine, so that results do not depend on a GPU being there.
 tf.config.set_visible_devices([], "GPU")

@@ -5,6 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet8.common.digits import (
+    NOISE,
+    probability_difference,
+    significant,
+    upper_bound,
+)
 from resnet8.common.errors import ArtifactError, ParityError
 from resnet8.common.evaluation import Probabilities
 
@@ -28,8 +34,7 @@ class Parity(NamedTuple):
     tolerance: float
 
     def as_json(self) -> dict[str, Any]:
-        # Eight decimals: differences in the last bits vary with the CPU.
-        difference = round(self.max_abs_probability_diff, 8)
+        difference = probability_difference(self.max_abs_probability_diff)
         return self._asdict() | {"max_abs_probability_diff": difference}
 
 
@@ -101,8 +106,8 @@ def check_layers(
         magnitudes: by layer, the largest absolute value.
 
     Returns:
-        By layer, the differences, `magnitude` and `relative`, the largest difference as a
-        share of the magnitude; two digits each, as the last bits vary with the CPU.
+        By layer, `magnitude` with two digits, and bounds (`digits.upper_bound`) of the differences
+        and of `relative`, the largest difference as a share of the magnitude.
 
     Raises:
         ParityError: a layer differs by more than `RTOL_LAYER` of its largest value.
@@ -117,6 +122,10 @@ def check_layers(
                 f"value, {magnitudes[layer]:.4g}, got a difference of {worst:.3g}. "
                 "The conversion changed the model."
             )
-        rows = {**pairs, "magnitude": magnitudes[layer], "relative": relative}
-        table[layer] = {name: float(f"{value:.2g}") for name, value in rows.items()}
+        floor = NOISE * magnitudes[layer] or NOISE
+        table[layer] = {
+            **{name: upper_bound(value, floor=floor) for name, value in pairs.items()},
+            "magnitude": significant(magnitudes[layer], 2) or 0.0,
+            "relative": upper_bound(relative),
+        }
     return table

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.digits import divergence
 from resnet8.common.evaluation import Predictor, Probabilities, predict
 from resnet8.comparison import kl_divergence
 
@@ -63,5 +64,7 @@ def rank(
 
 def _cost(baseline: Probabilities, changed: Probabilities) -> dict[str, float]:
     agreement = np.mean(baseline.argmax(axis=1) == changed.argmax(axis=1))
-    divergence = kl_divergence(baseline, changed)
-    return {"kl_divergence": float(f"{divergence:.4g}"), "agreement": float(agreement)}
+    return {
+        "kl_divergence": divergence(kl_divergence(baseline, changed)),
+        "agreement": float(agreement),
+    }

@@ -145,7 +145,7 @@ class RunningValues:
         flat = np.ascontiguousarray(values, np.float32).ravel()
         self.count += flat.size
         self.sum += float(np.sum(flat, dtype=np.float64))
-        self.sum_of_squares += float(np.vdot(flat, flat))
+        self.sum_of_squares += _sum_of_products(flat, flat)
         low, high = float(flat.min()), float(flat.max())
         self.min, self.max = min(self.min, low), max(self.max, high)
         self._histogram.update(flat)
@@ -203,8 +203,8 @@ class RunningCodes:
     def summary(self) -> Summary:
         counts, levels = self.counts_by_level, self.quantization.levels.astype(np.float64)
         count = int(counts.sum())
-        mean = float(counts @ levels) / count
-        variance = float(counts @ (levels - mean) ** 2) / count
+        mean = float(np.sum(counts * levels)) / count
+        variance = float(np.sum(counts * np.square(levels - mean))) / count
         used = levels[counts > 0].tolist()
         rank = np.searchsorted(np.cumsum(counts), np.array(PERCENTILES) / 100 * count)
         percentiles = dict(zip(PERCENTILES, levels[np.minimum(rank, 255)].tolist(), strict=True))
@@ -233,10 +233,10 @@ class RunningError:
         difference = values - reference
         largest = max(-float(difference.min()), float(difference.max()))
         self.largest = max(self.largest, largest)
-        self.signal += float(np.vdot(reference, reference))
-        self.noise += float(np.vdot(difference, difference))
-        self.product += float(np.vdot(values, reference))
-        self.power += float(np.vdot(values, values))
+        self.signal += _sum_of_products(reference, reference)
+        self.noise += _sum_of_products(difference, difference)
+        self.product += _sum_of_products(values, reference)
+        self.power += _sum_of_products(values, values)
         if self._histogram is not None:
             self._histogram.update(difference)
 
@@ -253,6 +253,11 @@ class RunningError:
     def histogram(self) -> Histogram | None:
         """The differences other than zero, if they were counted."""
         return self._histogram.result() if self._histogram is not None else None
+
+
+def _sum_of_products(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """The sum in float64 and in NumPy's order: that of a dot product is the CPU's."""
+    return float(np.sum(one * other, dtype=np.float64))
 
 
 def _percentiles(

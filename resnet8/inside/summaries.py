@@ -3,12 +3,14 @@
 docs/statistics.md says what each figure means.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.common.digits import NOISE, significant, upper_bound
 from resnet8.inside.capture import Parameter, Watched
 from resnet8.inside.inspection import LayerRecord, Records, layer_order, reference_variants
 from resnet8.inside.statistics import (
@@ -22,7 +24,9 @@ from resnet8.inside.statistics import (
 
 BINS = 96  # of the histograms that are shown
 SHOWN_ERRORS = 0.9999  # share of a layer's errors that its histogram covers in detail
-DIGITS = 6  # significant ones of each reported number
+DIGITS = 6  # significant ones of parameters and histograms
+STEPS = 10_000  # of a set's range: statistics are rounded to its decimal place
+SHARE_DECIMALS = 5
 
 
 def activations_json(records: Records) -> dict[str, Any]:
@@ -68,12 +72,16 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
         found |= _quantization_json(record.codes)
     if record.codes and record.errors:
         for side, clipped in (("low", record.clipped_low), ("high", record.clipped_high)):
-            found[f"clipped_{side}_share"] = rounded(clipped / summary.n_values)
-        found["clipped_share"] = rounded(
-            (record.clipped_low + record.clipped_high) / summary.n_values
-        )
+            found[f"clipped_{side}_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
+        clipped = record.clipped_low + record.clipped_high
+        found["clipped_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
     for name, error in list(record.errors.items())[:1]:
-        found |= {"reference": name} | _error_json(error)
+        found |= {"reference": name}
+        if record.is_quantized:
+            found |= _error_json(error)
+        else:  # noise of float32
+            floor = NOISE * max(abs(summary.min), abs(summary.max)) or NOISE
+            found["max_abs_error"] = upper_bound(error.largest, floor=floor)
     return found
 
 
@@ -126,7 +134,7 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
 
 def rounded(number: float | None) -> float | None:
     """A number with as many digits as are reported."""
-    return None if number is None else float(f"{number:.{DIGITS}g}")
+    return significant(number, DIGITS)
 
 
 def _rounded_list(numbers: NDArray[Any]) -> list[float | None]:
@@ -134,13 +142,19 @@ def _rounded_list(numbers: NDArray[Any]) -> list[float | None]:
 
 
 def _summary_json(summary: Summary) -> dict[str, Any]:
+    span = summary.dynamic_range or abs(summary.max) or 1.0
+    decimals = math.ceil(math.log10(STEPS / span))
+
+    def in_steps(value: float) -> float:
+        return round(value, decimals) + 0.0  # no -0.0
+
     found: dict[str, Any] = {
-        name: rounded(value)
-        for name, value in summary._asdict().items()
-        if name not in ("n_values", "percentiles")
+        name: in_steps(getattr(summary, name))
+        for name in ("mean", "std", "min", "max", "dynamic_range")
     }
     found["n_values"] = summary.n_values
-    found["percentiles"] = {f"{q:g}": rounded(x) for q, x in summary.percentiles.items()}
+    found["zeros_share"] = round(summary.zeros_share, SHARE_DECIMALS)
+    found["percentiles"] = {f"{q:g}": in_steps(x) for q, x in summary.percentiles.items()}
     return found
 
 
@@ -160,9 +174,11 @@ def _quantization_json(values: RunningCodes) -> dict[str, Any]:
 
 def _error_json(error: RunningError) -> dict[str, Any]:
     return {
-        "sqnr_db": rounded(error.sqnr_db),
-        "cosine_similarity": rounded(error.cosine_similarity),
-        "max_abs_error": rounded(error.largest),
+        "sqnr_db": None if error.sqnr_db is None else round(error.sqnr_db, 2),
+        "cosine_similarity": (
+            None if error.cosine_similarity is None else round(error.cosine_similarity, 5)
+        ),
+        "max_abs_error": significant(error.largest, 4),
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resnet8 import (
+    keras_export,
     onnx_graph,
     onnx_model,
     onnx_quantization,

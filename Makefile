@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro sweep metrics-diff gate judge verify-cache test test-faults fuzz lint format lock readme plots-page clean
+.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache test test-faults test-cpus fuzz lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,16 @@ repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 	$(BIN)/python -m stages.validate --check-only
 	@$(BIN)/python -m tools.verify_cache --quiet
 	$(BIN)/python -m dvc repro
+
+# --force and --no-run-cache, because DVC takes a committed metric for one that it has made.
+recompute: $(RUNTIME)  ## every stage anew; fails where dvc.lock or metrics/ are not what is committed
+	$(BIN)/python -m stages.validate --check-only
+	$(BIN)/python -m dvc repro --force --no-run-cache
+	@git --no-pager diff --stat -- dvc.lock metrics
+	@test -z "$$(git status --porcelain -- dvc.lock metrics)" || { echo "error: dvc.lock and" \
+		"metrics/ must be what the code makes, got other bytes (above). Commit the new ones if" \
+		"they are meant; on this CPU or with these packages they may differ otherwise" \
+		"(docs/reproducibility.md)." >&2; exit 1; }
 
 sweep: $(RUNTIME)  ## the grid of params.yaml, on Dask: make sweep SCHEDULER=tcp://host:8786
 	$(BIN)/python -m stages.validate --check-only
@@ -59,6 +69,9 @@ test: $(DEVELOPMENT)  ## all tests but the long ones
 
 test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, planted regressions
 	$(BIN)/python -m pytest -m faults
+
+test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian's qemu-user
+	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus
 
 fuzz: $(DEVELOPMENT)  ## feed the readers with what a fuzzer thinks up: make fuzz SECONDS=600
 	@$(INSTALL) -r requirements-fuzz.txt

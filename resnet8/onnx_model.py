@@ -103,13 +103,16 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
         model: any ONNX model.
         as_written: run QuantizeLinear and DequantizeLinear where they are and in float.
             Otherwise ONNX Runtime joins them with what is between to integer kernels, and
-            also quantizes float weights that it finds between them.
+            also quantizes float weights that it finds between them. Models with int8 activations
+            always run as written: x86 has no kernels for them, so ONNX Runtime would run one
+            layer in float and turn the activations of another to uint8, whose products with int8
+            weights saturate on CPUs without VNNI.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    if as_written:
+    if as_written or "int8" in activation_types(model):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -144,7 +147,7 @@ def products_saturate() -> bool:
     """Whether uint8 x int8 products saturate on this CPU, found by computing the largest ones.
 
     With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits. Products of
-    two signed or two unsigned numbers are exact everywhere.
+    two unsigned numbers are exact everywhere.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When
     and why do I need to try U8U8?".
@@ -168,14 +171,19 @@ def products_saturate() -> bool:
 
 def mixes_signs(model: onnx.ModelProto) -> bool:
     """Whether a model multiplies uint8 activations with int8 weights."""
-    types = {x.name: x.data_type for x in model.graph.initializer}
-    zero_points = {
-        types.get(node.input[2])
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear" and len(node.input) > 2
-    }
     weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
-    return onnx.TensorProto.UINT8 in zero_points and onnx.TensorProto.INT8 in weights
+    return "uint8" in activation_types(model) and onnx.TensorProto.INT8 in weights
+
+
+def activation_types(model: onnx.ModelProto) -> set[str]:
+    """The types of the codes that a model makes of activations, as NumPy calls them."""
+    types = {x.name: x.data_type for x in model.graph.initializer}
+    zero_points = [
+        types[node.input[2]]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in types
+    ]
+    return {onnx.helper.tensor_dtype_to_np_dtype(x).name for x in zero_points}
 
 
 def count_parameters(model: onnx.ModelProto) -> int:

@@ -46,7 +46,9 @@ _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
 _FLOAT = ("Softmax",)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 # Of ONNX Runtime's quantizer, with the reason why each may come.
-_EXPECTED_WARNINGS: dict[str, str] = {}
+_EXPECTED_WARNINGS = {
+    "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
+}
 _Overrides = dict[str, list[dict[str, Any]]]
 
 

@@ -71,28 +71,30 @@ def check_written(  # noqa: PLR0913
     def check(what: str, decided: Any, found: Any) -> None:
         if not np.array_equal(decided, found):
             raise ArtifactError(
-                f"{library} must write the {what} that `fit` decided, {_shown(decided)}, got "
-                f"{_shown(found)}. Run `dvc repro` to fit the numbers to this model again."
+                f"{library} must write {what} with {_shown(decided)}, got {_shown(found)}. "
+                "Run `dvc repro` to fit the numbers to this model again."
             )
 
-    check("operators", sorted(operators.items()), sorted(written.operators.items()))
-    for kind, decided_type, found_types in (
-        ("activation", types[0], written.activation_types),
-        ("weight", types[1], written.weight_types),
-    ):
-        check(f"{kind} type", sorted({decided_type} & found_types), sorted(found_types))
-    check("8-bit tensors", sorted(activations), sorted(written.activations))
-    for tensor, steps in written.activations.items():
-        for step in steps:
-            check(f"scale and zero point of {tensor}", activations[tensor], step)
-    check("8-bit layers", sorted(numbers.layers), sorted(written.layers))
-    for name, found in written.layers.items():
-        decided = numbers.layers[name]
-        check(f"weight scales of {name}", decided.scale, found.scale)
+    for tensor in sorted({*activations, *written.activations}):
+        for step in written.activations.get(tensor, [None]):
+            check(tensor, activations.get(tensor), step)
+    for name in sorted({*numbers.layers, *written.layers}):
+        decided, found = numbers.layers.get(name), written.layers.get(name)
+        if decided is None or found is None:
+            check(f"the weights of {name}", decided, found)
+            continue
         zero_points = np.full_like(found.zero_point, decided.zero_point)
-        check(f"weight zero points of {name}", zero_points, found.zero_point)
-        check(f"weight codes of {name}", decided.codes, found.codes)
-        check(f"biases of {name}", *(_bias(x.bias, found) for x in (decided, found)))
+        check(f"the weight scales of {name}", decided.scale, found.scale)
+        check(f"the weight zero points of {name}", zero_points, found.zero_point)
+        check(f"the weight codes of {name}", decided.codes, found.codes)
+        check(f"the biases of {name}", *(_bias(x.bias, found) for x in (decided, found)))
+    for kind, decided_type, found_types in (
+        ("activations", types[0], written.activation_types),
+        ("weights", types[1], written.weight_types),
+    ):
+        check(kind, sorted({decided_type} & found_types), sorted(found_types))
+    for name in sorted({*operators, *written.operators}):
+        check(f"node {name}", operators.get(name), written.operators.get(name))
 
 
 def _bias(bias: NDArray[np.float32] | None, layer: WrittenLayer) -> NDArray[np.float32]:
@@ -100,4 +102,6 @@ def _bias(bias: NDArray[np.float32] | None, layer: WrittenLayer) -> NDArray[np.f
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "no numbers"
     return np.array2string(np.asarray(value), threshold=8, edgeitems=2).replace("\n", "")

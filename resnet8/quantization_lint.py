@@ -4,6 +4,7 @@ Shape letters: N images, K classes.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 
 from resnet8.common.evaluation import Probabilities
 from resnet8.common.names import FLOAT_VARIANTS
+from resnet8.fitting.layers import read_layers
+from resnet8.fitting.scales import find_outputs
 from resnet8.onnx_graph import PASSING
 from resnet8.onnx_model import INPUT, OUTPUT
+from resnet8.quantization import Numbers
 
 _MEANT_TO_BE_FLOAT = ("Softmax",)
 
 USED_SHARE = 0.5  # of a shared range, below which sharing wastes levels
 WIDENED = 3.0  # times the range of all values but one in 500
 LEVELS = 128  # of 256
+SHOWN_CHANNELS = 10
 
 
 class Operator(NamedTuple):
@@ -38,7 +43,8 @@ class Operator(NamedTuple):
 class Finding(NamedTuple):
     """What an engineer should look at.
 
-    rule: `shared_scale`, `outlier_range`, `few_levels`, `float_operator` or `tied_outputs`.
+    rule: `shared_scale`, `outlier_range`, `few_levels`, `dead_channels`, `float_operator` or
+        `tied_outputs`.
     layer: None for the model as a whole.
     """
 
@@ -59,18 +65,42 @@ def read_operators(model: onnx.ModelProto) -> list[Operator]:
 
 
 def find_passed(model: onnx.ModelProto) -> dict[str, str]:
-    """By tensor that an operator only moves, cuts off or bends, what it does so to."""
+    """Maps the output of each pass-through operator (reshape, clip, ReLU) to its input."""
     return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in PASSING}
 
 
-def lint(
+def find_dead_channels(model: onnx.ModelProto, numbers: Numbers) -> dict[str, list[int]]:
+    """Finds channels that are the same for all images, by layer.
+
+    Whatever the input, their output varies by less than a step of the tensor in which it is
+    rounded: their weights are pruned, or their batch normalization decayed.
+
+    Args:
+        model: the float model.
+        numbers: of its quantization.
+    """
+    outputs = find_outputs(model, numbers.activations)
+    found = {}
+    for layer in read_layers(model):
+        output = numbers.activations.get(outputs[layer.name])
+        if output is not None and layer.name in numbers.layers:
+            weight = numbers.layers[layer.name].weight.reshape(len(layer.weight), -1)
+            source = numbers.activations[layer.input]
+            spans = np.abs(weight).sum(axis=1, dtype=np.float64) * (source.high - source.low)
+            if (dead := np.flatnonzero(spans < output.scale)).size:
+                found[layer.name] = dead.tolist()
+    return found
+
+
+def lint(  # noqa: PLR0913, PLR0917
     operators: Sequence[Operator],
     passed: Mapping[str, str],
     layers: Mapping[str, Any],
     predictions: Mapping[str, Probabilities],
     codes: Mapping[str, NDArray[np.int8]],
+    dead: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> list[Finding]:
-    """Looks for what went wrong without a word.
+    """Finds silent quantization problems.
 
     Args:
         operators: of the float model.
@@ -78,6 +108,7 @@ def lint(
         layers: what `inspect_layers` wrote.
         predictions: by variant, (N, K).
         codes: by layer, its 8-bit weights.
+        dead: see `find_dead_channels`.
     """
     found = []
     shown = layers["activations"]["calibration"]
@@ -102,6 +133,7 @@ def lint(
             _shared_scales(operators, passed, statistics, spans),
             _outlier_ranges(statistics),
             _few_levels(statistics, codes),
+            _dead_channels(dead),
             _tied_outputs(predictions[variant]),
         ):
             found += [Finding(variant, *rest) for rest in rule]
@@ -188,6 +220,19 @@ def _few_levels(statistics: Mapping[str, Any], codes: Mapping[str, NDArray[np.in
             message = f"Its weights use {used} of 256 levels."
             found.append(("few_levels", layer, message))
     return found
+
+
+def _dead_channels(dead: Mapping[str, Sequence[int]]) -> _Found:
+    return [
+        (
+            "dead_channels",
+            layer,
+            f"{len(channels)} of its channels are dead or nearly so, whatever the input: "
+            f"{', '.join(map(str, channels[:SHOWN_CHANNELS]))}"
+            f"{', …' if len(channels) > SHOWN_CHANNELS else '.'}",
+        )
+        for layer, channels in dead.items()
+    ]
 
 
 def _tied_outputs(probabilities: Probabilities) -> _Found:

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         layers,
         predictions,
         {name: layer.codes for name, layer in numbers.layers.items()},
+        quantization_lint.find_dead_channels(model, numbers),
     )
 
     chosen = {"float_layers": list(numbers.float_layers), "notes": list(numbers.notes)}

@@ -6,8 +6,10 @@ Params: all
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+from resnet8.common import cpu
 from resnet8.common.files import remove, unlink_if_dangling, write_json
 from resnet8.common.names import QUANTIZED_VARIANTS
 from resnet8.common.params import Params, check_files, load_params
@@ -27,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     check_files(params, where=str(args.params))
     if args.check_only:
+        if difference := cpu.find_difference():
+            print(f"warning: {difference}", file=sys.stderr)
         return
 
     others = [name for name in QUANTIZED_VARIANTS if name not in params.variants]

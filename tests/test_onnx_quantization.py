@@ -358,10 +358,15 @@ def test_file_gives_the_same_predictions_in_a_process_with_onnx_runtime_alone(
 import sys
 sys.modules.update(dict.fromkeys(["onnx", "resnet8"]))
 import numpy, onnxruntime
-session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+options.add_session_config_entry("session.disable_quant_qdq", sys.argv[1])
+providers = ["CPUExecutionProvider"]
+session = onnxruntime.InferenceSession("model.onnx", options, providers=providers)
 numpy.save("out.npy", session.run(None, {"input": numpy.load("images.npy")})[0])
 """
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    as_written = str(int(onnx_quantized[0] == "int8"))
+    subprocess.run([sys.executable, "-c", script, as_written], cwd=tmp_path, check=True)
     expected = onnx_model.make_predictor(onnx_quantized[1])(images)
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
 

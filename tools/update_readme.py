@@ -19,6 +19,7 @@ import yaml
 from resnet8.tables import class_table, inside_table, markdown_table, sweep_table
 
 ROOT = Path(__file__).parents[1]
+_EARLIER = "\n\nMeasured with an earlier version of the code; `make sweep` renews the runs."
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -56,7 +57,7 @@ def render(text: str, metrics: Mapping[str, Any], *, sizes: Mapping[str, int], d
         "results": markdown_table(metrics["comparison"], sizes=sizes),
         "classes": class_table(metrics["comparison"]),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
-        "sweep": f"> {sweep['answer']}\n\n{sweep_table(sweep)}",
+        "sweep": f"> {sweep['answer']}{_EARLIER * sweep['is_earlier']}\n\n{sweep_table(sweep)}",
         "dag": dag.strip(),
     }
     for name, content in parts.items():

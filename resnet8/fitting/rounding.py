@@ -8,22 +8,26 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 _LARGEST = 127  # int8 code; -128 is left out where weights are symmetric
-# GPTQ rounds multiples of this many parts of a step: LAPACK's last bits, which differ from CPU to
-# CPU, must not decide where a weight lies half-way between two codes.
+# Weights are rounded in whole parts of a step: LAPACK's last bits, which differ from CPU to CPU,
+# must not decide about one half-way between two codes.
 _PARTS = 2**20
 
 
 def find_scales(
-    weight: Matrix, *, smallest: NDArray[np.float64], symmetric: bool, per_channel: bool
+    weight: Matrix,
+    *,
+    symmetric: bool,
+    per_channel: bool,
+    smallest: NDArray[np.float64] | float = 0.0,
 ) -> tuple[NDArray[np.float32], int]:
     """Scales and the zero point that give every weight a code.
 
     Args:
         weight: (O, I).
-        smallest: (O,) above 0, the least scale that each output may have.
         symmetric: zero point 0.
         per_channel: a scale for each output; needs `symmetric`, because a kernel takes one
             zero point.
+        smallest: (O,) the least scale that each output may have.
 
     Returns:
         (O,) float32 scales, all alike without `per_channel`, and the zero point of int8 codes.
@@ -31,12 +35,16 @@ def find_scales(
     low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
     if not per_channel:
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-        smallest = np.full_like(smallest, smallest.max())
+        smallest = np.max(smallest)
     if symmetric:
         largest = np.maximum(-low, high)
-        return np.maximum(largest / _LARGEST, smallest).astype(np.float32), 0
-    scale = np.maximum((high - low) / 255, smallest).astype(np.float32)
+        return _nonzero(np.maximum(largest / _LARGEST, smallest)), 0
+    scale = _nonzero(np.maximum((high - low) / 255, smallest))
     return scale, round(float(-128 - low[0] / scale[0]))
+
+
+def _nonzero(scale: Matrix) -> NDArray[np.float32]:
+    return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
 def nearest(
@@ -79,8 +87,7 @@ def gptq(  # noqa: PLR0913
     left = weight[:, order] / scale[:, None].astype(np.float64)  # in steps
     codes = np.empty(weight.shape, np.int8)
     for column, position in enumerate(order):
-        steps = np.rint(left[:, column] * _PARTS) / _PARTS
-        codes[:, position] = rounded = _codes(steps, zero_point, symmetric=symmetric)
+        codes[:, position] = rounded = _codes(left[:, column], zero_point, symmetric=symmetric)
         error = (left[:, column] - (rounded - zero_point)) / upper[column, column]
         left[:, column:] -= np.outer(error, upper[column, column:])
     return codes
@@ -106,5 +113,6 @@ def _root_of_inverse(moments: Matrix, damping: float) -> Matrix:
 
 def _codes(steps: Matrix, zero_point: int, *, symmetric: bool) -> Matrix:
     lowest = -_LARGEST if symmetric else -_LARGEST - 1
+    steps = np.rint(steps * _PARTS) / _PARTS
     codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, _LARGEST)
     return codes

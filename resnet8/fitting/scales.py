@@ -8,7 +8,7 @@ a weight scale has a lower bound, and a product of scales an upper one.
 Shape letters: C channels, O outputs of a layer, I numbers that each is computed from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ class Scales(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_outputs(model: onnx.ModelProto, points: Mapping[str, str]) -> dict[str, str]:
+def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, str]:
     """The tensor in which each layer's output is rounded to 8 bits, by layer.
 
     It is the layer's output, or what operators that only cut off, bend or move values make of it.
@@ -65,8 +65,11 @@ def find_outputs(model: onnx.ModelProto, points: Mapping[str, str]) -> dict[str,
     found = {}
     for layer in read_layers(model):
         tensor = layer.output
-        while tensor not in points and [x.op_type in PASSING for x in readers[tensor]] == [True]:
-            tensor = readers[tensor][0].output[0]
+        while tensor not in points:
+            behind = readers.get(tensor, [])
+            if [node.op_type in PASSING for node in behind] != [True]:
+                break
+            tensor = behind[0].output[0]
         found[layer.name] = tensor if tensor in points else layer.output
     return found
 

@@ -18,6 +18,7 @@ def sweep_view(summary: Json) -> dict[str, Any]:
     return {
         "n_runs": summary["n_runs"],
         "n_finished": summary["n_finished"],
+        "is_earlier": summary["is_earlier"],
         "answer": summary["answer"],
         "n_settings": len(settings),
         "has_usual": any(not row["changes"] for row in settings),

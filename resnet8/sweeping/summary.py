@@ -1,12 +1,13 @@
 """What a sweep says: how many images are enough, which settings are best, at what size of file."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from resnet8.common.grid import Run, Settings
 from resnet8.sweeping.crossed import Estimate
+from resnet8.sweeping.record import Key
 from resnet8.sweeping.result import Result
 from resnet8.sweeping.settings import (
     Setting,
@@ -48,8 +49,39 @@ class Enough(NamedTuple):
     divergence_images: int | None
 
 
+def choose_rows(
+    finished: Mapping[Key, Result], runs: Mapping[Key, Run], baseline: Mapping[str, Any]
+) -> tuple[list[tuple[Run, Result]], bool]:
+    """Chooses the finished runs of a grid; where none is left, those of an earlier version.
+
+    Args:
+        finished: results by what determines them.
+        runs: of the grid, likewise.
+        baseline: metrics of the baseline. Runs of an earlier version count where their baseline had
+            as many images right: others are of another model or other data.
+
+    Returns:
+        The rows, and whether an earlier version of the code or the libraries made them.
+    """
+    current = [(run, finished[key]) for key, run in runs.items() if key in finished]
+    if current:
+        return current, False
+    same = (baseline["n_images"], baseline["top1_accuracy"])
+    earlier = {
+        key[1:]: result
+        for key, result in finished.items()
+        if (result.n_images, _baseline_accuracy(result)) == same
+    }
+    rows = [(run, earlier[key[1:]]) for key, run in runs.items() if key[1:] in earlier]
+    return rows, bool(rows)
+
+
 def summarize(
-    rows: Iterable[tuple[Run, Result]], usual: Settings, *, n_runs: int
+    rows: Iterable[tuple[Run, Result]],
+    usual: Settings,
+    *,
+    n_runs: int,
+    is_earlier: bool = False,
 ) -> dict[str, Any]:
     """Sums up the finished runs of a grid.
 
@@ -57,6 +89,7 @@ def summarize(
         rows: runs and results.
         usual: the settings of the pipeline, with which others are compared.
         n_runs: that the grid has.
+        is_earlier: whether an earlier version made the runs.
 
     Returns:
         What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
@@ -68,6 +101,7 @@ def summarize(
     return {
         "n_runs": n_runs,
         "n_finished": len(rows),
+        "is_earlier": is_earlier,
         "n_images": rows[0][1].n_images if rows else None,
         "baseline_accuracy": _baseline_accuracy(rows[0][1]) if rows else None,
         "answer": answer(enough),

@@ -1,21 +1,20 @@
-"""Runs stages of projects in one process: `python -m tests.cpus.run_pipeline PROJECT...`.
+"""Runs stages of projects in one process: `python tests/cpus/run_pipeline.py PROJECT...`.
 
-Each project is a folder with commands.json, its stages' commands in order. TensorFlow and PyTorch
-are imported once for all: under emulation that takes longer than a model.
+Each project is a folder with commands.json, the commands of its stages in order. TensorFlow and
+PyTorch are imported once for all projects: under emulation an import takes over half a minute.
 """
 
 import json
 import os
-import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
-for project in map(Path, sys.argv[1:]):
+for project in [Path(name).resolve() for name in sys.argv[1:]]:
     os.chdir(project)
     Path("cpu.json").write_text(json.dumps(dict(torch.cpu.get_capabilities())))
     for command in json.loads(Path("commands.json").read_text()):
-        _python, _m, stage, *arguments = shlex.split(command)
+        _python, _m, stage, *arguments = command.split()
         import_module(stage).main(arguments)

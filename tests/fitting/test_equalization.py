@@ -336,6 +336,7 @@ def test_equalized_leaves_the_model_as_it_was() -> None:
     assert model.SerializeToString() == before
 
 
+HALF_A_PART = 0.5 / 4096  # factors are multiples of a part
 GROUP = Group(("a", "b", "c"), ("a",), ("next",))
 LARGEST = {"a": np.array([2.0, 1.0, 0.5], np.float32)}
 
@@ -351,7 +352,7 @@ def test_find_factors_of_strength_1_make_ranges_equal() -> None:
 
 def test_find_factors_of_strength_one_half_bring_ranges_half_way() -> None:
     factors = find_factors([GROUP], LARGEST, strength=0.5)
-    np.testing.assert_allclose(factors["a"], np.sqrt([1, 0.5, 0.25]), rtol=1e-6)
+    np.testing.assert_allclose(factors["a"], np.sqrt([1, 0.5, 0.25]), atol=HALF_A_PART)
 
 
 def test_find_factors_are_the_same_for_all_tensors_of_a_group() -> None:
@@ -369,7 +370,15 @@ def test_find_factors_take_a_channel_for_as_large_as_it_is_in_any_tensor_of_the_
 def test_find_factors_of_a_silent_channel_are_a_hundredth() -> None:
     largest = {"a": np.array([2.0, 0.0], np.float32)}
     factors = find_factors([GROUP], largest, strength=1)
-    np.testing.assert_allclose(factors["a"], [1, 0.01], rtol=1e-6)
+    np.testing.assert_allclose(factors["a"], [1, 0.01], atol=HALF_A_PART)
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.75, 1.0])
+def test_find_factors_are_whole_parts_so_that_no_power_decides_about_bits(strength: float) -> None:
+    largest = {"a": np.geomspace(0.001, 1, 50).astype(np.float32)}
+    parts = find_factors([GROUP], largest, strength=strength)["a"].astype(np.float64) * 4096
+    assert (parts == np.rint(parts)).all()
+    assert parts.min() > 0
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_inspect_compares_a_quantized_variant_with_the_float_one_of_its_runtime(
     found = summaries.statistics_json(records["onnx_uint8"]["layer"])
     assert found["reference"] == "onnx_fp32"
     assert found["sqnr_db"] == pytest.approx(
-        10 * np.log10((values**2).sum() / (error**2).sum()), rel=1e-5
+        10 * np.log10((values**2).sum() / (error**2).sum()), abs=0.005
     )
     assert found["max_abs_error"] == 112.5
 

@@ -1,0 +1,154 @@
+"""Emulated CPUs produce the same bytes as this CPU, from the conversion to the predictions."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dvc.repo import Repo
+
+from resnet8.common.cpu import find_difference
+from resnet8.keras_model import keras
+from samples.demo import make_project
+from tests.pipeline.commands import MIRROR, ROOT, mirror, needs_mirror, run, set_params
+
+pytestmark = pytest.mark.cpus
+layers = keras.layers
+EMULATOR = shutil.which("qemu-x86_64")
+PROGRAM = ROOT / "tests/cpus/run_pipeline.py"
+NATIVE = "native"
+CPUS = {"Haswell": "Intel Core", "EPYC": "AMD EPYC"}  # and what PyTorch calls them
+STAGES = (
+    *("convert_onnx", "convert_torch", "calibrate", "fit", "quantize_onnx", "quantize_torch"),
+    *("evaluate", "evaluate_onnx", "evaluate_torch"),
+)
+ONNX_TYPES = ["int8", "uint8", "uint8_int8"]
+IMAGES = {"train": 10, "test": 16}  # `fit` takes 12 seconds of emulation for each training image
+PARTS = (
+    *("data/calibration", "artifacts/models", "artifacts/quantization", "artifacts/predictions"),
+    "metrics",
+)
+VARIANT = "onnx_uint8_int8"  # its products saturate on CPUs without VNNI
+SATURATING = {f"artifacts/predictions/{VARIANT}.npy", f"metrics/{VARIANT}.json"}
+each_cpu = pytest.mark.parametrize("cpu", CPUS)
+each_model = pytest.mark.parametrize(
+    "model", ["sample", pytest.param("mlperf_tiny", marks=[pytest.mark.mirror, needs_mirror])]
+)
+
+
+def save_normalized(path: Path) -> None:
+    """Saves a model with batch normalization of an input and behind three kinds of layers."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = layers.BatchNormalization()(layers.Rescaling(1 / 255)(inputs))
+    x = layers.Conv2D(6, 3, strides=4, activation="relu")(x)
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.BatchNormalization()(layers.SeparableConv2D(8, 3, padding="same")(x))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    x = layers.Softmax()(layers.BatchNormalization()(layers.Dense(10)(x)))
+    model = keras.Model(inputs, x)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if "batch_normalization" in weight.path:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    model.save(path)
+
+
+def make(project: Path, params: str, *, stages: Sequence[str] = STAGES, **sections: Any) -> None:
+    """Makes a project with few images, and lists the commands of the stages to run in it."""
+    make_project(project, ROOT / params)
+    sections |= {"calibrate": {"size": IMAGES["train"]}, "quantize_onnx": {"types": ONNX_TYPES}}
+    set_params(project, **sections)
+    with Repo(project) as repo:
+        commands = [(stage.name.split("@")[0], stage.cmd) for stage in repo.index.stages]
+    for command in [command for name, command in commands if name in ("fetch", "prepare")]:
+        done = run(project, *command.split(), RESNET8_MIRROR=MIRROR and mirror())
+        assert done.returncode == 0, done.stdout
+    shutil.rmtree(project / "data/raw/cifar-10-batches-py")
+    for part, count in IMAGES.items():
+        for path in (project / "data/cifar10").glob(f"{part}_*.npy"):
+            np.save(path, np.load(path)[:count])
+    listed = [command for name, command in commands if name in stages]
+    (project / "commands.json").write_text(json.dumps(listed))
+
+
+def run_on(cpu: str, folder: Path) -> None:
+    """Runs all projects on one CPU, with the code that is copied to them."""
+    shutil.copytree(folder / "prepared", folder / cpu)
+    projects = sorted((folder / cpu).iterdir())
+    emulator = [] if cpu == NATIVE else [str(EMULATOR), "-cpu", cpu]
+    command = [*emulator, sys.executable, str(PROGRAM), *map(str, projects)]
+    done = run(ROOT, *command, OMP_NUM_THREADS="1", PYTHONPATH=str(projects[0]))
+    assert done.returncode == 0, f"{cpu}: {done.stdout}"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `<cpu>/<model>/`, each model's project after its stages ran on that CPU."""
+    if not EMULATOR:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("qemu-x86_64 is not installed")
+    if difference := find_difference():
+        pytest.skip(difference)
+    folder = tmp_path_factory.mktemp("cpus")
+    prepared, params, model = folder / "prepared", "samples/params.yaml", folder / "model.keras"
+    save_normalized(model)
+    make(prepared / "normalized", params, stages=["convert_onnx"], fetch={"model": str(model)})
+    make(prepared / "sample", params)
+    if MIRROR:
+        make(prepared / "mlperf_tiny", "params.yaml")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(run_on, folder=folder), [NATIVE, *CPUS]))
+    return folder
+
+
+def digests(project: Path, part: str) -> set[tuple[str, str]]:
+    """Names and SHA-256 of the files in a folder of a project, but for those of `SATURATING`."""
+    files = {str(x.relative_to(project)): x for x in (project / part).rglob("*") if x.is_file()}
+    return {(x, sha256(files[x].read_bytes()).hexdigest()) for x in files.keys() - SATURATING}
+
+
+def assert_native(runs: Path, cpu: str, model: str, part: str) -> None:
+    native, emulated = (digests(runs / x / model, part) for x in (NATIVE, cpu))
+    differing = sorted({name for name, _ in native ^ emulated})
+    assert native, f"{part} of {model} is empty"
+    assert not differing, f"{model}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"
+
+
+@each_cpu
+def test_emulated_process_sees_the_emulated_cpu(runs: Path, cpu: str) -> None:
+    found = json.loads((runs / cpu / "sample/cpu.json").read_text())
+    known = {"cpu_name": CPUS[cpu], "avx2": True, "fma3": True, "avx512_f": False, "clwb": False}
+    assert found == found | known
+
+
+@each_cpu
+def test_batch_normalization_is_folded_to_the_native_bytes(runs: Path, cpu: str) -> None:
+    assert_native(runs, cpu, "normalized", "artifacts/models")
+
+
+@each_cpu
+@each_model
+@pytest.mark.parametrize("part", PARTS)
+def test_files_have_the_native_bytes(runs: Path, cpu: str, model: str, part: str) -> None:
+    assert_native(runs, cpu, model, part)
+
+
+@each_cpu
+@each_model
+def test_saturating_products_give_the_native_bytes(runs: Path, cpu: str, model: str) -> None:
+    native, emulated = (
+        {name: (runs / x / model / name).read_bytes() for name in SATURATING} for x in (NATIVE, cpu)
+    )
+    metrics = [json.loads(x[f"metrics/{VARIANT}.json"]) for x in (native, emulated)]
+    if len({x["saturating_products"] for x in metrics}) > 1:
+        pytest.skip(f"8-bit products saturate either on {cpu} or on this CPU")
+    differing = [name for name in native if native[name] != emulated[name]]
+    assert not differing, f"{model}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"

@@ -135,6 +135,19 @@ def quantize(
         float_layers=numbers.float_layers,
         overrides=overrides,
     )
+    check(quantized, model, numbers, quant_type=quant_type)
+    return quantized
+
+
+def check(
+    quantized: onnx.ModelProto, model: onnx.ModelProto, numbers: Numbers, *, quant_type: OnnxType
+) -> None:
+    """Checks that a model holds the numbers that it was to be quantized with; see `quantize`.
+
+    Raises:
+        ArtifactError: something is different.
+    """
+    activation_type, weight_type = QUANT_TYPES[quant_type]
     check_written(
         read_written(quantized, numbers.layers),
         numbers,
@@ -143,7 +156,6 @@ def quantize(
         types=(activation_type.name[1:].lower(), weight_type.name[1:].lower()),
         library="ONNX Runtime",
     )
-    return quantized
 
 
 def _operators_left(

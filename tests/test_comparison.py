@@ -154,7 +154,7 @@ def test_compare_gives_deltas_per_class(comparison) -> None:
 def test_compare_gives_agreement_and_the_largest_difference(comparison) -> None:
     old, new, found = comparison["old"], comparison["new"], comparison["found"]
     assert found["agreement"] == np.mean(old.argmax(1) == new.argmax(1))
-    assert found["max_abs_probability_diff"] == pytest.approx(np.abs(old - new).max(), abs=1e-8)
+    assert found["max_abs_probability_diff"] == pytest.approx(np.abs(old - new).max(), abs=5e-5)
 
 
 def test_compare_with_itself_finds_nothing(comparison) -> None:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resnet8.common.digits import (
-    NOISE,
     probability_difference,
     significant,
     upper_bound,
@@ -122,9 +121,9 @@ def check_layers(
                 f"value, {magnitudes[layer]:.4g}, got a difference of {worst:.3g}. "
                 "The conversion changed the model."
             )
-        floor = NOISE * magnitudes[layer] or NOISE
+        largest = magnitudes[layer]
         table[layer] = {
-            **{name: upper_bound(value, floor=floor) for name, value in pairs.items()},
+            **{name: upper_bound(value, largest=largest) for name, value in pairs.items()},
             "magnitude": significant(magnitudes[layer], 2) or 0.0,
             "relative": upper_bound(relative),
         }

@@ -60,8 +60,8 @@ def test_check_parameters_takes_any_count_where_none_is_expected() -> None:
 def test_check_layers_reports_each_pair_and_the_share_of_the_largest_value() -> None:
     found = check_layers({"conv": {"keras_onnx": 2e-5, "onnx_torch": 1e-5}}, magnitudes={"conv": 4})
     assert found == {
-        "conv": {"keras_onnx": 1e-4, "onnx_torch": 1e-4, "magnitude": 4.0, "relative": 1e-5}
-    }  # powers of ten above 1e-5 of the magnitude, where noise is
+        "conv": {"keras_onnx": 4e-5, "onnx_torch": 4e-5, "magnitude": 4.0, "relative": 1e-5}
+    }  # 1e-5 of the magnitude, below which is noise
 
 
 @pytest.mark.parametrize("difference", [5e-4, float("nan")])

@@ -11,11 +11,23 @@ _KL_DECIMALS = 6
 _DIFFERENCE_DECIMALS = 4
 
 
-def upper_bound(difference: float, *, floor: float = NOISE) -> float:
-    """A power of ten that a difference does not exceed, at least `floor`; 0 where there is none."""
+def upper_bound(difference: float, *, largest: float = 1.0) -> float:
+    """What a difference does not exceed: a power of ten, at least `NOISE`, as a share of `largest`.
+
+    Args:
+        difference: at least 0.
+        largest: of the values that differ.
+
+    Returns:
+        That share of `largest`, rounded up to one digit; 0 where there is no difference.
+    """
     if not difference:
         return 0.0
-    return float(f"1e{math.ceil(math.log10(max(difference, floor)) - 1e-9)}")
+    largest = largest or 1.0
+    share = math.ceil(math.log10(max(difference / largest, NOISE)) - 1e-9)
+    bound = largest * 10.0**share
+    digit = math.floor(math.log10(bound) + 1e-9)
+    return float(f"{math.ceil(bound / 10.0**digit - 1e-9)}e{digit}")
 
 
 def probability_difference(difference: float) -> float:

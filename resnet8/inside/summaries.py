@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.common.digits import NOISE, significant, upper_bound
+from resnet8.common.digits import significant, upper_bound
 from resnet8.inside.capture import Parameter, Watched
 from resnet8.inside.inspection import LayerRecord, Records, layer_order, reference_variants
 from resnet8.inside.statistics import (
@@ -80,8 +80,8 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
         if record.is_quantized:
             found |= _error_json(error)
         else:  # noise of float32
-            floor = NOISE * max(abs(summary.min), abs(summary.max)) or NOISE
-            found["max_abs_error"] = upper_bound(error.largest, floor=floor)
+            largest = max(abs(summary.min), abs(summary.max))
+            found["max_abs_error"] = upper_bound(error.largest, largest=largest)
     return found
 
 

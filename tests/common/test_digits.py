@@ -26,8 +26,20 @@ def test_upper_bound_is_the_same_for_all_noise(noise: float) -> None:
     assert upper_bound(noise) == 1e-5
 
 
-def test_upper_bound_takes_the_noise_of_large_values() -> None:
-    assert upper_bound(3e-4, floor=1e-5 * 50) == 1e-3
+@pytest.mark.parametrize(
+    ("difference", "largest", "bound"),
+    [
+        (3e-4, 50.0, 5e-4),
+        (1e-4, 17.5, 2e-4),
+        (0.02, 17.5, 0.2),
+        (1e-9, 0.02, 2e-7),
+        (1e-7, 0.0, 1e-5),
+    ],
+)
+def test_upper_bound_is_a_share_of_the_largest_value(
+    difference: float, largest: float, bound: float
+) -> None:
+    assert upper_bound(difference, largest=largest) == bound
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The lint of quantized models: each rule finds what was planted, and nothing else."""
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,15 @@ import onnx
 import pytest
 from onnx import helper
 
-from resnet8.quantization_lint import Finding, find_passed, lint, read_operators
+from resnet8.quantization_lint import (
+    Finding,
+    find_dead_channels,
+    find_passed,
+    lint,
+    read_operators,
+)
+from tests.fitting import graphs
+from tests.fitting.test_scales import damaged, fitted
 
 VARIANT = "onnx_int8"
 RNG = np.random.default_rng(0)
@@ -65,11 +74,14 @@ def layers() -> dict[str, Any]:
 
 
 def run(
-    shown: dict[str, Any], probabilities: Any = None, codes: dict[str, Any] = CODES
+    shown: dict[str, Any],
+    probabilities: Any = None,
+    codes: dict[str, Any] = CODES,
+    dead: Any = MappingProxyType({}),
 ) -> list[Finding]:
     rows = np.array([[0.7, 0.3], [0.1, 0.9]]) if probabilities is None else probabilities
     predictions = {"onnx_fp32": rows, VARIANT: rows.astype(np.float32)}
-    return lint(read_operators(model()), find_passed(model()), shown, predictions, codes)
+    return lint(read_operators(model()), find_passed(model()), shown, predictions, codes, dead)
 
 
 def at(shown: dict[str, Any], layer: str) -> dict[str, Any]:
@@ -137,6 +149,29 @@ def test_lint_names_weights_with_few_codes() -> None:
 
 def test_lint_asks_no_more_levels_of_weights_than_there_are_weights() -> None:
     assert run(layers(), codes={"conv": CODES["conv"][:2, :2]}) == []
+
+
+def test_lint_names_dead_channels() -> None:
+    (found,) = run(layers(), dead={"conv": [0, 3]})
+    assert found == Finding(
+        VARIANT,
+        "dead_channels",
+        "conv",
+        "2 of its channels are dead or nearly so, whatever the input: 0, 3.",
+    )
+
+
+@pytest.mark.parametrize("damage", ["pruned", "nearly dead", "decayed"])
+def test_find_dead_channels_finds_those_without_weights_to_speak_of(
+    damage: str, fit_settings: Any
+) -> None:
+    model = damaged(graphs.small_resnet(), "conv2", damage)
+    assert find_dead_channels(model, fitted(model, fit_settings)) == {"conv2": [1]}
+
+
+def test_find_dead_channels_finds_none_among_ordinary_ones(fit_settings: Any) -> None:
+    model = graphs.small_resnet()
+    assert find_dead_channels(model, fitted(model, fit_settings)) == {}
 
 
 def test_lint_counts_tied_outputs() -> None:

@@ -64,6 +64,17 @@ def test_encode_gives_the_same_bytes_twice(torch_fp32: Any, onnx_fp32: Any) -> N
     assert torch_model.encode(again) == torch_model.encode(torch_fp32)
 
 
+def test_encode_keeps_the_public_part_of_pytorchs_version_alone(
+    torch_fp32: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = torch_model.encode(torch_fp32)
+    version = torch.torch_version.TorchVersion("2.13.0+cu130")
+    monkeypatch.setattr(torch, "__version__", version)
+    assert torch_model.encode(torch_fp32) == expected
+    assert torch.__version__ is version
+    assert b"2.13.0+" not in expected
+
+
 def test_file_holds_no_path_of_the_machine_that_wrote_it(any_program: Any, tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_bytes(torch_model.encode(any_program))
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:

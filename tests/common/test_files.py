@@ -437,6 +437,12 @@ def test_write_arrays_reads_back_under_the_same_names(tmp_path: Path) -> None:
     assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
 
 
+def test_write_arrays_compresses_nothing_so_that_no_zlib_decides(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"x": np.zeros(1000)})
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert [x.compress_type for x in archive.infolist()] == [zipfile.ZIP_STORED]
+
+
 def test_write_arrays_writes_the_same_bytes_again(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_arrays(tmp_path / f"{name}.npz", {"x": np.arange(5)})

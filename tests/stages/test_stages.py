@@ -282,6 +282,17 @@ def test_validate_removes_models_that_are_not_asked_for(tmp_path: Path, params: 
     assert left == {"onnx_fp32.onnx", "onnx_int8.onnx", "torch_int8.pt2"}
 
 
+def test_check_only_says_on_which_cpu_bits_differ(
+    tmp_path: Path,
+    params: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(validate.cpu, "find_difference", lambda: "Results will differ.")
+    validate.main([*validate_arguments(tmp_path, params), "--check-only"])
+    assert capsys.readouterr().err == "warning: Results will differ.\n"
+
+
 def test_check_only_writes_nothing(tmp_path: Path, params: Path) -> None:
     validate.main([*validate_arguments(tmp_path, params), "--check-only"])
     assert not (tmp_path / "schema.json").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from resnet8.sweeping.plot_data import list_choices, list_draws
 from resnet8.sweeping.settings import compare_accuracy, compare_agreement, group
-from resnet8.sweeping.summary import find_enough, find_front, summarize
+from resnet8.sweeping.summary import choose_rows, find_enough, find_front, summarize
 from tests.sweeping.results import BASELINE, N_IMAGES, USUAL, make_result, make_run
 
 SEEDS = range(5)
@@ -208,6 +208,30 @@ def test_settings_without_a_default_are_not_compared() -> None:
     (row,) = summarize(draws(1, calibrate__size=10), USUAL, n_runs=1)["settings"]
     assert not row["is_default"]
     assert row["accuracy_above_default_pp"] is None
+
+
+RUNS = {("now", "a"): make_run(), ("now", "b"): make_run(calibrate__seed=1)}
+SAME_BASELINE = {"n_images": N_IMAGES, "top1_accuracy": BASELINE}
+
+
+def test_choose_rows_takes_the_runs_of_the_grid() -> None:
+    finished = {("now", "a"): make_result(), ("then", "b"): make_result()}
+    rows, is_earlier = choose_rows(finished, RUNS, SAME_BASELINE)
+    assert [run for run, _ in rows] == [make_run()]
+    assert not is_earlier
+
+
+def test_choose_rows_shows_an_earlier_versions_runs_rather_than_none() -> None:
+    finished = {("then", "a"): make_result(), ("then", "b"): make_result(lost=[1])}
+    rows, is_earlier = choose_rows(finished, RUNS, SAME_BASELINE)
+    assert [run for run, _ in rows] == list(RUNS.values())
+    assert is_earlier
+
+
+@pytest.mark.parametrize("other", [{"n_images": 7}, {"top1_accuracy": BASELINE + 0.001}])
+def test_choose_rows_shows_no_runs_of_another_model_or_test_set(other: Any) -> None:
+    rows, is_earlier = choose_rows({("then", "a"): make_result()}, RUNS, {**SAME_BASELINE, **other})
+    assert (rows, is_earlier) == ([], False)
 
 
 def test_front_has_the_points_that_no_other_beats() -> None:

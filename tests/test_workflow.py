@@ -31,6 +31,7 @@ def test_rights_are_given_job_by_job_and_only_the_comment_may_write() -> None:
     assert WORKFLOW["permissions"] == {}
     assert {name: job["permissions"] for name, job in JOBS.items()} == {
         "test": {"contents": "read"},
+        "cpus": {"contents": "read"},
         "results": {"contents": "read"},
         "comment": {"pull-requests": "write"},
     }
@@ -62,7 +63,7 @@ def test_the_comment_has_the_difference_and_the_gates_table() -> None:
 
 def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:
     commands = " ".join(step.get("run", "") for step in STEPS)
-    for target in ("lint", "test", "repro", "metrics-diff", "gate"):
+    for target in ("lint", "test", "test-cpus", "recompute", "metrics-diff", "gate"):
         assert re.search(rf"make (-s )?{target}\b", commands), target
 
 

@@ -10,6 +10,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import resnet8  # noqa: F401  # before PyTorch, which it holds to kernels that all CPUs have
+
+# isort: split
 import torch
 
 for project in [Path(name).resolve() for name in sys.argv[1:]]:

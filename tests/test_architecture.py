@@ -205,7 +205,8 @@ def test_fingerprint_has_all_code_that_a_run_depends_on() -> None:
     assert set(fingerprint.code_files()) == figures
     # What is left of it reads parameters and files, and names faults.
     assert {path.stem for path in behind - figures} <= {
-        "batches", "choice", "errors", "faults", "files", "grid", "names", "processes", "sections",
+        "batches", "choice", "digits", "errors", "faults", "files", "grid", "names", "processes",
+        "sections",
     }  # fmt: skip
 
 

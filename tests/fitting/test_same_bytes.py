@@ -39,7 +39,7 @@ KERNELS = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "entropy": {"activation_range": "entropy", "entropy_levels": 64, "equalization": 1.0},
+    "entropy": {"activation_range": "entropy", "histogram_bins": 256, "equalization": 1.0},
 }
 
 

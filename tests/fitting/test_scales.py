@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from resnet8 import onnx_quantization
+from resnet8.common.names import OnnxType
 from resnet8.common.sections import Fit
 from resnet8.fitting.equalization import equalized
 from resnet8.fitting.fit import fit
@@ -16,6 +17,7 @@ from resnet8.onnx_model import make_predictor
 from resnet8.quantization import Numbers
 from tests.fitting import graphs
 
+ATOL_8_BITS = 0.02  # mean difference of a probability; a lost bias changes whole classes
 SHARE = 1 / 16 + 1e-5  # of an output step, and float32's rounding
 DAMAGES = {
     "pruned": (0.0, 0.45),
@@ -36,13 +38,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def damaged(model: onnx.ModelProto, name: str, damage: str) -> onnx.ModelProto:
-    """A copy in which channel 1 of a layer has hardly any weights left."""
+def damaged(model: onnx.ModelProto, name: str, *damages: str) -> onnx.ModelProto:
+    """A copy in which channels 1, 2, … of a layer have hardly any weights left."""
     (layer,) = [x for x in read_layers(model) if x.name == name]
-    factor, value = DAMAGES[damage]
     weight, bias = layer.weight.copy(), layer.bias.copy()
-    weight[1] *= np.float32(factor)
-    bias[1] = value
+    for channel, damage in enumerate(damages, start=1):
+        factor, value = DAMAGES[damage]
+        weight[channel] *= np.float32(factor)
+        bias[channel] = value
     return with_parameters(model, {name: (weight, bias)})
 
 
@@ -64,32 +67,31 @@ def errors_in_steps(model: onnx.ModelProto, numbers: Numbers) -> dict[str, np.nd
 
 
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["conv0", "conv2"])
-def test_fit_represents_every_bias(
-    name: str, damage: str, changes: dict[str, Any], fit_settings: Fit
-) -> None:
-    model = damaged(graphs.small_resnet(), name, damage)
+def test_fit_represents_every_bias(name: str, changes: dict[str, Any], fit_settings: Fit) -> None:
+    model = damaged(graphs.small_resnet(), name, *DAMAGES)
     numbers = fitted(model, fit_settings, **changes, bias_correction=False)
     for layer, errors in errors_in_steps(model, numbers).items():
         assert errors.max() <= SHARE, layer
 
 
-@pytest.mark.parametrize("quant_type", ["int8", "uint8", "uint8_int8"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damages", [["pruned", "nearly dead"], ["decayed", "denormal"]], ids=" ".join
+)
 @pytest.mark.parametrize("name", ["conv0", "conv3", "dense"])
 def test_quantize_writes_the_biases_of_hardly_any_weights(
-    name: str, damage: str, quant_type: Any, fit_settings: Fit
+    name: str, damages: list[str], fit_settings: Fit
 ) -> None:
-    model = damaged(graphs.small_resnet(), name, damage)
+    model = damaged(graphs.small_resnet(), name, *damages)
     numbers = fitted(model, fit_settings)
-    # It would raise where the library warned, or wrote other codes.
-    quantized = onnx_quantization.quantize(model, numbers, quant_type=quant_type)
-    images = graphs.drawn(model, 20, seed=2).astype(np.float32)
-    before, after = (
-        make_predictor(x, as_written=True)(images).argmax(axis=1) for x in (model, quantized)
-    )
-    assert np.mean(before == after) >= 0.8
+    images = graphs.drawn(model, 40, seed=2).astype(np.float32)
+    expected = make_predictor(model)(images)
+    types: list[OnnxType] = ["int8", "uint8", "uint8_int8"]
+    for quant_type in types:
+        # It would raise where the library warned, or wrote other codes.
+        quantized = onnx_quantization.quantize(model, numbers, quant_type=quant_type)
+        found = make_predictor(quantized, as_written=True)(images)
+        assert np.mean(np.abs(found - expected)) <= ATOL_8_BITS, quant_type
 
 
 def depthwise() -> onnx.ModelProto:
@@ -110,12 +112,12 @@ def depthwise() -> onnx.ModelProto:
     return graphs.build(nodes, arrays | {"flatten.constant1": np.array([-1, 4])}, shape=(32, 32, 3))
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("equalization", [0.0, 0.75])
+@pytest.mark.parametrize("damages", [list(DAMAGES)[:3], list(DAMAGES)[3:]], ids=", ".join)
 def test_fit_represents_every_bias_of_a_depthwise_layer(
-    damage: str, equalization: float, fit_settings: Fit
+    damages: list[str], equalization: float, fit_settings: Fit
 ) -> None:
-    model = damaged(depthwise(), "conv1", damage)
+    model = damaged(depthwise(), "conv1", *damages)
     numbers = fitted(model, fit_settings, equalization=equalization, bias_correction=False)
     for layer, errors in errors_in_steps(model, numbers).items():
         assert errors.max() <= SHARE, layer

@@ -235,7 +235,7 @@ def test_quantize_onnx_takes_the_numbers_that_the_cases_damage(tmp_path: Path) -
 @pytest.fixture(scope="module")
 def program() -> bytes:
     module = torch.nn.Sequential()
-    module.add_module("flatten", torch.nn.Flatten())
+    module.add_module("flat", torch.nn.Flatten())
     module.add_module("dense", torch.nn.Linear(3072, 10))
     module.add_module("softmax", torch.nn.Softmax(1))
     return torch_model.encode(torch_model.export(module.eval()))

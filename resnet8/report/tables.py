@@ -129,10 +129,10 @@ def _class_delta(row: Json, label: str) -> Cell:
 
 
 def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
-    """The largest differences between the float models by layer, in the order of computation."""
+    """Bounds of the differences between float models by layer, in the order of computation."""
     columns = (
         "layer", "Keras – ONNX", "Keras – PyTorch", "ONNX – PyTorch", "largest value",
-        "largest difference, relative to it",
+        "difference as a share of it",
     )  # fmt: skip
     pairs = ("keras_onnx", "keras_torch", "onnx_torch")
     rows = [
@@ -146,7 +146,7 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
         if layer in parity["layers"]
         for row in [parity["layers"][layer]]
     ]
-    return Table("Largest absolute differences by layer", columns, rows)
+    return Table("Differences between the float models are at most", columns, rows)
 
 
 def finding_table(findings: Sequence[Json]) -> Table:

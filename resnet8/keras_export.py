@@ -61,7 +61,8 @@ def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
             f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "
             "Try another convert_onnx.opset."
         ) from exc
-    names = {token: layer_names[normalization] for token, normalization in folded.items()}
+    # Layers of a nested model have no tokens of their own: their nodes belong to the model.
+    names = {x: layer_names[folded[x]] for x in layer_names if x in folded}
     return OnnxExport(exported, layer_names, names)
 
 

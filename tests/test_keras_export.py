@@ -113,6 +113,9 @@ def test_export_leaves_a_scale_and_an_offset_where_nothing_is_before() -> None:
             id="neither scale nor offset",
         ),
         pytest.param(
+            lambda x: keras.Model(i := keras.Input((32, 32, 3)), normalized(i))(x), id="nested"
+        ),
+        pytest.param(
             lambda x: shared(layers.BatchNormalization(), layers.Conv2D(3, 1), x), id="shared"
         ),
     ],
@@ -122,6 +125,10 @@ def test_export_keeps_the_function(inner: Callable[[Any], Any]) -> None:
     images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
     converted = onnx_model.make_predictor(exported(model)[0])(images)
     np.testing.assert_allclose(converted, make_predictor(model)(images), atol=ATOL_FLOAT32)
+
+
+def normalized(x: Any) -> Any:
+    return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
 
 
 def shared(normalization: Any, convolution: Any, x: Any) -> Any:

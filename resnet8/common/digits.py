@@ -1,4 +1,4 @@
-"""How many digits of a figure are written: none that the CPU decides.
+"""Digits of the figures that are written: none that the CPU decides.
 
 Float runtimes add in their own order, so their results differ from each other by noise. Written
 are the digits that are far above it, or a bound.
@@ -12,14 +12,14 @@ _DIFFERENCE_DECIMALS = 4
 
 
 def upper_bound(difference: float, *, largest: float = 1.0) -> float:
-    """What a difference does not exceed: a power of ten, at least `NOISE`, as a share of `largest`.
+    """Returns a bound of a difference: a power of ten, at least `NOISE`, as a share of `largest`.
 
     Args:
         difference: at least 0.
         largest: of the values that differ.
 
     Returns:
-        That share of `largest`, rounded up to one digit; 0 where there is no difference.
+        The bound, rounded up to one digit; 0 where there is no difference.
     """
     if not difference:
         return 0.0

@@ -29,7 +29,7 @@ _BIAS_STEPS = 8.0
 
 
 class WeightScales(NamedTuple):
-    """How a layer's int8 codes stand for weights: (code - zero_point) * scale.
+    """Scale and zero point of a layer's weights: weight = (code - zero_point) * scale.
 
     scale: (O,) float32.
     zero_point: of int8 codes.

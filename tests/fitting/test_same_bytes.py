@@ -52,7 +52,7 @@ def folder(onnx_fp32: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(folder: Path, settings: Any, out: str, environment: dict[str, str]) -> tuple[str, str]:
-    """What it ran on, and the SHA-256 of what it wrote."""
+    """The kernels that `fit` ran on, and the SHA-256 of the files that it wrote."""
     command = [sys.executable, "-c", FIT, settings.model_dump_json(), out]
     done = subprocess.run(
         command, cwd=folder, check=True, capture_output=True, text=True,

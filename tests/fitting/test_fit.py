@@ -163,7 +163,7 @@ def test_fit_by_other_methods_covers_no_more_than_minmax(fitted: Any, method: st
     whole = fitted(**PLAIN).activations
     spans = [(x.high - x.low) / (whole[name].high - whole[name].low) for name, x in found.items()]
     assert max(spans) <= 1 + 1 / 255
-    assert min(spans) < 0.96
+    assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
 
 
 # Weights.

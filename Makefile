@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache test test-faults test-cpus fuzz lint format lock readme plots-page clean
+.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -95,6 +95,13 @@ lock: $(DEVELOPMENT)  ## renew constraints.txt from the requirement files
 	@echo "# Made by \`make lock\`." >> constraints.txt
 	$(BIN)/uv pip compile requirements.txt requirements-dev.txt requirements-fuzz.txt --universal --python-version 3.11 \
 		--no-header --no-annotate --quiet >> constraints.txt
+
+renew: $(DEVELOPMENT)  ## after a change: results, README and pictures anew; says what changed
+	$(BIN)/python -m stages.validate --check-only
+	$(BIN)/python -m tools.renew
+
+check-generated: $(DEVELOPMENT)  ## fails where results or README are not those of code and parameters
+	$(BIN)/python -m tools.renew --check
 
 readme: $(RUNTIME)  ## renew the README's tables and its graph
 	$(BIN)/python -m tools.update_readme

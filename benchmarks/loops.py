@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import interleave
 from resnet8.common.evaluation import predict
+from resnet8.common.files import find_model
 
 BATCH_SIZES = (32, 64, 128, 256, 512, 1000)  # that bare loops choose from
 CHOICE_ROUNDS = 5  # of which the best counts: noise only ever slows down
@@ -82,7 +83,7 @@ def reference_loops(path: Path, images: Images, *, n_classes: int) -> list[Loop]
     """
     from resnet8 import keras_model  # noqa: PLC0415
 
-    model = keras_model.load_model(keras_model.find_model(path), n_classes=n_classes)
+    model = keras_model.load_model(find_model(path), n_classes=n_classes)
     predict_all = partial(model.predict, batch_size=REFERENCE_BATCH_SIZE, verbose=0)
     some = images[:SINGLE_IMAGES]
     return [
@@ -138,7 +139,7 @@ def _torch_ways(path: Path, _n_classes: int) -> dict[str, RunBatch]:
 def _keras_ways(folder: Path, n_classes: int) -> dict[str, RunBatch]:
     from resnet8 import keras_model  # noqa: PLC0415
 
-    model = keras_model.load_model(keras_model.find_model(folder), n_classes=n_classes)
+    model = keras_model.load_model(find_model(folder), n_classes=n_classes)
     return {"predict_on_batch": model.predict_on_batch, "call": partial(model, training=False)}
 
 

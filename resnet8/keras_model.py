@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from resnet8.common.batches import IMAGE_SHAPE
 from resnet8.common.errors import ArtifactError, shown
 from resnet8.common.evaluation import Predictor
+from resnet8.common.files import find_model
 
 
 @contextmanager
@@ -149,21 +150,6 @@ def _reason(fault: BaseException) -> str:
     """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
     text = " ".join(str(fault).split()) or type(fault).__name__
     return text.rpartition("Exception encountered: ")[2].split(". ")[0][:200].rstrip(".")
-
-
-def find_model(folder: Path) -> Path:
-    """Finds the one model file that the fetch stage left in a folder.
-
-    Raises:
-        ArtifactError: there is none, or more than one.
-    """
-    found = sorted(folder.glob("model.*"))
-    if len(found) != 1:
-        raise ArtifactError(
-            f"{folder} must hold one model, got {[path.name for path in found]}. "
-            "Run `dvc repro` to make it again."
-        )
-    return found[0]
 
 
 def load_predictor(folder: Path, *, n_classes: int) -> Predictor:

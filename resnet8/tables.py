@@ -113,7 +113,7 @@ def sweep_table(summary: Mapping[str, Any]) -> str:
         (
             f"`{row['variant']}`",
             "**default**" if row["is_default"] else row["description"],
-            str(len(row["seeds"])),
+            count_draws(row, summary),
             with_deviation(row["top1_accuracy"]),
             f"{100 * row['agreement']['mean']:.2f}",
             f"{row['kl_divergence']['mean']:.5f}",
@@ -136,6 +136,13 @@ def best_settings(summary: Mapping[str, Any], count: int) -> list[Mapping[str, A
     rows = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in rows if not row["is_default"]][:count]
     return [row for row in rows if row["is_default"] or row in others]
+
+
+def count_draws(row: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The number of a setting's draws; in a sweep of several versions, with that of earlier ones."""
+    is_mixed = 0 < summary["n_earlier"] < summary["n_finished"]
+    earlier = f" ({row['n_earlier']} earlier)" if is_mixed and row["n_earlier"] else ""
+    return f"{len(row['seeds'])}{earlier}"
 
 
 def with_deviation(found: Mapping[str, Any]) -> str:

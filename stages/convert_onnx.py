@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet8 import keras_export, keras_model, onnx_graph, onnx_model, parity
 from resnet8.common.dataset import read_images, read_label_names
 from resnet8.common.evaluation import predict
-from resnet8.common.files import write_bytes, write_json
+from resnet8.common.files import find_model, write_bytes, write_json
 from resnet8.common.params import load_params
 from resnet8.common.processes import run_stage
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
     n_classes = len(read_label_names(args.data / "labels.json"))
     images = read_images(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
-    keras = keras_model.load_model(keras_model.find_model(args.raw), n_classes=n_classes)
+    keras = keras_model.load_model(find_model(args.raw), n_classes=n_classes)
 
     exported, *names = keras_export.export_onnx(keras, opset=params.opset)
     model = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=n_classes)

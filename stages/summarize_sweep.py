@@ -1,48 +1,47 @@
 """Sums up the finished runs of the grid: how many images are enough, which settings are best.
 
-Reads: sweep/runs.csv, artifacts/models/onnx_fp32.onnx, data/cifar10/, metrics/<baseline>.json
+Reads: sweep/runs.csv, data/raw/ (the model), data/cifar10/
 Writes: metrics/sweep.json, metrics/plots/{sweep_size,sweep_front}.csv
-Params: sweep, calibrate, fit, quantize_onnx, quantize_torch, evaluate, compare
+Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, evaluate, compare
 """
 
 import argparse
 from pathlib import Path
 
-from resnet8.common.files import read_json, write_bytes, write_json
+from resnet8.common.files import write_bytes, write_json
 from resnet8.common.params import load_params
 from resnet8.common.processes import run_stage
 from resnet8.plot_data import csv_bytes
 from resnet8.sweeping import plot_data, record
-from resnet8.sweeping.fingerprint import read_fingerprint
-from resnet8.sweeping.summary import choose_rows, summarize
+from resnet8.sweeping.identity import identify
+from resnet8.sweeping.selection import select
+from resnet8.sweeping.summary import summarize
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--raw", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--baseline", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plots", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    inputs = read_fingerprint(params, models=args.models, data=args.data)
+    identity = identify(params, raw=args.raw, data=args.data)
     finished = record.read(args.record)
 
-    keys = {record.key_of(run, inputs): run for run in params.runs}
-    rows, is_earlier = choose_rows(finished, keys, read_json(args.baseline))
-    summary = summarize(rows, params.settings, n_runs=len(keys), is_earlier=is_earlier)
-    draws = plot_data.list_draws(rows, params.settings)
+    keys = {record.key_of(run, identity): run for run in params.runs}
+    selection = select(finished, keys, identity)
+    summary = summarize(selection, params.settings, n_runs=len(keys))
+    draws = plot_data.list_draws(selection.rows, params.settings)
     choices = plot_data.list_choices(summary)
 
     write_json(args.out, summary)
     write_bytes(args.plots / "sweep_size.csv", csv_bytes(plot_data.Draw._fields, draws))
     write_bytes(args.plots / "sweep_front.csv", csv_bytes(plot_data.Choice._fields, choices))
-    version = " with an earlier version" if is_earlier else ""
-    print(f"{len(rows)} of {len(keys)} runs are finished{version}")
+    print(summary["note"] or f"All {len(keys)} runs are finished.")
     print(summary["answer"] or "No run says how much calibration is enough: see `make sweep`.")
 
 

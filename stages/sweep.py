@@ -1,9 +1,9 @@
 """Makes the runs of the grid that are not finished yet, on Dask.
 
-Reads: artifacts/models/{onnx_fp32.onnx,torch_fp32.pt2}, data/cifar10/,
+Reads: data/raw/ (the model), artifacts/models/{onnx_fp32.onnx,torch_fp32.pt2}, data/cifar10/,
     artifacts/predictions/<baseline>.npy, sweep/runs.csv
 Writes: sweep/runs.csv
-Params: sweep, calibrate, fit, quantize_onnx, quantize_torch, evaluate, compare
+Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, evaluate, compare
 """
 
 import argparse
@@ -17,7 +17,7 @@ from resnet8.common.errors import PipelineError
 from resnet8.common.params import load_params
 from resnet8.common.processes import run_stage
 from resnet8.sweeping import cluster, record
-from resnet8.sweeping.fingerprint import read_fingerprint
+from resnet8.sweeping.identity import identify
 from resnet8.sweeping.inputs import read_inputs
 from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
 
@@ -25,6 +25,7 @@ from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
@@ -32,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    inputs = read_fingerprint(params, models=args.models, data=args.data)
-    keys = {record.key_of(run, inputs): run for run in params.runs}
+    identity = identify(params, raw=args.raw, data=args.data)
+    keys = {record.key_of(run, identity): run for run in params.runs}
     missing = missing_runs(args.record, keys)
     print(f"{len(keys)} runs: {len(keys) - len(missing)} finished before, {len(missing)} to make")
     if not missing:
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     with cluster.open_client(cluster.scheduler_address(), n_workers=len(missing)) as client:
         outcomes = cluster.compute(client, missing, everything, say=say)
         try:
-            failed = keep(args.record, outcomes, inputs, progress=progress)
+            failed = keep(args.record, outcomes, identity, progress=progress)
         except KeyboardInterrupt:
             say(f"finished runs are kept in {args.record}; the next sweep goes on from there")
             raise

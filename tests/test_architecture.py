@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from resnet8.sweeping import fingerprint
+from resnet8.sweeping import identity
 
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
@@ -38,7 +38,7 @@ BEHIND = {
     "params.variants": {"quantize_onnx", "quantize_torch"},
     "params.runs": {"sweep", "calibrate", "fit", "quantize_onnx", "quantize_torch"},
     "params.settings": {"calibrate", "fit"},
-    "read_fingerprint(params": {"calibrate", "compare", "evaluate", "fit"},
+    "identify(params": {"calibrate", "compare", "convert_onnx", "evaluate", "fit"},
 }
 
 
@@ -119,8 +119,8 @@ def test_deps_name_every_local_module_that_a_stage_imports(stages: list[Any]) ->
         if runtime := RUNTIME_MODULE.search(stage.cmd):
             module = ROOT / "resnet8" / f"{runtime[1]}_model.py"
             needed |= {module, *local_files(module)}
-        if fingerprint.__name__ in imported(script):  # it reads the code that figures depend on
-            needed |= set(fingerprint.code_files())
+        if identity.__name__ in imported(script):  # it reads the code that figures depend on
+            needed |= set(identity.code_files())
         code = {
             x for x in declared(stage) if x.endswith(".py") or x == str(COMMON.relative_to(ROOT))
         }
@@ -197,17 +197,14 @@ def test_plain_repro_runs_no_sweep(stages: list[Any]) -> None:
     assert {x.path_in_repo for x in stages if x is not sweep} == {"dvc.yaml"}
 
 
-def test_fingerprint_has_all_code_that_a_run_depends_on() -> None:
-    measure = ROOT / "resnet8" / "sweeping" / "measure.py"
-    behind = {measure, *local_files(measure)}
-    figures = {path for path in behind if not path.is_relative_to(COMMON)}
-    figures |= {COMMON / "evaluation.py", ROOT / "resnet8" / "torch_conversion.py"}
-    assert set(fingerprint.code_files()) == figures
-    # What is left of it reads parameters and files, and names faults.
-    assert {path.stem for path in behind - figures} <= {
-        "batches", "choice", "digits", "errors", "faults", "files", "grid", "names", "processes",
-        "sections",
-    }  # fmt: skip
+def test_code_of_a_run_is_all_that_makes_measures_and_checks_a_model() -> None:
+    stages = [ROOT / "stages" / f"{name}.py" for name in ("fit", "quantize_onnx", "quantize_torch")]
+    behind = set().union(*map(local_files, stages))
+    computing = {path for path in behind if path.is_relative_to(ROOT / "resnet8")}
+    assert set(identity.code_files()) > {x for x in computing if not x.is_relative_to(COMMON)}
+    found = {path for path in identity.code_files() if path.is_relative_to(COMMON)}
+    # What else is in it reads parameters and files, and names faults.
+    assert found == {COMMON / "evaluation.py"}
 
 
 @pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)

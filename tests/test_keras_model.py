@@ -8,6 +8,7 @@ import pytest
 
 from resnet8 import keras_export, keras_model
 from resnet8.common.errors import ArtifactError
+from resnet8.common.files import find_model
 from samples.dataset import SAMPLE_MODEL
 from samples.train import build_resnet8
 
@@ -88,7 +89,7 @@ def test_load_model_refuses_two_outputs(tmp_path: Path) -> None:
 
 def test_find_model_refuses_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"must hold one model, got \[\]"):
-        keras_model.find_model(tmp_path)
+        find_model(tmp_path)
 
 
 def test_count_folded_parameters_of_the_sample_by_hand(keras_fp32: Any) -> None:

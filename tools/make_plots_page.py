@@ -87,5 +87,9 @@ def make_page() -> str:
     return TEMPLATE % {"licences": licences, "bundle": inline_script(bundle)}
 
 
-if __name__ == "__main__":
+def main() -> None:
     PAGE.write_text(make_page(), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,38 +1,40 @@
 """Takes the README's pictures of the report: `python -m tools.picture_report`.
 
 One shows the result and the layer explorer, one the sweep; none an image of the data set. Needs
-Chromium.
+Chromium. A picture notes the report's SHA-256, and is taken again only for another report.
 """
 
 import argparse
+import hashlib
 import io
 import shutil
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from playwright.sync_api import sync_playwright
 
 from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_bytes
+from resnet8.common.files import read_bytes, write_bytes
 from resnet8.common.processes import run_stage
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1280  # CSS pixels
 COLORS = 256  # enough for charts and text
-# By name of the picture, what of the page is left.
-STYLES = {
-    "report.png": """
+_NOTE = "report-sha256"
+# By name of the picture: what it shows, and CSS that hides the rest.
+PICTURES = {
+    "report.png": ("#explorer", """
       section:not(#headline, #explorer) { display: none; }
       #parameters, #no-parameters, #feature-maps { display: none; }
       main { padding-bottom: 20px !important; }
-    """,
-    "sweep.png": """
+    """),
+    "sweep.png": ("#sweep .columns", """
       nav, header, section:not(#sweep), #sweep > :not(.columns) { display: none; }
       body { display: block !important; }
       main { max-width: none !important; padding: 0 20px !important; }
       section { border: none !important; margin: 0 !important; padding: 8px 0 !important; }
-    """,
-}
+    """),
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,18 +43,40 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args(argv)
 
-    for name, style in STYLES.items():
-        picture = Image.open(io.BytesIO(screenshot(args.report, style=style)))
-        smaller = picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    digest = hashlib.sha256(read_bytes(args.report)).hexdigest()
+    for name, (shown, style) in PICTURES.items():
+        if (args.out / name).exists() and Image.open(args.out / name).info.get(_NOTE) == digest:
+            continue
+        taken = screenshot(args.report, shown=shown, style=style)
+        if taken is None:  # the report has no such part
+            continue
+        smaller = Image.open(io.BytesIO(taken)).convert("RGB")
+        smaller = smaller.quantize(COLORS, dither=Image.Dither.NONE)
+        notes = PngImagePlugin.PngInfo()
+        notes.add_text(_NOTE, digest)
         out = io.BytesIO()
-        smaller.save(out, "PNG", optimize=True)
+        smaller.save(out, "PNG", optimize=True, pnginfo=notes)
         write_bytes(args.out / name, out.getvalue())
         print(f"{args.out / name}: {len(out.getvalue()) / 1000:.0f} kB")
 
 
-def screenshot(report: Path, *, style: str) -> bytes:
-    """A report with some more CSS, as PNG."""
-    chromium = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+def find_chromium() -> str | None:
+    """The path of Chromium, if it is installed."""
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+def screenshot(report: Path, *, shown: str, style: str) -> bytes | None:
+    """Takes a picture of a part of a report.
+
+    Args:
+        report: the HTML file.
+        shown: CSS selector of what must be there.
+        style: more CSS.
+
+    Returns:
+        A PNG file, or None where the report has no such part.
+    """
+    chromium = find_chromium()
     if chromium is None:
         raise PipelineError(f"one of {', '.join(CHROMIUM_NAMES)} must be on the PATH, got none.")
     with sync_playwright() as playwright:
@@ -60,6 +84,8 @@ def screenshot(report: Path, *, style: str) -> bytes:
         page = browser.new_page(viewport={"width": WIDTH, "height": 300})
         page.goto(report.resolve().as_uri())
         page.wait_for_selector("html[data-ready]")
+        if not page.locator(shown).count():
+            return None
         page.add_style_tag(content=style)
         page.evaluate(
             "dispatchEvent(new Event('resize'))"

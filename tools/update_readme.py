@@ -1,11 +1,14 @@
 """Renews the generated parts of the README: `python -m tools.update_readme`.
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` stand: `results`, the comparison table of
+Between `<!-- NAME -->` and `<!-- /NAME -->` are: `results`, the comparison table of
 metrics/comparison.json with file sizes of dvc.lock; `classes`, its deltas per class;
 `inside`, where each variant hurts; `sweep`, what metrics/sweep.json says; and `dag`, what
-`dvc dag --md` draws.
+`dvc dag --md` draws. With `--check` nothing is written: the command fails and shows the
+difference where a part is not what the checkout's metrics give.
 """
 
+import argparse
+import difflib
 import json
 import re
 import subprocess
@@ -16,10 +19,24 @@ from typing import Any
 
 import yaml
 
+from resnet8.common.errors import PipelineError
+from resnet8.common.files import write_bytes
+from resnet8.common.params import Params, load_params
+from resnet8.common.processes import run_stage
 from resnet8.tables import class_table, inside_table, markdown_table, sweep_table
 
 ROOT = Path(__file__).parents[1]
-_EARLIER = "\n\nMeasured with an earlier version of the code; `make sweep` renews the runs."
+README = ROOT / "README.md"
+METRICS = ("comparison", "layers", "sensitivity", "sweep", "verify_onnx")
+_MODELS = {"mlperf_tiny": "MLPerf Tiny's pretrained ResNet8", "sample": "The sample's model"}
+_DATA_SETS = {"cifar10": "CIFAR-10", "sample": "the sample"}
+_SWEEP_LEGEND = """\
+The best settings by KL, and the defaults. *Draws*: seeds, other calibration images each. *Above
+default*: minus the default settings of the variant with the same seeds, image by image, with 95%
+intervals over images and draws; where 0 is inside, the sweep cannot tell the two apart.
+
+![Accuracy and agreement against the number of calibration images, accuracy against file \
+size](docs/sweep.png)"""
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -43,21 +60,24 @@ def model_sizes(lock: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def render(text: str, metrics: Mapping[str, Any], *, sizes: Mapping[str, int], dag: str) -> str:
-    """The README's text with all generated parts renewed.
+def render(
+    text: str, metrics: Mapping[str, Any], *, params: Params, sizes: Mapping[str, int], dag: str
+) -> str:
+    """Renews all generated parts of the README.
 
     Args:
         text: the README.
-        metrics: what metrics/<name>.json hold, by name.
+        metrics: what metrics/<name>.json hold, for the names of `METRICS`.
+        params: the parameters.
         sizes: bytes of each model file, by variant.
         dag: what `dvc dag --md` draws.
     """
-    sweep = metrics["sweep"]
+    table = markdown_table(metrics["comparison"], sizes=sizes)
     parts = {
-        "results": markdown_table(metrics["comparison"], sizes=sizes),
+        "results": f"{_introduce_results(metrics, params)}\n\n{table}",
         "classes": class_table(metrics["comparison"]),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
-        "sweep": f"> {sweep['answer']}{_EARLIER * sweep['is_earlier']}\n\n{sweep_table(sweep)}",
+        "sweep": _describe_sweep(metrics["sweep"]),
         "dag": dag.strip(),
     }
     for name, content in parts.items():
@@ -65,18 +85,51 @@ def render(text: str, metrics: Mapping[str, Any], *, sizes: Mapping[str, int], d
     return text
 
 
+def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:
+    model = _MODELS.get(params.fetch.model, f"`{Path(params.fetch.model).name}`")
+    n_parameters = metrics["verify_onnx"]["parameters"]["original"]
+    return (
+        f"{model} ({n_parameters:,} parameters) on the {metrics['comparison']['n_images']:,} test "
+        f"images of {_DATA_SETS[params.fetch.dataset]},\nquantized with "
+        f"{params.calibrate.size:,} training images:"
+    )
+
+
+def _describe_sweep(summary: Mapping[str, Any]) -> str:
+    answer = f"> {summary['answer']}" if summary["answer"] else ""
+    table = [sweep_table(summary), _SWEEP_LEGEND] if summary["settings"] else []
+    return "\n\n".join(filter(None, [answer, summary["note"], *table]))
+
+
 def render_from_checkout(text: str) -> str:
     """`render` with what the checkout holds."""
     metrics = {
         name: json.loads((ROOT / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("comparison", "layers", "sensitivity", "sweep")
+        for name in METRICS
     }
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "dvc", "dag", "--md"]
     dag = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
-    return render(text, metrics, sizes=model_sizes(lock), dag=dag.stdout)
+    params = load_params(ROOT / "params.yaml")
+    return render(text, metrics, params=params, sizes=model_sizes(lock), dag=dag.stdout)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    check = parser.parse_args(argv).check
+
+    before = README.read_text(encoding="utf-8")
+    after = render_from_checkout(before)
+    if check and before != after:
+        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+        print("\n".join(lines))
+        raise PipelineError(
+            "README.md must hold what the metrics say, got other lines (above). Run `make renew`."
+        )
+    if before != after:
+        write_bytes(README, after.encode())
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(render_from_checkout(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    run_stage(main)

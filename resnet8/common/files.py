@@ -191,6 +191,21 @@ def read_bytes(path: Path) -> bytes:
         raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
 
 
+def find_model(folder: Path) -> Path:
+    """Finds the one Keras file that the fetch stage left in a folder.
+
+    Raises:
+        ArtifactError: there is none, or more than one.
+    """
+    found = sorted(folder.glob("model.*"))
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{folder} must hold one model, got {[path.name for path in found]}. "
+            "Run `dvc repro` to make it again."
+        )
+    return found[0]
+
+
 def unlink_if_dangling(folder: Path) -> None:
     """Removes the links in a folder that lead nowhere; DVC cannot read past them."""
     for path in folder.glob("*"):

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8 import keras_export, keras_model, onnx_graph, onnx_model
+from resnet8.common.files import find_model
 from resnet8.inside import onnx_capture
 from resnet8.inside.capture import INPUT, Captured, Point, Watched
 
@@ -18,7 +19,7 @@ OPSET = 17  # of a conversion that only serves to name layers
 
 def watch_original(folder: Path, converted: Path, *, n_classes: int) -> Watched:
     """Watches the Keras model in a folder beside the ONNX model that was made from it."""
-    model = keras_model.load_model(keras_model.find_model(folder), n_classes=n_classes)
+    model = keras_model.load_model(find_model(folder), n_classes=n_classes)
     return _watch_beside(model, onnx_model.load_model(converted))
 
 

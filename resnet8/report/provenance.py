@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet8.common.errors import ArtifactError
-from resnet8.common.files import read_bytes
+from resnet8.common.files import find_model, read_bytes
 
 
 class Fingerprint(NamedTuple):
@@ -42,12 +41,10 @@ def model_paths(variants: Sequence[str], folder: Path, *, raw: Path) -> dict[str
     Raises:
         ArtifactError: `raw` holds no model.
     """
-    keras = sorted(raw.glob("model.*"))
-    if not keras:
-        raise ArtifactError(f"{raw} must hold a model, got none. Run `dvc repro` to make it.")
+    keras = find_model(raw)
     suffixes = {"onnx": "onnx", "torch": "pt2"}
     return {
-        name: keras[0]
+        name: keras
         if name == "keras_fp32"
         else folder / f"{name}.{suffixes[name.partition('_')[0]]}"
         for name in variants

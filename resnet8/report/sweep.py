@@ -6,7 +6,7 @@ from typing import Any
 from resnet8.report.evidence import Json
 from resnet8.report.tables import NOTHING, Cell, Table, number, percent, text
 from resnet8.report.vega_lite import Spec, by_variant, chart, css, quantity, tip
-from resnet8.tables import best_settings, with_deviation, with_interval
+from resnet8.tables import best_settings, count_draws, with_deviation, with_interval
 
 BEST = 10  # rows of the first table, beside the default settings
 HEIGHT = 240  # pixels
@@ -18,20 +18,26 @@ def sweep_view(summary: Json) -> dict[str, Any]:
     return {
         "n_runs": summary["n_runs"],
         "n_finished": summary["n_finished"],
-        "is_earlier": summary["is_earlier"],
+        "note": summary["note"],
         "answer": summary["answer"],
         "n_settings": len(settings),
         "has_usual": any(not row["changes"] for row in settings),
         "runtimes": list(by_runtime(settings)),
         "best": settings_table(
-            f"The default settings, and the best {BEST} others by KL", best_settings(summary, BEST)
+            f"The default settings, and the best {BEST} others by KL", summary, BEST
         ),
-        "all": settings_table("All settings", best_settings(summary, len(settings))),
+        "all": settings_table("All settings", summary, len(settings)),
     }
 
 
-def settings_table(caption: str, rows: Sequence[Json]) -> Table:
-    """Settings with their means over the draws, and how they compare with the default."""
+def settings_table(caption: str, summary: Json, count: int) -> Table:
+    """Means over the draws of the default settings and the best others, compared with the default.
+
+    Args:
+        caption: of the table.
+        summary: what metrics/sweep.json holds.
+        count: of settings beside the default ones.
+    """
     columns = (
         "variant", "settings", "draws", "file kB", "top-1 % (± of draws)",
         "agreement %", "KL, nats", "accuracy above default, pp", "agreement above default, pp",
@@ -44,7 +50,7 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
             [
                 text(row["variant"]),
                 text("default" if row["is_default"] else row["description"]),
-                number(len(row["seeds"]), "d"),
+                Cell(count_draws(row, summary), len(row["seeds"])),
                 number(row["file_bytes"] / 1000, ".1f"),
                 Cell(with_deviation(row["top1_accuracy"]), row["top1_accuracy"]["mean"]),
                 percent(row["agreement"]["mean"]),
@@ -53,7 +59,7 @@ def settings_table(caption: str, rows: Sequence[Json]) -> Table:
                 _above(row, "agreement_above_default_pp"),
                 text("yes" if row["on_front"] else "no"),
             ]
-            for row in rows
+            for row in best_settings(summary, count)
         ],
     )
 

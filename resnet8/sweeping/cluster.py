@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
 from random import Random
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ from distributed.system import MEMORY_LIMIT
 from resnet8.common.errors import ClusterError, PipelineError
 from resnet8.common.grid import Run
 from resnet8.sweeping import remote
-from resnet8.sweeping.fingerprint import LIBRARIES, pack_code
+from resnet8.sweeping.identity import LIBRARIES, pack_code, public_version
 from resnet8.sweeping.measure import Inputs
 from resnet8.sweeping.result import Result
 
@@ -93,7 +92,7 @@ def compute(
     """
     cloudpickle.register_pickle_by_value(remote)
     name = f"resnet8-{uuid4().hex}"
-    versions = {library: version(library) for library in LIBRARIES}
+    versions = {library: public_version(library) for library in LIBRARIES}
     project = remote.Project(name, archive=pack_code(), inputs=inputs.pack(), versions=versions)
     futures: dict[Future, Run] = {}
     try:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from resnet8.common.grid import Run, Settings
-from resnet8.sweeping.result import Result
+from resnet8.common.grid import Settings
+from resnet8.sweeping.selection import Row
 from resnet8.sweeping.settings import group
 
 
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
     on_front: bool
 
 
-def list_draws(rows: Iterable[tuple[Run, Result]], usual: Settings) -> list[Draw]:
+def list_draws(rows: Iterable[Row], usual: Settings) -> list[Draw]:
     """The draws with the usual settings, for every number of images."""
     return [
         Draw(

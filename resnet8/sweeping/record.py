@@ -13,33 +13,76 @@ from typing import Any, NamedTuple, get_origin
 from resnet8.common.errors import ArtifactError, shown
 from resnet8.common.files import read_bytes, write_bytes
 from resnet8.common.grid import KNOBS, Run
+from resnet8.sweeping.identity import Identity
 from resnet8.sweeping.result import Result
 
-KEY = ("inputs", "variant", *KNOBS)
+VERSION = ("code", "libraries")
+SETTINGS = (  # of the pipeline, then of the run
+    "convert_onnx.opset", "evaluate.batch_size", "compare.baseline", "variant", *KNOBS,
+)  # fmt: skip
+KEY = ("model_sha256", "data", *VERSION, *SETTINGS)
 COLUMNS = (*KEY, *Result._fields)
 _IMAGES = ("lost", "won", "other")
-Key = tuple[str, ...]  # the cells of KEY, as they are written
+
+
+class Key(NamedTuple):
+    """What determines a run's result, as the cells of a line; see `identity.Identity`.
+
+    settings: the cells of `SETTINGS`.
+    """
+
+    model_sha256: str
+    data: str
+    code: str
+    libraries: str
+    settings: tuple[str, ...]
+
+    @property
+    def task(self) -> tuple[str, ...]:
+        """All but the version of code and libraries."""
+        return (self.model_sha256, self.data, *self.settings)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return (*self[:-1], *self.settings)
 
 
 class Finished(NamedTuple):
-    """A line of the record: what a run starts from, as it is written, and what it gave."""
+    """A line of the record: what determines a run, and what it gave."""
 
     key: Key
     result: Result
 
 
-def key_of(run: Run, inputs: str) -> Key:
+def key_of(run: Run, identity: Identity) -> Key:
     """What determines a run's result.
 
     Args:
         run: its settings.
-        inputs: the fingerprint of everything else.
+        identity: what all runs of the sweep have in common.
     """
-    return (inputs, run.variant, *(_cell(value) for value in run.settings.values().values()))
+    cells = {name: _cell(value) for name, value in run.settings.values().items()}
+    cells |= {
+        "convert_onnx.opset": _cell(identity.opset),
+        "evaluate.batch_size": _cell(identity.batch_size),
+        "compare.baseline": identity.baseline,
+        "variant": run.variant,
+    }
+    return _key({**identity._asdict(), **cells})
+
+
+def _key(cells: Mapping[str, str]) -> Key:
+    return Key(
+        model_sha256=cells["model_sha256"],
+        data=cells["data"],
+        code=cells["code"],
+        libraries=cells["libraries"],
+        settings=tuple(cells[name] for name in SETTINGS),
+    )
 
 
 def read(path: Path) -> dict[Key, Result]:
-    """Reads the finished runs; a last line that was never finished does not count.
+    """Reads the finished runs; an incomplete last line is ignored.
 
     Raises:
         ArtifactError: the file is missing or holds something else.
@@ -55,7 +98,7 @@ def read(path: Path) -> dict[Key, Result]:
     for number, line in enumerate(lines[1:], start=2):
         try:
             values = dict(zip(COLUMNS, line, strict=True))
-            found[tuple(line[: len(KEY)])] = _result(values)
+            found[_key(values)] = _result(values)
         except (ValueError, RecursionError) as exc:
             reason = f"a finished run in line {number}, got {shown(','.join(line))}"
             raise _damaged(path, reason) from exc
@@ -77,10 +120,20 @@ def append(path: Path, finished: Finished) -> None:
         os.fsync(file.fileno())
 
 
-def tidy(path: Path) -> None:
-    """Sorts the runs, so that their order does not tell when they finished."""
+def tidy(path: Path, identity: Identity) -> None:
+    """Sorts the runs, so that their order does not tell when they finished.
+
+    Args:
+        path: of the record.
+        identity: of the sweep that ends; its runs replace those of other versions.
+    """
     found = read(path)
-    keys = sorted(found, key=lambda key: [_sortable(cell) for cell in key])
+    version = (identity.code, identity.libraries)
+    renewed = {key.task for key in found if (key.code, key.libraries) == version}
+    keys = sorted(
+        (x for x in found if (x.code, x.libraries) == version or x.task not in renewed),
+        key=lambda key: [_sortable(cell) for cell in key.cells],
+    )
     lines = [_line(Finished(key, found[key])) for key in keys]
     content = _format([list(COLUMNS), *lines])
     if content != path.read_bytes():
@@ -88,7 +141,7 @@ def tidy(path: Path) -> None:
 
 
 def _line(finished: Finished) -> list[str]:
-    return [*finished.key, *(_cell(value) for value in finished.result)]
+    return [*finished.key.cells, *(_cell(value) for value in finished.result)]
 
 
 def _format(lines: list[list[str]]) -> bytes:

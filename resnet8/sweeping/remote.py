@@ -42,7 +42,7 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         name: of the plugin, different for each sweep.
         archive: the project's library, a zip file that Python imports from.
         inputs: what all runs start from, packed.
-        versions: of the libraries that can change a figure.
+        versions: public ones, of the libraries that can change a figure.
     """
 
     def __init__(
@@ -137,6 +137,6 @@ def _project(name: str) -> Project:
 
 def _version(library: str) -> str:
     try:
-        return version(library)
+        return version(library).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return "nothing"

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.common.grid import Run, Settings, describe_changes
+from resnet8.common.grid import Settings, describe_changes
 from resnet8.sweeping.crossed import Estimate, estimate, estimate_mean
 from resnet8.sweeping.result import Result
+from resnet8.sweeping.selection import Row
 
 
 class Setting(NamedTuple):
@@ -22,12 +23,14 @@ class Setting(NamedTuple):
     changes: which settings are not the usual ones, beside the number of images.
     images: for calibration.
     results: by seed.
+    n_earlier: how many of them an earlier version made.
     """
 
     variant: str
     changes: tuple[str, ...]
     images: int
     results: dict[int, Result]
+    n_earlier: int
 
 
 class Spread(NamedTuple):
@@ -39,21 +42,28 @@ class Spread(NamedTuple):
     high: float
 
 
-def group(rows: Iterable[tuple[Run, Result]], usual: Settings) -> list[Setting]:
+def group(rows: Iterable[Row], usual: Settings) -> list[Setting]:
     """Gathers the draws of each setting.
 
     Args:
-        rows: runs and results.
+        rows: finished runs.
         usual: the settings of the pipeline.
     """
     usual_draw = {f"calibrate.{name}": value for name, value in usual.calibrate}
-    found: dict[tuple[str, tuple[str, ...], int], dict[int, Result]] = {}
-    for run, result in rows:
-        changes = tuple(describe_changes(run.settings.changed(usual_draw), usual))
-        calibrate = run.settings.calibrate
-        results = found.setdefault((run.variant, changes, calibrate.size), {})
-        results[calibrate.seed] = result
-    return [Setting(*key, results) for key, results in found.items()]
+    found: dict[tuple[str, tuple[str, ...], int], dict[int, Row]] = {}
+    for row in rows:
+        settings = row.run.settings
+        changes = tuple(describe_changes(settings.changed(usual_draw), usual))
+        draws = found.setdefault((row.run.variant, changes, settings.calibrate.size), {})
+        draws[settings.calibrate.seed] = row
+    return [
+        Setting(
+            *key,
+            results={seed: row.result for seed, row in draws.items()},
+            n_earlier=sum(row.is_earlier for row in draws.values()),
+        )
+        for key, draws in found.items()
+    ]
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -1,14 +1,14 @@
 """What a sweep says: how many images are enough, which settings are best, at what size of file."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from resnet8.common.grid import Run, Settings
+from resnet8.common.grid import Settings
 from resnet8.sweeping.crossed import Estimate
-from resnet8.sweeping.record import Key
 from resnet8.sweeping.result import Result
+from resnet8.sweeping.selection import Selection, note
 from resnet8.sweeping.settings import (
     Setting,
     common_seeds,
@@ -49,61 +49,31 @@ class Enough(NamedTuple):
     divergence_images: int | None
 
 
-def choose_rows(
-    finished: Mapping[Key, Result], runs: Mapping[Key, Run], baseline: Mapping[str, Any]
-) -> tuple[list[tuple[Run, Result]], bool]:
-    """Chooses the finished runs of a grid; where none is left, those of an earlier version.
-
-    Args:
-        finished: results by what determines them.
-        runs: of the grid, likewise.
-        baseline: metrics of the baseline. Runs of an earlier version count where their baseline had
-            as many images right: others are of another model or other data.
-
-    Returns:
-        The rows, and whether an earlier version of the code or the libraries made them.
-    """
-    current = [(run, finished[key]) for key, run in runs.items() if key in finished]
-    if current:
-        return current, False
-    same = (baseline["n_images"], baseline["top1_accuracy"])
-    earlier = {
-        key[1:]: result
-        for key, result in finished.items()
-        if (result.n_images, _baseline_accuracy(result)) == same
-    }
-    rows = [(run, earlier[key[1:]]) for key, run in runs.items() if key[1:] in earlier]
-    return rows, bool(rows)
-
-
-def summarize(
-    rows: Iterable[tuple[Run, Result]],
-    usual: Settings,
-    *,
-    n_runs: int,
-    is_earlier: bool = False,
-) -> dict[str, Any]:
+def summarize(selection: Selection, usual: Settings, *, n_runs: int) -> dict[str, Any]:
     """Sums up the finished runs of a grid.
 
     Args:
-        rows: runs and results.
+        selection: what the record has of the grid.
         usual: the settings of the pipeline, with which others are compared.
         n_runs: that the grid has.
-        is_earlier: whether an earlier version made the runs.
 
     Returns:
         What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
         nats, `file_bytes`; intervals of 95%, each by itself.
     """
-    rows = list(rows)
+    rows = selection.rows
     settings = sorted(group(rows, usual), key=lambda x: (x.variant, x.changes, x.images))
     enough = [x for x in map(find_enough, _by_size(settings)) if x]
+    n_earlier = sum(row.is_earlier for row in rows)
     return {
         "n_runs": n_runs,
         "n_finished": len(rows),
-        "is_earlier": is_earlier,
-        "n_images": rows[0][1].n_images if rows else None,
-        "baseline_accuracy": _baseline_accuracy(rows[0][1]) if rows else None,
+        "n_earlier": n_earlier,
+        "n_other_model": selection.n_other_model,
+        "n_other_data": selection.n_other_data,
+        "note": note(selection, n_runs=n_runs),
+        "n_images": rows[0].result.n_images if rows else None,
+        "baseline_accuracy": _baseline_accuracy(rows[0].result) if rows else None,
         "answer": answer(enough),
         "enough": [x._asdict() for x in enough],
         "settings": _describe_settings(settings, usual),
@@ -227,6 +197,7 @@ def _describe_settings(settings: Sequence[Setting], usual: Settings) -> list[dic
             "description": ", ".join([*setting.changes, f"{setting.images:,} images"]),
             "images": setting.images,
             "seeds": sorted(setting.results),
+            "n_earlier": setting.n_earlier,
             "is_default": defaults.get(setting.variant) is setting,
             "file_bytes": round(fmean(x.file_bytes for x in setting.results.values())),
             **{name: _spread(setting, figure) for name, figure in FIGURES.items()},

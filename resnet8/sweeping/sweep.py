@@ -5,6 +5,7 @@ from pathlib import Path
 
 from resnet8.common.grid import Run, Settings
 from resnet8.sweeping import record
+from resnet8.sweeping.identity import Identity
 from resnet8.sweeping.result import Result
 
 Outcomes = Iterator[tuple[Run, Result | str]]
@@ -19,7 +20,7 @@ def missing_runs(path: Path, keys: Mapping[record.Key, Run]) -> list[Run]:
 def keep(
     path: Path,
     outcomes: Outcomes,
-    inputs: str,
+    identity: Identity,
     *,
     progress: Callable[[Outcomes], Iterable[tuple[Run, Result | str]]] = iter,
 ) -> list[tuple[Run, str]]:
@@ -28,7 +29,7 @@ def keep(
     Args:
         path: of the record.
         outcomes: runs with their results, or the reason why they failed.
-        inputs: the fingerprint of what they start from.
+        identity: what they have in common.
         progress: wraps the loop over the runs, as `tqdm.tqdm` does.
 
     Returns:
@@ -38,11 +39,11 @@ def keep(
     try:
         for run, result in progress(outcomes):
             if isinstance(result, Result):
-                record.append(path, record.Finished(record.key_of(run, inputs), result))
+                record.append(path, record.Finished(record.key_of(run, identity), result))
             else:
                 failed.append((run, result))
     finally:
-        record.tidy(path)
+        record.tidy(path, identity)
     return failed
 
 

@@ -34,5 +34,5 @@ def test_model_paths_finds_each_runtimes_files(tmp_path: Path) -> None:
 
 
 def test_model_paths_refuses_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"must hold a model, got none"):
+    with pytest.raises(ArtifactError, match=r"must hold one model, got"):
         model_paths(("keras_fp32",), Path("models"), raw=tmp_path)

@@ -1,0 +1,98 @@
+"""Renews everything that is generated, and says what changed: `python -m tools.renew`.
+
+For a change of code, parameters or packages, in this order: the page of DVC's plots, the results
+(`dvc repro` writes dvc.lock and metrics/), the README's parts, and its pictures. With `--check`
+nothing is written: the command says what is not that of the current code and parameters, and fails.
+It needs no data.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resnet8.common.errors import PipelineError
+from resnet8.common.processes import run_stage
+from tools import make_plots_page, picture_report, update_readme
+
+ROOT = Path(__file__).parents[1]
+GENERATED = (".dvc/plots/page.html", "dvc.lock", "metrics", "README.md", "docs")
+_DVC = (sys.executable, "-m", "dvc")
+
+
+def stale_stages(status: dict[str, Any]) -> Iterator[str]:
+    """Says which stages are not those of dvc.lock.
+
+    Args:
+        status: what `dvc status --json` prints. Missing data and models are no difference: they
+            are not in Git.
+    """
+    for stage, changes in status.items():
+        for change in changes:
+            if isinstance(change, str):
+                yield f"{stage}: {change}"
+                continue
+            for kind, paths in change.items():
+                for path, state in paths.items():
+                    if state != "deleted" or path.startswith("metrics/"):
+                        yield f"{stage}: {kind}: {path} {_describe(state)}"
+
+
+def _describe(state: Any) -> str:
+    """A file's state, or those of parameters."""
+    if isinstance(state, dict):
+        return ", ".join(f"{name} {value}" for name, value in state.items())
+    return str(state)
+
+
+def check() -> None:
+    """Compares what is generated with what it is generated from.
+
+    Raises:
+        PipelineError: something is not current.
+    """
+    command = (*_DVC, "status", "--json", "dvc.yaml")
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    stale = list(stale_stages(json.loads(done.stdout)))
+    if make_plots_page.PAGE.read_text(encoding="utf-8") != make_plots_page.make_page():
+        stale.append(f"{make_plots_page.PAGE.relative_to(ROOT)}: other packages made it")
+    if stale:
+        listed = "\n".join(stale)
+        raise PipelineError(
+            "dvc.lock and metrics/ must be those of the current code and parameters, got:\n"
+            f"{listed}\nRun `make renew`."
+        )
+    update_readme.main(["--check"])
+
+
+def renew() -> None:
+    """Renews what is not current."""
+    make_plots_page.main()
+    if subprocess.run([*_DVC, "repro"], cwd=ROOT, check=False).returncode:  # noqa: S603
+        raise PipelineError("`dvc repro` failed; see above.")
+    update_readme.main([])
+    if picture_report.find_chromium():
+        picture_report.main([])
+    else:
+        print("The README's pictures are not renewed, which takes Chromium.")
+    if shutil.which("git"):
+        command = ["git", "--no-pager", "diff", "--stat", "HEAD", "--", *GENERATED]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)  # noqa: S603
+        print(done.stdout or done.stderr or "Nothing that is in Git has changed.")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where stale")
+    if parser.parse_args(argv).check:
+        check()
+    else:
+        renew()
+
+
+if __name__ == "__main__":
+    run_stage(main)

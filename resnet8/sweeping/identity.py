@@ -121,7 +121,9 @@ def digest_code(sources: list[str]) -> str:
 
 
 def _as_json(node: object) -> Any:
-    """A syntax tree as lists; fields without content, which some versions leave out, are left out."""
+    """A syntax tree as lists, without fields that have no content: some versions leave them out."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty text to nested format specifiers
+        return ["JoinedStr", *(_as_json(x) for x in node.values if not _is_empty_text(x))]
     if isinstance(node, ast.AST):
         fields = {
             name: value
@@ -141,6 +143,10 @@ def _is_docstring(node: object) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _is_empty_text(node: object) -> bool:
+    return isinstance(node, ast.Constant) and node.value == ""
 
 
 def code_files() -> list[Path]:

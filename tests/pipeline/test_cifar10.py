@@ -16,6 +16,7 @@ from resnet8.common.params import load_params
 from resnet8.comparison import compare
 from resnet8.fitting.fit import fit
 from samples.demo import make_project
+from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, stages_run
 
 pytestmark = [
@@ -30,7 +31,7 @@ QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without Git in which the pipeline has run."""
     folder = tmp_path_factory.mktemp("cifar10") / "project"
-    make_project(folder, ROOT / "params.yaml")
+    make_project(folder, TEST_PARAMS)
     done = repro(folder, RESNET8_MIRROR=mirror())
     assert done.returncode == 0, done.stdout
     assert "evaluate@keras_fp32" in stages_run(done.stdout)

@@ -145,16 +145,6 @@ def test_nothing_before_the_evaluation_opens_a_test_image(folder: Path) -> None:
             aside.rename(path)
 
 
-def test_committed_metrics_are_close_to_what_the_code_produces(folder: Path) -> None:
-    # The same bytes on the machine that made them; another CPU rounds some images the other
-    # way: 0.15 points is the sampling noise of two quantized models on 10,000 images.
-    committed = json.loads((ROOT / "metrics/comparison.json").read_text())["variants"]
-    produced = variants(folder)
-    assert produced.keys() == committed.keys()
-    for name, row in committed.items():
-        assert produced[name]["top1_accuracy"] == pytest.approx(row["top1_accuracy"], abs=0.0015)
-
-
 def test_no_file_of_the_mirror_is_in_git() -> None:
     tracked = run(ROOT, "git", "ls-files").stdout.split()
     assert tracked

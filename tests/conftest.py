@@ -1,6 +1,5 @@
 """Models that several tests look at: the sample's, converted and quantized once."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,8 @@ from numpy.typing import NDArray
 
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
+from tests.parameters import TEST_PARAMS
 
-ROOT = Path(__file__).parents[1]
 N_CLASSES = len(LABEL_NAMES)
 LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
 
@@ -62,10 +61,10 @@ def torch_fp32(onnx_fp32: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def fit_settings() -> Any:
-    """The `fit` section of params.yaml."""
+    """The `fit` section of the tests' parameters."""
     from resnet8.common.params import load_params
 
-    return load_params(ROOT / "params.yaml").fit
+    return load_params(TEST_PARAMS).fit
 
 
 @pytest.fixture(scope="session")

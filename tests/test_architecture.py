@@ -11,6 +11,8 @@ import yaml
 from dvc.repo import Repo
 
 from resnet8.sweeping import identity
+from samples.demo import make_project
+from tests.parameters import TEST_PARAMS
 
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
@@ -58,9 +60,11 @@ def third_party(path: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def stages() -> list[Any]:
-    """The stages as DVC resolves them, templates filled in."""
-    with Repo(ROOT) as repo:
+def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The stages as DVC resolves them, templates filled in from the tests' parameters."""
+    folder = tmp_path_factory.mktemp("architecture")
+    make_project(folder, TEST_PARAMS)
+    with Repo(folder) as repo:
         return list(repo.index.stages)
 
 
@@ -144,7 +148,7 @@ def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -
 
 
 def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
-    known = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    known = set(yaml.safe_load(TEST_PARAMS.read_text()))
     for stage in stages:
         script = script_of(stage)
         text = script.read_text()

@@ -1,6 +1,5 @@
 """Which runs a grid has, and what can be wrong with it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +9,16 @@ from resnet8.common.errors import ParamsError
 from resnet8.common.grid import KNOBS, MAX_RUNS, Settings, expand
 from resnet8.common.params import check_params, load_params
 from resnet8.common.sections import Fit
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from tests.parameters import TEST_PARAMS
 
 
 @pytest.fixture(scope="module")
 def usual() -> Settings:
-    return load_params(PARAMS).settings
+    return load_params(TEST_PARAMS).settings
 
 
 def with_grid(grid: Any, **sections: Any) -> Any:
-    raw = yaml.safe_load(PARAMS.read_text())
+    raw = yaml.safe_load(TEST_PARAMS.read_text())
     for name, values in sections.items():
         raw[name].update(values)
     return raw | {"sweep": {"grid": grid}}

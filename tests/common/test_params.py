@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from resnet8.common.errors import ParamsError
 from resnet8.common.names import is_url, source_suffix
 from resnet8.common.params import Params, check_params, load_params
+from tests.parameters import TEST_PARAMS
 
-ROOT = Path(__file__).parents[2]
 SHA256 = "0123456789abcdef" * 4
 URL = "https://host.example/model.h5"
 
@@ -96,8 +96,8 @@ def written(folder: Path, content: str) -> Path:
 # What is right.
 
 
-def test_load_params_accepts_the_projects_own_file() -> None:
-    assert load_params(ROOT / "params.yaml").variants[:1] == ("keras_fp32",)
+def test_load_params_accepts_the_tests_own_file() -> None:
+    assert load_params(TEST_PARAMS).variants[:1] == ("keras_fp32",)
 
 
 def test_load_params_returns_what_the_file_says(tmp_path: Path) -> None:

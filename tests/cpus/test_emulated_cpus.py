@@ -16,7 +16,8 @@ from dvc.repo import Repo
 
 from resnet8.common.cpu import find_difference
 from resnet8.keras_model import keras
-from samples.demo import make_project
+from samples.demo import SAMPLE_PARAMS, make_project
+from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import MIRROR, ROOT, mirror, needs_mirror, run, set_params
 
 pytestmark = pytest.mark.cpus
@@ -58,9 +59,9 @@ def save_normalized(path: Path) -> None:
     model.save(path)
 
 
-def make(project: Path, params: str, *, stages: Sequence[str] = STAGES, **sections: Any) -> None:
+def make(project: Path, params: Path, *, stages: Sequence[str] = STAGES, **sections: Any) -> None:
     """Makes a project with few images, and lists the commands of the stages to run in it."""
-    make_project(project, ROOT / params)
+    make_project(project, params)
     sections |= {"calibrate": {"size": IMAGES["train"]}, "quantize_onnx": {"types": ONNX_TYPES}}
     set_params(project, **sections)
     with Repo(project) as repo:
@@ -94,12 +95,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if difference := find_difference():
         pytest.skip(difference)
     folder = tmp_path_factory.mktemp("cpus")
-    prepared, params, model = folder / "prepared", "samples/params.yaml", folder / "model.keras"
+    prepared, params, model = folder / "prepared", SAMPLE_PARAMS, folder / "model.keras"
     save_normalized(model)
     make(prepared / "normalized", params, stages=["convert_onnx"], fetch={"model": str(model)})
     make(prepared / "sample", params)
     if MIRROR:
-        make(prepared / "mlperf_tiny", "params.yaml")
+        make(prepared / "mlperf_tiny", TEST_PARAMS)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda cpu: run_on(cpu, folder), [NATIVE, *CPUS]))
     return folder

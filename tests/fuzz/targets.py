@@ -10,8 +10,9 @@ import numpy as np
 from resnet8.common.batches import encode_batch, encode_label_names, read_batch, read_label_names
 from resnet8.common.errors import ArtifactError, ParamsError, PipelineError
 from resnet8.common.params import load_params
+from samples.demo import SAMPLE_PARAMS
+from tests.parameters import TEST_PARAMS
 
-ROOT = Path(__file__).parents[2]
 MAX_MESSAGE = 500  # characters of a sentence that a person reads
 
 
@@ -85,7 +86,7 @@ def read_as_params(content: bytes) -> None:
 
 
 def params_seeds() -> list[bytes]:
-    return [(ROOT / name).read_bytes() for name in ("params.yaml", "samples/params.yaml")]
+    return [path.read_bytes() for path in (TEST_PARAMS, SAMPLE_PARAMS)]
 
 
 TARGETS = {

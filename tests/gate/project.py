@@ -17,7 +17,8 @@ from resnet8.common.files import write_json
 from resnet8.common.params import load_params
 from resnet8.comparison import compare
 from resnet8.correctness import describe_correctness
-from tests.pipeline.commands import GIT, ROOT
+from tests.parameters import TEST_PARAMS
+from tests.pipeline.commands import GIT
 
 NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LABELS = np.arange(1000) % 10
@@ -117,7 +118,7 @@ def make_project(folder: Path, correct: Right | None = None) -> Path:
     """A repository with one commit, whose working tree is as committed."""
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "--quiet", "--initial-branch", "main")
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(TEST_PARAMS, folder / "params.yaml")
     write_metrics(folder, correct or usual())
     commit(folder)
     return folder

@@ -20,7 +20,7 @@ from tests.gate.project import (
     right,
     usual,
 )
-from tests.pipeline.commands import ROOT
+from tests.parameters import TEST_PARAMS
 
 BASE = tuple(range(100))  # wrong in the usual float models
 
@@ -132,7 +132,7 @@ def test_noise_alone_fails_seldom() -> None:
 
 
 def params(**gate: object) -> Params:
-    found = load_params(ROOT / "params.yaml")
+    found = load_params(TEST_PARAMS)
     return found.model_copy(update={"gate": found.gate.model_copy(update=gate)})
 
 

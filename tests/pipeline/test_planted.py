@@ -10,7 +10,8 @@ import pytest
 
 from samples.demo import make_project
 from tests.gate.project import commit, git
-from tests.pipeline.commands import ROOT, mirror, needs_mirror, repro, run, set_params
+from tests.parameters import TEST_PARAMS
+from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
 
 pytestmark = [
     pytest.mark.faults,
@@ -47,9 +48,9 @@ def quantize(model, numbers, **options):
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the results of the committed parameters."""
+    """A repository with the results of the tests' parameters."""
     folder = tmp_path_factory.mktemp("planted") / "project"
-    make_project(folder, ROOT / "params.yaml")
+    make_project(folder, TEST_PARAMS)
     (folder / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n__pycache__\n")
     done = repro(folder, "compare", RESNET8_MIRROR=mirror())
     assert done.returncode == 0, done.stdout

@@ -11,7 +11,7 @@ import yaml
 from resnet8.common.errors import ArtifactError
 from stages import plots
 from tests.evidence import make_evidence
-from tests.pipeline.commands import ROOT
+from tests.parameters import TEST_PARAMS
 
 QUANTIZED = ("onnx_int8",)
 COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_percent")
@@ -20,7 +20,7 @@ COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_per
 def write_inputs(folder: Path) -> list[str]:
     """All that the stage reads; its arguments."""
     found = make_evidence(quantized=QUANTIZED, layers=("conv.0", "relu", "dense"))
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load(TEST_PARAMS.read_text())
     params["quantize_onnx"]["types"], params["quantize_torch"]["types"] = ["int8"], []
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for name in ("inspection", "metrics/plots", "predictions", "data"):

@@ -13,6 +13,7 @@ from resnet8.common.errors import ArtifactError
 from resnet8.common.names import FLOAT_VARIANTS
 from resnet8.sweeping.plot_data import Choice, Draw
 from stages import plots_data
+from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
 
 NAMES = [f"class {k}" for k in range(10)]
@@ -22,7 +23,7 @@ Tables = dict[str, list[dict[str, str]]]
 
 def write_inputs(folder: Path, quantized: tuple[str, ...]) -> list[str]:
     """All that the stage reads, for two layers and the first nine classes; its arguments."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load(TEST_PARAMS.read_text())
     for runtime in ("onnx", "torch"):
         types = [x.removeprefix(f"{runtime}_") for x in quantized if x.startswith(runtime)]
         content[f"quantize_{runtime}"]["types"] = types

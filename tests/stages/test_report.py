@@ -10,9 +10,10 @@ from resnet8.common.files import write_array, write_arrays, write_json
 from resnet8.report.thumbnails import png_uri
 from stages import report
 from tests.evidence import FLOAT, LABELS, make_evidence
+from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
 
-QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in params.yaml
+QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in the tests' parameters
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 def command(tmp_path: Path) -> list[str]:
     """Arguments for files of results in a folder."""
     evidence = make_evidence(quantized=QUANTIZED)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load(TEST_PARAMS.read_text())
     content["quantize_onnx"]["types"] = ["int8", "uint8"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     for name in ("comparison", "parity", "sensitivity", "lint", "sweep"):
@@ -64,7 +65,7 @@ def test_report_shows_what_is_in_the_files(command: list[str], tmp_path: Path) -
     report.main(command)
     page = (tmp_path / "report" / "index.html").read_text()
     pins = (ROOT / "requirements.txt").read_text().splitlines()[1:]
-    batch_size = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]["batch_size"]
+    batch_size = yaml.safe_load(TEST_PARAMS.read_text())["evaluate"]["batch_size"]
     assert f"<li>{pins[0].replace('==', ' ')}</li>" in page
     assert f"<dd>{batch_size}</dd>" in page
     # What coreutils' sha256sum says of the bytes `keras`.

@@ -15,13 +15,14 @@ from resnet8.common.errors import ArtifactError, ParamsError
 from samples.shapes import LABEL_NAMES, draw_batch
 from stages import calibrate, candidate, compare, fetch, fit, prepare, quantize_onnx, validate
 from tests.fitting.graphs import small_resnet
+from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT, run
 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     """Parameters for the sample with few calibration images."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load(TEST_PARAMS.read_text())
     content["fetch"] = {"dataset": "sample", "model": "sample", "model_sha256": None}
     content["calibrate"] = {"size": 50, "seed": 3, "batches": [2]}
     content["sweep"] = {"grid": []}

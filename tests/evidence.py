@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from resnet8.comparison import compare
 from resnet8.report.evidence import Evidence
 from resnet8.report.provenance import Fingerprint
+from resnet8.sweeping.selection import Row
 from resnet8.sweeping.summary import summarize
-from tests.sweeping.results import USUAL, make_result, make_run
+from tests.sweeping.results import USUAL, make_result, make_run, make_selection
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
@@ -110,8 +111,9 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
             for seed in range(n_seeds):
                 run = make_run(variant, calibrate__seed=seed, **knobs)
                 n_bytes = (100_000 if variant == "onnx_int8" else 265_000) - 5000 * (place == 3)
-                rows.append((run, make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)))
-    return summarize(rows, USUAL, n_runs=len(rows) + 1)
+                result = make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)
+                rows.append(Row(run, result))
+    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1)
 
 
 def _predictions(

@@ -67,9 +67,14 @@ def note(selection: Selection, *, n_runs: int) -> str:
     n_finished = len(selection.rows)
     n_earlier = sum(row.is_earlier for row in selection.rows)
     sentences = []
-    if not n_finished:
-        todo = f"; `make sweep` makes {'it' if n_runs == 1 else f'all {n_runs}'}" if n_runs else ""
-        sentences += [f"No run of the grid is finished for this model and these data{todo}."]
+    if not n_runs:
+        sentences += ["The grid has no runs."]
+    elif not n_finished:
+        them = "it" if n_runs == 1 else f"all {n_runs}"
+        sentences += [
+            "No run of the grid is finished for this model and these data; `make sweep` makes "
+            f"{them}."
+        ]
     elif n_finished < n_runs:
         sentences += [f"{n_finished} of {n_runs} runs are finished; `make sweep` makes the others."]
     if n_earlier:

@@ -9,7 +9,7 @@ from resnet8.report.page import render
 from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
 from resnet8.sweeping.summary import summarize
 from tests.evidence import make_evidence, make_summary
-from tests.sweeping.results import BASELINE, USUAL
+from tests.sweeping.results import BASELINE, USUAL, make_selection
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_view_has_the_best_settings_and_the_defaults(summary: dict[str, Any]) ->
 
 
 def test_table_compares_with_the_default_of_the_variant(summary: dict[str, Any]) -> None:
-    table = settings_table("caption", summary["settings"])
+    table = settings_table("caption", summary, 100)
     above = table.columns.index("accuracy above default, pp")
     found = {(row[0].text, row[1].text): row[above].text for row in table.rows}
     assert found["onnx_int8", "default"] == "default"
@@ -35,7 +35,7 @@ def test_table_compares_with_the_default_of_the_variant(summary: dict[str, Any])
 
 
 def test_table_of_single_draws_has_no_deviation() -> None:
-    table = settings_table("caption", make_summary(n_seeds=1)["settings"])
+    table = settings_table("caption", make_summary(n_seeds=1), 100)
     column = table.columns.index("top-1 % (± of draws)")
     assert not any("±" in row[column].text for row in table.rows)
 
@@ -78,11 +78,29 @@ def test_front_of_files_of_one_size_has_a_range(summary: dict[str, Any]) -> None
 def test_page_says_the_answer_and_what_is_missing() -> None:
     html = render(view(make_evidence()), vega="")
     assert make_summary()["answer"] in html
-    assert "From 24 finished runs of 25 in the grid" in html
+    assert "24 of 25 runs are finished; <code>make sweep</code> makes the others." in html
+    assert "24 finished runs: 8 settings" in html
+
+
+def test_page_and_tables_say_which_runs_an_earlier_version_made(summary: dict[str, Any]) -> None:
+    default, *others = summary["settings"]
+    mixed = summary | {
+        "n_earlier": 2,
+        "note": "24 runs, 2 of them measured with an earlier version; `make sweep` renews them.",
+        "settings": [default | {"n_earlier": 2}, *others],
+    }
+    html = render(view(make_evidence()._replace(sweep=mixed)), vega="")
+    assert (
+        "2 of them measured with an earlier version; <code>make sweep</code> renews them." in html
+    )
+    draws = [row[2].text for row in settings_table("caption", mixed, 100).rows]
+    assert sorted(draws) == ["3"] * 7 + ["3 (2 earlier)"]
+    all_earlier = summary | {"n_earlier": 24, "settings": [x | {"n_earlier": 3} for x in others]}
+    assert {row[2].text for row in settings_table("caption", all_earlier, 100).rows} == {"3"}
 
 
 def test_page_without_runs_says_how_to_make_them() -> None:
-    none = summarize([], USUAL, n_runs=7)
+    none = summarize(make_selection([]), USUAL, n_runs=7)
     assert sweep_charts(none) == {}
     html = render(view(make_evidence()._replace(sweep=none)), vega="")
-    assert "<code>make sweep</code> makes all 7." in html
+    assert "these data; <code>make sweep</code> makes all 7." in html

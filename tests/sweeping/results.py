@@ -1,13 +1,19 @@
 """Runs and results that tests make up."""
 
-from pathlib import Path
 from typing import Any
 
 from resnet8.common.grid import Run
 from resnet8.common.params import load_params
+from resnet8.sweeping.identity import Identity
 from resnet8.sweeping.result import Result
+from resnet8.sweeping.selection import Selection
+from tests.parameters import TEST_PARAMS
 
-USUAL = load_params(Path(__file__).parents[2] / "params.yaml").settings
+USUAL = load_params(TEST_PARAMS).settings
+IDENTITY = Identity(
+    model_sha256="ab" * 32, data="0123456789abcdef", code="fedcba9876543210",
+    libraries="numpy==2.4.6 torch==2.13.0", opset=17, batch_size=128, baseline="keras_fp32",
+)  # fmt: skip
 N_IMAGES = 1000
 BASELINE = 0.8
 
@@ -44,3 +50,8 @@ def make_result(
         won=list(won),
         other=list(other),
     )
+
+
+def make_selection(rows: Any, **others: int) -> Selection:
+    """Rows, and how many other runs the record has."""
+    return Selection(list(rows), **{"n_other_model": 0, "n_other_data": 0, **others})

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet8.common.errors import ArtifactError
-from resnet8.sweeping.record import COLUMNS, KEY, Finished, append, key_of, read, tidy
+from resnet8.sweeping.record import COLUMNS, KEY, SETTINGS, Finished, append, key_of, read, tidy
 from resnet8.sweeping.result import Result
-from tests.sweeping.results import make_result, make_run
-
-INPUTS = "0123456789abcdef"
+from tests.sweeping.results import IDENTITY, make_result, make_run
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def finished(**changes: Any) -> Finished:
-    return Finished(key_of(make_run(**changes), INPUTS), make_result(lost=[1, 5], won=[3]))
+    return Finished(key_of(make_run(**changes), IDENTITY), make_result(lost=[1, 5], won=[3]))
 
 
 def test_append_writes_a_header_once_and_a_line_for_each_run(path: Path) -> None:
@@ -51,23 +49,41 @@ def test_read_gives_floats_back_to_the_last_bit(
     path.touch()
     result = make_result(kl_divergence=kl, file_bytes=size)
     result = result._replace(top1_accuracy=accuracy, saturating_products=wide)
-    append(path, Finished(key_of(make_run(), INPUTS), result))
+    append(path, Finished(key_of(make_run(), IDENTITY), result))
     assert list(read(path).values()) == [result]
 
 
-def test_key_tells_every_setting_and_what_runs_start_from() -> None:
+def test_key_tells_every_part_of_the_identity_and_every_setting() -> None:
     others = [
-        key_of(make_run(), INPUTS),
-        key_of(make_run(), "another"),
-        key_of(make_run("onnx_uint8"), INPUTS),
-        key_of(make_run(calibrate__size=7), INPUTS),
-        key_of(make_run(calibrate__seed=7), INPUTS),
-        key_of(make_run(fit__percentile=99.0), INPUTS),
-        key_of(make_run(fit__float_layers=["dense"]), INPUTS),
-        key_of(make_run(fit__bias_correction=False), INPUTS),
+        key_of(make_run(), IDENTITY),
+        *(key_of(make_run(), IDENTITY._replace(**{name: "another"})) for name in IDENTITY._fields),
+        key_of(make_run("onnx_uint8"), IDENTITY),
+        key_of(make_run(calibrate__size=7), IDENTITY),
+        key_of(make_run(calibrate__seed=7), IDENTITY),
+        key_of(make_run(fit__percentile=99.0), IDENTITY),
+        key_of(make_run(fit__float_layers=["dense"]), IDENTITY),
+        key_of(make_run(fit__bias_correction=False), IDENTITY),
     ]
     assert len(set(others)) == len(others)
-    assert {len(key) for key in others} == {len(KEY)}
+    assert {len(key.cells) for key in others} == {len(KEY)}
+    assert {len(key.settings) for key in others} == {len(SETTINGS)}
+
+
+def test_task_is_the_same_in_every_version_of_code_and_libraries() -> None:
+    key = key_of(make_run(), IDENTITY)
+    later = key_of(make_run(), IDENTITY._replace(code="x", libraries="y"))
+    assert (key != later, key.task == later.task) == (True, True)
+    assert key.task != key_of(make_run(), IDENTITY._replace(data="x")).task
+
+
+def test_every_part_has_a_column_of_its_own(path: Path) -> None:
+    append(path, finished())
+    (line,) = csv.DictReader(path.read_text().splitlines())
+    assert line["model_sha256"] == IDENTITY.model_sha256
+    assert (line["data"], line["code"]) == (IDENTITY.data, IDENTITY.code)
+    assert line["libraries"] == IDENTITY.libraries
+    assert (line["convert_onnx.opset"], line["evaluate.batch_size"]) == ("17", "128")
+    assert (line["compare.baseline"], line["variant"]) == ("keras_fp32", "onnx_int8")
 
 
 def test_an_empty_file_has_no_runs(path: Path) -> None:
@@ -106,7 +122,7 @@ def test_tidy_sorts_so_that_order_does_not_tell_when_runs_finished(tmp_path: Pat
         (tmp_path / name).touch()
         for row in order:
             append(tmp_path / name, row)
-        tidy(tmp_path / name)
+        tidy(tmp_path / name, IDENTITY)
         assert read(tmp_path / name) == dict(rows)
         contents.add((tmp_path / name).read_bytes())
     assert len(contents) == 1
@@ -115,15 +131,32 @@ def test_tidy_sorts_so_that_order_does_not_tell_when_runs_finished(tmp_path: Pat
 def test_tidy_sorts_numbers_as_numbers_and_keeps_a_run_once(path: Path) -> None:
     for size in (100, 9, 10, 9):
         append(path, finished(calibrate__size=size))
-    tidy(path)
+    tidy(path, IDENTITY)
     column = KEY.index("calibrate.size")
     assert [line.split(",")[column] for line in path.read_text().splitlines()[1:]] == [
         "9", "10", "100"
     ]  # fmt: skip
 
 
+def test_tidy_replaces_runs_of_earlier_versions_that_were_made_again(path: Path) -> None:
+    earlier, libraries = IDENTITY._replace(code="x"), IDENTITY._replace(libraries="y")
+    first, second = make_run(calibrate__seed=0), make_run(calibrate__seed=1)
+    rows = {
+        key_of(run, identity): make_result()
+        for run, identity in (
+            (first, earlier), (first, libraries), (second, earlier), (second, libraries),
+            (first, IDENTITY), (first, IDENTITY._replace(model_sha256="z", code="x")),
+        )
+    }  # fmt: skip
+    for key, result in rows.items():
+        append(path, Finished(key, result))
+    tidy(path, IDENTITY)
+    expected = list(rows)[2:]
+    assert set(read(path)) == set(expected)
+
+
 def test_tidy_of_nothing_leaves_a_header(path: Path) -> None:
-    tidy(path)
+    tidy(path, IDENTITY)
     assert path.read_text().splitlines() == [",".join(COLUMNS)]
 
 

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from resnet8.sweeping.plot_data import list_choices, list_draws
+from resnet8.sweeping.selection import Row
 from resnet8.sweeping.settings import compare_accuracy, compare_agreement, group
-from resnet8.sweeping.summary import choose_rows, find_enough, find_front, summarize
-from tests.sweeping.results import BASELINE, N_IMAGES, USUAL, make_result, make_run
+from resnet8.sweeping.summary import find_enough, find_front, summarize
+from tests.sweeping.results import (
+    BASELINE,
+    N_IMAGES,
+    USUAL,
+    make_result,
+    make_run,
+    make_selection,
+)
 
 SEEDS = range(5)
 DEFAULT_SIZE = USUAL.calibrate.size
@@ -22,7 +30,7 @@ def draws(n_lost: int, *, variant: str = "onnx_int8", seeds: Any = SEEDS, **chan
         rng = np.random.default_rng([n_lost, seed, changes.get("calibrate__size", 0)])
         lost = [*range(n_lost), *(500 + rng.choice(400, 3, replace=False)).tolist()]
         run = make_run(variant, calibrate__seed=seed, **changes)
-        found.append((run, make_result(lost=sorted(lost))))
+        found.append(Row(run, make_result(lost=sorted(lost))))
     return found
 
 
@@ -52,10 +60,10 @@ def test_group_gathers_what_differs_only_in_the_seed() -> None:
 def test_compare_counts_won_and_lost_images_of_common_seeds() -> None:
     old, new = group(
         [
-            (make_run(calibrate__seed=0), make_result(lost=[1, 2], other=[9])),
-            (make_run(calibrate__seed=1), make_result(lost=[1])),
-            (make_run(calibrate__seed=0, calibrate__size=10), make_result(won=[5])),
-            (make_run(calibrate__seed=2, calibrate__size=10), make_result(lost=range(100))),
+            Row(make_run(calibrate__seed=0), make_result(lost=[1, 2], other=[9])),
+            Row(make_run(calibrate__seed=1), make_result(lost=[1])),
+            Row(make_run(calibrate__seed=0, calibrate__size=10), make_result(won=[5])),
+            Row(make_run(calibrate__seed=2, calibrate__size=10), make_result(lost=range(100))),
         ],
         USUAL,
     )
@@ -87,7 +95,7 @@ def test_enough_needs_every_larger_size_to_be_the_same() -> None:
 
 def test_enough_notices_agreement_where_accuracy_stays() -> None:
     rows = [
-        (
+        Row(
             make_run(calibrate__seed=seed, calibrate__size=size),
             make_result(other=range(n_other)),
         )
@@ -109,7 +117,7 @@ def test_enough_tells_what_it_would_not_have_noticed() -> None:
 
 def test_answer_takes_the_worst_variant() -> None:
     rows = by_size({10: 0, 50: 0, 100: 0}) + by_size({10: 60, 50: 0, 100: 0}, variant="torch_int8")
-    answer = summarize(rows, USUAL, n_runs=30)["answer"]
+    answer = summarize(make_selection(rows), USUAL, n_runs=30)["answer"]
     assert answer.startswith("Beyond 50 images more calibration changes nothing measurable:")
     assert "up to 100 images accuracy moves by at most" in answer
     assert "(95%, 5 draws)" in answer
@@ -117,32 +125,34 @@ def test_answer_takes_the_worst_variant() -> None:
 
 def test_answer_names_the_variant_that_needs_more() -> None:
     rows = by_size({10: 0, 100: 0}) + by_size({10: 60, 100: 0}, variant="torch_int8")
-    answer = summarize(rows, USUAL, n_runs=20)["answer"]
+    answer = summarize(make_selection(rows), USUAL, n_runs=20)["answer"]
     assert answer.startswith("More calibration still changes something measurable at 100 images")
     assert "(torch_int8;" in answer
 
 
 def test_no_answer_without_sizes() -> None:
-    assert summarize(draws(0), USUAL, n_runs=5)["answer"] is None
+    assert summarize(make_selection(draws(0)), USUAL, n_runs=5)["answer"] is None
 
 
 def test_summary_of_no_runs_is_empty_and_valid_json() -> None:
-    summary = summarize([], USUAL, n_runs=7)
+    summary = summarize(make_selection([]), USUAL, n_runs=7)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["n_finished"], summary["n_runs"], summary["settings"]) == (0, 7, [])
 
 
 def test_summary_says_the_same_in_every_order_of_rows() -> None:
     rows = by_size({10: 3, 1000: 1}) + draws(2, fit__per_channel=False)
-    assert summarize(rows, USUAL, n_runs=1) == summarize(rows[::-1], USUAL, n_runs=1)
+    assert summarize(make_selection(rows), USUAL, n_runs=1) == summarize(
+        make_selection(rows[::-1]), USUAL, n_runs=1
+    )
 
 
 def test_summary_gives_mean_deviation_and_ends_over_the_draws() -> None:
     lost = {0: 10, 1: 20, 2: 60}
     rows = [
-        (make_run(calibrate__seed=seed), make_result(lost=range(n))) for seed, n in lost.items()
+        Row(make_run(calibrate__seed=seed), make_result(lost=range(n))) for seed, n in lost.items()
     ]
-    (row,) = summarize(rows, USUAL, n_runs=3)["settings"]
+    (row,) = summarize(make_selection(rows), USUAL, n_runs=3)["settings"]
     values = [BASELINE - n / N_IMAGES for n in lost.values()]
     expected = (np.mean(values), np.std(values, ddof=1), min(values), max(values))
     found = tuple(row["top1_accuracy"][x] for x in ("mean", "deviation", "low", "high"))
@@ -151,19 +161,22 @@ def test_summary_gives_mean_deviation_and_ends_over_the_draws() -> None:
 
 
 def test_one_draw_has_no_deviation() -> None:
-    (row,) = summarize(draws(1, seeds=[0]), USUAL, n_runs=1)["settings"]
+    (row,) = summarize(make_selection(draws(1, seeds=[0])), USUAL, n_runs=1)["settings"]
     assert row["top1_accuracy"]["deviation"] is None
 
 
 def test_baseline_accuracy_comes_out_of_any_run() -> None:
-    rows = [(make_run(), make_result(lost=range(50), won=range(60, 70)))]
-    assert summarize(rows, USUAL, n_runs=1)["baseline_accuracy"] == BASELINE
+    rows = [Row(make_run(), make_result(lost=range(50), won=range(60, 70)))]
+    assert summarize(make_selection(rows), USUAL, n_runs=1)["baseline_accuracy"] == BASELINE
 
 
 def test_settings_are_compared_with_the_default_of_their_variant() -> None:
     rows = draws(10) + draws(40, fit__per_channel=False) + draws(90, variant="torch_int8")
     rows += draws(0, fit__per_channel=False, variant="torch_int8")
-    found = {(x["variant"], *x["changes"]): x for x in summarize(rows, USUAL, n_runs=1)["settings"]}
+    found = {
+        (x["variant"], *x["changes"]): x
+        for x in summarize(make_selection(rows), USUAL, n_runs=1)["settings"]
+    }
     assert found[("onnx_int8",)]["is_default"]
     assert found[("onnx_int8",)]["accuracy_above_default_pp"] is None
     worse = found[("onnx_int8", "per_channel false")]["accuracy_above_default_pp"]
@@ -183,7 +196,7 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
 )
 def test_divergence_has_a_number_of_its_own(divergences: Any, expected: Any, words: str) -> None:
     rows = [
-        (
+        Row(
             make_run(calibrate__seed=seed, calibrate__size=size),
             make_result(kl_divergence=kl + 1e-5 * np.random.default_rng([seed, size]).normal()),
         )
@@ -193,45 +206,30 @@ def test_divergence_has_a_number_of_its_own(divergences: Any, expected: Any, wor
     found = enough(rows)
     assert found.divergence_images == expected
     assert found.images == 10
-    assert words in summarize(rows, USUAL, n_runs=15)["answer"]
+    assert words in summarize(make_selection(rows), USUAL, n_runs=15)["answer"]
 
 
 def test_one_draw_cannot_tell_that_divergence_changes() -> None:
     rows = [
-        (make_run(calibrate__size=size), make_result(kl_divergence=kl))
+        Row(make_run(calibrate__size=size), make_result(kl_divergence=kl))
         for size, kl in {10: 0.01, 100: 0.001}.items()
     ]
     assert enough(rows).divergence_images == 10
 
 
 def test_settings_without_a_default_are_not_compared() -> None:
-    (row,) = summarize(draws(1, calibrate__size=10), USUAL, n_runs=1)["settings"]
+    (row,) = summarize(make_selection(draws(1, calibrate__size=10)), USUAL, n_runs=1)["settings"]
     assert not row["is_default"]
     assert row["accuracy_above_default_pp"] is None
 
 
-RUNS = {("now", "a"): make_run(), ("now", "b"): make_run(calibrate__seed=1)}
-SAME_BASELINE = {"n_images": N_IMAGES, "top1_accuracy": BASELINE}
-
-
-def test_choose_rows_takes_the_runs_of_the_grid() -> None:
-    finished = {("now", "a"): make_result(), ("then", "b"): make_result()}
-    rows, is_earlier = choose_rows(finished, RUNS, SAME_BASELINE)
-    assert [run for run, _ in rows] == [make_run()]
-    assert not is_earlier
-
-
-def test_choose_rows_shows_an_earlier_versions_runs_rather_than_none() -> None:
-    finished = {("then", "a"): make_result(), ("then", "b"): make_result(lost=[1])}
-    rows, is_earlier = choose_rows(finished, RUNS, SAME_BASELINE)
-    assert [run for run, _ in rows] == list(RUNS.values())
-    assert is_earlier
-
-
-@pytest.mark.parametrize("other", [{"n_images": 7}, {"top1_accuracy": BASELINE + 0.001}])
-def test_choose_rows_shows_no_runs_of_another_model_or_test_set(other: Any) -> None:
-    rows, is_earlier = choose_rows({("then", "a"): make_result()}, RUNS, {**SAME_BASELINE, **other})
-    assert (rows, is_earlier) == ([], False)
+def test_summary_counts_the_runs_of_earlier_versions() -> None:
+    rows = [row._replace(is_earlier=n < 2) for n, row in enumerate(draws(0))]
+    summary = summarize(make_selection(rows, n_other_model=3), USUAL, n_runs=5)
+    counts = ("n_finished", "n_earlier", "n_other_model", "n_other_data")
+    assert [summary[name] for name in counts] == [5, 2, 3, 0]
+    assert [row["n_earlier"] for row in summary["settings"]] == [2]
+    assert summary["note"].startswith("5 runs, 2 of them measured with an earlier version;")
 
 
 def test_front_has_the_points_that_no_other_beats() -> None:
@@ -241,7 +239,7 @@ def test_front_has_the_points_that_no_other_beats() -> None:
 
 def test_front_is_one_for_each_format_of_files() -> None:
     rows = [
-        (make_run(variant, fit__per_channel=per_channel), make_result(file_bytes=n, lost=lost))
+        Row(make_run(variant, fit__per_channel=per_channel), make_result(file_bytes=n, lost=lost))
         for variant, per_channel, n, lost in (
             ("onnx_int8", True, 100, [1]),
             ("onnx_uint8", True, 110, [1]),
@@ -249,7 +247,7 @@ def test_front_is_one_for_each_format_of_files() -> None:
             ("torch_int8", True, 300, [1, 2, 3]),
         )
     ]
-    settings = summarize(rows, USUAL, n_runs=4)["settings"]
+    settings = summarize(make_selection(rows), USUAL, n_runs=4)["settings"]
     found = {(x["variant"], *x["changes"]): x["on_front"] for x in settings}
     assert found == {
         ("onnx_int8",): True,
@@ -272,7 +270,7 @@ def test_draws_are_those_with_the_usual_settings() -> None:
 
 def test_choices_have_a_row_for_each_setting() -> None:
     rows = by_size({10: 1}) + draws(5, fit__per_channel=False)
-    found = list_choices(summarize(rows, USUAL, n_runs=1))
+    found = list_choices(summarize(make_selection(rows), USUAL, n_runs=1))
     assert [x.settings for x in found] == ["10 images", "per_channel false, 1,000 images"]
     assert found[0].file_kb == 100
     assert found[0].low_percent <= found[0].accuracy_percent <= found[0].high_percent

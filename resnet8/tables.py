@@ -139,7 +139,7 @@ def best_settings(summary: Mapping[str, Any], count: int) -> list[Mapping[str, A
 
 
 def count_draws(row: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """The number of a setting's draws; in a sweep of several versions, with that of earlier ones."""
+    """The number of a setting's draws, and how many earlier versions made where only some are."""
     is_mixed = 0 < summary["n_earlier"] < summary["n_finished"]
     earlier = f" ({row['n_earlier']} earlier)" if is_mixed and row["n_earlier"] else ""
     return f"{len(row['seeds'])}{earlier}"

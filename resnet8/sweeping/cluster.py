@@ -132,7 +132,7 @@ def _collect(
     client: Client, futures: dict[Future, Run], say: Say
 ) -> Iterator[tuple[Run, Result | str]]:
     waiting = as_completed(list(futures), with_results=True)
-    watch = _WorkerWatch(client, say)
+    watch = WorkerWatch(client, say)
     while not waiting.is_empty():
         for future, value in waiting.next_batch(block=False):
             if future.status == "finished":
@@ -145,16 +145,24 @@ def _collect(
         time.sleep(POLL_SECONDS)
 
 
-class _WorkerWatch:
-    """Tells when the number of workers changes, and raises when there are none for too long."""
+class WorkerWatch:
+    """Tells when the number of workers changes, and raises when there are none for too long.
 
-    def __init__(self, client: Client, say: Say) -> None:
-        self._client, self._say = client, say
+    Args:
+        client: of the scheduler.
+        say: tells the user.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, client: Client, say: Say, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client, self._say, self._clock = client, say, clock
         self._count: int | None = None
-        self._seen = self._looked = time.monotonic()
+        self._seen = self._looked = clock()
 
     def look(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._client.status != "running":
             raise _gone(self._client)
         if self._count is not None and now - self._looked < COUNT_SECONDS:

@@ -68,7 +68,8 @@ class Project(WorkerPlugin):  # type: ignore[misc]
             for library, expected in self._versions.items()
             if (found := _version(library)) != expected
         ]
-        return f"has {'; '.join(others)}. Install requirements.txt there" if others else ""
+        remedy = "has other libraries; install requirements.txt there: "
+        return remedy + "; ".join(others) if others else ""
 
     def _load(self, folder: Path) -> str:
         self._path = folder / f"{self.name}.zip"

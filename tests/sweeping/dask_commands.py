@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DASK = str(Path(sys.executable).with_name("dask"))
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 600  # of which a quiet machine needs two
 
 
 class Cluster:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -15,19 +17,19 @@ from resnet8.common.errors import ClusterError
 from resnet8.common.grid import Run
 from resnet8.sweeping import cluster as module
 from resnet8.sweeping import record
-from resnet8.sweeping.cluster import compute, open_client, scheduler_address
+from resnet8.sweeping.cluster import WorkerWatch, compute, open_client, scheduler_address
 from resnet8.sweeping.measure import Inputs, Workbench
 from resnet8.sweeping.record import key_of
 from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
 from tests.sweeping.dask_commands import Cluster, dask_cluster
-from tests.sweeping.results import USUAL, make_run
+from tests.sweeping.results import IDENTITY, USUAL, make_run
 
 RUNS = [
     make_run(variant, calibrate__size=20, calibrate__seed=seed)
     for seed in range(3)
     for variant in ("onnx_uint8", "onnx_int8")
 ]
-KEYS = {key_of(run, "inputs"): run for run in RUNS}
+KEYS = {key_of(run, IDENTITY): run for run in RUNS}
 OnResult = Callable[[int], None]
 
 
@@ -53,7 +55,7 @@ def sweep(
     say = (said if said is not None else []).append
     with open_client(address, n_workers=2) as client:
         outcomes = compute(client, missing, inputs, say=say)
-        return missing, keep(path, outcomes, "inputs", progress=progress)
+        return missing, keep(path, outcomes, IDENTITY, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,14 @@ def expected(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     for key, run in KEYS.items():
         result = workbench.measure(workbench.fit(run.settings), run.variant)
         record.append(path, record.Finished(key, result))
-    record.tidy(path)
+    record.tidy(path, IDENTITY)
     return path.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy takes its time to answer."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 120.0)
 
 
 @pytest.fixture
@@ -103,25 +111,19 @@ def test_workers_of_this_machine_give_the_rows_of_a_loop_and_get_the_data_once(
 
 
 def test_workers_elsewhere_give_the_same_rows_also_when_one_is_killed(
-    inputs: Inputs,
-    expected: bytes,
-    cluster: Cluster,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    inputs: Inputs, expected: bytes, cluster: Cluster, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "COUNT_SECONDS", 0.0)  # or the sweep may end before it looks
     cluster.add_worker()
     second = cluster.add_worker("--no-nanny")
-    path, said = tmp_path / "runs.csv", []
+    path = tmp_path / "runs.csv"
 
     def kill_the_second(number: int) -> None:
         if number == 1:
             os.kill(second.pid, signal.SIGKILL)
 
-    _, failed = sweep(path, inputs, cluster.address, on_result=kill_the_second, said=said)
+    _, failed = sweep(path, inputs, cluster.address, on_result=kill_the_second)
     assert failed == []
     assert path.read_bytes() == expected
-    assert any(line.startswith("1 worker at tcp://127.0.0.1") for line in said)
 
 
 def test_interrupted_sweep_computes_only_what_is_missing(
@@ -139,7 +141,7 @@ def test_interrupted_sweep_computes_only_what_is_missing(
     assert len(kept) == 3
 
     missing, _ = sweep(path, inputs, None)
-    assert {key_of(run, "inputs") for run in missing} == set(KEYS) - set(kept)
+    assert {key_of(run, IDENTITY) for run in missing} == set(KEYS) - set(kept)
     assert path.read_bytes() == expected
 
 
@@ -150,7 +152,19 @@ def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
+    tasks = module.remote.tasks
+
+    def endless_after_three(name: str) -> Any:
+        fit, measure = tasks(name)
+
+        def measure_three(numbers: Any, variant: str) -> Any:
+            (tmp_path / f"measured-{time.monotonic_ns()}").touch()
+            while len(list(tmp_path.glob("measured-*"))) > 3:
+                time.sleep(1)
+            return measure(numbers, variant)
+
+        return fit, measure_three
+
     cluster.add_worker()
     path = tmp_path / "runs.csv"
 
@@ -158,9 +172,11 @@ def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
         if number == 1:
             cluster.kill(cluster.scheduler)
 
-    with pytest.raises(ClusterError, match=r"went away \(tcp://127.0.0.1.*finished runs are kept"):
-        sweep(path, inputs, cluster.address, on_result=kill_the_scheduler)
-    assert 2 <= len(record.read(path)) < len(RUNS)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.remote, "tasks", endless_after_three)
+        with pytest.raises(ClusterError, match=r"went away \(tcp://127.*finished runs are kept"):
+            sweep(path, inputs, cluster.address, on_result=kill_the_scheduler)
+    assert 2 <= len(record.read(path)) <= 3
     sweep(path, inputs, None)
     assert path.read_bytes() == expected
 
@@ -181,13 +197,13 @@ def test_failed_run_is_listed_with_its_reason_and_the_others_go_on(
     inputs: Inputs, tmp_path: Path
 ) -> None:
     wrong = make_run("onnx_int8", calibrate__size=20, fit__float_layers=["nope"])
-    keys = {key_of(run, "inputs"): run for run in (wrong, *RUNS[:2])}
+    keys = {key_of(run, IDENTITY): run for run in (wrong, *RUNS[:2])}
     path = tmp_path / "runs.csv"
     _, failed = sweep(path, inputs, None, keys=keys)
     ((run, reason),) = failed
     assert run == wrong
     assert reason.startswith("fit.float_layers must name layers out of conv2d")
-    assert set(record.read(path)) == {key_of(x, "inputs") for x in RUNS[:2]}
+    assert set(record.read(path)) == {key_of(x, IDENTITY) for x in RUNS[:2]}
     assert describe_failures(failed, USUAL).startswith(
         "failed: onnx_int8, size 20, float_layers [nope]\n  fit.float_layers must name"
     )
@@ -212,23 +228,24 @@ def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
     monkeypatch.setattr(module.remote, "tasks", deadly)
     path = tmp_path / "runs.csv"
     _, failed = sweep(path, inputs, None)
-    assert sorted(run.variant for run, _ in failed) == ["onnx_int8", "onnx_uint8"]
-    assert {run.settings.calibrate.seed for run, _ in failed} == {1}
+    deadly_runs = [run for run in RUNS if run.settings.calibrate.seed == 1]
+    # Dask may also blame a run that waited on the same workers.
+    assert [run for run in deadly_runs if run not in dict(failed)] == []
     assert {reason for _, reason in failed} == {
         "each worker that tried died; is there too little memory?"
     }
-    assert len(record.read(path)) == len(RUNS) - 2
+    assert len(record.read(path)) == len(RUNS) - len(failed)
 
 
 def test_worker_with_other_libraries_makes_no_run(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "version", lambda _library: "0.1")
+    monkeypatch.setattr(module, "public_version", lambda _library: "0.1")
     _, failed = sweep(tmp_path / "runs.csv", inputs, None, keys=dict(list(KEYS.items())[:1]))
     ((_, reason),) = failed
     assert "numpy" in reason
     assert "expected 0.1" in reason
-    assert "Install requirements.txt there" in reason
+    assert "install requirements.txt there" in reason
 
 
 def test_address_where_nobody_answers_is_refused_with_a_remedy(
@@ -243,10 +260,10 @@ def test_address_where_nobody_answers_is_refused_with_a_remedy(
             pass
 
 
-def test_scheduler_without_workers_is_waited_for_and_then_given_up(
+def test_scheduler_without_workers_is_given_up(
     inputs: Inputs, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
     said: list[str] = []
     with pytest.raises(ClusterError, match="must have workers, got none for"):
         sweep(tmp_path / "runs.csv", inputs, cluster.address, said=said)
@@ -257,8 +274,6 @@ def test_scheduler_without_workers_is_waited_for_and_then_given_up(
 def test_worker_that_comes_late_gets_the_data_too(
     inputs: Inputs, cluster: Cluster, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-
     class Late(list):  # type: ignore[type-arg]
         def append(self, line: str) -> None:
             if not self:
@@ -266,11 +281,72 @@ def test_worker_that_comes_late_gets_the_data_too(
             super().append(line)
 
     said = Late()
-    _, failed = sweep(
-        tmp_path / "runs.csv", inputs, cluster.address, keys=dict(list(KEYS.items())[:2]), said=said
-    )
+    few = dict(list(KEYS.items())[:2])
+    _, failed = sweep(tmp_path / "runs.csv", inputs, cluster.address, keys=few, said=said)
     assert failed == []
-    assert [line[:9] for line in said] == ["0 workers", "1 worker "]
+    assert said[0].startswith("0 workers at ")
+    assert set(record.read(tmp_path / "runs.csv")) == set(few)
+
+
+class Watched:
+    """A watch of a scheduler that answers what it is told, by a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.n_workers, self.status = 0.0, 0, "running"
+        self.scheduler = SimpleNamespace(address="tcp://10.0.0.1:8786")
+        self.said: list[str] = []
+        self.watch = WorkerWatch(self, self.said.append, clock=lambda: self.now)
+
+    def nthreads(self) -> dict[int, int]:
+        return dict.fromkeys(range(self.n_workers), 1)
+
+    def look(self, *, after: float, n_workers: int) -> list[str]:
+        """What is said when the watch looks after some seconds."""
+        self.now += after
+        self.n_workers = n_workers
+        before = len(self.said)
+        self.watch.look()
+        return self.said[before:]
+
+
+def test_watch_tells_each_change_of_the_number_of_workers_once() -> None:
+    watched = Watched()
+    seconds = module.COUNT_SECONDS
+    assert watched.look(after=0, n_workers=2) == ["2 workers at tcp://10.0.0.1:8786"]
+    assert watched.look(after=seconds, n_workers=2) == []
+    assert watched.look(after=seconds, n_workers=1) == ["1 worker at tcp://10.0.0.1:8786"]
+    assert watched.look(after=seconds, n_workers=0) == [
+        "0 workers at tcp://10.0.0.1:8786; waiting 10 minutes for one"
+    ]
+
+
+def test_watch_asks_no_more_often_than_it_needs_to() -> None:
+    watched = Watched()
+    watched.look(after=0, n_workers=2)
+    assert watched.look(after=module.COUNT_SECONDS / 2, n_workers=1) == []
+    assert len(watched.look(after=module.COUNT_SECONDS / 2, n_workers=1)) == 1
+
+
+def test_watch_gives_up_after_ten_minutes_without_a_worker_and_not_before() -> None:
+    watched = Watched()
+    watched.look(after=500, n_workers=1)
+    watched.look(after=500, n_workers=0)
+    watched.look(after=99, n_workers=0)
+    with pytest.raises(ClusterError, match="must have workers, got none for 10 minutes"):
+        watched.look(after=2, n_workers=0)
+
+
+def test_watch_starts_anew_with_each_worker_that_comes() -> None:
+    watched = Watched()
+    for n_workers in (0, 1, 0, 1, 0):
+        watched.look(after=500, n_workers=n_workers)
+
+
+def test_watch_ends_with_the_scheduler() -> None:
+    watched = Watched()
+    watched.status = "closed"
+    with pytest.raises(ClusterError, match=r"went away \(tcp://10.0.0.1:8786\)"):
+        watched.look(after=0, n_workers=1)
 
 
 @pytest.mark.parametrize(("name", "clear"), module.remote.CACHES)

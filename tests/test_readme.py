@@ -1,28 +1,89 @@
-"""The README says what the checkout holds."""
+"""The README leads somewhere, and its generated parts say what metrics hold."""
 
-import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from resnet8.common.params import load_params
-from tools.update_readme import model_sizes, render_from_checkout, replace_part
+from resnet8.common.errors import PipelineError
+from resnet8.common.params import Params, check_params
+from resnet8.sweeping.summary import summarize
+from tests.evidence import make_evidence, make_summary
+from tests.parameters import TEST_PARAMS
+from tests.sweeping.results import USUAL, make_selection
+from tools import update_readme
+from tools.update_readme import METRICS, model_sizes, render, replace_part
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_generated_parts_are_those_of_metrics_lock_and_dvc_dag() -> None:
-    assert render_from_checkout(README) == README, "run `make readme`"
+def params(**fetch: Any) -> Params:
+    raw = yaml.safe_load(TEST_PARAMS.read_text())
+    raw["fetch"] |= fetch
+    return check_params(raw)
 
 
-def test_sweep_that_it_shows_is_finished() -> None:
-    found = json.loads((ROOT / "metrics" / "sweep.json").read_text())
-    n_runs = len(load_params(ROOT / "params.yaml").runs)
-    assert found["n_finished"] == found["n_runs"] == n_runs, "run `make sweep`"
-    assert f"The {n_runs} runs of the grid" in README
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    evidence = make_evidence()
+    found = {
+        "comparison": evidence.comparison,
+        "layers": {"activations": {}},
+        "sensitivity": {"variants": {}},
+        "sweep": make_summary(),
+        "verify_onnx": {"parameters": {"original": 78_666}},
+    }
+    assert set(found) == set(METRICS)
+    return found
+
+
+def rendered(metrics: dict[str, Any], **fetch: Any) -> str:
+    return render(README, metrics, params=params(**fetch), sizes={}, dag="graph")
+
+
+def part(text: str, name: str) -> str:
+    return text.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->", maxsplit=1)[0].strip()
+
+
+def test_results_name_model_parameters_and_images(metrics: dict[str, Any]) -> None:
+    n_images = f"{metrics['comparison']['n_images']:,}"
+    assert part(rendered(metrics), "results").startswith(
+        f"MLPerf Tiny's pretrained ResNet8 (78,666 parameters) on the {n_images} test images of "
+        "CIFAR-10,\nquantized with 1,000 training images:\n\n| variant |"
+    )
+    own = rendered(metrics, model="/somewhere/mine.keras")
+    assert part(own, "results").startswith("`mine.keras` (78,666 parameters)")
+
+
+def test_sweep_has_its_answer_note_table_and_picture(metrics: dict[str, Any]) -> None:
+    found = part(rendered(metrics), "sweep")
+    assert found.startswith(f"> {metrics['sweep']['answer']}\n\n{metrics['sweep']['note']}\n\n|")
+    assert "(docs/sweep.png)" in found
+
+
+def test_a_model_without_a_sweep_has_neither_table_nor_picture(metrics: dict[str, Any]) -> None:
+    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4)
+    assert part(rendered(metrics | {"sweep": none}), "sweep") == none["note"]
+    assert none["note"].endswith("278 runs of the record are of another model, and not shown.")
+
+
+def test_check_fails_with_the_difference_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("old\nsame\n")
+    monkeypatch.setattr(update_readme, "README", readme)
+    monkeypatch.setattr(update_readme, "render_from_checkout", lambda text: "new\nsame\n")
+    with pytest.raises(PipelineError, match=r"README.md must hold .* Run `make renew`"):
+        update_readme.main(["--check"])
+    assert readme.read_text() == "old\nsame\n"
+    assert capsys.readouterr().out.splitlines()[-2:] == ["-old", "+new"]
+    update_readme.main([])
+    assert readme.read_text() == "new\nsame\n"
+    update_readme.main(["--check"])
 
 
 def test_first_commands_are_demo_and_test() -> None:
@@ -44,11 +105,6 @@ def test_every_module_is_in_the_tree() -> None:
         "files.py",
     }
     assert {name for name in modules if name not in README} == set()
-
-
-def test_calibration_size_is_that_of_params_yaml() -> None:
-    size = yaml.safe_load((ROOT / "params.yaml").read_text())["calibrate"]["size"]
-    assert f"{size:,} training images" in README
 
 
 def test_every_local_link_leads_somewhere() -> None:

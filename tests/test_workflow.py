@@ -1,4 +1,4 @@
-"""The workflow of GitHub Actions: pinned, with few rights, and made of the Makefile's commands."""
+"""The workflows of GitHub Actions: pinned, with few rights, and made of the Makefile's commands."""
 
 import re
 from pathlib import Path
@@ -12,18 +12,21 @@ TEXT = (ROOT / ".github/workflows/ci.yaml").read_text()
 WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
 JOBS = WORKFLOW["jobs"]
 STEPS = [step for job in JOBS.values() for step in job["steps"]]
+NIGHTLY_TEXT = (ROOT / ".github/workflows/long-tests.yaml").read_text()
+NIGHTLY: dict[Any, Any] = yaml.safe_load(NIGHTLY_TEXT)
+NIGHTLY_STEPS = [step for job in NIGHTLY["jobs"].values() for step in job["steps"]]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def test_actions_are_pinned_to_commits_that_a_comment_explains() -> None:
-    used = re.findall(r"uses: (.+)", TEXT)
+    used = re.findall(r"uses: (.+)", TEXT + NIGHTLY_TEXT)
     assert len(used) >= 6
     for line in used:
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
 
 def test_an_action_has_one_version() -> None:
-    pins = dict.fromkeys(step["uses"] for step in STEPS if "uses" in step)
+    pins = dict.fromkeys(x["uses"] for x in (*STEPS, *NIGHTLY_STEPS) if "uses" in x)
     assert len({pin.split("@")[0] for pin in pins}) == len(pins)
 
 
@@ -35,6 +38,14 @@ def test_rights_are_given_job_by_job_and_only_the_comment_may_write() -> None:
         "results": {"contents": "read"},
         "comment": {"pull-requests": "write"},
     }
+
+
+def test_long_tests_are_run_once_a_night_and_on_demand_with_no_right_but_to_read() -> None:
+    assert set(NIGHTLY[True]) == {"schedule", "workflow_dispatch"}  # YAML 1.1 reads `on` as true
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", NIGHTLY[True]["schedule"][0]["cron"])
+    assert NIGHTLY["permissions"] == {}
+    assert [job["permissions"] for job in NIGHTLY["jobs"].values()] == [{"contents": "read"}]
+    assert NIGHTLY_STEPS[-1]["run"] == "make test-faults"
 
 
 def test_the_job_that_may_write_runs_no_code_of_the_pull_request() -> None:
@@ -63,7 +74,7 @@ def test_the_comment_has_the_difference_and_the_gates_table() -> None:
 
 def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:
     commands = " ".join(step.get("run", "") for step in STEPS)
-    for target in ("lint", "test", "test-cpus", "recompute", "metrics-diff", "gate"):
+    for target in ("lint", "check-generated", "test", "test-cpus", "recompute", "metrics-diff", "gate"):
         assert re.search(rf"make (-s )?{target}\b", commands), target
 
 
@@ -80,7 +91,7 @@ def test_the_gate_has_the_whole_history() -> None:
 
 
 def test_what_comes_from_outside_reaches_commands_through_the_environment_only() -> None:
-    assert not [step["run"] for step in STEPS if "${{" in step.get("run", "")]
+    assert not [x["run"] for x in (*STEPS, *NIGHTLY_STEPS) if "${{" in x.get("run", "")]
 
 
 def test_lint_checks_the_workflow() -> None:

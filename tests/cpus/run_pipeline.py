@@ -15,9 +15,16 @@ import resnet8  # noqa: F401  # before PyTorch, which it holds to kernels that a
 # isort: split
 import torch
 
+from resnet8.common.params import load_params
+from resnet8.sweeping.identity import identify
+
 for project in [Path(name).resolve() for name in sys.argv[1:]]:
     os.chdir(project)
     Path("cpu.json").write_text(json.dumps(dict(torch.cpu.get_capabilities())))
     for command in json.loads(Path("commands.json").read_text()):
         _python, _m, stage, *arguments = command.split()
         import_module(stage).main(arguments)
+    found = identify(
+        load_params(Path("params.yaml")), raw=Path("data/raw"), data=Path("data/cifar10")
+    )
+    Path("identity.json").write_text(json.dumps(found._asdict()))

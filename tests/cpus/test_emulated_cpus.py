@@ -140,6 +140,13 @@ def test_files_have_the_native_bytes(runs: Path, cpu: str, model: str, part: str
 
 @each_cpu
 @each_model
+def test_runs_of_a_sweep_have_the_native_identity(runs: Path, cpu: str, model: str) -> None:
+    native, emulated = ((runs / x / model / "identity.json").read_text() for x in (NATIVE, cpu))
+    assert native == emulated
+
+
+@each_cpu
+@each_model
 def test_saturating_products_give_the_native_bytes(runs: Path, cpu: str, model: str) -> None:
     native, emulated = (
         {name: (runs / x / model / name).read_bytes() for name in SATURATING} for x in (NATIVE, cpu)

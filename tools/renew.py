@@ -21,7 +21,6 @@ from tools import make_plots_page, picture_report, update_readme
 
 ROOT = Path(__file__).parents[1]
 GENERATED = (".dvc/plots/page.html", "dvc.lock", "metrics", "README.md", "docs")
-_DVC = (sys.executable, "-m", "dvc")
 
 
 def stale_stages(status: dict[str, Any]) -> Iterator[str]:
@@ -55,9 +54,8 @@ def check() -> None:
     Raises:
         PipelineError: something is not current.
     """
-    command = (*_DVC, "status", "--json", "dvc.yaml")
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
-    stale = list(stale_stages(json.loads(done.stdout)))
+    status = update_readme.run_dvc("status", "--json", "dvc.yaml")
+    stale = list(stale_stages(json.loads(status)))
     if make_plots_page.PAGE.read_text(encoding="utf-8") != make_plots_page.make_page():
         stale.append(f"{make_plots_page.PAGE.relative_to(ROOT)}: other packages made it")
     if stale:
@@ -72,7 +70,7 @@ def check() -> None:
 def renew() -> None:
     """Renews what is not current."""
     make_plots_page.main()
-    if subprocess.run([*_DVC, "repro"], cwd=ROOT, check=False).returncode:  # noqa: S603
+    if subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, check=False).returncode:
         raise PipelineError("`dvc repro` failed; see above.")
     update_readme.main([])
     if picture_report.find_chromium():

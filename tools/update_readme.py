@@ -9,7 +9,6 @@ difference where a part is not what the checkout's metrics give.
 
 import argparse
 import difflib
-import json
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import yaml
 
 from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_bytes
+from resnet8.common.files import read_json, write_bytes
 from resnet8.common.params import Params, load_params
 from resnet8.common.processes import run_stage
 from resnet8.tables import class_table, inside_table, markdown_table, sweep_table
@@ -103,15 +102,24 @@ def _describe_sweep(summary: Mapping[str, Any]) -> str:
 
 def render_from_checkout(text: str) -> str:
     """`render` with what the checkout holds."""
-    metrics = {
-        name: json.loads((ROOT / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in METRICS
-    }
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
-    command = [sys.executable, "-m", "dvc", "dag", "--md"]
-    dag = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
     params = load_params(ROOT / "params.yaml")
-    return render(text, metrics, params=params, sizes=model_sizes(lock), dag=dag.stdout)
+    metrics = {name: read_json(ROOT / "metrics" / f"{name}.json") for name in METRICS}
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
+    dag = run_dvc("dag", "--md")
+    return render(text, metrics, params=params, sizes=model_sizes(lock), dag=dag)
+
+
+def run_dvc(*arguments: str) -> str:
+    """Runs DVC in the checkout, and returns what it prints.
+
+    Raises:
+        PipelineError: DVC failed.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise PipelineError(f"`dvc {' '.join(arguments)}` failed:\n{done.stderr.strip()}")
+    return done.stdout
 
 
 def main(argv: list[str] | None = None) -> None:

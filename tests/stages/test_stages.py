@@ -237,7 +237,7 @@ def test_candidate_copies_the_metrics(tmp_path: Path) -> None:
 
 def validate_arguments(tmp_path: Path, params: Path) -> list[str]:
     folders: dict[str, Any] = {
-        name: tmp_path / name for name in ("predictions", "metrics", "models")
+        name: tmp_path / name for name in ("linked", "predictions", "metrics", "models")
     }
     for folder in folders.values():
         folder.mkdir()

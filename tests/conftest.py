@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from samples.dataset import SAMPLE_MODEL
@@ -13,6 +14,15 @@ from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 ROOT = Path(__file__).parents[1]
 N_CLASSES = len(LABEL_NAMES)
 LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
+# Nothing that a busy machine, or an earlier run, could change.
+settings.register_profile(
+    "same everywhere",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("same everywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,8 @@ SECTIONS = (
 CHOICES = {"layer": "relu", "variant-a": "onnx_fp32", "variant-b": "torch_int8"}
 HISTOGRAM = "#activation-histogram"
 
+WIDTH = "async (x) => { await x.decode(); return x.naturalWidth; }"  # of an image once loaded
+
 # The contrast of each visible text with what is painted behind it, and the text (WCAG 2.2).
 CONTRASTS = """() => {
   const known = new Map();
@@ -216,7 +218,7 @@ def test_explorer_shows_feature_maps_of_both_variants(page: Page) -> None:
     sources = [page.locator(f"#map-{side}").get_attribute("src") for side in "AB"]
     assert all(str(source).startswith("data:image/png") for source in sources)
     assert sources[0] != sources[1]
-    widths = [page.locator(f"#map-{side}").evaluate("x => x.naturalWidth") for side in "AB"]
+    widths = [page.locator(f"#map-{side}").evaluate(WIDTH) for side in "AB"]
     assert widths == [35, 35]  # four channels of 8 pixels with gaps
 
 
@@ -274,7 +276,8 @@ def test_flipped_images_are_shown_with_both_models_probabilities(page: Page) -> 
     cards = group.locator("li")
     count = int(group.locator("h3").inner_text().split(": ")[1].split(" ")[0])
     assert cards.count() == min(count, 40)
-    assert cards.first.locator("img").evaluate("x => [x.naturalWidth, x.naturalHeight]") == [32, 32]
+    assert cards.first.locator("img").evaluate(WIDTH) == 32
+    assert cards.first.locator("img").evaluate("x => x.naturalHeight") == 32
     assert cards.first.locator("td.top").count() == 2
 
 

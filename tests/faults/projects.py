@@ -35,8 +35,8 @@ def read_stages() -> dict[str, Any]:
     In the order of dvc.yaml, which need not be the one in which DVC runs them.
     """
     params = yaml.safe_load(SAMPLE_PARAMS.read_text())
-    params = {name: {**values, **FEW.get(name, {})} if isinstance(values, dict) else values
-              for name, values in params.items()}  # fmt: skip
+    for section, values in FEW.items():
+        params[section].update(values)
     found = {}
     for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
         items = entry.get("foreach")

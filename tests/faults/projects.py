@@ -48,6 +48,14 @@ def read_stages() -> dict[str, Any]:
     return found
 
 
+def outputs(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The outputs of a stage that are no metrics: the options of each by its path."""
+    found: dict[str, dict[str, Any]] = {}
+    for out in entry.get("outs", []):
+        found.update(out if isinstance(out, dict) else {out: {}})
+    return found
+
+
 STAGES = read_stages()
 
 

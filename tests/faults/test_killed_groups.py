@@ -16,6 +16,7 @@ from tests.faults.projects import (
     forget,
     locked_stages,
     new_project,
+    outputs,
     repro,
     temporaries,
     wait_for_end,
@@ -24,6 +25,9 @@ from tests.faults.projects import (
 pytestmark = pytest.mark.faults
 
 
+WITH_FOLDERS = [
+    name for name, entry in STAGES.items() if not all(Path(x).suffix for x in outputs(entry))
+]
 MOMENTS = ("before-publication", "after-publication")
 
 
@@ -80,7 +84,7 @@ def test_the_run_after_all_kills_ends_as_if_undisturbed(chain: Path, finished: P
     assert_recovers(chain, finished)
 
 
-@pytest.mark.parametrize("stage", ["fetch", "inspect_layers", "plots"])
+@pytest.mark.parametrize("stage", WITH_FOLDERS)
 def test_one_run_recovers_a_stage_with_a_folder_of_outputs(
     tmp_path: Path, finished: Path, stage: str
 ) -> None:

@@ -1,25 +1,19 @@
 """DVC's own notes, which it writes in place: torn by a kill in that moment, or a full disk."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.faults.projects import STAGES, assert_recovers, copy, lock, repro
+from tests.faults.projects import STAGES, assert_recovers, copy, lock, outputs, repro
 from tests.pipeline.commands import stages_run
 
 pytestmark = pytest.mark.faults
-
-
-def is_kept_or_in_git(out: str | dict[str, Any]) -> bool:
-    """Whether an output stays when its stage runs again, or is in Git and not in the cache."""
-    options = next(iter(out.values())) if isinstance(out, dict) else {}
-    return options.get("persist", False) or not options.get("cache", True)
-
-
-# DVC brings metrics back from its cache, also those in Git, but no other outputs like these.
+# Outputs that stay when their stage runs again, or are in Git and not in DVC's cache, but for
+# metrics, which DVC brings back all the same.
 NEVER_FROM_THE_CACHE = {
-    name for name, entry in STAGES.items() if any(map(is_kept_or_in_git, entry.get("outs", [])))
+    name
+    for name, entry in STAGES.items()
+    if any(x.get("persist") or not x.get("cache", True) for x in outputs(entry).values())
 }
 
 

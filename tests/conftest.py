@@ -13,7 +13,14 @@ from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 
 ROOT = Path(__file__).parents[1]
 N_CLASSES = len(LABEL_NAMES)
-LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
+LONGEST = (
+    "tests/pipeline/test_sample.py",
+    "tests/faults/test_orphans.py",
+    "tests/faults/test_killed_groups.py",
+    "tests/pipeline/test_planted.py",
+    "tests/faults/",
+    "tests/pipeline/",
+)
 # Nothing that a busy machine, or an earlier run, could change.
 settings.register_profile(
     "same everywhere",

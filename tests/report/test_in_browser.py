@@ -127,7 +127,7 @@ def test_every_section_has_content_and_a_link(page: Page) -> None:
     for name in SECTIONS:
         assert len(page.locator(f"section#{name}").inner_text()) > 100, name
         page.locator(f"nav a[href='#{name}']").click()
-        assert page.evaluate("location.hash") == f"#{name}"
+        page.wait_for_function("(hash) => location.hash === hash", arg=f"#{name}")
 
 
 def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
@@ -235,7 +235,12 @@ def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
     page.locator("#sensitivity li button", has_text="dense").nth(1).click()
     chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
     assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
-    assert page.locator("#explorer-heading").evaluate("x => x.getBoundingClientRect().top < 300")
+    page.wait_for_function(  # it scrolls there smoothly
+        """() => {
+          const { top } = document.getElementById("explorer-heading").getBoundingClientRect();
+          return top >= 0 && top < 300;
+        }"""
+    )
 
 
 def test_confusion_changes_with_the_variant(page: Page) -> None:

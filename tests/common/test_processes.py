@@ -184,9 +184,8 @@ def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
         text=True,
     )
     assert runner.stdout.readline() == "at work\n"
-    return runner.communicate("x", timeout=PATIENCE_SECONDS)[
-        0
-    ]  # until the stage has closed it, too
+    printed, _ = runner.communicate("x", timeout=PATIENCE_SECONDS)  # until the stage has closed it
+    return printed
 
 
 # Not ended the hard way, however long a busy machine takes to interrupt it.

@@ -23,8 +23,6 @@ from tests.faults.projects import (
 )
 
 pytestmark = pytest.mark.faults
-
-
 WITH_FOLDERS = [
     name for name, entry in STAGES.items() if not all(Path(x).suffix for x in outputs(entry))
 ]

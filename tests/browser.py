@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, sync_playwright
 
+PATIENCE_MS = 1_800_000  # for what always comes, be the machine as busy as it may
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -52,13 +53,16 @@ def open_offline(
             problems.append(f"console {message.type}: {message.text}")
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         try:
             context = browser.new_context(
                 viewport={"width": width, "height": height},
                 color_scheme=color_scheme,
                 offline=True,
             )
+            context.set_default_timeout(PATIENCE_MS)
             context.route("**/*", guard)
             page = context.new_page()
             page.on("console", listen)

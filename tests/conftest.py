@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from samples.dataset import SAMPLE_MODEL
@@ -11,7 +12,23 @@ from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 from tests.parameters import TEST_PARAMS
 
 N_CLASSES = len(LABEL_NAMES)
-LONGEST = ("tests/pipeline/test_sample.py", "tests/faults/", "tests/pipeline/")
+LONGEST = (
+    "tests/pipeline/test_sample.py",
+    "tests/faults/test_orphans.py",
+    "tests/faults/test_killed_groups.py",
+    "tests/pipeline/test_planted.py",
+    "tests/faults/",
+    "tests/pipeline/",
+)
+# Nothing that a busy machine, or an earlier run, could change.
+settings.register_profile(
+    "same everywhere",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("same everywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -105,6 +105,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(sources, "CIFAR10_SHA256", checksums)
     monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", sha256(MODEL))
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=found.append))
+    monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (1800, 1800))  # as a busy machine may take
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return found
@@ -167,10 +168,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def closed_port() -> str:
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """An address where nobody listens, nor can begin to."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
 
 
 # One file.
@@ -234,26 +237,28 @@ def test_fetch_file_names_a_missing_path(tmp_path: Path) -> None:
 
 
 def test_fetch_file_tells_the_attempts_and_the_mirror_when_a_host_is_unreachable(
-    tmp_path: Path,
+    tmp_path: Path, closed_port: str
 ) -> None:
-    url = closed_port()
-    expected = rf"^{url}/in must be reachable, got ConnectionError in 3 attempts: .+RESNET8_MIRROR"
+    url = f"{closed_port}/in"
+    expected = rf"^{url} must be reachable, got ConnectionError in 3 attempts: .+RESNET8_MIRROR"
     with pytest.raises(SourceError, match=expected):
-        fetch_file(f"{url}/in", tmp_path / "out", sha256=None)
+        fetch_file(url, tmp_path / "out", sha256=None)
 
 
-def test_fetch_file_waits_longer_before_each_attempt(tmp_path: Path, waits: list[float]) -> None:
+def test_fetch_file_waits_longer_before_each_attempt(
+    tmp_path: Path, closed_port: str, waits: list[float]
+) -> None:
     with pytest.raises(SourceError, match="must be reachable"):
-        fetch_file(f"{closed_port()}/in", tmp_path / "out", sha256=None)
+        fetch_file(f"{closed_port}/in", tmp_path / "out", sha256=None)
     assert waits == [1, 2]
 
 
 def test_fetch_file_leaves_the_old_file_and_nothing_else_when_a_host_is_unreachable(
-    tmp_path: Path,
+    tmp_path: Path, closed_port: str
 ) -> None:
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(SourceError, match="must be reachable"):
-        fetch_file(f"{closed_port()}/in", tmp_path / "out", sha256=None)
+        fetch_file(f"{closed_port}/in", tmp_path / "out", sha256=None)
     assert contents(tmp_path) == {"out": b"old"}
 
 
@@ -456,13 +461,13 @@ def test_fetch_cifar10_leaves_the_old_member_and_nothing_else_when_the_archive_i
 
 
 def test_fetch_cifar10_leaves_good_members_alone_when_another_cannot_be_fetched(
-    tmp_path: Path,
+    tmp_path: Path, closed_port: str
 ) -> None:
     good = MEMBERS["batches.meta"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "batches.meta").write_bytes(good)
     with pytest.raises(SourceError, match="must be reachable"):
-        fetch_cifar10(list(MEMBERS), tmp_path / "out", mirror=closed_port())
+        fetch_cifar10(list(MEMBERS), tmp_path / "out", mirror=closed_port)
     assert contents(tmp_path / "out") == {"batches.meta": good}
 
 

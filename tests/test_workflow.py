@@ -74,7 +74,15 @@ def test_the_comment_has_the_difference_and_the_gates_table() -> None:
 
 def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:
     commands = " ".join(step.get("run", "") for step in STEPS)
-    for target in ("lint", "check-generated", "test", "test-cpus", "recompute", "metrics-diff", "gate"):
+    for target in (
+        "lint",
+        "check-generated",
+        "test",
+        "test-cpus",
+        "recompute",
+        "metrics-diff",
+        "gate",
+    ):
         assert re.search(rf"make (-s )?{target}\b", commands), target
 
 

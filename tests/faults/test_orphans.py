@@ -1,7 +1,9 @@
 """`dvc` killed alone, in every stage: what it leaves running must not touch the next run."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.faults.projects import (
     fault,
     forget,
     lock,
+    locked_stages,
     new_project,
     repro,
     temporaries,
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.faults
 def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> Ended:
     """Ends as soon as DVC does; its stage goes on."""
     ended = repro(folder, **fault(folder, stage, deed, moment, **extra))
-    assert ended.code == -signal.SIGKILL, ended.output
+    assert ended.code == -signal.SIGKILL, f"DVC not killed {moment} of {stage}: {ended.output}"
     return ended
 
 
@@ -37,19 +40,45 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return new_project(tmp_path_factory.mktemp("orphans") / "project")
 
 
+class Orphaned(NamedTuple):
+    """What orphans did, each until it ended, and the files that they left half written."""
+
+    events: list[list[str]]
+    temporaries: list[str]
+
+
+@pytest.fixture(scope="module")
+def orphan_up_to(chain: Path, finished: Path) -> Callable[[str], Orphaned]:
+    """Orphans one stage after another, as DVC runs them; what came of the last one."""
+    stages = iter(locked_stages(finished))
+    found: dict[str, Orphaned] = {}
+
+    def up_to(stage: str) -> Orphaned:
+        assert stage in locked_stages(finished)
+        while stage not in found:
+            following = next(stages)
+            first = kill_dvc(chain, following, "kill-dvc", "before-writing")
+            second = kill_dvc(chain, following, "kill-dvc", "after-publication")
+            for ended in (first, second):
+                wait_for_end(ended.process)
+            found[following] = Orphaned(list(events(chain).values())[-2:], temporaries(chain))
+        return found[stage]
+
+    return up_to
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_orphan_publishes_nothing_and_ends(chain: Path, stage: str) -> None:
-    first = kill_dvc(chain, stage, "kill-dvc", "before-writing")
-    second = kill_dvc(chain, stage, "kill-dvc", "after-publication")
-    for ended in (first, second):
-        wait_for_end(ended.process)
-    orphans = list(events(chain).values())[-2:]
-    assert orphans == [["kills-dvc"], ["published", "kills-dvc"]]
-    assert temporaries(chain) == []
+def test_an_orphan_publishes_nothing_and_ends(
+    orphan_up_to: Callable[[str], Orphaned], stage: str
+) -> None:
+    orphaned = orphan_up_to(stage)
+    assert orphaned.events == [["kills-dvc"], ["published", "kills-dvc"]]
+    assert orphaned.temporaries == []
 
 
 def test_the_run_after_all_orphans_ends_as_if_undisturbed(chain: Path, finished: Path) -> None:
     assert len(events(chain)) == 2 * len(STAGES)
+    assert set(locked_stages(finished)) == set(STAGES)
     assert_recovers(chain, finished)
 
 

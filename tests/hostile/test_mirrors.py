@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from resnet8 import sources
 from stages import fetch
@@ -19,6 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket"),
 ]
+PATIENCE_SECONDS = 1800  # for what always comes, be the machine as busy as it may
 PAGE = b"<!DOCTYPE html><title>Sign in</title>"
 CHECK = r" Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file\."
 URL = r"http://127\.0\.0\.1:\d+/pretrainedResnet\.h5"
@@ -137,17 +139,31 @@ MIRRORS = [
 
 
 @contextmanager
-def serving(reply: bytes, *, hangs: bool) -> Iterator[str]:
-    """Replies to each connection; one that hangs waits until the test is over."""
-    over = threading.Event()
+def serving(reply: bytes, *, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Replies to each connection; one that hangs waits until the test is over.
+
+    Only to a server that hangs is the stage impatient, and only once all is sent: how long that
+    takes is the machine's affair.
+    """
+    over, sent = threading.Event(), threading.Semaphore(0)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(65_536)
             self.request.sendall(reply)
             if hangs:
+                sent.release()
                 over.wait()
 
+    read_reply = HTTPConnection.getresponse
+
+    def read_what_is_sent(self: HTTPConnection) -> object:
+        sent.acquire()
+        return read_reply(self)
+
+    if hangs:
+        monkeypatch.setattr(HTTPConnection, "getresponse", read_what_is_sent)
+        monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, 0.2))
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -162,7 +178,7 @@ def serving(reply: bytes, *, hangs: bool) -> Iterator[str]:
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, object]]:
     """The stage's arguments for a mirror; all else is as on a machine that has fetched before."""
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (5, 0.2))
+    monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, PATIENCE_SECONDS))
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 2**20)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
@@ -182,10 +198,11 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_fetch_refuses(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     offered: Callable[[str], dict[str, object]],
     mirror: Mirror,
 ) -> None:
-    with serving(mirror.reply, hangs=mirror.hangs) as url:
+    with serving(mirror.reply, hangs=mirror.hangs, monkeypatch=monkeypatch) as url:
         arguments = offered(url)
         refuse(fetch.main, arguments, capfd, folder=tmp_path / "raw", message=mirror.message)
 

@@ -20,7 +20,7 @@ MISSING = [
     if not path
 ]
 ATTEMPTS = 5  # a port that was free may be taken before the server has it
-START_SECONDS = 30
+START_SECONDS = 1800  # as long as a busy machine may take
 
 # StrictModes would refuse any key below a folder that everybody may write to, such as /tmp.
 CONFIG = """\

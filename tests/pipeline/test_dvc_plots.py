@@ -124,7 +124,7 @@ class Drawn(NamedTuple):
 
 
 def look_at(page: Any, plot: str) -> Drawn:
-    page.wait_for_selector(f"#{plot} svg.marks")
+    page.wait_for_selector(f"#{plot} svg.marks text", state="attached")  # all is drawn at once
     box = page.locator(f"#{plot} svg.marks").bounding_box()
     symbols = page.query_selector_all(f"#{plot} .mark-symbol.role-mark path")
     return Drawn(

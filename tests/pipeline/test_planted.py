@@ -18,37 +18,41 @@ pytestmark = [
     pytest.mark.mirror,
     needs_mirror,
 ]
-# Faults in code, as an edit could bring them: what `quantize` returns has other weights.
-PERTURBED_LAYER = """
-_quantize = quantize
+# Faults in code, as an edit could bring them, behind the check of what was written
+# (tests/test_quantization_check.py): the stage goes on with other numbers than it was given.
+PLANT = """
+import numpy as np
+
+_checked_quantize = quantize
 
 
-def quantize(model, numbers, **options):
-    made = _quantize(model, numbers, **options)
-    for x in made.graph.initializer:
-        if x.name == "conv2d_3.weight_scale":
-            scale = onnx.numpy_helper.to_array(x) * np.float32(1.5)
-            x.CopyFrom(onnx.numpy_helper.from_array(scale, x.name))
+def quantize(*args, **options):
+    made = _checked_quantize(*args, **options)
+    constants = {x.name: x for x in made.graph.initializer}
+    numbers = {name: onnx.numpy_helper.to_array(x).copy() for name, x in constants.items()}
+    for name in damage(numbers):
+        constants[name].CopyFrom(onnx.numpy_helper.from_array(numbers[name], name))
     return made
+
+
+"""
+PERTURBED_LAYER = """
+def damage(numbers):
+    numbers["conv2d_3.weight_scale"] *= np.float32(1.5)
+    return ["conv2d_3.weight_scale"]
 """
 BROKEN_CLASS = """
-_quantize = quantize
-
-
-def quantize(model, numbers, **options):
-    made = _quantize(model, numbers, **options)
-    for x in made.graph.initializer:
-        if x.name == "dense.bias_quantized" and options["quant_type"] == "uint8":
-            biases = onnx.numpy_helper.to_array(x).copy()
-            biases[3] -= 2**20
-            x.CopyFrom(onnx.numpy_helper.from_array(biases, x.name))
-    return made
+def damage(numbers):
+    if numbers["dense.weight_quantized"].dtype != np.uint8:
+        return []
+    numbers["dense.bias_quantized"][3] -= 2**20
+    return ["dense.bias_quantized"]
 """
 
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the results of the tests' parameters."""
+    """A repository with committed results on CIFAR-10."""
     folder = tmp_path_factory.mktemp("planted") / "project"
     make_project(folder, TEST_PARAMS)
     (folder / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n__pycache__\n")
@@ -65,9 +69,13 @@ def project(committed: Path) -> Iterator[Path]:
     git(committed, "restore", ".")
 
 
-def plant(project: Path, code: str) -> None:
-    with (project / "resnet8" / "onnx_quantization.py").open("a") as file:
-        file.write("\n\nimport numpy as np  # noqa: E402\n" + code)
+def plant(project: Path, damage: str) -> None:
+    """Makes `quantize_onnx` damage the models that it writes."""
+    path = project / "stages" / "quantize_onnx.py"
+    script = path.read_text()
+    assert script.count("\n\ndef main(") == 1
+    planted = f"import onnx\n{PLANT}{damage}"
+    path.write_text(script.replace("\n\ndef main(", f"\n{planted}\n\ndef main("))
 
 
 def judge(project: Path) -> tuple[int, dict[str, Any]]:

@@ -20,6 +20,8 @@ SECTIONS = (
 CHOICES = {"layer": "relu", "variant-a": "onnx_fp32", "variant-b": "torch_int8"}
 HISTOGRAM = "#activation-histogram"
 
+WIDTH = "async (x) => { await x.decode(); return x.naturalWidth; }"  # of an image once loaded
+
 # The contrast of each visible text with what is painted behind it, and the text (WCAG 2.2).
 CONTRASTS = """() => {
   const known = new Map();
@@ -125,7 +127,7 @@ def test_every_section_has_content_and_a_link(page: Page) -> None:
     for name in SECTIONS:
         assert len(page.locator(f"section#{name}").inner_text()) > 100, name
         page.locator(f"nav a[href='#{name}']").click()
-        assert page.evaluate("location.hash") == f"#{name}"
+        page.wait_for_function("(hash) => location.hash === hash", arg=f"#{name}")
 
 
 def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
@@ -216,7 +218,7 @@ def test_explorer_shows_feature_maps_of_both_variants(page: Page) -> None:
     sources = [page.locator(f"#map-{side}").get_attribute("src") for side in "AB"]
     assert all(str(source).startswith("data:image/png") for source in sources)
     assert sources[0] != sources[1]
-    widths = [page.locator(f"#map-{side}").evaluate("x => x.naturalWidth") for side in "AB"]
+    widths = [page.locator(f"#map-{side}").evaluate(WIDTH) for side in "AB"]
     assert widths == [35, 35]  # four channels of 8 pixels with gaps
 
 
@@ -233,7 +235,12 @@ def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
     page.locator("#sensitivity li button", has_text="dense").nth(1).click()
     chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
     assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
-    assert page.locator("#explorer-heading").evaluate("x => x.getBoundingClientRect().top < 300")
+    page.wait_for_function(  # it scrolls there smoothly
+        """() => {
+          const { top } = document.getElementById("explorer-heading").getBoundingClientRect();
+          return top >= 0 && top < 300;
+        }"""
+    )
 
 
 def test_confusion_changes_with_the_variant(page: Page) -> None:
@@ -274,7 +281,8 @@ def test_flipped_images_are_shown_with_both_models_probabilities(page: Page) -> 
     cards = group.locator("li")
     count = int(group.locator("h3").inner_text().split(": ")[1].split(" ")[0])
     assert cards.count() == min(count, 40)
-    assert cards.first.locator("img").evaluate("x => [x.naturalWidth, x.naturalHeight]") == [32, 32]
+    assert cards.first.locator("img").evaluate(WIDTH) == 32
+    assert cards.first.locator("img").evaluate("x => x.naturalHeight") == 32
     assert cards.first.locator("td.top").count() == 2
 
 

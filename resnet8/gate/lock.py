@@ -112,8 +112,8 @@ def _md5(path: Path) -> str | None:
     cache directory": a folder's is that of the JSON list of its files.
     """
     if path.is_dir():
-        modules = sorted(path.rglob("*.py"), key=lambda x: x.relative_to(path).parts)
-        listed = [{"md5": _md5(x), "relpath": x.relative_to(path).as_posix()} for x in modules]
+        modules = {x.relative_to(path).as_posix(): x for x in path.rglob("*.py")}
+        listed = [{"md5": _md5(modules[x]), "relpath": x} for x in sorted(modules)]
         content = json.dumps(listed, sort_keys=True).encode()
         return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
     if not path.is_file():

@@ -148,6 +148,8 @@ def _collect(
 class WorkerWatch:
     """Tells when the number of workers changes, and raises when there are none for too long.
 
+    Workers of this machine that are lost are started again.
+
     Args:
         client: of the scheduler.
         say: tells the user.
@@ -167,6 +169,9 @@ class WorkerWatch:
             raise _gone(self._client)
         if self._count is not None and now - self._looked < COUNT_SECONDS:
             return
+        if cluster := self._client.cluster:
+            # Dask gives up a worker of its own that takes over 15 seconds to start again.
+            cluster.scale(len(cluster.worker_spec))
         count = len(self._client.nthreads())
         self._looked = now
         if count:

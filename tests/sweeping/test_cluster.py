@@ -210,8 +210,9 @@ def test_failed_run_is_listed_with_its_reason_and_the_others_go_on(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("timeout", ["15s", "0s"])  # Dask's own, and what it comes to under load
 def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: str
 ) -> None:
     tasks = module.remote.tasks
 
@@ -227,7 +228,8 @@ def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
 
     monkeypatch.setattr(module.remote, "tasks", deadly)
     path = tmp_path / "runs.csv"
-    _, failed = sweep(path, inputs, None)
+    with module.dask.config.set({"distributed.deploy.lost-worker-timeout": timeout}):
+        _, failed = sweep(path, inputs, None)
     failed_runs = [run for run, _ in failed]
     # Dask may also blame a run that waited on the same workers.
     assert all(run in failed_runs for run in RUNS if run.settings.calibrate.seed == 1)
@@ -294,6 +296,7 @@ class Watched:
     def __init__(self) -> None:
         self.now, self.n_workers, self.status = 0.0, 0, "running"
         self.scheduler = SimpleNamespace(address="tcp://10.0.0.1:8786")
+        self.cluster: Any = None
         self.said: list[str] = []
         self.watch = WorkerWatch(self, self.said.append, clock=lambda: self.now)
 
@@ -318,6 +321,13 @@ def test_watch_tells_each_change_of_the_number_of_workers_once() -> None:
     assert watched.look(after=seconds, n_workers=0) == [
         "0 workers at tcp://10.0.0.1:8786; waiting 10 minutes for one"
     ]
+
+
+def test_watch_starts_lost_workers_of_this_machine_again() -> None:
+    watched, asked = Watched(), []
+    watched.cluster = SimpleNamespace(worker_spec={0: {}, 1: {}}, scale=asked.append)
+    watched.look(after=0, n_workers=1)
+    assert asked == [2]
 
 
 def test_watch_asks_no_more_often_than_it_needs_to() -> None:

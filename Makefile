@@ -67,7 +67,7 @@ VERDICT = $(shell cat build/gate.status)
 test: $(DEVELOPMENT)  ## all tests but the long ones
 	$(BIN)/python -m pytest
 
-test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, planted regressions
+test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, the reference, planted regressions
 	$(BIN)/python -m pytest -m faults
 
 test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian's qemu-user

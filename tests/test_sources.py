@@ -6,6 +6,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import tarfile
 import threading
 import zlib
@@ -21,6 +22,8 @@ import pytest
 from resnet8 import sources
 from resnet8.common.errors import SourceError
 from resnet8.sources import (
+    CIFAR10_SHA256,
+    MLPERF_TINY_SHA256,
     fetch_cifar10,
     fetch_file,
     fetch_model,
@@ -790,3 +793,15 @@ def test_fetch_model_accepts_the_official_file(
     mirror = os.environ.get("RESNET8_MIRROR") or pytest.skip("RESNET8_MIRROR is not set")
     monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", OFFICIAL_MODEL)
     assert fetch_model("mlperf_tiny", tmp_path, mirror=mirror).stat().st_size == 1_116_712
+
+
+def test_no_file_of_the_data_set_or_the_model_is_in_git() -> None:
+    root = Path(__file__).parents[1]
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("the checkout is no Git repository")
+    tracked = [root / name for name in listed.stdout.split("\0") if (root / name).is_file()]
+    assert root / "README.md" in tracked
+    known = {*CIFAR10_SHA256.values(), MLPERF_TINY_SHA256}
+    assert not [path for path in tracked if sha256(path.read_bytes()) in known]

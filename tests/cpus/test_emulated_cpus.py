@@ -18,7 +18,7 @@ from resnet8.common.cpu import find_difference
 from resnet8.keras_model import keras
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.parameters import TEST_PARAMS
-from tests.pipeline.commands import MIRROR, ROOT, mirror, needs_mirror, run, set_params
+from tests.pipeline.commands import MIRROR, ROOT, mirror, run, set_params
 
 pytestmark = pytest.mark.cpus
 layers = keras.layers
@@ -36,9 +36,7 @@ PARTS = ["artifacts/models", "artifacts/predictions", "artifacts/quantization", 
 VARIANT = "onnx_uint8_int8"  # its products saturate on CPUs without VNNI
 SATURATING = {f"artifacts/predictions/{VARIANT}.npy", f"metrics/{VARIANT}.json"}
 each_cpu = pytest.mark.parametrize("cpu", CPUS)
-each_model = pytest.mark.parametrize(
-    "model", ["sample", pytest.param("mlperf_tiny", marks=[pytest.mark.mirror, needs_mirror])]
-)
+MODEL = "mlperf_tiny" if MIRROR else "sample"  # of one architecture
 
 
 def save_normalized(path: Path) -> None:
@@ -98,9 +96,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepared, params, model = folder / "prepared", SAMPLE_PARAMS, folder / "model.keras"
     save_normalized(model)
     make(prepared / "normalized", params, stages=["convert_onnx"], fetch={"model": str(model)})
-    make(prepared / "sample", params)
-    if MIRROR:
-        make(prepared / "mlperf_tiny", TEST_PARAMS)
+    make(prepared / MODEL, TEST_PARAMS if MIRROR else params)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda cpu: run_on(cpu, folder), [NATIVE, *CPUS]))
     return folder
@@ -116,12 +112,12 @@ def assert_native(runs: Path, cpu: str, model: str, part: str) -> None:
     native, emulated = (digests(runs / x / model, part) for x in (NATIVE, cpu))
     differing = sorted({name for name, _ in native ^ emulated})
     assert native, f"{part} of {model} is empty"
-    assert not differing, f"{model}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"
+    assert not differing, f"{MODEL}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"
 
 
 @each_cpu
 def test_emulated_process_sees_the_emulated_cpu(runs: Path, cpu: str) -> None:
-    found = json.loads((runs / cpu / "sample/cpu.json").read_text())
+    found = json.loads((runs / cpu / MODEL / "cpu.json").read_text())
     known = {"cpu_name": CPUS[cpu], "avx2": True, "fma3": True, "avx512_f": False, "clwb": False}
     assert found == found | known
 
@@ -132,27 +128,24 @@ def test_batch_normalization_is_folded_to_the_native_bytes(runs: Path, cpu: str)
 
 
 @each_cpu
-@each_model
 @pytest.mark.parametrize("part", PARTS)
-def test_files_have_the_native_bytes(runs: Path, cpu: str, model: str, part: str) -> None:
-    assert_native(runs, cpu, model, part)
+def test_files_have_the_native_bytes(runs: Path, cpu: str, part: str) -> None:
+    assert_native(runs, cpu, MODEL, part)
 
 
 @each_cpu
-@each_model
-def test_runs_of_a_sweep_have_the_native_identity(runs: Path, cpu: str, model: str) -> None:
-    native, emulated = ((runs / x / model / "identity.json").read_text() for x in (NATIVE, cpu))
+def test_runs_of_a_sweep_have_the_native_identity(runs: Path, cpu: str) -> None:
+    native, emulated = ((runs / x / MODEL / "identity.json").read_text() for x in (NATIVE, cpu))
     assert native == emulated
 
 
 @each_cpu
-@each_model
-def test_saturating_products_give_the_native_bytes(runs: Path, cpu: str, model: str) -> None:
+def test_saturating_products_give_the_native_bytes(runs: Path, cpu: str) -> None:
     native, emulated = (
-        {name: (runs / x / model / name).read_bytes() for name in SATURATING} for x in (NATIVE, cpu)
+        {name: (runs / x / MODEL / name).read_bytes() for name in SATURATING} for x in (NATIVE, cpu)
     )
     metrics = [json.loads(x[f"metrics/{VARIANT}.json"]) for x in (native, emulated)]
     if len({x["saturating_products"] for x in metrics}) > 1:
         pytest.skip(f"8-bit products saturate either on {cpu} or on this CPU")
     differing = [name for name in native if native[name] != emulated[name]]
-    assert not differing, f"{model}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"
+    assert not differing, f"{MODEL}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"

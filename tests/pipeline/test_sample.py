@@ -200,16 +200,16 @@ def test_plain_repro_runs_no_sweep(demo: Demo, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def swept(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which four runs of a sweep are finished and summed up."""
+    """A project in which two runs of a sweep are finished and summed up."""
     folder = tmp_path_factory.mktemp("sweep") / "swept"
     shutil.copytree(demo.copy, folder, symlinks=True)
     size = yaml.safe_load((folder / "params.yaml").read_text())["calibrate"]["size"]
     variants = ["onnx_uint8", "torch_int8"]
-    set_params(folder, sweep={"grid": [{"calibrate.size": [20, size], "variant": variants}]})
+    set_params(folder, sweep={"grid": [{"calibrate.size": [size], "variant": variants}]})
     done = repro(folder, "sweep/dvc.yaml")
     assert done.returncode == 0, done.stdout
     assert stages_run(done.stdout) == {"validate", "sweep/dvc.yaml:sweep"}
-    assert "4 runs: 0 finished before, 4 to make" in done.stdout
+    assert "2 runs: 0 finished before, 2 to make" in done.stdout
     after = repro(folder)
     assert stages_run(after.stdout) == {"summarize_sweep", "report"}
     return folder
@@ -241,19 +241,19 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
 @pytest.mark.parametrize(
     ("path", "addition", "counts", "note"),
     [
-        ("resnet8/fitting/fit.py", b"# A comment.\n", (4, 0, 0), ""),
+        ("resnet8/fitting/fit.py", b"# A comment.\n", (2, 0, 0), ""),
         (
             "resnet8/fitting/fit.py",
             b"CHANGED = True\n",
-            (4, 4, 0),
-            "4 runs, measured with an earlier version; `make sweep` renews them.",
+            (2, 2, 0),
+            "2 runs, measured with an earlier version; `make sweep` renews them.",
         ),
         (
             "data/raw/model.h5",
             b"another",
-            (0, 0, 4),
+            (0, 0, 2),
             "No run of the grid is finished for this model and these data; `make sweep` makes all "
-            "4. 4 runs of the record are of another model, and not shown.",
+            "2. 2 runs of the record are of another model, and not shown.",
         ),
     ],
     ids=["comment", "code", "model"],

@@ -11,7 +11,7 @@ from tools.renew import stale_stages
     ("changes", "expected"),
     [
         ([{"changed deps": {"data/cifar10/images.npy": "deleted"}}], []),  # a clone without data
-        ([{"changed outs": {"artifacts/models": "deleted"}}], []),
+        ([{"changed outs": {"artifacts/models": "not in cache"}}], []),
         (
             [{"changed outs": {"metrics/a.json": "deleted"}}],
             ["fit: changed outs: metrics/a.json deleted"],

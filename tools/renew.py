@@ -20,6 +20,7 @@ from resnet8.common.processes import run_stage
 from tools import make_plots_page, picture_report, update_readme
 
 ROOT = Path(__file__).parents[1]
+_MISSING = ("deleted", "not in cache")
 GENERATED = (".dvc/plots/page.html", "dvc.lock", "metrics", "README.md", "docs")
 
 
@@ -37,7 +38,7 @@ def stale_stages(status: dict[str, Any]) -> Iterator[str]:
                 continue
             for kind, paths in change.items():
                 for path, state in paths.items():
-                    if state != "deleted" or path.startswith("metrics/"):
+                    if state not in _MISSING or path.startswith("metrics/"):
                         yield f"{stage}: {kind}: {path} {_describe(state)}"
 
 

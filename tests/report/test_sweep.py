@@ -79,7 +79,7 @@ def test_page_says_the_answer_and_what_is_missing() -> None:
     html = render(view(make_evidence()), vega="")
     assert make_summary()["answer"] in html
     assert "24 of 25 runs are finished; <code>make sweep</code> makes the others." in html
-    assert "24 finished runs: 8 settings" in html
+    assert "8 settings in 24 finished runs" in html
 
 
 def test_page_and_tables_say_which_runs_an_earlier_version_made(summary: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Runs of a sweep on Dask: on this machine's cores, or where a scheduler runs."""
 
+import asyncio
 import gc
 import logging
 import time
@@ -11,7 +12,8 @@ from uuid import uuid4
 import cloudpickle
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed
+from distributed.comm import connect
 from distributed.system import MEMORY_LIMIT
 
 from resnet8.common.errors import ClusterError, PipelineError
@@ -62,7 +64,11 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
                 silence_logs=logging.CRITICAL,
             )
             stack.enter_context(cluster)
+        # A client that finds no scheduler is never closed, and when Python collects it, it may wait
+        # for a lock of the next client forever. So the scheduler is asked first.
         try:
+            if address:
+                asyncio.run(_connect(address))
             client = Client(address or cluster, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as exc:
             raise ClusterError(
@@ -71,6 +77,18 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
                 "run on this machine."
             ) from exc
         yield stack.enter_context(client)
+
+
+async def _connect(address: str) -> None:
+    """Connects to a scheduler and closes the connection.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: the address is none.
+    """
+    arguments = Security().get_connection_args("client")
+    connection = await connect(address, timeout=CONNECT_SECONDS, **arguments)
+    await connection.close()
 
 
 def compute(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -254,12 +255,14 @@ def test_address_where_nobody_answers_is_refused_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
+    before = threading.active_count()
     for address in ("tcp://127.0.0.1:1", "nonsense://x", "tcp://[", "127.0.0.1"):
         with (
             pytest.raises(ClusterError, match="must be the address of a Dask scheduler, got"),
             open_client(address, n_workers=1),
         ):
             pass
+    assert threading.active_count() == before  # no client is left for Python to collect
 
 
 def test_scheduler_without_workers_is_given_up(

@@ -32,7 +32,7 @@ _DIGITS = 16  # hexadecimal: the chance that two of a million agree is one in te
 
 
 class Identity(NamedTuple):
-    """What the runs of a sweep have in common.
+    """Identity of model, data, code, libraries and settings that all runs of a sweep share.
 
     model_sha256: of the Keras file.
     data: a checksum of the training images to draw from, the test set and the class names.

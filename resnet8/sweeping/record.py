@@ -26,7 +26,7 @@ _IMAGES = ("lost", "won", "other")
 
 
 class Key(NamedTuple):
-    """What determines a run's result, as the cells of a line; see `identity.Identity`.
+    """Identity of a run, as the cells of a line; see `identity.Identity`.
 
     settings: the cells of `SETTINGS`.
     """
@@ -55,7 +55,7 @@ class Finished(NamedTuple):
 
 
 def key_of(run: Run, identity: Identity) -> Key:
-    """What determines a run's result.
+    """Returns the identity of a run.
 
     Args:
         run: its settings.

@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What the record has of a grid.
+    """Finished runs of a grid in the record, and counts of other runs.
 
     rows: its finished runs.
     n_other_model: runs of the record that are of another model.

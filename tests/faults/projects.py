@@ -132,7 +132,7 @@ def events(folder: Path) -> dict[int, list[str]]:
 
 
 def dvc_status(folder: Path) -> dict[str, Any]:
-    """What `dvc status` says has changed, by stage."""
+    """Changes that `dvc status` reports, by stage."""
     with Repo(folder) as repo:
         found: dict[str, Any] = repo.status(targets=[str(folder / "dvc.yaml")])
     return found

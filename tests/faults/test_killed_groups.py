@@ -30,7 +30,7 @@ MOMENTS = ("before-publication", "after-publication")
 
 
 class Killed(NamedTuple):
-    """What a kill leaves: the stages that DVC takes for done, and files half written."""
+    """State after a kill: the stages that DVC takes for done, and files half written."""
 
     locked: tuple[str, ...]
     temporaries: list[str]

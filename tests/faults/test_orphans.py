@@ -41,7 +41,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Orphaned(NamedTuple):
-    """What orphans did, each until it ended, and the files that they left half written."""
+    """Events of orphans, each until it ended, and the files that they left half written."""
 
     events: list[list[str]]
     temporaries: list[str]

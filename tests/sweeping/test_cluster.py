@@ -307,7 +307,7 @@ class Watched:
         return dict.fromkeys(range(self.n_workers), 1)
 
     def look(self, *, after: float, n_workers: int) -> list[str]:
-        """What is said when the watch looks after some seconds."""
+        """Messages of a look after some seconds."""
         self.now += after
         self.n_workers = n_workers
         before = len(self.said)

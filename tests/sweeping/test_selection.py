@@ -1,4 +1,4 @@
-"""What is shown of a record, and what is said about it."""
+"""Rows of a record that are shown, and the note about them."""
 
 from typing import Any
 

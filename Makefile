@@ -67,8 +67,9 @@ VERDICT = $(shell cat build/gate.status)
 test: $(DEVELOPMENT)  ## all tests but the long ones
 	$(BIN)/python -m pytest
 
+# A third worker computes while others wait for a network or a process that ends.
 test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, the reference, planted regressions
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m faults -n 3
 
 test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian's qemu-user
 	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus

@@ -14,11 +14,11 @@ from tests.parameters import TEST_PARAMS
 N_CLASSES = len(LABEL_NAMES)
 LONGEST = (
     "tests/pipeline/test_sample.py",
-    "tests/pipeline/test_remote.py",  # waits more than it works
+    "tests/pipeline/test_cifar10.py",
     "tests/faults/test_orphans.py",
     "tests/faults/test_killed_groups.py",
-    "tests/pipeline/test_cifar10.py",
-    "tests/pipeline/test_planted.py",
+    "tests/pipeline/test_planted.py",  # needs the project of test_cifar10.py, which is made by now
+    "tests/pipeline/test_remote.py",  # waits more than it works
     "tests/faults/",
     "tests/pipeline/",
 )

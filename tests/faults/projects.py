@@ -1,6 +1,5 @@
 """Projects whose runs are disturbed: the sample with few images and types, to be quick."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -19,9 +18,12 @@ from dvc.repo import Repo
 
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.pipeline.commands import ROOT, environment, set_params
+from tests.pipeline.once import make_once
 
 HOOKS = Path(__file__).with_name("hooks")
 PATIENCE_SECONDS = 3600  # for what always comes, be the machine as busy as it may
+# What a result must not depend on, as it is in `finished`; test_circumstances.py has it otherwise.
+HERE = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 # What makes runs quick: few images, and one type of each framework.
 FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
@@ -83,13 +85,14 @@ class Running(NamedTuple):
 
 def start(folder: Path, *command: str, **extra: str) -> Running:
     """Starts a command in a session of its own, by which its processes can be told."""
-    notes = folder.with_name(f"{folder.name}-dvc")  # DVC's own, outside of the project
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     with tempfile.NamedTemporaryFile(dir=folder.parent, prefix="output-", delete=False) as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(DVC_SITE_CACHE_DIR=str(notes), PYTHONPATH=str(HOOKS), **extra),
+            env=environment(
+                DVC_SITE_CACHE_DIR=str(notes_of(folder)), PYTHONPATH=str(HOOKS), **extra
+            ),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -131,11 +134,16 @@ def events(folder: Path) -> dict[int, list[str]]:
     return found
 
 
+def notes_of(folder: Path) -> Path:
+    """Where DVC keeps what it knows of a project's files: outside of it, like its own choice."""
+    return folder.with_name(f"{folder.name}-dvc")
+
+
 def dvc_status(folder: Path) -> dict[str, Any]:
-    """Changes that `dvc status` reports, by stage."""
-    with Repo(folder) as repo:
+    """Changes that `dvc status` reports, by stage, from the notes that the runs before left."""
+    with Repo(folder, config={"core": {"site_cache_dir": str(notes_of(folder))}}) as repo:
         found: dict[str, Any] = repo.status(targets=[str(folder / "dvc.yaml")])
-    return found
+    return {address.rpartition(":")[2]: changes for address, changes in found.items()}
 
 
 def temporaries(folder: Path) -> list[str]:
@@ -181,17 +189,13 @@ def wait_for_end(session: int) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which the pipeline has run undisturbed; to be copied. One for all workers."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "finished"
-    with (shared / "finished.guard").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (folder / "dvc.lock").exists():
-            done = repro(new_project(folder))
-            assert done.code == 0, done.output
-    return folder
+    """A project in which the pipeline has run undisturbed; to be copied."""
+
+    def make(folder: Path) -> None:
+        done = repro(new_project(folder), **HERE)
+        assert done.code == 0, done.output
+
+    return make_once(tmp_path_factory, "finished", make)
 
 
 def copy(project: Path, folder: Path) -> Path:

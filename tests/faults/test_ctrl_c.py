@@ -1,5 +1,6 @@
 """Ctrl-C, which the terminal sends to DVC and its stage alike."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.faults
         ("fetch", "after-publication", ""),
         ("evaluate@onnx_fp32", "before-publication", ""),
         ("inspect_layers", "after-publication", ""),
-        ("plots", "after-publication", ""),
     ],
 )
 def test_ctrl_c_ends_run_and_stage_with_one_word(
@@ -43,7 +43,8 @@ def test_ctrl_c_ends_run_and_stage_with_one_word(
     assert "ctrl-c" in [event for found in events(folder).values() for event in found]
     assert ended.code == 255, ended.output
     assert ended.output.splitlines().count("interrupted") == 1
-    assert "exited with 130" in ended.output
+    # A shell that does not replace itself with the stage (dash, say) is ended by the same signal.
+    assert re.search("exited with (130|-2)$", ended.output, re.MULTILINE), ended.output
     assert "Traceback" not in ended.output
     assert left_over(ended.process) == []
     assert temporaries(folder) == []

@@ -10,22 +10,16 @@ import pytest
 from tests.faults.projects import (
     STAGES,
     assert_recovers,
-    copy,
     events,
     fault,
-    forget,
     locked_stages,
     new_project,
-    outputs,
     repro,
     temporaries,
     wait_for_end,
 )
 
 pytestmark = pytest.mark.faults
-WITH_FOLDERS = [
-    name for name, entry in STAGES.items() if not all(Path(x).suffix for x in outputs(entry))
-]
 MOMENTS = ("before-publication", "after-publication")
 
 
@@ -80,13 +74,3 @@ def test_the_run_after_all_kills_ends_as_if_undisturbed(chain: Path, finished: P
     assert kills == ["kills-group"] * len(MOMENTS) * len(STAGES)
     assert set(locked_stages(finished)) == set(STAGES)
     assert_recovers(chain, finished)
-
-
-@pytest.mark.parametrize("stage", WITH_FOLDERS)
-def test_one_run_recovers_a_stage_with_a_folder_of_outputs(
-    tmp_path: Path, finished: Path, stage: str
-) -> None:
-    folder = copy(finished, tmp_path / "project")
-    forget(folder, stage)
-    kill(folder, stage, "after-publication")
-    assert_recovers(folder, finished)

@@ -1,12 +1,15 @@
-"""A team that shares results through a real OpenSSH server."""
+"""A team that shares results through a real OpenSSH server; the pipeline on CIFAR-10."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.pipeline.once import cifar10
 from tests.pipeline.sharing import Team
 from tests.pipeline.ssh_server import MISSING, Network, Server, network_to, serve
+
+__all__ = ["cifar10", "network", "server", "team"]
 
 
 @pytest.fixture(scope="module")

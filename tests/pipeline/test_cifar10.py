@@ -15,9 +15,7 @@ from resnet8.common.evaluation import predict
 from resnet8.common.params import load_params
 from resnet8.comparison import compare
 from resnet8.fitting.fit import fit
-from samples.demo import make_project
-from tests.parameters import TEST_PARAMS
-from tests.pipeline.commands import mirror, needs_mirror, repro, run, stages_run
+from tests.pipeline.commands import needs_mirror, run
 
 pytestmark = [
     pytest.mark.faults,
@@ -28,15 +26,9 @@ FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project without Git in which the pipeline has run."""
-    folder = tmp_path_factory.mktemp("cifar10") / "project"
-    make_project(folder, TEST_PARAMS)
-    done = repro(folder, RESNET8_MIRROR=mirror())
-    assert done.returncode == 0, done.stdout
-    assert "evaluate@keras_fp32" in stages_run(done.stdout)
-    return folder
+@pytest.fixture
+def folder(cifar10: Path) -> Path:
+    return cifar10
 
 
 def variants(folder: Path) -> dict[str, Any]:
@@ -83,9 +75,7 @@ def test_quantized_models_hide_nothing(folder: Path) -> None:
     assert found == {"findings": [], "float_layers": [], "notes": []}
 
 
-@pytest.mark.parametrize(
-    "freezing", [pytest.param(False, marks=pytest.mark.faults, id="not freezing"), True]
-)
+@pytest.mark.parametrize("freezing", [pytest.param(False, id="not freezing"), True])
 def test_compiled_model_predicts_what_the_eager_one_does(
     folder: Path, tmp_path: Path, freezing: bool
 ) -> None:

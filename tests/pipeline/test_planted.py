@@ -1,6 +1,7 @@
 """Regressions planted into the pipeline on CIFAR-10, and what the gate says of them."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from samples.demo import make_project
 from tests.gate.project import commit, git
-from tests.parameters import TEST_PARAMS
-from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
+from tests.pipeline.commands import needs_mirror, repro, run, set_params
 
 pytestmark = [
     pytest.mark.faults,
@@ -51,13 +50,11 @@ def damage(numbers):
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def committed(tmp_path_factory: pytest.TempPathFactory, cifar10: Path) -> Path:
     """A repository with committed results on CIFAR-10."""
     folder = tmp_path_factory.mktemp("planted") / "project"
-    make_project(folder, TEST_PARAMS)
+    shutil.copytree(cifar10, folder, symlinks=True)
     (folder / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n__pycache__\n")
-    done = repro(folder, "compare", RESNET8_MIRROR=mirror())
-    assert done.returncode == 0, done.stdout
     git(folder, "init", "--quiet")
     commit(folder)
     return folder

@@ -1,0 +1,81 @@
+"""A user's own model in place of the one that the pipeline ran on."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet8.keras_model import keras
+from samples.train import build_resnet8
+from tests.faults.projects import copy, dvc_status, repro
+from tests.pipeline.commands import run, set_params, stages_run
+
+pytestmark = pytest.mark.faults
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / "metrics" / f"{name}.json").read_text())
+
+
+def build_other_model(path: Path, width: int) -> None:
+    """Saves an untrained ResNet8 of another width with layer names of its own."""
+    keras.utils.set_random_seed(0)
+
+    def rename(layer: Any) -> Any:
+        return type(layer).from_config({**layer.get_config(), "name": f"my-{layer.name}"})
+
+    keras.models.clone_model(build_resnet8(width), clone_function=rename).save(path)
+
+
+def test_another_model_goes_through_and_its_change_is_noticed(
+    tmp_path: Path, finished: Path
+) -> None:
+    folder, model = copy(finished, tmp_path / "project"), tmp_path / "mine.keras"
+    build_other_model(model, 6)
+    set_params(folder, fetch={"model": str(model)})
+    done = repro(folder, "inspect_layers")
+    assert done.code == 0, done.output
+    assert "prepare" not in stages_run(done.output)
+    assert (folder / "data/raw/model.keras").read_bytes() == model.read_bytes()
+    assert not (folder / "data/raw/model.h5").exists()
+    layers = read(folder, "verify_onnx")["layers"]
+    assert sum(name.startswith("my_conv2d") and x == "Conv" for name, x in layers.items()) == 9
+    assert read(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
+    parity = read(folder, "layer_parity")["layers"]
+    assert sum(re.fullmatch(r"my_conv2d(_\d+)?", name) is not None for name in parity) == 9
+    assert "fetch" not in dvc_status(folder)
+
+    build_other_model(model, 5)
+    assert "fetch" in dvc_status(folder)
+
+
+def test_a_model_that_moved_is_named_and_can_be_corrected(tmp_path: Path, finished: Path) -> None:
+    folder = copy(finished, tmp_path / "project")
+    model, moved = tmp_path / "mine.keras", tmp_path / "moved.keras"
+    build_other_model(moved, 6)
+    set_params(folder, fetch={"model": str(model)})
+    refused = run(folder, sys.executable, "-m", "stages.validate", "--check-only")
+    assert refused.returncode == 1
+    assert f"got {str(model)!r}, where no file is" in refused.stdout
+    set_params(folder, fetch={"model": str(moved)})
+    done = repro(folder, "fetch")
+    assert done.code == 0, done.output
+    assert (folder / "data/raw/model.keras").read_bytes() == moved.read_bytes()
+
+
+def test_a_model_that_does_not_fit_is_refused_with_a_sentence(
+    tmp_path: Path, finished: Path
+) -> None:
+    folder, model = copy(finished, tmp_path / "project"), tmp_path / "small.keras"
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
+    keras.Model(inputs, x).save(model)
+    set_params(folder, fetch={"model": str(model)})
+    refused = repro(folder)
+    assert refused.code != 0
+    assert "Traceback" not in refused.output
+    expected = "The model's input must be one float32 tensor of shape (None, 32, 32, 3)"
+    assert expected in refused.output

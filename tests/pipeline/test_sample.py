@@ -289,29 +289,6 @@ def test_bad_parameters_are_refused_together_and_nothing_is_touched(folder: Path
     assert after == before
 
 
-def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(folder: Path) -> None:
-    set_params(folder, calibrate={"size": 300}, quantize_onnx={"types": ["int8", "uint8_int8"]})
-    changed = repro(folder, "compare")
-    assert changed.returncode == 0, changed.stdout
-    assert stages_run(changed.stdout) == {
-        "validate", "calibrate", "fit", "quantize_onnx@int8", "quantize_onnx@uint8_int8",
-        "quantize_torch@int8", "evaluate_onnx@int8", "evaluate_onnx@uint8_int8",
-        "evaluate_torch@int8", "compare",
-    }  # fmt: skip
-    # torch_int8, the candidate since the test before, was calibrated anew, too.
-    assert changed_stages(folder) == {
-        "candidate", "inspect_layers", "inspect_sensitivity", "lint_quantization", "plots_data",
-        "plots", "report", "summarize_sweep",
-    }  # fmt: skip
-    assert len(np.load(folder / "data/calibration/indices.npy")) == 300
-    rows = read(folder, "comparison")["variants"]
-    assert set(rows) == VARIANTS - {"onnx_uint8"} | {"onnx_uint8_int8"}
-    # What is not asked for any more is gone, also from the folder that compare reads.
-    assert not (folder / "metrics/onnx_uint8.json").exists()
-    assert not (folder / "artifacts/predictions/onnx_uint8.npy").exists()
-    assert not (folder / "artifacts/models/onnx_uint8.onnx").exists()
-
-
 def test_demo_refuses_a_folder_with_something_else_in_it(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "mine.py").touch()

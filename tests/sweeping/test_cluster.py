@@ -111,6 +111,7 @@ def test_workers_of_this_machine_give_the_rows_of_a_loop_and_get_the_data_once(
     assert max(sizes) < 10_000 < packed[0]
 
 
+@pytest.mark.faults
 def test_workers_elsewhere_give_the_same_rows_also_when_one_is_killed(
     inputs: Inputs, expected: bytes, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_workers_elsewhere_give_the_same_rows_also_when_one_is_killed(
     assert path.read_bytes() == expected
 
 
+@pytest.mark.faults
 def test_interrupted_sweep_computes_only_what_is_missing(
     inputs: Inputs, expected: bytes, tmp_path: Path
 ) -> None:
@@ -146,6 +148,7 @@ def test_interrupted_sweep_computes_only_what_is_missing(
     assert path.read_bytes() == expected
 
 
+@pytest.mark.faults
 def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
     inputs: Inputs,
     expected: bytes,

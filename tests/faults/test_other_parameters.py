@@ -1,4 +1,4 @@
-"""A user's own model in place of the one that the pipeline ran on."""
+"""Another model, or other parameters, in a project in which the pipeline has run."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from resnet8.keras_model import keras
@@ -79,3 +80,27 @@ def test_a_model_that_does_not_fit_is_refused_with_a_sentence(
     assert "Traceback" not in refused.output
     expected = "The model's input must be one float32 tensor of shape (None, 32, 32, 3)"
     assert expected in refused.output
+
+
+def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(
+    tmp_path: Path, finished: Path
+) -> None:
+    folder = copy(finished, tmp_path / "project")
+    set_params(folder, calibrate={"size": 50}, quantize_onnx={"types": ["uint8_int8"]})
+    done = repro(folder, "compare")
+    assert done.code == 0, done.output
+    assert stages_run(done.output) == {
+        "validate", "calibrate", "fit", "quantize_onnx@uint8_int8", "quantize_torch@int8",
+        "evaluate_onnx@uint8_int8", "evaluate_torch@int8", "compare",
+    }  # fmt: skip
+    assert set(dvc_status(folder)) == {
+        "inspect_layers", "inspect_sensitivity", "lint_quantization", "plots_data", "plots",
+        "report", "summarize_sweep",
+    }  # fmt: skip
+    assert len(np.load(folder / "data/calibration/indices.npy")) == 50
+    rows = read(folder, "comparison")["variants"]
+    assert set(rows) == {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_uint8_int8", "torch_int8"}
+    # What is not asked for any more is gone, also from the folder that compare reads.
+    for name in ("metrics/{}.json", "artifacts/predictions/{}.npy", "artifacts/models/{}.onnx"):
+        assert not (folder / name.format("onnx_int8")).exists()
+        assert (folder / name.format("onnx_uint8_int8")).exists()

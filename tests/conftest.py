@@ -1,5 +1,7 @@
 """Models that several tests look at: the sample's, converted and quantized once."""
 
+import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, x in enumerate(LONGEST) if item.nodeid.startswith(x)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds what layers draw their first weights with: else these are those of the tests before."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

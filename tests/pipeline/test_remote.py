@@ -113,8 +113,7 @@ def test_another_clone_pulls_what_was_pushed_and_has_nothing_to_do(
     assert_up_to_date(first)
 
 
-def test_the_repository_names_no_remote() -> None:
-    assert "remote" not in (ROOT / ".dvc" / "config").read_text()
+def test_git_never_sees_the_remote_of_one_clone() -> None:
     assert "/config.local" in (ROOT / ".dvc" / ".gitignore").read_text().splitlines()
 
 

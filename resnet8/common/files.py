@@ -142,9 +142,16 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes named arrays as .npz, uncompressed: the same bytes whatever zlib Python has."""
+    """Writes named arrays as .npz, uncompressed: the same bytes with every zlib and Python.
+
+    `numpy.savez` asks for headers of large files, which Python 3.11.4 and later write otherwise.
+    """
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getbuffer())
     write_bytes(path, content.getbuffer())
 
 

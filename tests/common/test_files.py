@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -443,10 +444,12 @@ def test_write_arrays_compresses_nothing_so_that_no_zlib_decides(tmp_path: Path)
         assert [x.compress_type for x in archive.infolist()] == [zipfile.ZIP_STORED]
 
 
-def test_write_arrays_writes_the_same_bytes_again(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_arrays(tmp_path / f"{name}.npz", {"x": np.arange(5)})
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+def test_write_arrays_writes_these_bytes_with_every_python(tmp_path: Path) -> None:
+    arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias": np.float32([0.5])}
+    write_arrays(tmp_path / "a.npz", arrays)
+    # With Python 3.11.2 and 3.11.7, whose zipfile writes the headers of large files otherwise.
+    digest = "e5b72b2089b30b76fcc5a2c750142b9e9384d4191bd87f9797a5f4be3071c0db"
+    assert hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY no header"])

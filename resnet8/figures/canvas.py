@@ -175,10 +175,10 @@ def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
         with _ctrl_c_held():
             pictures = pool.map(_png_of, drawings.values())
         yield from zip(drawings, pictures, strict=True)
-    except BaseException:
-        end.close()  # without waiting for what they draw
-        raise
     finally:
+        # What is being drawn is drawn to its end: in early releases of Python 3.11, a pool whose
+        # processes end while something is sent to them waits forever
+        # (https://github.com/python/cpython/issues/94777).
         pool.shutdown(cancel_futures=True)
         end.close()
         lifeline.close()

@@ -10,16 +10,25 @@ import pytest
 from tests.faults.projects import (
     STAGES,
     assert_recovers,
+    copy,
     events,
     fault,
+    forget,
     locked_stages,
     new_project,
+    outputs,
     repro,
     temporaries,
     wait_for_end,
 )
 
 pytestmark = pytest.mark.faults
+# Stages with outputs that DVC does not remove before it runs them again.
+PERSISTENT = [
+    name
+    for name, entry in STAGES.items()
+    if any(options.get("persist") for options in outputs(entry).values())
+]
 MOMENTS = ("before-publication", "after-publication")
 
 
@@ -74,3 +83,13 @@ def test_the_run_after_all_kills_ends_as_if_undisturbed(chain: Path, finished: P
     assert kills == ["kills-group"] * len(MOMENTS) * len(STAGES)
     assert set(locked_stages(finished)) == set(STAGES)
     assert_recovers(chain, finished)
+
+
+@pytest.mark.parametrize("stage", PERSISTENT)
+def test_one_run_recovers_a_stage_whose_former_outputs_stayed(
+    tmp_path: Path, finished: Path, stage: str
+) -> None:
+    folder = copy(finished, tmp_path / "project")
+    forget(folder, stage)
+    kill(folder, stage, "after-publication")
+    assert_recovers(folder, finished)

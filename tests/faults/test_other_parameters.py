@@ -1,6 +1,5 @@
 """Another model, or other parameters, in a project in which the pipeline has run."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -12,13 +11,9 @@ import pytest
 from resnet8.keras_model import keras
 from samples.train import build_resnet8
 from tests.faults.projects import copy, dvc_status, repro
-from tests.pipeline.commands import run, set_params, stages_run
+from tests.pipeline.commands import read_metrics, run, set_params, stages_run
 
 pytestmark = pytest.mark.faults
-
-
-def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / "metrics" / f"{name}.json").read_text())
 
 
 def build_other_model(path: Path, width: int) -> None:
@@ -42,10 +37,10 @@ def test_another_model_goes_through_and_its_change_is_noticed(
     assert "prepare" not in stages_run(done.output)
     assert (folder / "data/raw/model.keras").read_bytes() == model.read_bytes()
     assert not (folder / "data/raw/model.h5").exists()
-    layers = read(folder, "verify_onnx")["layers"]
+    layers = read_metrics(folder, "verify_onnx")["layers"]
     assert sum(name.startswith("my_conv2d") and x == "Conv" for name, x in layers.items()) == 9
-    assert read(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
-    parity = read(folder, "layer_parity")["layers"]
+    assert read_metrics(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
+    parity = read_metrics(folder, "layer_parity")["layers"]
     assert sum(re.fullmatch(r"my_conv2d(_\d+)?", name) is not None for name in parity) == 9
     assert "fetch" not in dvc_status(folder)
 
@@ -98,7 +93,7 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(
         "report", "summarize_sweep",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 50
-    rows = read(folder, "comparison")["variants"]
+    rows = read_metrics(folder, "comparison")["variants"]
     assert set(rows) == {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_uint8_int8", "torch_int8"}
     # What is not asked for any more is gone, also from the folder that compare reads.
     for name in ("metrics/{}.json", "artifacts/predictions/{}.npy", "artifacts/models/{}.onnx"):

@@ -1,5 +1,6 @@
 """Runs commands of the pipeline in a folder, as a person would."""
 
+import json
 import os
 import re
 import subprocess
@@ -37,6 +38,11 @@ def run(folder: Path, *command: str, **extra: str) -> subprocess.CompletedProces
 
 def repro(folder: Path, *targets: str, **extra: str) -> subprocess.CompletedProcess[str]:
     return run(folder, "dvc", "repro", *targets, **extra)
+
+
+def read_metrics(folder: Path, name: str) -> Any:
+    """What a file in a folder's metrics/ holds; its name without suffix."""
+    return json.loads((folder / "metrics" / f"{name}.json").read_text())
 
 
 def stages_run(output: str) -> set[str]:

@@ -1,7 +1,6 @@
 """The whole pipeline on the sample: `make demo`, and what users change afterwards."""
 
 import hashlib
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,13 +15,9 @@ from resnet8.common.params import load_params
 from samples.demo import SAMPLE_PARAMS, make_project
 from samples.shapes import LABEL_NAMES
 from tests.parameters import TEST_PARAMS
-from tests.pipeline.commands import ROOT, repro, run, set_params, stages_run
+from tests.pipeline.commands import ROOT, read_metrics, repro, run, set_params, stages_run
 
 VARIANTS = {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8", "onnx_uint8", "torch_int8"}
-
-
-def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / "metrics" / f"{name}.json").read_text())
 
 
 def changed_stages(folder: Path) -> set[str]:
@@ -77,16 +72,16 @@ def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
 
 
 def test_demo_shows_the_samples_own_class_names(demo: Demo, folder: Path) -> None:
-    assert set(read(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
+    assert set(read_metrics(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
     assert "hexagon" in demo.output
 
 
 def test_sample_is_neither_trivial_nor_hopeless(folder: Path) -> None:
-    assert 0.85 <= read(folder, "keras_fp32")["top1_accuracy"] <= 0.97
+    assert 0.85 <= read_metrics(folder, "keras_fp32")["top1_accuracy"] <= 0.97
 
 
 def test_float_variants_are_equivalent(folder: Path) -> None:
-    rows = read(folder, "comparison")["variants"]
+    rows = read_metrics(folder, "comparison")["variants"]
     for name in ("onnx_fp32", "torch_fp32"):
         assert rows[name]["agreement"] == 1.0
         assert rows[name]["max_abs_probability_diff"] <= 1e-5
@@ -94,7 +89,7 @@ def test_float_variants_are_equivalent(folder: Path) -> None:
 
 
 def test_quantization_visibly_moves_the_sample(folder: Path) -> None:
-    rows = read(folder, "comparison")["variants"]
+    rows = read_metrics(folder, "comparison")["variants"]
     for name in ("onnx_int8", "onnx_uint8", "torch_int8"):
         assert rows[name]["accuracy_delta_pp"] != 0 or any(
             rows[name]["per_class_delta_pp"].values()
@@ -108,7 +103,7 @@ def test_metrics_are_what_the_predictions_say(folder: Path) -> None:
         predictions = np.load(folder / f"artifacts/predictions/{name}.npy")
         assert predictions.dtype == np.float32
         accuracy = np.mean(predictions.argmax(axis=1) == labels)
-        assert read(folder, name)["top1_accuracy"] == pytest.approx(accuracy)
+        assert read_metrics(folder, name)["top1_accuracy"] == pytest.approx(accuracy)
 
 
 def test_calibration_images_are_training_images_and_no_test_images(folder: Path) -> None:
@@ -140,7 +135,7 @@ def test_the_same_command_again_does_nothing(demo: Demo) -> None:
 
 def test_plain_repro_runs_no_sweep(demo: Demo, folder: Path) -> None:
     assert not any("sweep/dvc.yaml" in name for name in stages_run(demo.output))
-    found = read(folder, "sweep")
+    found = read_metrics(folder, "sweep")
     assert (found["n_finished"], found["n_runs"]) == (0, 8)
     page = (folder / "artifacts/report/index.html").read_text()
     assert "<code>make sweep</code> makes all 8." in page
@@ -167,8 +162,8 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
     swept: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(swept, tmp_path / "swept", symlinks=True)
-    pipeline = read(folder, "comparison")["variants"]
-    rows = read(folder, "sweep")["settings"]
+    pipeline = read_metrics(folder, "comparison")["variants"]
+    rows = read_metrics(folder, "sweep")["settings"]
     defaults = {row["variant"]: row for row in rows if row["is_default"]}
     suffixes = {"onnx_uint8": ".onnx", "torch_int8": ".pt2"}
     assert set(defaults) == set(suffixes)
@@ -216,7 +211,7 @@ def test_finished_runs_are_shown_as_what_they_are_after_a_change(
     command = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]["summarize_sweep"]["cmd"]
     done = run(folder, *command.split())
     assert done.returncode == 0, done.stdout
-    found = read(folder, "sweep")
+    found = read_metrics(folder, "sweep")
     assert (found["n_finished"], found["n_earlier"], found["n_other_model"]) == counts
     assert found["note"] == note
 
@@ -240,7 +235,7 @@ def test_another_input_reruns_the_inspection_and_the_report_only(folder: Path) -
 
 
 def test_conversions_are_equal_in_every_layer(folder: Path) -> None:
-    layers = read(folder, "layer_parity")["layers"]
+    layers = read_metrics(folder, "layer_parity")["layers"]
     assert {"conv2d", "add_2", "average_pooling2d", "dense"} <= set(layers)
     assert max(row["relative"] for row in layers.values()) == 1e-5  # the bound of noise
 
@@ -249,7 +244,7 @@ def test_candidate_republishes_the_chosen_variant(folder: Path) -> None:
     set_params(folder, candidate="torch_int8")
     changed = repro(folder)
     assert stages_run(changed.stdout) == {"validate", "candidate"}
-    assert read(folder, "candidate") == read(folder, "torch_int8")
+    assert read_metrics(folder, "candidate") == read_metrics(folder, "torch_int8")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[str, int]]:

@@ -1,6 +1,7 @@
 """The whole pipeline from nothing on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
 
 import json
+import sys
 from hashlib import md5
 from itertools import combinations
 from pathlib import Path
@@ -75,6 +76,10 @@ def test_quantized_models_hide_nothing(folder: Path) -> None:
     assert found == {"findings": [], "float_layers": [], "notes": []}
 
 
+@pytest.mark.skipif(
+    " " in sys.prefix,
+    reason="PyTorch 2.13 compiles nothing where its own folder has a space: it does not quote it",
+)
 @pytest.mark.parametrize("freezing", [pytest.param(False, id="not freezing"), True])
 def test_compiled_model_predicts_what_the_eager_one_does(
     folder: Path, tmp_path: Path, freezing: bool

@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks import loops, machine, tables
 from benchmarks.timing import interleave, rate, ratio
-from resnet8.common.dataset import read_images, read_label_names
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images, read_label_names
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
 
 COLUMNS = ("variant", "run by", "batch", "images/s", "x floor")
 PACKAGES = ("numpy", "onnxruntime", "torch", "tensorflow", "keras")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.timing import interleave
-from resnet8.common.evaluation import predict
-from resnet8.common.files import find_model
+from resnet8.core.evaluation import predict
+from resnet8.core.files import find_model
 
 BATCH_SIZES = (32, 64, 128, 256, 512, 1000)  # that bare loops choose from
 CHOICE_ROUNDS = 5  # of which the best counts: noise only ever slows down
@@ -58,7 +58,7 @@ def pipeline_loop(
     variant: str, path: Path, images: NDArray[np.uint8], *, batch_size: int, n_classes: int
 ) -> Loop:
     """What the stage `evaluate` does: uint8 images in, an array of probabilities out."""
-    runtime = import_module(f"resnet8.{variant.partition('_')[0]}_model")
+    runtime = import_module(f"resnet8.models.{variant.partition('_')[0]}_model")
     predictor = runtime.load_predictor(path, n_classes=n_classes)
     run = partial(predict, predictor, images, batch_size=batch_size)
     return Loop(variant, "pipeline", batch_size, len(images), run)
@@ -81,7 +81,7 @@ def reference_loops(path: Path, images: Images, *, n_classes: int) -> list[Loop]
     Source: https://github.com/mlcommons/tiny, benchmark/training/image_classification, test.py
     and tflite_test.py.
     """
-    from resnet8 import keras_model  # noqa: PLC0415
+    from resnet8.models import keras_model  # noqa: PLC0415
 
     model = keras_model.load_model(find_model(path), n_classes=n_classes)
     predict_all = partial(model.predict, batch_size=REFERENCE_BATCH_SIZE, verbose=0)
@@ -124,7 +124,7 @@ def _onnx_ways(path: Path, _n_classes: int) -> dict[str, RunBatch]:
 def _torch_ways(path: Path, _n_classes: int) -> dict[str, RunBatch]:
     import torch  # noqa: PLC0415
 
-    from resnet8 import torch_model  # noqa: PLC0415
+    from resnet8.models import torch_model  # noqa: PLC0415
 
     module = torch_model.load(path).module()
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,7 +137,7 @@ def _torch_ways(path: Path, _n_classes: int) -> dict[str, RunBatch]:
 
 
 def _keras_ways(folder: Path, n_classes: int) -> dict[str, RunBatch]:
-    from resnet8 import keras_model  # noqa: PLC0415
+    from resnet8.models import keras_model  # noqa: PLC0415
 
     model = keras_model.load_model(find_model(folder), n_classes=n_classes)
     return {"predict_on_batch": model.predict_on_batch, "call": partial(model, training=False)}

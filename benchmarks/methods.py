@@ -13,16 +13,17 @@ from typing import Any
 
 from benchmarks import machine, tables
 from benchmarks.peers.runs import held_out_indices
-from resnet8 import onnx_model, onnx_quantization
-from resnet8.calibration import draw_balanced
-from resnet8.common.dataset import read_images, read_label_names, read_labels
-from resnet8.common.evaluation import predict
-from resnet8.common.files import write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.common.sections import Fit
-from resnet8.comparison import compare
-from resnet8.fitting.fit import fit
+from resnet8.compare.comparison import compare
+from resnet8.core.dataset import read_images, read_label_names, read_labels
+from resnet8.core.evaluation import predict
+from resnet8.core.files import write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.core.sections import Fit
+from resnet8.models import onnx_model
+from resnet8.quantize import onnx_writer
+from resnet8.quantize.calibration import draw_balanced
+from resnet8.quantize.fit import fit
 
 COLUMNS = ("method", "agree %", "KL", "delta pp", "seconds")
 PLAIN = {
@@ -98,12 +99,12 @@ def main(argv: list[str] | None = None) -> None:
         for name, changes in METHODS.items():
             settings = Fit.model_validate(dict(params.fit) | changes)
             start = time.perf_counter()
-            points = onnx_quantization.find_points(
+            points = onnx_writer.find_points(
                 model, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
             )
             numbers = fit(model, images[drawn], settings, points=points)
             seconds = time.perf_counter() - start
-            quantized = onnx_quantization.quantize(model, numbers, quant_type="uint8")
+            quantized = onnx_writer.quantize(model, numbers, quant_type="uint8")
             predictor = onnx_model.make_predictor(quantized)
             probabilities = predict(predictor, images[rest], batch_size=100)
             row = compare(original[rest], probabilities, labels[rest], label_names=label_names)

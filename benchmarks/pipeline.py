@@ -18,9 +18,9 @@ import yaml
 from benchmarks import machine, tables
 from benchmarks.parts import find_imports, work_seconds
 from benchmarks.timing import interleave, rate, ratio
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_json
-from resnet8.common.processes import run_stage
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import write_json
+from resnet8.core.processes import run_stage
 from samples.demo import ROOT, make_project
 
 COLUMNS = ("stage", "in dvc repro", "imports", "inference", "fitting", "library", "x bare")

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import machine, tables
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_json
-from resnet8.common.grid import Block, Run, expand
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.sweeping import cluster
-from resnet8.sweeping.inputs import read_inputs
-from resnet8.sweeping.measure import Inputs, Workbench
-from resnet8.sweeping.result import Result
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import write_json
+from resnet8.core.grid import Block, Run, expand
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.sweep import cluster
+from resnet8.sweep.inputs import read_inputs
+from resnet8.sweep.measure import Inputs, Workbench
+from resnet8.sweep.result import Result
 from samples.demo import ROOT
 
 COLUMNS = ("way", "runs", "seconds", "runs per minute", "sweep / it")

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from resnet8.common.files import write_bytes
+from resnet8.core.files import write_bytes
 from tools.update_readme import replace_part
 
 README = Path(__file__).with_name("README.md")

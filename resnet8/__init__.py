@@ -1,5 +1,5 @@
 """Post-training quantization of a CIFAR-10 ResNet8: the library behind `stages/`."""
 
-from resnet8.common.cpu import hold_kernels
+from resnet8.core.cpu import hold_kernels
 
 hold_kernels()  # here, because PyTorch reads it while it is imported

@@ -7,9 +7,9 @@ the same folder, or with another one that is given.
 From Python or a notebook:
 
     watched = watch_models(Path("artifacts/models/torch_int8.pt2"))
-    arrays = inspection.capture(watched["torch_int8"], images)  # by layer, (N, C, H, W) float32
+    arrays = recording.capture(watched["torch_int8"], images)  # by layer, (N, C, H, W) float32
     found = look(watched, images)  # statistics and histograms
-    captures = {name: inspection.capture(model, images[:1]) for name, model in watched.items()}
+    captures = {name: recording.capture(model, images[:1]) for name, model in watched.items()}
     drawings = layer_drawings(found, captures, data="input")
     drawings["histograms/conv2d"]()  # a Matplotlib figure
 """
@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8 import tables
-from resnet8.common import choice
-from resnet8.common.dataset import read_images
-from resnet8.common.errors import ArtifactError, ParamsError
-from resnet8.common.files import write_bytes
-from resnet8.common.names import QUANTIZED_VARIANTS
-from resnet8.common.processes import run_stage
-from resnet8.figures.canvas import draw_all
-from resnet8.figures.drawings import layer_drawings
-from resnet8.inside import inputs, inspection, summaries, variants
-from resnet8.inside.capture import Watched, only, select_layers
+from resnet8.compare import tables
+from resnet8.core import choice
+from resnet8.core.dataset import read_images
+from resnet8.core.errors import ArtifactError, ParamsError
+from resnet8.core.files import write_bytes
+from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.processes import run_stage
+from resnet8.inspection import inputs, recording, summaries, variants
+from resnet8.inspection.capture import Watched, only, select_layers
+from resnet8.report.figures.canvas import draw_all
+from resnet8.report.figures.catalog import layer_drawings
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 
@@ -80,11 +80,11 @@ def look(
     Returns:
         As artifacts/inspection/layers.json, with activations over `input`, these images.
     """
-    records = inspection.inspect(watched, inputs.batches(images))
+    records = recording.inspect(watched, inputs.batches(images))
     return {
         "input": label,
         "n_images": {"input": len(images)},
-        "layers": inspection.layer_order(records),
+        "layers": recording.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {"input": summaries.activations_json(records)},
         "parameters": summaries.parameters_json(watched),
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ParamsError(f"--layers: {exc}") from exc
     chosen = {name: only(model, layers) for name, model in watched.items()}
     found = look(chosen, images, label=choice.describe(choice.parse(args.input)))
-    captures = {name: inspection.capture(model, images[:1]) for name, model in chosen.items()}
+    captures = {name: recording.capture(model, images[:1]) for name, model in chosen.items()}
 
     tables.print_layers(found)
     drawings = layer_drawings(found, captures, data="input")

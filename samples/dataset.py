@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet8.common.batches import encode_batch, encode_label_names
-from resnet8.common.files import write_bytes
-from resnet8.common.names import IMAGES_PER_BATCH
+from resnet8.core.batches import encode_batch, encode_label_names
+from resnet8.core.files import write_bytes
+from resnet8.core.names import IMAGES_PER_BATCH
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 
 SAMPLE_MODEL = Path(__file__).with_name("resnet8_shapes.h5")

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import read_json
-from resnet8.common.processes import run_stage
-from resnet8.tables import print_headline
+from resnet8.compare.tables import print_headline
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import read_json
+from resnet8.core.processes import run_stage
 
 ROOT = Path(__file__).parents[1]
 COPIED = (

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from resnet8.common.names import IMAGES_PER_BATCH
+from resnet8.core.names import IMAGES_PER_BATCH
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 

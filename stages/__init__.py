@@ -2,7 +2,7 @@
 
 import sys
 
-from resnet8.common.processes import stand_by
+from resnet8.core.processes import stand_by
 
 if sys.argv[0] == "-m":  # `python -m stages.<name>` is about to import it
     stand_by()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet8.calibration import draw_balanced
-from resnet8.common.dataset import read_images, read_labels
-from resnet8.common.files import write_array
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images, read_labels
+from resnet8.core.files import write_array
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.quantize.calibration import draw_balanced
 
 
 def main(argv: list[str] | None = None) -> None:

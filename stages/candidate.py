@@ -8,8 +8,8 @@ Params: candidate (names the file in dvc.yaml)
 import argparse
 from pathlib import Path
 
-from resnet8.common.files import read_json, write_json
-from resnet8.common.processes import run_stage
+from resnet8.core.files import read_json, write_json
+from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

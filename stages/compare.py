@@ -8,13 +8,13 @@ Params: compare, quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.common.files import write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.comparison import compare
-from resnet8.correctness import describe_correctness
-from resnet8.tables import print_classes, print_headline
+from resnet8.compare.comparison import compare
+from resnet8.compare.hits import describe_correctness
+from resnet8.compare.tables import print_classes, print_headline
+from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.files import write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,12 +8,12 @@ Params: convert_onnx
 import argparse
 from pathlib import Path
 
-from resnet8 import keras_export, keras_model, onnx_graph, onnx_model, parity
-from resnet8.common.dataset import read_images, read_label_names
-from resnet8.common.evaluation import predict
-from resnet8.common.files import find_model, write_bytes, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images, read_label_names
+from resnet8.core.evaluation import predict
+from resnet8.core.files import find_model, write_bytes, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.models import keras_export, keras_model, onnx_graph, onnx_model, parity
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 

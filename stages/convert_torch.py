@@ -8,11 +8,11 @@ Params: none
 import argparse
 from pathlib import Path
 
-from resnet8 import onnx_model, parity, torch_conversion, torch_model
-from resnet8.common.dataset import read_images
-from resnet8.common.evaluation import predict
-from resnet8.common.files import write_bytes, write_json
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images
+from resnet8.core.evaluation import predict
+from resnet8.core.files import write_bytes, write_json
+from resnet8.core.processes import run_stage
+from resnet8.models import onnx_model, parity, torch_conversion, torch_model
 
 ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 

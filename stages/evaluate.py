@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8.common.dataset import read_images, read_label_names, read_labels
-from resnet8.common.evaluation import predict, score
-from resnet8.common.files import write_array, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images, read_label_names, read_labels
+from resnet8.core.evaluation import predict, score
+from resnet8.core.files import write_array, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
 
 # Imported by name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
 RUNTIMES = ("keras", "onnx", "torch")
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.data / "test_images.npy")
     labels = read_labels(args.data / "test_labels.npy")
     label_names = read_label_names(args.data / "labels.json")
-    runtime = import_module(f"resnet8.{args.runtime}_model")
+    runtime = import_module(f"resnet8.models.{args.runtime}_model")
     predictor = runtime.load_predictor(args.model, n_classes=len(label_names))
 
     progress = partial(tqdm, desc=args.metrics.stem, unit="batch")

@@ -9,9 +9,9 @@ import argparse
 import os
 from pathlib import Path
 
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.sources import (
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.core.sources import (
     CIFAR10_FOLDER,
     fetch_cifar10,
     fetch_model,

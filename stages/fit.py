@@ -12,12 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import onnx_model, quantization
-from resnet8.common.dataset import read_images
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.fitting.fit import fit
-from resnet8.onnx_quantization import find_points
+from resnet8.core.dataset import read_images
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.models import onnx_model
+from resnet8.quantize import storage
+from resnet8.quantize.fit import fit
+from resnet8.quantize.onnx_writer import find_points
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     progress = partial(tqdm, desc="layers", unit="tensor")
     numbers = fit(model, images, params, points=points, progress=progress)
 
-    quantization.write(args.out, numbers, {"images": len(images), **dict(params)})
+    storage.write(args.out, numbers, {"images": len(images), **dict(params)})
     for note in numbers.notes:
         print(f"warning: {note}", file=sys.stderr)
     print(

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import parity, quantization
-from resnet8.common import choice
-from resnet8.common.dataset import read_images, read_label_names
-from resnet8.common.files import write_arrays, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.inside import inputs, inspection, summaries, variants
+from resnet8.core import choice
+from resnet8.core.dataset import read_images, read_label_names
+from resnet8.core.files import write_arrays, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.inspection import inputs, recording, summaries, variants
+from resnet8.models import parity
+from resnet8.quantize import storage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,19 +43,19 @@ def main(argv: list[str] | None = None) -> None:
         calibration_images=calibration,
     )
     n_classes = len(read_label_names(args.data / "labels.json"))
-    numbers = quantization.read(args.numbers)
+    numbers = storage.read(args.numbers)
     watched = variants.watch(
         params.variants, args.models, raw=args.raw, numbers=numbers, n_classes=n_classes
     )
 
     streamed = inputs.batches(calibration[: params.inspect.images])
-    records = inspection.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
-    at_input = inspection.inspect(watched, inputs.batches(chosen))
+    records = recording.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
+    at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
     layers = {
         "input": choice.describe(chosen_input),
         "n_images": n_images,
-        "layers": inspection.layer_order(records),
+        "layers": recording.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {
             "calibration": summaries.activations_json(records),
@@ -62,12 +63,12 @@ def main(argv: list[str] | None = None) -> None:
         },
         "parameters": summaries.parameters_json(watched),
     }
-    errors = inspection.conversion_errors(records)
-    same = parity.check_layers(errors, magnitudes=inspection.magnitudes(records))
+    errors = recording.conversion_errors(records)
+    same = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():
-        captures = inspection.capture(model, chosen[: inspection.SAVED_IMAGES])
+        captures = recording.capture(model, chosen[: recording.SAVED_IMAGES])
         write_arrays(args.out / f"{name}.npz", captures)
     write_json(args.metrics / "layers.json", summaries.statistics_only(layers))
     write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": same})

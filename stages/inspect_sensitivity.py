@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8 import quantization
-from resnet8.common.dataset import read_images
-from resnet8.common.files import write_json
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.inside import isolation
-from resnet8.inside.sensitivity import rank
+from resnet8.core.dataset import read_images
+from resnet8.core.files import write_json
+from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.inspection import isolation
+from resnet8.inspection.sensitivity import rank
+from resnet8.quantize import storage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     images = read_images(args.images)[: params.inspect.sensitivity_images]
-    factors = quantization.read(args.numbers).factors
+    factors = storage.read(args.numbers).factors
     quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
     ranking = {

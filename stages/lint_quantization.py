@@ -9,11 +9,12 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8 import onnx_model, quantization, quantization_lint
-from resnet8.common.dataset import read_label_names, read_labels, read_predictions
-from resnet8.common.files import read_json, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_label_names, read_labels, read_predictions
+from resnet8.core.files import read_json, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.models import onnx_model
+from resnet8.quantize import lint, storage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,20 +31,20 @@ def main(argv: list[str] | None = None) -> None:
 
     model = onnx_model.load_model(args.model)
     layers = read_json(args.layers)
-    numbers = quantization.read(args.numbers)
+    numbers = storage.read(args.numbers)
     shape = (
         len(read_labels(args.data / "test_labels.npy")),
         len(read_label_names(args.data / "labels.json")),
     )
     predictions = read_predictions(args.predictions, params.variants, shape=shape)
 
-    findings = quantization_lint.lint(
-        quantization_lint.read_operators(model),
-        quantization_lint.find_passed(model),
+    findings = lint.lint(
+        lint.read_operators(model),
+        lint.find_passed(model),
         layers,
         predictions,
         {name: layer.codes for name, layer in numbers.layers.items()},
-        quantization_lint.find_dead_channels(model, numbers),
+        lint.find_dead_channels(model, numbers),
     )
 
     chosen = {"float_layers": list(numbers.float_layers), "notes": list(numbers.notes)}

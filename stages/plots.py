@@ -11,12 +11,12 @@ import argparse
 import csv
 from pathlib import Path
 
-from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.common.files import read_arrays, read_bytes, read_json, write_bytes
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.figures import canvas
-from resnet8.figures.drawings import LabelledImages, layer_drawings, outcome_drawings
+from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.report.figures import canvas
+from resnet8.report.figures.catalog import LabelledImages, layer_drawings, outcome_drawings
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,12 +9,12 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8 import plot_data
-from resnet8.common.dataset import read_label_names, read_labels, read_predictions
-from resnet8.common.files import read_json, write_bytes
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_label_names, read_labels, read_predictions
+from resnet8.core.files import csv_bytes, read_json, write_bytes
+from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.report import plot_data
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     accuracies = plot_data.class_accuracies(predictions, labels, label_names=label_names)
     confusions = plot_data.confusions(predictions, labels, label_names=label_names)
     tables = {
-        "per_class_accuracy": plot_data.csv_bytes(plot_data.ClassAccuracy._fields, accuracies),
-        "confusion": plot_data.csv_bytes(plot_data.Confusion._fields, confusions),
-        "sqnr": plot_data.csv_bytes(
+        "per_class_accuracy": csv_bytes(plot_data.ClassAccuracy._fields, accuracies),
+        "confusion": csv_bytes(plot_data.Confusion._fields, confusions),
+        "sqnr": csv_bytes(
             plot_data.LayerSqnr._fields, plot_data.sqnr_profile(inspection, variants=quantized)
         ),
-        "sensitivity": plot_data.csv_bytes(
+        "sensitivity": csv_bytes(
             plot_data.LayerSensitivity._fields,
             plot_data.sensitivities(sensitivity, variants=quantized),
         ),

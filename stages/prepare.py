@@ -8,10 +8,10 @@ Params: calibrate.batches
 import argparse
 from pathlib import Path
 
-from resnet8.common.batches import join_batches, read_batch, read_label_names
-from resnet8.common.files import read_bytes, write_array, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.batches import join_batches, read_batch, read_label_names
+from resnet8.core.files import read_bytes, write_array, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

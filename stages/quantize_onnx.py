@@ -8,10 +8,11 @@ Params: none beside the type, which names the stage
 import argparse
 from pathlib import Path
 
-from resnet8 import onnx_model, quantization
-from resnet8.common.files import write_bytes
-from resnet8.common.processes import run_stage
-from resnet8.onnx_quantization import QUANT_TYPES, quantize
+from resnet8.core.files import write_bytes
+from resnet8.core.processes import run_stage
+from resnet8.models import onnx_model
+from resnet8.quantize import storage
+from resnet8.quantize.onnx_writer import QUANT_TYPES, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     model = onnx_model.load_model(args.model)
-    numbers = quantization.read(args.numbers)
+    numbers = storage.read(args.numbers)
 
     quantized = quantize(model, numbers, quant_type=args.type)
     content = quantized.SerializeToString(deterministic=True)

@@ -8,10 +8,11 @@ Params: none beside the type, which names the stage
 import argparse
 from pathlib import Path
 
-from resnet8 import quantization, torch_model
-from resnet8.common.files import write_bytes
-from resnet8.common.processes import run_stage
-from resnet8.torch_quantization import TYPES, check, quantize
+from resnet8.core.files import write_bytes
+from resnet8.core.processes import run_stage
+from resnet8.models import torch_model
+from resnet8.quantize import storage
+from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     program = torch_model.load(args.model)
-    numbers = quantization.read(args.numbers)
+    numbers = storage.read(args.numbers)
 
     quantized = quantize(program, numbers)
     content = torch_model.encode(torch_model.export(quantized))

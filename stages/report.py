@@ -11,12 +11,12 @@ Params: all but candidate, gate and sweep
 import argparse
 from pathlib import Path
 
-from resnet8.common import choice
-from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.common.files import read_arrays, read_bytes, read_json, write_bytes
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.inside import inputs
+from resnet8.core import choice
+from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.inspection import inputs
 from resnet8.report import provenance
 from resnet8.report.data import view
 from resnet8.report.evidence import Evidence

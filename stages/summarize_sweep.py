@@ -8,14 +8,13 @@ Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, eval
 import argparse
 from pathlib import Path
 
-from resnet8.common.files import write_bytes, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.plot_data import csv_bytes
-from resnet8.sweeping import plot_data, record
-from resnet8.sweeping.identity import identify
-from resnet8.sweeping.selection import select
-from resnet8.sweeping.summary import summarize
+from resnet8.core.files import csv_bytes, write_bytes, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.sweep import plot_data, record
+from resnet8.sweep.identity import identify
+from resnet8.sweep.selection import select
+from resnet8.sweep.summary import summarize
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
-from resnet8.sweeping import cluster, record
-from resnet8.sweeping.identity import identify
-from resnet8.sweeping.inputs import read_inputs
-from resnet8.sweeping.sweep import describe_failures, keep, missing_runs
+from resnet8.core.errors import PipelineError
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.sweep import cluster, record
+from resnet8.sweep.identity import identify
+from resnet8.sweep.inputs import read_inputs
+from resnet8.sweep.runs import describe_failures, keep, missing_runs
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from resnet8.common import cpu
-from resnet8.common.files import remove, unlink_if_dangling, write_json
-from resnet8.common.names import QUANTIZED_VARIANTS
-from resnet8.common.params import Params, check_files, load_params
-from resnet8.common.processes import run_stage
+from resnet8.core import cpu
+from resnet8.core.files import remove, unlink_if_dangling, write_json
+from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.params import Params, check_files, load_params
+from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:

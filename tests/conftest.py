@@ -67,14 +67,14 @@ def calibration_images() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def keras_fp32() -> Any:
-    from resnet8 import keras_model
+    from resnet8.models import keras_model
 
     return keras_model.load_model(SAMPLE_MODEL, n_classes=N_CLASSES)
 
 
 @pytest.fixture(scope="session")
 def onnx_fp32(keras_fp32: Any) -> Any:
-    from resnet8 import keras_export, onnx_graph
+    from resnet8.models import keras_export, onnx_graph
 
     exported, *names = keras_export.export_onnx(keras_fp32, opset=17)
     folded = onnx_graph.fold(exported)
@@ -83,7 +83,7 @@ def onnx_fp32(keras_fp32: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def torch_fp32(onnx_fp32: Any) -> Any:
-    from resnet8 import torch_conversion, torch_model
+    from resnet8.models import torch_conversion, torch_model
 
     return torch_model.export(torch_conversion.convert(onnx_fp32))
 
@@ -91,7 +91,7 @@ def torch_fp32(onnx_fp32: Any) -> Any:
 @pytest.fixture(scope="session")
 def fit_settings() -> Any:
     """The `fit` section of the tests' parameters."""
-    from resnet8.common.params import load_params
+    from resnet8.core.params import load_params
 
     return load_params(TEST_PARAMS).fit
 
@@ -99,24 +99,25 @@ def fit_settings() -> Any:
 @pytest.fixture(scope="session")
 def numbers(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
     """What `fit` decides about the sample."""
-    from resnet8 import onnx_quantization
-    from resnet8.fitting.fit import fit
+    from resnet8.quantize import onnx_writer
+    from resnet8.quantize.fit import fit
 
-    points = onnx_quantization.find_points(onnx_fp32, symmetric=False)
+    points = onnx_writer.find_points(onnx_fp32, symmetric=False)
     return fit(onnx_fp32, calibration_images, fit_settings, points=points)
 
 
 @pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])
 def onnx_quantized(request: pytest.FixtureRequest, onnx_fp32: Any, numbers: Any) -> tuple[str, Any]:
     """The type's name and the model."""
-    from resnet8 import onnx_quantization
+    from resnet8.quantize import onnx_writer
 
-    model = onnx_quantization.quantize(onnx_fp32, numbers, quant_type=request.param)
+    model = onnx_writer.quantize(onnx_fp32, numbers, quant_type=request.param)
     return request.param, model
 
 
 @pytest.fixture(scope="session")
 def torch_int8(torch_fp32: Any, numbers: Any) -> Any:
-    from resnet8 import torch_model, torch_quantization
+    from resnet8.models import torch_model
+    from resnet8.quantize import torch_writer
 
-    return torch_model.export(torch_quantization.quantize(torch_fp32, numbers))
+    return torch_model.export(torch_writer.quantize(torch_fp32, numbers))

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.comparison import compare
+from resnet8.compare.comparison import compare
 from resnet8.report.evidence import Evidence
 from resnet8.report.provenance import Fingerprint
-from resnet8.sweeping.selection import Row
-from resnet8.sweeping.summary import summarize
-from tests.sweeping.results import USUAL, make_result, make_run, make_selection
+from resnet8.sweep.selection import Row
+from resnet8.sweep.summary import summarize
+from tests.sweep.results import USUAL, make_result, make_run, make_selection
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")

@@ -10,14 +10,17 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from resnet8.sweeping import identity
+from resnet8.sweep import identity
 from samples.demo import make_project
 from tests.parameters import TEST_PARAMS
 
 ROOT = Path(__file__).parents[1]
 STAGE_SCRIPTS = sorted(p for p in (ROOT / "stages").glob("*.py") if p.name != "__init__.py")
 LIBRARY = sorted(p for p in (ROOT / "resnet8").rglob("*.py") if p.name != "__init__.py")
-COMMON = ROOT / "resnet8" / "common"
+CORE = ROOT / "resnet8" / "core"
+FIGURES = ROOT / "resnet8" / "report" / "figures"
+# A package imports from those before it.
+PACKAGES = ("core", "models", "quantize", "compare", "inspection", "sweep", "gate", "report")
 LOCAL = ("resnet8", "samples", "stages", "tests")
 # The module that the evaluate script imports by this name.
 RUNTIME_MODULE = re.compile(r"--runtime (\w+)")
@@ -78,8 +81,27 @@ def test_stages_import_no_stages(path: Path) -> None:
     assert not [name for name in imported(path) if name.split(".")[0] == "stages"]
 
 
+def test_packages_are_those_of_the_house() -> None:
+    folders = {path.parent.name for path in (ROOT / "resnet8").glob("*/__init__.py")}
+    assert folders == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_downward_only(package: str) -> None:
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    for path in (ROOT / "resnet8" / package).rglob("*.py"):
+        names = {x.split(".")[1] for x in imported(path) if x.startswith("resnet8.")}
+        assert names <= set(allowed), path
+
+
+def test_figures_import_nothing_of_the_report_around_them() -> None:
+    for path in FIGURES.glob("*.py"):
+        report = {x for x in imported(path) if x.startswith("resnet8.report.")}
+        assert all(x.startswith("resnet8.report.figures") for x in report), path
+
+
 def test_errors_imports_nothing_local() -> None:
-    assert not local_files(COMMON / "errors.py")
+    assert not local_files(CORE / "errors.py")
 
 
 @pytest.mark.parametrize(
@@ -89,11 +111,11 @@ def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
 
 
-@pytest.mark.parametrize("module", ["params", "comparison", "evaluation", "tables", "parity"])
-def test_no_framework_is_behind(module: str) -> None:
-    path = next(x for x in LIBRARY if x.stem == module and x.parent.name in ("resnet8", "common"))
-    behind = set().union(*(third_party(x) for x in {path, *local_files(path)}))
-    assert not behind & {"tensorflow", "keras", "torch", "onnx", "onnxruntime"}
+@pytest.mark.parametrize("package", ["core", "compare", "gate", "report"])
+def test_no_framework_is_behind(package: str) -> None:
+    paths = set((ROOT / "resnet8" / package).rglob("*.py"))
+    behind = set().union(*(third_party(x) for x in paths.union(*map(local_files, paths))))
+    assert not behind & {"tensorflow", "keras", "onnx", "onnxruntime"}, package
 
 
 def test_library_never_names_params_yaml_as_a_path() -> None:
@@ -116,29 +138,25 @@ def declared(stage: Any) -> set[str]:
     return {str(dep) for dep in stage.deps if not hasattr(dep, "params")}
 
 
-def test_deps_name_every_local_module_that_a_stage_imports(stages: list[Any]) -> None:
+def test_deps_name_every_package_that_a_stage_imports_from(stages: list[Any]) -> None:
     for stage in stages:
         script = script_of(stage)
         needed = {script, *local_files(script)}
-        if runtime := RUNTIME_MODULE.search(stage.cmd):
-            module = ROOT / "resnet8" / f"{runtime[1]}_model.py"
-            needed |= {module, *local_files(module)}
+        if RUNTIME_MODULE.search(stage.cmd):
+            needed |= local_files(CORE.parent / "models" / "keras_model.py")
+            needed.add(CORE.parent / "models" / "keras_model.py")
         if identity.__name__ in imported(script):  # it reads the code that figures depend on
             needed |= set(identity.code_files())
         code = {
-            x for x in declared(stage) if x.endswith(".py") or x == str(COMMON.relative_to(ROOT))
-        }
-        assert code == {str(_unit(path).relative_to(ROOT)) for path in needed}, stage.addressing
+            x for x in declared(stage) if x.split("/")[0] in ("resnet8", "samples", "stages")
+        } - {"samples/resnet8_shapes.h5"}
+        assert code == {str(unit(path).relative_to(ROOT)) for path in needed}, stage.addressing
 
 
-def _unit(path: Path) -> Path:
-    """What DVC watches for a module: itself, or the folder of what every stage builds on."""
-    return COMMON if path.is_relative_to(COMMON) else path
-
-
-def test_common_imports_nothing_else_of_the_library() -> None:
-    for path in COMMON.glob("*.py"):
-        assert all(found.is_relative_to(COMMON) for found in local_files(path)), path
+def unit(path: Path) -> Path:
+    """What DVC watches for a module: its package, or itself."""
+    packages = [FIGURES, *((ROOT / "resnet8" / name) for name in PACKAGES)]
+    return next((folder for folder in packages if path.is_relative_to(folder)), path)
 
 
 def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -> None:
@@ -190,7 +208,7 @@ def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
     assert readers == {
         "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers",
         "lint_quantization", "plots_data", "plots", "report", "summarize_sweep",
-        "sweep",  # tests/sweeping/test_measure.py has its calibration
+        "sweep",  # tests/sweep/test_measure.py has its calibration
     }  # fmt: skip
 
 
@@ -205,10 +223,10 @@ def test_code_of_a_run_is_all_that_makes_measures_and_checks_a_model() -> None:
     stages = [ROOT / "stages" / f"{name}.py" for name in ("fit", "quantize_onnx", "quantize_torch")]
     behind = set().union(*map(local_files, stages))
     computing = {path for path in behind if path.is_relative_to(ROOT / "resnet8")}
-    assert set(identity.code_files()) > {x for x in computing if not x.is_relative_to(COMMON)}
-    found = {path for path in identity.code_files() if path.is_relative_to(COMMON)}
+    assert set(identity.code_files()) > {x for x in computing if not x.is_relative_to(CORE)}
+    found = {path for path in identity.code_files() if path.is_relative_to(CORE)}
     # What else is in it reads parameters and files, and names faults.
-    assert found == {COMMON / "evaluation.py"}
+    assert found == {CORE / "evaluation.py", CORE / "qparams.py"}
 
 
 @pytest.mark.parametrize("path", STAGE_SCRIPTS, ids=lambda path: path.stem)

@@ -15,8 +15,8 @@ from benchmarks.peers import __main__ as peers_main
 from benchmarks.peers import runs, scores
 from benchmarks.peers.environments import make_environment
 from benchmarks.timing import interleave, rate, ratio
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import write_array
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import write_array
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks" / "peers"

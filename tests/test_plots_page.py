@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from resnet8 import palette
-from resnet8.common.names import QUANTIZED_VARIANTS
+from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.report.figures import palette
 from tests.browser import links
 from tests.pipeline.commands import ROOT
 from tools.make_plots_page import PAGE, inline_script, make_page

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8 import onnx_quantization, torch_model
-from resnet8.common.errors import ArtifactError, PipelineError
-from resnet8.inside import inspection
-from resnet8.inside.onnx_capture import read_parameters
+from resnet8.core.errors import ArtifactError, PipelineError
+from resnet8.inspection import recording
+from resnet8.inspection.onnx_capture import read_parameters
+from resnet8.models import torch_model
+from resnet8.quantize import onnx_writer
 from resnet8.weight_visualizer import look, main, watch_models
 from samples.dataset import SAMPLE_MODEL
 
@@ -21,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         request.getfixturevalue, ("onnx_fp32", "numbers", "test_set")
     )
     folder = tmp_path_factory.mktemp("models")
-    uint8 = onnx_quantization.quantize(onnx_fp32, numbers, quant_type="uint8")
+    uint8 = onnx_writer.quantize(onnx_fp32, numbers, quant_type="uint8")
     (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (folder / "onnx_uint8.onnx").write_bytes(uint8.SerializeToString())
     for name, place in (
@@ -97,7 +98,7 @@ def test_look_gives_statistics_of_the_images_that_are_given(
     watched = watch_models(folder / "torch_int8.pt2")
     images = test_set[0][:2]
     found = look(watched, images, label="two images")
-    arrays = inspection.capture(watched["torch_fp32"], images)
+    arrays = recording.capture(watched["torch_fp32"], images)
     row = found["activations"]["input"]["conv2d"]["torch_fp32"]["statistics"]
     room = row["dynamic_range"] / 10_000
     assert row["mean"] == pytest.approx(arrays["conv2d"].mean(), abs=room)

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import sync_playwright
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import read_bytes, write_bytes
-from resnet8.common.processes import run_stage
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import read_bytes, write_bytes
+from resnet8.core.processes import run_stage
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1280  # CSS pixels

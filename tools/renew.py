@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.processes import run_stage
+from resnet8.core.errors import PipelineError
+from resnet8.core.processes import run_stage
 from tools import make_plots_page, picture_report, update_readme
 
 ROOT = Path(__file__).parents[1]

@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import read_json, write_bytes
-from resnet8.common.params import Params, load_params
-from resnet8.common.processes import run_stage
-from resnet8.tables import class_table, inside_table, markdown_table, sweep_table
+from resnet8.compare.tables import class_table, inside_table, markdown_table, sweep_table
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import read_json, write_bytes
+from resnet8.core.params import Params, load_params
+from resnet8.core.processes import run_stage
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

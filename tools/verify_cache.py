@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from resnet8.common.processes import run_stage
+from resnet8.core.processes import run_stage
 
 
 def damaged_objects(cache: Path) -> Iterator[Path]:

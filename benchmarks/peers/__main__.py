@@ -24,11 +24,11 @@ from benchmarks.peers.runs import (
 )
 from benchmarks.peers.scores import LabelledImages, format_row, score
 from benchmarks.timing import interleave, ratio
-from resnet8.common.dataset import read_images, read_label_names, read_labels, read_predictions
-from resnet8.common.errors import PipelineError
-from resnet8.common.files import read_array, read_json, write_array, write_json
-from resnet8.common.params import load_params
-from resnet8.common.processes import run_stage
+from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import read_array, read_json, write_array, write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
 
 COLUMNS = ("model", "top-1 %", "agree %", "KL", "kB", "speed", "seconds", "x ours")
 PACKAGES = ("numpy", "onnx", "onnxruntime")

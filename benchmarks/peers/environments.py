@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from resnet8.common.errors import PipelineError
+from resnet8.core.errors import PipelineError
 
 HERE = Path(__file__).parent
 

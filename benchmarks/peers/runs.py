@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.environments import HERE
-from resnet8.common.errors import PipelineError
+from resnet8.core.errors import PipelineError
 
 # The commands that make each of our variants, as dvc.yaml has them, in a folder of their own.
 _FIT = "python -m stages.fit --model {model} --images {calibration} --out {folder}/quantization"

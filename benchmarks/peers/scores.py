@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.timing import interleave, ratio
-from resnet8 import onnx_model
-from resnet8.common.evaluation import Probabilities, predict
-from resnet8.comparison import compare
+from resnet8.compare.comparison import compare
+from resnet8.core.evaluation import Probabilities, predict
+from resnet8.models import onnx_model
 
 SPEED_IMAGES, SPEED_ROUNDS = 2000, 5
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from resnet8.common.errors import GateError, PipelineError
-from resnet8.common.files import write_bytes
-from resnet8.common.params import load_params
+from resnet8.core.errors import GateError, PipelineError
+from resnet8.core.files import write_bytes
+from resnet8.core.params import load_params
 from resnet8.gate import shown
 from resnet8.gate.evidence import (
     metrics_files,

@@ -10,10 +10,10 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from resnet8.common.errors import GateError, shown
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.comparison import Correct
-from resnet8.correctness import Correctness, Record, read_correctness
+from resnet8.compare.comparison import Correct
+from resnet8.compare.hits import Correctness, Record, read_correctness
+from resnet8.core.errors import GateError, shown
+from resnet8.core.names import FLOAT_VARIANTS
 
 CORRECT_FILE, COMPARISON_FILE = "metrics/correct.json", "metrics/comparison.json"
 REMEDY = "Run `dvc repro` to make it again."

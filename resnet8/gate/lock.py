@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from resnet8.common.errors import GateError
+from resnet8.core.errors import GateError
 
 LOCK = "dvc.lock"
 _NOT_IN_GIT = ("data", "artifacts")

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from resnet8.common.errors import GateError
+from resnet8.core.errors import GateError
 
 
 def resolve(folder: Path, revision: str) -> str:

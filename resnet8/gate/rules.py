@@ -5,12 +5,12 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from resnet8.common.errors import GateError
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.common.params import Params
-from resnet8.common.sections import Gate
-from resnet8.comparison import Correct, Interval, difference_interval, mcnemar_p
-from resnet8.correctness import Correctness
+from resnet8.compare.comparison import Correct, Interval, difference_interval, mcnemar_p
+from resnet8.compare.hits import Correctness
+from resnet8.core.errors import GateError
+from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.params import Params
+from resnet8.core.sections import Gate
 from resnet8.gate.evidence import Evidence, all_images, deltas_pp
 
 

@@ -1,1 +1,1 @@
-"""The report: one HTML file."""
+"""The report (one HTML file), figures and tables for plots."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.outcomes import confusion_matrix
+from resnet8.compare.predictions import confusion_matrix
+from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
 from resnet8.report.evidence import Evidence, Variants, classes_with_images, sort_variants
 from resnet8.report.explorer import explorer

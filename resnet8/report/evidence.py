@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.common.evaluation import Probabilities
-from resnet8.common.names import FLOAT_VARIANTS
+from resnet8.core.evaluation import Probabilities
+from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.report.provenance import Fingerprint
 
 Json = Mapping[str, Any]

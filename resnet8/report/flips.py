@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.common.evaluation import Probabilities
-from resnet8.outcomes import Flip, find_flips
+from resnet8.compare.predictions import Flip, find_flips
+from resnet8.core.evaluation import Probabilities
 from resnet8.report.thumbnails import png_uri
 
 SHOWN_FLIPS = 40  # of each variant

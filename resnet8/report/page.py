@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from resnet8 import palette
+from resnet8.report.figures import palette
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("charts.js", "tables.js", "confusion.js", "explorer.js", "page.js")

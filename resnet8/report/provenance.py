@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet8.common.files import find_model, read_bytes
+from resnet8.core.files import find_model, read_bytes
 
 
 class Fingerprint(NamedTuple):

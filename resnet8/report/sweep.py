@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from resnet8.compare.tables import best_settings, count_draws, with_deviation, with_interval
 from resnet8.report.evidence import Json
 from resnet8.report.tables import NOTHING, Cell, Table, number, percent, text
 from resnet8.report.vega_lite import Spec, by_variant, chart, css, quantity, tip
-from resnet8.tables import best_settings, count_draws, with_deviation, with_interval
 
 BEST = 10  # rows of the first table, beside the default settings
 HEIGHT = 240  # pixels

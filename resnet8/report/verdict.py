@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from resnet8.compare.tables import SIGNIFICANCE
 from resnet8.report.evidence import Json
 from resnet8.report.tables import interval
-from resnet8.tables import SIGNIFICANCE
 
 
 def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:

@@ -15,8 +15,8 @@ import resnet8  # noqa: F401  # before PyTorch, which it holds to kernels that a
 # isort: split
 import torch
 
-from resnet8.common.params import load_params
-from resnet8.sweeping.identity import identify
+from resnet8.core.params import load_params
+from resnet8.sweep.identity import identify
 
 for project in [Path(name).resolve() for name in sys.argv[1:]]:
     os.chdir(project)

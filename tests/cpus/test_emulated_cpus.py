@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 
-from resnet8.common.cpu import find_difference
-from resnet8.keras_model import keras
+from resnet8.core.cpu import find_difference
+from resnet8.models.keras_model import keras
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import MIRROR, ROOT, mirror, run, set_params

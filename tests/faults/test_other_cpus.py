@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.commands import ROOT, run
 
 pytestmark = pytest.mark.faults
-PROBE = "from resnet8.onnx_model import products_saturate; print(products_saturate())"
+PROBE = "from resnet8.models.onnx_model import products_saturate; print(products_saturate())"
 EMULATOR = shutil.which("qemu-x86_64")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.keras_model import keras
+from resnet8.models.keras_model import keras
 from samples.train import build_resnet8
 from tests.faults.projects import copy, dvc_status, repro
 from tests.pipeline.commands import read_metrics, run, set_params, stages_run

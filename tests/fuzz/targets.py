@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet8.common.batches import encode_batch, encode_label_names, read_batch, read_label_names
-from resnet8.common.errors import ArtifactError, ParamsError, PipelineError
-from resnet8.common.params import load_params
+from resnet8.core.batches import encode_batch, encode_label_names, read_batch, read_label_names
+from resnet8.core.errors import ArtifactError, ParamsError, PipelineError
+from resnet8.core.params import load_params
 from samples.demo import SAMPLE_PARAMS
 from tests.parameters import TEST_PARAMS
 

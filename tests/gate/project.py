@@ -12,11 +12,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from resnet8.common.evaluation import score
-from resnet8.common.files import write_json
-from resnet8.common.params import load_params
-from resnet8.comparison import compare
-from resnet8.correctness import describe_correctness
+from resnet8.compare.comparison import compare
+from resnet8.compare.hits import describe_correctness
+from resnet8.core.evaluation import score
+from resnet8.core.files import write_json
+from resnet8.core.params import load_params
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import GIT
 

@@ -10,7 +10,7 @@ from tests.pipeline.commands import ROOT, repro, run
 
 
 def test_checksum_of_a_folder_of_modules_is_that_of_dvc(tmp_path: Path) -> None:
-    code = shutil.copytree(ROOT / "resnet8" / "common", tmp_path / "code")
+    code = shutil.copytree(ROOT / "resnet8" / "core", tmp_path / "code")
     # Names whose order is another as paths, what is compiled, and what is being written.
     for name in ("a/b.py", "a/c/d.py", "a-b.py", "a.py", "a/__pycache__/b.pyc", ".x.py.tmp1"):
         (code / name).parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from resnet8.common.errors import GateError
-from resnet8.common.params import Params, load_params
-from resnet8.correctness import Correctness, Record, describe_correctness, read_correctness
+from resnet8.compare.hits import Correctness, Record, describe_correctness, read_correctness
+from resnet8.core.errors import GateError
+from resnet8.core.params import Params, load_params
 from resnet8.gate.evidence import Evidence
 from resnet8.gate.rules import Change, check_limits, correct_p_values, find_changes
 from tests.gate.project import (

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.common.batches import encode_batch, encode_label_names
-from resnet8.common.files import write_array, write_bytes, write_json
-from resnet8.common.processes import run_stage
+from resnet8.core.batches import encode_batch, encode_label_names
+from resnet8.core.files import write_array, write_bytes, write_json
+from resnet8.core.processes import run_stage
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"class{k}" for k in range(10)]

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from resnet8 import keras_model
+from resnet8.models import keras_model
 from tests.hostile.harness import MARKER, Case
 
 keras = keras_model.keras

@@ -149,7 +149,7 @@ def test_fetch_refuses(
     monkeypatch: pytest.MonkeyPatch,
     case: Case,
 ) -> None:
-    monkeypatch.setattr("resnet8.sources.MAX_UNPACKED_BYTES", 8 * 2**20)
+    monkeypatch.setattr("resnet8.core.sources.MAX_UNPACKED_BYTES", 8 * 2**20)
     mirror, out, linked = (tmp_path / name for name in ("mirror", "raw", "linked"))
     for folder in (mirror, out / "cifar-10-batches-py", linked):
         folder.mkdir(parents=True)

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from resnet8.common.files import write_array
-from resnet8.common.params import load_params
+from resnet8.core.files import write_array
+from resnet8.core.params import load_params
 from stages import calibrate, compare, fit
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, refuse, replaced, table, write_arrays, write_params

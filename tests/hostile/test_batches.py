@@ -202,7 +202,7 @@ def test_a_checksum_that_was_made_to_match_runs_nothing(
     write_batches(batches)
     replaced(member, payloads.as_a_whole)(batches)
     sums = {path.name: sha256(path.read_bytes()).hexdigest() for path in batches.iterdir()}
-    monkeypatch.setattr("resnet8.sources.CIFAR10_SHA256", sums)
+    monkeypatch.setattr("resnet8.core.sources.CIFAR10_SHA256", sums)
     monkeypatch.setenv("RESNET8_MIRROR", str(mirror))
     path = write_params(tmp_path, fetch=params()["fetch"] | {"dataset": "cifar10"})
     fetch.main(["--params", str(path), "--linked", str(linked), "--out", str(raw)])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from urllib3.connection import HTTPConnection
 
-from resnet8 import sources
+from resnet8.core import sources
 from stages import fetch
 from tests.hostile.harness import params, refuse, write_params
 

@@ -11,8 +11,9 @@ import onnx
 import pytest
 import torch
 
-from resnet8 import onnx_quantization, quantization, torch_model
-from resnet8.quantization import ActivationNumbers, LayerNumbers, Numbers
+from resnet8.models import torch_model
+from resnet8.quantize import onnx_writer, storage
+from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers
 from stages import quantize_onnx, quantize_torch
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, options, refuse, replaced, table
@@ -36,7 +37,7 @@ def model() -> onnx.ModelProto:
 
 def valid(layer: str = "dense", activations: Any = None) -> Numbers:
     """Numbers for that layer of 3072 inputs and 10 outputs."""
-    points = onnx_quantization.find_points(model(), symmetric=False)
+    points = onnx_writer.find_points(model(), symmetric=False)
     codes = np.random.default_rng(0).integers(-127, 128, (10, 3072)).astype(np.int8)
     layers = {layer: LayerNumbers(codes, np.full(10, 1e-6, np.float32), 0, None)}
     found = {name: ActivationNumbers(1.0, 0) for name in points}
@@ -202,7 +203,7 @@ def prepared(tmp_path: Path, numbers: Numbers) -> dict[str, object]:
     """Writes an ONNX model with its numbers; what `quantize_onnx` is called with."""
     (tmp_path / "inputs").mkdir()
     onnx.save(model(), tmp_path / "inputs" / "model.onnx")
-    quantization.write(tmp_path / "inputs" / "numbers", numbers, {})
+    storage.write(tmp_path / "inputs" / "numbers", numbers, {})
     return {
         "type": "int8",
         "model": tmp_path / "inputs" / "model.onnx",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet8 import torch_model
+from resnet8.models import torch_model
 from stages import evaluate, quantize_torch
 from tests.hostile import payloads
 from tests.hostile.harness import (

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8 import onnx_model, onnx_quantization
-from resnet8.common.evaluation import predict
-from resnet8.common.params import load_params
-from resnet8.comparison import compare
-from resnet8.fitting.fit import fit
+from resnet8.compare.comparison import compare
+from resnet8.core.evaluation import predict
+from resnet8.core.params import load_params
+from resnet8.models import onnx_model
+from resnet8.quantize import onnx_writer
+from resnet8.quantize.fit import fit
 from tests.pipeline.commands import needs_mirror, run
 
 pytestmark = [
@@ -104,9 +105,9 @@ def test_calibration_of_a_hundred_images_is_nearly_as_good(folder: Path, tmp_pat
     model = onnx_model.load_model(folder / "artifacts/models/onnx_fp32.onnx")
     images = np.load(folder / "data/calibration/images.npy")[:100]  # draws nest
     params = load_params(folder / "params.yaml").fit
-    points = onnx_quantization.find_points(model, symmetric=False)
+    points = onnx_writer.find_points(model, symmetric=False)
     numbers = fit(model, images, params, points=points)
-    quantized = onnx_quantization.quantize(model, numbers, quant_type="uint8")
+    quantized = onnx_writer.quantize(model, numbers, quant_type="uint8")
     test_images = np.load(folder / "data/cifar10/test_images.npy")
     found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
     original = predictions(folder, "keras_fp32")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from resnet8 import palette
+from resnet8.report.figures import palette
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.browser import links, open_offline
 from tests.pipeline.commands import GIT, ROOT, run

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.common.errors import PipelineError
-from resnet8.common.params import load_params
+from resnet8.core.errors import PipelineError
+from resnet8.core.params import load_params
 from samples.demo import SAMPLE_PARAMS, make_project
 from samples.shapes import LABEL_NAMES
 from tests.parameters import TEST_PARAMS
@@ -184,9 +184,9 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
 @pytest.mark.parametrize(
     ("path", "addition", "counts", "note"),
     [
-        ("resnet8/fitting/fit.py", b"# A comment.\n", (2, 0, 0), ""),
+        ("resnet8/quantize/fit.py", b"# A comment.\n", (2, 0, 0), ""),
         (
-            "resnet8/fitting/fit.py",
+            "resnet8/quantize/fit.py",
             b"CHANGED = True\n",
             (2, 2, 0),
             "2 runs, measured with an earlier version; `make sweep` renews them.",
@@ -217,7 +217,7 @@ def test_finished_runs_are_shown_as_what_they_are_after_a_change(
 
 
 def test_a_colour_reruns_figures_and_report_only(folder: Path) -> None:
-    palette = folder / "resnet8" / "palette.py"
+    palette = folder / "resnet8" / "report" / "figures" / "palette.py"
     before = palette.read_text()
     palette.write_text(before.replace('ORANGE = "#E69F00"', 'ORANGE = "#E69F01"'))
     assert palette.read_text() != before

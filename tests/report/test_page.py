@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from resnet8 import palette
 from resnet8.report.data import view
+from resnet8.report.figures import palette
 from resnet8.report.page import TEMPLATES, render
 from tests.evidence import LABELS, LAYERS, make_evidence
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet8.common.errors import ArtifactError
+from resnet8.core.errors import ArtifactError
 from resnet8.report.provenance import fingerprint, model_paths
 
 

@@ -7,9 +7,9 @@ import pytest
 from resnet8.report.data import view
 from resnet8.report.page import render
 from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
-from resnet8.sweeping.summary import summarize
+from resnet8.sweep.summary import summarize
 from tests.evidence import make_evidence, make_summary
-from tests.sweeping.results import BASELINE, USUAL, make_selection
+from tests.sweep.results import BASELINE, USUAL, make_selection
 
 
 @pytest.fixture(scope="module")

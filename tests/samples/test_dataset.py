@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.common.batches import read_batch, read_label_names
-from resnet8.common.names import IMAGES_PER_BATCH
+from resnet8.core.batches import read_batch, read_label_names
+from resnet8.core.names import IMAGES_PER_BATCH
 from samples.dataset import SAMPLE_MODEL, write_sample
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 

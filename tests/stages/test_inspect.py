@@ -9,8 +9,9 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from resnet8 import onnx_quantization, quantization, torch_model
-from resnet8.inside.onnx_capture import watch
+from resnet8.inspection.onnx_capture import watch
+from resnet8.models import torch_model
+from resnet8.quantize import onnx_writer, storage
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
 from stages import inspect_layers, inspect_sensitivity
@@ -60,8 +61,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     for name in ("raw", "models", "data", "calibration", "metrics"):
         (folder / name).mkdir()
     (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
-    int8 = onnx_quantization.quantize(onnx_fp32, numbers, quant_type="int8")
-    quantization.write(folder / "numbers", numbers, {})
+    int8 = onnx_writer.quantize(onnx_fp32, numbers, quant_type="int8")
+    storage.write(folder / "numbers", numbers, {})
     models = folder / "models"
     (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.common.errors import ArtifactError
+from resnet8.core.errors import ArtifactError
 from stages import plots
 from tests.evidence import make_evidence
 from tests.parameters import TEST_PARAMS

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
-from resnet8.common.errors import ArtifactError
-from resnet8.common.names import FLOAT_VARIANTS
-from resnet8.sweeping.plot_data import Choice, Draw
+from resnet8.core.errors import ArtifactError
+from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.sweep.plot_data import Choice, Draw
 from stages import plots_data
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT

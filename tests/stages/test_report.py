@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from resnet8.common.errors import ArtifactError
-from resnet8.common.files import write_array, write_arrays, write_json
+from resnet8.core.errors import ArtifactError
+from resnet8.core.files import write_array, write_arrays, write_json
 from resnet8.report.thumbnails import png_uri
 from stages import report
 from tests.evidence import FLOAT, LABELS, make_evidence

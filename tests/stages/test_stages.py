@@ -10,13 +10,13 @@ import onnx
 import pytest
 import yaml
 
-from resnet8 import quantization
-from resnet8.common.errors import ArtifactError, ParamsError
+from resnet8.core.errors import ArtifactError, ParamsError
+from resnet8.quantize import storage
 from samples.shapes import LABEL_NAMES, draw_batch
 from stages import calibrate, candidate, compare, fetch, fit, prepare, quantize_onnx, validate
-from tests.fitting.graphs import small_resnet
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT, run
+from tests.quantize.graphs import small_resnet
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_fit_writes_numbers_to_read_and_arrays(fit_arguments: dict[str, Any]) ->
     fit.main(arguments(**fit_arguments))
     folder = fit_arguments["out"]
     assert {path.name for path in folder.iterdir()} == {"numbers.json", "parameters.npz"}
-    numbers = quantization.read(folder)
+    numbers = storage.read(folder)
     assert sorted(numbers.layers) == ["conv0", "conv1", "conv2", "conv3", "dense"]
     settings = json.loads((folder / "numbers.json").read_text())["settings"]
     assert (settings["images"], settings["weight_rounding"]) == (10, "nearest")
@@ -170,7 +170,7 @@ def test_quantize_onnx_writes_a_model_with_the_numbers_of_fit(
     out = tmp_path / "quantized.onnx"
     quantize_onnx.main(arguments(type=quant_type, **places, out=out))
     scales = {x.name: x for x in onnx.load(out).graph.initializer}
-    given = quantization.read(fit_arguments["out"]).activations
+    given = storage.read(fit_arguments["out"]).activations
     for tensor, numbers in given.items():
         if tensor in ("relu0", "pool"):
             scale = onnx.numpy_helper.to_array(scales[f"{tensor}_scale"])

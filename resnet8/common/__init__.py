@@ -1,1 +1,0 @@
-"""What every stage builds on: parameters, files, errors, processes, images and predictions."""

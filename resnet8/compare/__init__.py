@@ -1,0 +1,1 @@
+"""Compares the predictions of variants, image by image."""

@@ -1,0 +1,63 @@
+"""What models said of each image: confusions, and the images whose class changed.
+
+Shape letters: N images, K classes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.evaluation import Probabilities
+
+
+class Flip(NamedTuple):
+    """An image whose top-1 class a variant changed.
+
+    image: its number in the test set.
+    label, baseline_class, variant_class: class indices.
+    baseline_p, variant_p: (K,) probabilities that each model gives.
+    """
+
+    image: int
+    label: int
+    baseline_class: int
+    variant_class: int
+    baseline_p: NDArray[np.float32]
+    variant_p: NDArray[np.float32]
+
+
+def confusion_matrix(
+    probabilities: Probabilities, labels: NDArray[np.int64], *, n_classes: int
+) -> NDArray[np.int64]:
+    """Counts images by true class (rows) and predicted class (columns).
+
+    Returns:
+        (K, K) counts; the rows sum to the images of each class.
+    """
+    predicted = probabilities.argmax(axis=1)
+    pairs = labels * n_classes + predicted
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def find_flips(
+    baseline: Probabilities, variant: Probabilities, labels: NDArray[np.int64]
+) -> list[Flip]:
+    """The images whose top-1 class differs, those that moved most first.
+
+    How far an image moved is the total variation distance of both distributions, half the sum
+    of the absolute differences; images that moved equally far stay in their order.
+
+    Args:
+        baseline: (N, K) probabilities.
+        variant: (N, K) probabilities for the same images.
+        labels: (N,) class indices.
+    """
+    old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
+    distance = np.abs(baseline - variant).sum(axis=1) / 2
+    changed = np.flatnonzero(old != new)
+    order = changed[np.argsort(-distance[changed], kind="stable")]
+    return [
+        Flip(int(i), int(labels[i]), int(old[i]), int(new[i]), baseline[i], variant[i])
+        for i in order
+    ]

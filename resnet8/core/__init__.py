@@ -1,0 +1,1 @@
+"""Parameters, files, errors, processes, data and predictions; no framework."""

@@ -1,0 +1,40 @@
+"""Names that parameters choose from: of data, models, types, methods and variants."""
+
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+Dataset = Literal["cifar10", "sample"]
+OnnxType = Literal["int8", "uint8", "uint8_int8"]
+TorchType = Literal["int8"]
+RangeMethod = Literal["minmax", "percentile", "entropy", "mse"]
+Rounding = Literal["nearest", "gptq"]
+
+INPUT = "input"  # of a model, in every runtime; also stands for its layer
+# Images in one batch file; CIFAR-10: Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html
+IMAGES_PER_BATCH: dict[Dataset, int] = {"cifar10": 10_000, "sample": 2_000}
+TRAIN_BATCHES = 5
+FLOAT_VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32")
+QUANTIZED_VARIANTS = (  # all that parameters can ask for
+    *(f"onnx_{name}" for name in get_args(OnnxType)),
+    *(f"torch_{name}" for name in get_args(TorchType)),
+)
+BUILT_IN_MODELS = ("mlperf_tiny", "sample")
+MODEL_SUFFIXES = (".h5", ".keras")
+
+
+def is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
+def source_suffix(source: str) -> str:
+    """The file suffix of a path or URL."""
+    return Path(urlsplit(source).path if is_url(source) else source).suffix
+
+
+def known_model(model: str) -> str:
+    """A built-in model's name, or the path or URL of a Keras file; ValueError for any other."""
+    known = model in BUILT_IN_MODELS or source_suffix(model) in MODEL_SUFFIXES
+    if not known or not model.isprintable():
+        raise ValueError("no model")
+    return model

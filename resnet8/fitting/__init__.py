@@ -1,1 +1,0 @@
-"""What quantization learns from the calibration images, once for all runtimes."""

@@ -1,0 +1,1 @@
+"""Layers of every variant: captures, statistics, sensitivity."""

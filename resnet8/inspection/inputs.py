@@ -1,0 +1,49 @@
+"""Takes the images that a capture looks at.
+
+Shape letters: N images, H = W = 32 pixels, C = 3 channels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.choice import BATCH_SIZE, Choice, find_fault
+
+
+def choose(
+    choice: Choice,
+    *,
+    test_images: NDArray[np.uint8] | None = None,
+    calibration_images: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Takes or draws the chosen images.
+
+    Args:
+        choice: what to look at.
+        test_images: (N, 32, 32, 3), needed for `test`.
+        calibration_images: (N, 32, 32, 3), needed for `calibration`.
+
+    Returns:
+        (N, 32, 32, 3) uint8; one image where it is random.
+
+    Raises:
+        ValueError: an index or batch number is out of range, or the images are not given.
+    """
+    if choice.source == "random":
+        generator = np.random.default_rng(choice.numbers[0])
+        return generator.integers(0, 256, (1, *IMAGE_SHAPE), dtype=np.uint8)
+    images = test_images if choice.source == "test" else calibration_images
+    if images is None:
+        raise ValueError(f"{choice.source} images must be given to choose some of them.")
+    if fault := find_fault(choice, n_test=len(images), n_calibration=len(images)):
+        raise ValueError(fault)
+    if choice.source == "test":
+        return images[list(choice.numbers)]
+    return batches(images)[choice.numbers[0]]
+
+
+def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    """Images in batches of at most `BATCH_SIZE`."""
+    return [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]

@@ -1,0 +1,154 @@
+"""Looks at every layer of every variant while images stream through them."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.inspection.capture import Point, Watched, along_channels, dequantized
+from resnet8.inspection.statistics import (
+    RunningCodes,
+    RunningError,
+    RunningValues,
+)
+
+SAVED_IMAGES = 8  # of the chosen ones, whose captures are kept
+
+Records = dict[str, dict[str, "LayerRecord"]]  # by variant and layer
+
+
+class LayerRecord:
+    """What one layer of one variant did so far."""
+
+    def __init__(self, point: Point, *, is_quantized: bool) -> None:
+        self.point = point
+        self.is_quantized = is_quantized  # the variant, if not this layer of it
+        self.codes = RunningCodes(point.quantization) if point.quantization else None
+        # Codes of one scale say it all, in 256 numbers.
+        self.values: RunningValues | RunningCodes = (
+            self.codes if self.codes and point.factors is None else RunningValues()
+        )
+        self.errors: dict[str, RunningError] = {}  # by reference variant
+        self.clipped_low = self.clipped_high = 0  # values of the first reference
+
+    def update(self, output: NDArray[Any], references: Mapping[str, NDArray[np.float32]]) -> None:
+        """Takes in a batch of outputs, and those of the same layer in other variants."""
+        numbers = dequantized(self.point, output)
+        if self.codes:
+            self.codes.update(output)
+        if isinstance(self.values, RunningValues):
+            self.values.update(numbers)
+        for name, reference in references.items():
+            if name not in self.errors:
+                self.errors[name] = RunningError(with_histogram=self.is_quantized)
+            self.errors[name].update(numbers, reference)
+        if self.point.quantization and references:
+            reference = next(iter(references.values()))
+            if self.point.factors is not None:
+                reference = reference / along_channels(self.point.factors, reference)
+            low, high = self.point.quantization.clip_range
+            half = float(self.point.quantization.scale) / 2  # nearer is rounded, not clipped
+            self.clipped_low += int(np.count_nonzero(reference < low - half))
+            self.clipped_high += int(np.count_nonzero(reference > high + half))
+
+
+def reference_variants(variant: str) -> tuple[str, ...]:
+    """What a variant is compared with: conversions with their originals, quantized with float."""
+    conversions = {
+        "keras_fp32": (),
+        "onnx_fp32": ("keras_fp32",),
+        "torch_fp32": ("keras_fp32", "onnx_fp32"),
+    }
+    return conversions.get(variant, (f"{variant.partition('_')[0]}_fp32",))
+
+
+def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]) -> Records:
+    """Runs all variants over images, batch by batch, and keeps statistics only.
+
+    Args:
+        watched: by variant.
+        batches: of (N, 32, 32, 3) uint8.
+
+    Returns:
+        A record for each variant and each of its layers.
+    """
+    records = {
+        variant: {
+            layer: LayerRecord(point, is_quantized=variant not in FLOAT_VARIANTS)
+            for layer, point in model.points.items()
+        }
+        for variant, model in watched.items()
+    }
+    with ThreadPoolExecutor() as pool:
+        recording: list[Future[None]] = []
+        for batch in batches:
+            images = batch.astype(np.float32)
+            running = {
+                variant: pool.submit(model.run, images) for variant, model in watched.items()
+            }
+            outputs = {variant: found.result().outputs for variant, found in running.items()}
+            # One batch is recorded while the models run over the next.
+            _finish(recording)
+            recording = [
+                pool.submit(_record, variant, found, outputs) for variant, found in records.items()
+            ]
+        _finish(recording)
+    return records
+
+
+def _record(
+    variant: str,
+    records: Mapping[str, LayerRecord],
+    outputs: Mapping[str, Mapping[str, NDArray[Any]]],
+) -> None:
+    """Takes in what one variant gave for a batch, beside its references."""
+    for layer, record in records.items():
+        references = {
+            name: outputs[name][layer]
+            for name in reference_variants(variant)
+            if layer in outputs.get(name, {})
+        }
+        record.update(outputs[variant][layer], references)
+
+
+def _finish(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def layer_order(by_variant: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """All layers in the order of computation, which the variant with the most of them gives."""
+    longest_first = sorted(by_variant.values(), key=len, reverse=True)
+    return list(dict.fromkeys(layer for layers in longest_first for layer in layers))
+
+
+def conversion_errors(records: Records) -> dict[str, dict[str, float]]:
+    """By layer, the largest difference between each two float variants that both have it."""
+    found: dict[str, dict[str, float]] = {}
+    for variant in FLOAT_VARIANTS:
+        for layer, record in records[variant].items():
+            for name, error in record.errors.items():
+                pair = f"{name.partition('_')[0]}_{variant.partition('_')[0]}"
+                found.setdefault(layer, {})[pair] = error.largest
+    return found
+
+
+def magnitudes(records: Records) -> dict[str, float]:
+    """By layer of the float variants, the largest absolute value."""
+    return {
+        layer: max(abs(summary.min), abs(summary.max))
+        for variant in FLOAT_VARIANTS
+        for layer, record in records[variant].items()
+        for summary in [record.values.summary()]
+    }
+
+
+def capture(model: Watched, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The outputs of all layers for some images (N, 32, 32, 3), as numbers."""
+    captured = model.run(images.astype(np.float32))
+    return {
+        layer: dequantized(point, captured.outputs[layer]) for layer, point in model.points.items()
+    } | {"probabilities": captured.probabilities}

@@ -1,0 +1,93 @@
+"""Leaves chosen layers of a quantized PyTorch program in 8 bits and the others in float."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from resnet8.core.names import INPUT
+from resnet8.core.qparams import Parameter
+from resnet8.models.fx_graph import (
+    dequantize_steps,
+    layer_nodes,
+    quantization_after,
+    read_parameters,
+)
+
+_ATEN = torch.ops.aten
+# Operators whose output has no layer of its own: it is quantized in place of their input.
+PASSING = (
+    _ATEN.clamp.default,
+    _ATEN.flatten.using_ints,
+    _ATEN.hardtanh.default,
+    _ATEN.leaky_relu.default,
+    _ATEN.pad.default,
+    _ATEN.permute.default,
+    _ATEN.relu.default,
+    _ATEN.reshape.default,
+    _ATEN.unflatten.int,
+    _ATEN.view.default,
+)
+
+
+def quantized_layers(quantized: torch.export.ExportedProgram) -> list[str]:
+    """The layers with 8-bit weights or an 8-bit output, in the order of computation."""
+    module = quantized.module()
+    owners = set(_owners(module).values())
+    owners |= {
+        layer
+        for layer, kinds in read_parameters(quantized).items()
+        if any(parameter.quantization for parameter in kinds.values())
+    }
+    return [name for name in [INPUT, *layer_nodes(module)] if name in owners]
+
+
+def isolate(
+    originals: Mapping[str, Mapping[str, Parameter]],
+    quantized: torch.export.ExportedProgram,
+    layers: Collection[str],
+) -> torch.fx.GraphModule:
+    """Takes the quantization of all layers but some out of a quantized program.
+
+    Args:
+        originals: the float model's weights and biases by layer.
+        quantized: what `torch_quantization.quantize` made of it.
+        layers: those to leave quantized, out of `quantized_layers`.
+
+    Returns:
+        A module from (N, 32, 32, 3) to (N, K).
+    """
+    module = quantized.module()
+    for node, owner in _owners(module).items():
+        if owner not in layers:
+            for numbers in dequantize_steps(node):
+                numbers.replace_all_uses_with(node.all_input_nodes[0])
+    for layer, node in layer_nodes(module).items():
+        kinds = originals.get(layer, {}) if layer not in layers else {}
+        for position, kind in ((1, "weight"), (2, "bias")):
+            if kind in kinds:
+                name = f"float_{kind}_of_{node.name}"
+                module.register_buffer(name, torch.from_numpy(kinds[kind].values.copy()))
+                with module.graph.inserting_before(node):
+                    node.update_arg(position, module.graph.get_attr(name))
+    for node in list(module.graph.nodes):
+        if node.target == _ATEN._assert_tensor_metadata.default:
+            module.graph.erase_node(node)  # it would keep what it looks at alive
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _owners(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
+    """The layer that each first step of making codes belongs to."""
+    layers = {node: layer for layer, node in layer_nodes(module).items()}
+
+    def owner(node: torch.fx.Node) -> str:
+        if node.target in PASSING:
+            return owner(node.all_input_nodes[0])
+        return layers.get(node, INPUT)
+
+    return {
+        node: owner(node.all_input_nodes[0])
+        for node in module.graph.nodes
+        if quantization_after(node)
+    }

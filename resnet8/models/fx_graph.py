@@ -1,0 +1,124 @@
+"""Look-ups in the FX graphs of PyTorch programs: layers, parameters and quantization steps."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from resnet8.core.qparams import Parameter, QuantizationParameters
+
+_ATEN = torch.ops.aten
+WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
+
+
+def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
+    """The last node of each layer, by the layer's name.
+
+    A convolution with padding of its own is a sequence of two modules; the last one goes by
+    the sequence's name.
+    """
+    last = {module_path(node): node for node in module.graph.nodes if module_path(node)}
+    paths = list(last)
+    children = {path: path.rpartition(".")[0] for path in paths}
+    final = {parent: path for path, parent in children.items() if parent}
+    return {
+        children[path] if final.get(children[path]) == path else path: node
+        for path, node in last.items()
+    }
+
+
+def module_path(node: torch.fx.Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+
+
+def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str, Parameter]]:
+    """The weights and biases of all layers, output channels along the first axis."""
+    module = program.module()
+    found: dict[str, dict[str, Parameter]] = {}
+    layers = {node: layer for layer, node in layer_nodes(module).items()}
+    for node in module.graph.nodes:
+        if node.target in WITH_PARAMETERS:
+            for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
+                parameter = None if source is None else _parameter(module, source)
+                if parameter is not None:
+                    found.setdefault(layers[node], {})[kind] = parameter
+    return found
+
+
+def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, QuantizationParameters] | None:
+    """The node that makes 8-bit codes, if `node` is the first step of doing so.
+
+    The steps are those of `quantize.torch_writer`: clamp, * (1 / scale), round, + zero point where
+    there is one, to an 8-bit type.
+    """
+    if node.target != _ATEN.clamp.default:
+        return None
+    zero_point = 0
+    steps = list(_steps_after(node))
+    targets = [step.target for step in steps]
+    if _ATEN.add.Tensor in targets[2:3] and isinstance(steps[2].args[1], int):
+        zero_point = int(steps[2].args[1])
+        del targets[2], steps[2]
+    if targets != [_ATEN.mul.Tensor, _ATEN.round.default, _ATEN.to.dtype]:
+        return None
+    inverse = steps[0].args[1]
+    if not isinstance(inverse, float):
+        return None
+    dtype = str(steps[-1].args[1]).removeprefix("torch.")
+    return steps[-1], QuantizationParameters(
+        np.array(1 / inverse, np.float32), np.array(zero_point), dtype
+    )
+
+
+def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
+    """The multiplications that dequantize the codes that quantizing from `first` on makes."""
+    found = quantization_after(first)
+    ends = []
+    for node in found[0].users if found else ():
+        while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
+            node = next(iter(node.users))  # noqa: PLW2901
+        if node.target == _ATEN.mul.Tensor:
+            ends.append(node)
+    return ends
+
+
+def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """The nodes that use a node, and that one, and so on, up to a change of type."""
+    while node.target != _ATEN.to.dtype:
+        users = [x for x in node.users if x.target != _ATEN._assert_tensor_metadata.default]
+        if len(users) != 1:
+            return
+        node = users[0]
+        yield node
+
+
+def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
+    """A weight or bias: a float tensor, or codes times a scale for each output channel."""
+    if node.op == "get_attr":
+        return Parameter(stored_tensor(module, node).numpy())
+    sources = list(_stored(node))
+    if node.target != _ATEN.mul.Tensor or len(sources) != 2:
+        return None  # computed from activations, or in another way
+    values, scale = (stored_tensor(module, source).numpy() for source in sources)
+    steps = node.args[0]
+    moved = isinstance(steps, torch.fx.Node) and steps.target == _ATEN.sub.Tensor
+    zero_point = int(steps.args[1]) if moved else 0  # type: ignore[union-attr, arg-type]
+    zero_points = np.full(scale.shape, zero_point, np.int64)
+    quantization = QuantizationParameters(scale, zero_points, values.dtype.name, 0)
+    return Parameter(quantization.dequantize(values), quantization)
+
+
+def _stored(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """The stored tensors that a node is computed from, in the order of its arguments."""
+    if node.op == "get_attr":
+        yield node
+    for source in node.all_input_nodes:
+        yield from _stored(source)
+
+
+def stored_tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
+    """The parameter or constant that a `get_attr` node stands for."""
+    owner, _, name = str(node.target).rpartition(".")
+    tensor: torch.Tensor = getattr(module.get_submodule(owner), name)
+    return tensor.detach()

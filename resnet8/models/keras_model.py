@@ -1,0 +1,208 @@
+"""Keras: loads the pretrained model and runs it.
+
+Models run in float64, rounded to float32 once at the end: the same bits on every x86-64 CPU, where
+float32 sums and TensorFlow's approximate instructions (RSQRTPS) give each vendor its own. So the
+Keras model is the exact baseline that every other runtime is held against.
+
+The only module that imports TensorFlow.
+"""
+
+import logging
+import os
+import sys
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.errors import ArtifactError, shown
+from resnet8.core.evaluation import Predictor
+from resnet8.core.files import find_model
+
+
+@contextmanager
+def _native_messages_hidden() -> Iterator[None]:
+    """Hides what C++ code writes to stderr, where TensorFlow greets before it can be told."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+@contextmanager
+def _not_installed(*modules: str) -> Iterator[None]:
+    """Makes modules seem not to be installed, but for those that are imported already."""
+    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
+    sys.modules.update(hidden)
+    yield
+    for name in hidden:
+        del sys.modules[name]
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+# Keras tries to import these, for uses that are not ours, and takes half as long without.
+with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
+    import keras as keras  # noqa: PLC0414, for `keras_export`, too
+    import tensorflow as tf
+    import tf2onnx as tf2onnx  # noqa: PLC0414
+
+# One device on every machine, so that results do not depend on a GPU being there.
+tf.config.set_visible_devices([], "GPU")
+tf.config.threading.set_intra_op_parallelism_threads(1)  # what runs at once are batches
+logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+
+# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+
+
+# What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
+_LOADING_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    tf.errors.OpError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]  # of a .keras file
+MAX_UNPACKED_BYTES = 2**30
+
+
+def load_model(path: Path, *, n_classes: int) -> keras.Model:
+    """Loads a classifier and checks that it fits the data.
+
+    Args:
+        path: a `.h5` or `.keras` file.
+        n_classes: how many probabilities it must give.
+
+    Returns:
+        A model from (N, 32, 32, 3) to (N, n_classes), any N.
+
+    Raises:
+        ArtifactError: the file is no model, its input or output has another form, or a
+            weight is not finite.
+    """
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("default")
+        try:
+            _check_members(path)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except _LOADING_FAULTS as exc:
+            raise ArtifactError(
+                f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
+                f"{_reason(exc)}. Choose another fetch.model."
+            ) from exc
+    for note in noted:
+        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
+    if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
+        raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
+    for what, tensors, shape in (
+        ("input", model.inputs, (None, *IMAGE_SHAPE)),
+        ("output", model.outputs, (None, n_classes)),
+    ):
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        if shapes != [shape] or tensors[0].dtype != "float32":
+            found = ", ".join(f"{s} {t.dtype}" for s, t in zip(shapes, tensors, strict=True))
+            raise ArtifactError(
+                f"The model's {what} must be one float32 tensor of shape {shape}, got {found} "
+                f"({path}). Choose another fetch.model."
+            )
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            name = weight.path if weight.path.isprintable() else shown(weight.path)
+            raise ArtifactError(
+                f"The model's weights must be finite, got NaN or infinity in {name} "
+                f"({path}). Choose another fetch.model."
+            )
+    return model
+
+
+def _check_members(path: Path) -> None:
+    """Raises ValueError for a .keras file with more in it than a model: Keras unpacks it."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        if sorted(member.filename for member in members) != _MEMBERS:
+            raise ValueError(f"an archive of {shown([member.filename for member in members])}")
+        if (size := sum(member.file_size for member in members)) > MAX_UNPACKED_BYTES:
+            raise ValueError(f"{size} bytes when unpacked")
+
+
+def _reason(fault: BaseException) -> str:
+    """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    return text.rpartition("Exception encountered: ")[2].split(". ")[0][:200].rstrip(".")
+
+
+def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
+    """Loads the model in a folder as a function of arrays; see `load_model`."""
+    return make_predictor(load_model(find_model(folder), n_classes=n_classes))
+
+
+def saturates(_folder: Path) -> bool:
+    """Whether 8-bit products saturate on this CPU: there are none."""
+    return False
+
+
+def make_predictor(model: keras.Model) -> Predictor:
+    """Compiles the model's forward pass in float64 for batches of any size."""
+    forward = compiled(in_float64(model))
+    return lambda images: forward(images).numpy().astype(np.float32)
+
+
+def make_function(
+    model: keras.Model, outputs: Sequence[Any]
+) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Compiles what computes symbolic tensors of a model from its input, any batch size.
+
+    Args:
+        model: what `in_float64` returned.
+        outputs: tensors of that model.
+    """
+    forward = compiled(keras.Model(model.inputs, list(outputs)))
+    return lambda images: [output.numpy().astype(np.float32) for output in forward(images)]
+
+
+def in_float64(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model whose layers compute in float64."""
+    copy = model.__class__.from_config(_with_float64(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _with_float64(config: Any, key: str = "") -> Any:
+    """Returns a layer's configuration with float64 as each `dtype` in it, at any depth."""
+    if key == "dtype":
+        return "float64"
+    if isinstance(config, dict):
+        return {name: _with_float64(value, name) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_with_float64(value) for value in config)
+    return config
+
+
+def compiled(model: keras.Model) -> Any:
+    """Compiles the model's forward pass, in its own type, for batches of any size."""
+    signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
+    dtype = model.inputs[0].dtype
+    return tf.function(
+        lambda images: model(tf.cast(images, dtype), training=False), input_signature=signature
+    )

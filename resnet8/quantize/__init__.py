@@ -1,0 +1,1 @@
+"""Decides the quantization parameters from calibration images, and writes them into models."""

@@ -1,0 +1,149 @@
+"""Cross-layer equalization: channels of one tensor brought to similar ranges.
+
+Dividing a channel behind a layer and multiplying the weights of the layers that read it by the
+same factor changes nothing in float, as long as what lies between is positively homogeneous
+(f(s x) = s f(x) for s > 0): ReLU, pooling, additions of tensors scaled alike. One scale for
+the whole tensor then serves all its channels.
+
+Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling (2019), Data-Free Quantization
+Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721, section 4.1.
+Here additions tie tensors to groups that share their factors, and the factors follow the
+ranges of activations, because weights have a scale for each output channel anyway.
+
+Shape letters: C channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resnet8.models.onnx_graph import infer_shapes
+from resnet8.quantize.layers import Layer, read_layers, with_parameters
+
+# Operators with one input and an output of the same channels, homogeneous in each.
+_HOMOGENEOUS = ("Relu", "LeakyRelu", "AveragePool", "GlobalAveragePool", "MaxPool", "Identity")
+_SMALLEST = 0.01  # of the factors: channels that are silent on all images stay small
+# Factors are multiples of 1 / 4096, far coarser than the error of a power, whose last bits are
+# another CPU's others.
+_GRID = 4096
+_Shapes = Mapping[str, Sequence[int]]
+
+
+class Group(NamedTuple):
+    """Tensors whose channels must be divided alike, in the order of computation.
+
+    producers: layers whose outputs are in the group.
+    consumers: layers whose inputs are.
+    """
+
+    tensors: tuple[str, ...]
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+
+
+def find_groups(model: onnx.ModelProto) -> list[Group]:
+    """The groups of tensors between layers that can be divided.
+
+    A group that an operator of another kind touches, the model's input or its output among
+    them, stays as it is and is not returned.
+    """
+    layers = {layer.name: layer for layer in read_layers(model)}
+    shapes = infer_shapes(model)
+    constants = {x.name for x in model.graph.initializer}
+    group_of: dict[str, set[str]] = {}
+    fixed = {x.name for x in [*model.graph.input, *model.graph.output]}
+
+    def join(*tensors: str) -> None:
+        joined = set().union(*(group_of.get(tensor, {tensor}) for tensor in tensors))
+        group_of.update(dict.fromkeys(joined, joined))
+
+    for node in model.graph.node:
+        layer = layers.get(node.name)
+        if layer is not None and layer.kind != "MatMul" and _is_plain(layer):
+            join(layer.input)
+            join(layer.output)
+        elif _keeps_channels(node, shapes):
+            join(*(x for x in node.input if x not in constants), node.output[0])
+        else:
+            fixed.update(node.input, node.output)
+    order = list(dict.fromkeys(tensor for node in model.graph.node for tensor in node.output))
+    groups = {id(group): group for group in group_of.values()}.values()
+    found = []
+    places = {tensor: place for place, tensor in enumerate(order)}
+    for members in sorted(groups, key=lambda group: min(places.get(x, -1) for x in group)):
+        producers = tuple(x.name for x in layers.values() if x.output in members)
+        consumers = tuple(x.name for x in layers.values() if x.input in members)
+        if not members & fixed and producers and consumers:
+            found.append(
+                Group(tuple(sorted(members, key=places.__getitem__)), producers, consumers)
+            )
+    return found
+
+
+def _is_plain(layer: Layer) -> bool:
+    return layer.groups == 1 or _is_depthwise(layer)
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    return layer.groups == len(layer.weight) and layer.weight.shape[1] == 1
+
+
+def _keeps_channels(node: onnx.NodeProto, shapes: _Shapes) -> bool:
+    """Whether the node's inputs and output have the same channels and may be scaled together."""
+    after = list(shapes.get(node.output[0], []))
+    if node.op_type == "Add":
+        return len(node.input) == 2 and all(list(shapes.get(x, [])) == after for x in node.input)
+    if node.op_type == "Reshape":  # (N, C, 1, 1) to (N, C)
+        before = list(shapes.get(node.input[0], []))
+        return len(after) == 2 and before[1:2] == after[1:] and all(x == 1 for x in before[2:])
+    return node.op_type in _HOMOGENEOUS
+
+
+def find_factors(
+    groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
+) -> dict[str, NDArray[np.float32]]:
+    """What to divide channels by, so that their ranges become alike.
+
+    Args:
+        groups: of tensors that are divided together.
+        largest: by tensor, as far as observed, (C,): each channel's largest absolute value.
+        strength: from 0 (no change) to 1 (ranges equal).
+
+    Returns:
+        By tensor, (C,) factors from 0.01 to 1; 1 for the channel with the largest range.
+    """
+    factors = {}
+    for group in groups:
+        observed = [largest[tensor] for tensor in group.tensors if tensor in largest]
+        seen = [x for x in observed if x.max() > 0]
+        if strength and seen:
+            shares = np.max([x / x.max() for x in seen], axis=0)
+            exact = np.maximum(shares, _SMALLEST).astype(np.float64) ** strength
+            shared = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
+            factors.update(dict.fromkeys(group.tensors, shared))
+    return factors
+
+
+def equalized(
+    model: onnx.ModelProto, factors: Mapping[str, NDArray[np.float32]]
+) -> onnx.ModelProto:
+    """A model that computes the same with each tensor's channels divided by its factors."""
+    parameters = {}
+    for layer in read_layers(model):
+        weight, bias = layer.weight, layer.bias
+        outputs, inputs = factors.get(layer.output), factors.get(layer.input)
+        if inputs is not None:
+            along = 0 if _is_depthwise(layer) else 1
+            weight = weight * _along(inputs, along, weight.ndim)
+        if outputs is not None:
+            weight = weight / _along(outputs, 0, weight.ndim)
+            bias = None if bias is None else bias / outputs
+        parameters[layer.name] = (weight, bias)
+    return with_parameters(model, parameters)
+
+
+def _along(factors: NDArray[np.float32], axis: int, ndim: int) -> NDArray[np.float32]:
+    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])

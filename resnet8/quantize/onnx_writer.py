@@ -1,0 +1,288 @@
+"""Static quantization with ONNX Runtime, in QDQ form, with numbers that are given."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.errors import ParamsError
+from resnet8.core.files import scratch_folder
+from resnet8.core.names import INPUT, OnnxType
+from resnet8.models.onnx_graph import KEPT_IN_FLOAT, remove_unused
+from resnet8.quantize.layers import Layer, outputs_axis, read_layers, with_parameters
+from resnet8.quantize.library_warnings import no_warnings
+from resnet8.quantize.onnx_written import read_written
+from resnet8.quantize.storage import (
+    INT8_OFFSET,
+    ActivationNumbers,
+    LayerNumbers,
+    Numbers,
+    check_layers,
+)
+from resnet8.quantize.written import check_written
+
+# Activation and weight type by the name that params.yaml uses.
+QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
+    "int8": (QuantType.QInt8, QuantType.QInt8),
+    "uint8": (QuantType.QUInt8, QuantType.QUInt8),
+    "uint8_int8": (QuantType.QUInt8, QuantType.QInt8),
+}
+# ONNX Runtime gives a pool's output the scale of its input, of which an average uses a
+# fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
+# the one behind it with a range of its own.
+_OWN_RANGE = ("AveragePool", "GlobalAveragePool")
+# 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits.
+_FLOAT = ("Softmax",)
+_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
+# Of ONNX Runtime's quantizer, with the reason why each may come.
+_EXPECTED_WARNINGS = {
+    "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
+}
+_Overrides = dict[str, list[dict[str, Any]]]
+
+
+class _NoCalibration(CalibrationDataReader):  # type: ignore[misc]
+    """One black image: the library asks for ranges, even where all numbers are given."""
+
+    def __init__(self) -> None:
+        self._images = [np.zeros((1, *IMAGE_SHAPE), np.float32)]
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return {INPUT: self._images.pop()} if self._images else None
+
+
+def find_points(
+    model: onnx.ModelProto, *, symmetric: bool, float_layers: Collection[str] = ()
+) -> dict[str, str]:
+    """The tensors that ONNX Runtime rounds to 8 bits, each with the one whose scale it takes.
+
+    Found by letting it quantize the model with numbers that mean nothing.
+
+    Args:
+        model: a folded float model.
+        symmetric: whether activations are symmetric; if not, a ReLU is left to the range.
+        float_layers: names of nodes to leave in float.
+
+    Raises:
+        ParamsError: the model has no node of such a name.
+    """
+    layers = [node.name for node in model.graph.node]
+    if unknown := sorted(set(float_layers) - set(layers)):
+        raise ParamsError(
+            f"fit.float_layers must name layers out of {', '.join(layers)}, got {unknown[0]}."
+        )
+    quantized = _quantize(
+        model, "uint8", per_channel=False, symmetric=symmetric, float_layers=float_layers
+    )
+    own = {f"{tensor}_scale": tensor for tensor in _rounded_tensors(quantized)}
+    return {tensor: own[scale] for tensor, (scale, _) in _rounded_tensors(quantized).items()}
+
+
+def quantize(
+    model: onnx.ModelProto,
+    numbers: Numbers,
+    *,
+    quant_type: OnnxType,
+) -> onnx.ModelProto:
+    """Writes a model of 8-bit weights and activations with the numbers that are given.
+
+    Convolutions, additions, pooling and the dense layer take 8-bit values; the softmax takes
+    the dense layer's sums in float.
+
+    Args:
+        model: the folded float model.
+        numbers: what `fit` decided about it.
+        quant_type: `int8`, `uint8`, or `uint8_int8` for uint8 activations and int8 weights.
+
+    Returns:
+        The quantized model, with QuantizeLinear and DequantizeLinear around each operator.
+
+    Raises:
+        ArtifactError: the numbers are another model's, or the library wrote other ones.
+
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    """
+    activation_type, weight_type = QUANT_TYPES[quant_type]
+    layers = {layer.name: layer for layer in read_layers(model)}
+    parameters = {name: (layer.weight, layer.bias) for name, layer in layers.items()}
+    check_layers(
+        numbers, {x: [y.shape for y in pair if y is not None] for x, pair in parameters.items()}
+    )
+    rounded = with_parameters(model, numbers.parameters)
+    overrides = {
+        name: [{"quant_type": activation_type, **_constants(x, activation_type)}]
+        for name, x in numbers.activations.items()
+    }
+    weights = {node.name: node.input[1] for node in rounded.graph.node if len(node.input) > 1}
+    for name, found in numbers.layers.items():
+        overrides[weights[name]] = _weight_overrides(layers[name], found, weight_type)
+    quantized = _quantize(
+        rounded,
+        quant_type,
+        per_channel=True,
+        symmetric=numbers.symmetric,
+        float_layers=numbers.float_layers,
+        overrides=overrides,
+    )
+    check(quantized, model, numbers, quant_type=quant_type)
+    return quantized
+
+
+def check(
+    quantized: onnx.ModelProto, model: onnx.ModelProto, numbers: Numbers, *, quant_type: OnnxType
+) -> None:
+    """Checks that a model holds the numbers that it was to be quantized with; see `quantize`.
+
+    Raises:
+        ArtifactError: something is different.
+    """
+    activation_type, weight_type = QUANT_TYPES[quant_type]
+    check_written(
+        read_written(quantized, numbers.layers),
+        numbers,
+        activations=numbers.activations,
+        operators=_operators_left(model, quantized, numbers),
+        types=(activation_type.name[1:].lower(), weight_type.name[1:].lower()),
+        library="ONNX Runtime",
+    )
+
+
+def _operators_left(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, numbers: Numbers
+) -> dict[str, str]:
+    """The float model's operators, without ReLUs that the range of their output replaces."""
+    left = {node.name: node.op_type for node in model.graph.node}
+    present = {node.name for node in quantized.graph.node}
+    for node in model.graph.node:
+        range_of = numbers.activations.get(node.output[0])
+        cut_off = node.op_type in ("Relu", "Clip") and range_of and range_of.zero_point == 0
+        if cut_off and node.name not in present:
+            del left[node.name]
+    return left
+
+
+def _constants(numbers: ActivationNumbers, quant_type: QuantType) -> dict[str, Any]:
+    offset = INT8_OFFSET if quant_type == QuantType.QInt8 else 0
+    return {
+        "scale": np.array(numbers.scale, np.float32),
+        "zero_point": np.array(numbers.zero_point - offset),
+    }
+
+
+def _weight_overrides(
+    layer: Layer, numbers: LayerNumbers, quant_type: QuantType
+) -> list[dict[str, Any]]:
+    """One entry for each output, or a single one where all have the same scale."""
+    zero_point = numbers.zero_point + (INT8_OFFSET if quant_type == QuantType.QUInt8 else 0)
+    entries = [
+        {
+            "quant_type": quant_type,
+            "axis": outputs_axis(layer),
+            "scale": scale,
+            "zero_point": np.array(zero_point),
+        }
+        for scale in numbers.scale
+    ]
+    if len(set(numbers.scale.tolist())) > 1:
+        return entries
+    return [{key: value for key, value in entries[0].items() if key != "axis"}]
+
+
+def _quantize(  # noqa: PLR0913
+    model: onnx.ModelProto,
+    quant_type: OnnxType,
+    *,
+    per_channel: bool,
+    symmetric: bool,
+    float_layers: Collection[str],
+    overrides: _Overrides | None = None,
+) -> onnx.ModelProto:
+    activation_type, weight_type = QUANT_TYPES[quant_type]
+    apart = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
+    with scratch_folder() as scratch:
+        # As a file: given the model itself, quantize_static moves its weights out of it.
+        before, after = scratch / "before.onnx", scratch / "after.onnx"
+        onnx.save(model, before)
+        with no_warnings("ONNX Runtime", expected=_EXPECTED_WARNINGS):
+            quantize_static(
+                before,
+                after,
+                _NoCalibration(),
+                quant_format=QuantFormat.QDQ,
+                activation_type=activation_type,
+                weight_type=weight_type,
+                per_channel=per_channel,
+                nodes_to_exclude=[*apart, *float_layers],
+                extra_options={
+                    # Also what only moves values gets Q/DQ pairs where its input comes from float.
+                    "ForceQuantizeNoInputCheck": True,
+                    "ActivationSymmetric": symmetric,
+                    "WeightSymmetric": True,
+                    "TensorQuantOverrides": overrides or {},
+                },
+            )
+        quantized = onnx.load(after)
+    _leave_logits_in_float(quantized)
+    _keep_float_layers(quantized)
+    return quantized
+
+
+def _leave_logits_in_float(model: onnx.ModelProto) -> None:
+    """Removes the Q/DQ pair between the dense layer and the softmax.
+
+    The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
+    numbers at once, instead of 256 different ones.
+    """
+    makers = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        dequantize = makers.get(node.input[0])
+        if node.op_type in _FLOAT and dequantize and dequantize.op_type == "DequantizeLinear":
+            quantize = makers[dequantize.input[0]]
+            node.input[0] = quantize.input[0]
+    remove_unused(model.graph)
+
+
+def _keep_float_layers(model: onnx.ModelProto) -> None:
+    """Puts a Clip that changes nothing in front of layers whose weights are in float.
+
+    When ONNX Runtime opens a model, it gives float weights that directly follow a
+    DequantizeLinear 8 bits, rounded to the nearest with one scale for all.
+
+    Source: onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc,
+    https://github.com/microsoft/onnxruntime
+    """
+    constants = {x.name for x in model.graph.initializer}
+    dequantized = {x.output[0] for x in model.graph.node if x.op_type == "DequantizeLinear"}
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    ends = np.finfo(np.float32)
+    for node in nodes:
+        if node.op_type in _WITH_WEIGHTS and node.input[1] in constants:
+            tensor = node.input[0]
+            if tensor in dequantized:
+                kept = f"{node.name}{KEPT_IN_FLOAT}"
+                limits = [f"{kept}/low", f"{kept}/high"]
+                for name, value in zip(limits, (ends.min, ends.max), strict=True):
+                    model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+                model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept]))
+                node.input[0] = kept
+        model.graph.node.append(node)
+
+
+def _rounded_tensors(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
+    """The tensors that a QuantizeLinear reads, each with its scale and zero point."""
+    return {
+        node.input[0]: (node.input[1], node.input[2])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }

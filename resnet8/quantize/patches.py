@@ -1,0 +1,89 @@
+"""What a layer multiplies with its weights.
+
+Shape letters: N images, C channels, H x W pixels, G groups, I numbers that an output is
+computed from, P places of an output in all images.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from resnet8.quantize.layers import Layer
+
+Values = NDArray[np.floating]
+
+
+def find_patches(layer: Layer, values: Values) -> Values:
+    """The rows that a layer's flattened weights are multiplied with.
+
+    Args:
+        layer: a convolution over two dimensions, or a dense layer.
+        values: its input, (N, C, H, W) or (..., I).
+
+    Returns:
+        (G, P, I), so that `patches[g] @ weight[g].T` with weights (G, O / G, I) are the outputs
+        without bias.
+    """
+    if layer.kind != "Conv":
+        return values.reshape(1, -1, values.shape[-1])
+    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 2, 5, 6)
+    return windows.reshape(layer.groups, -1, math.prod(windows.shape[4:]))
+
+
+def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
+    """The products of a layer's inputs with each other, summed over all places.
+
+    Args:
+        layer: as in `find_patches`.
+        values: its input, in the shape that `find_patches` takes. Sums of whole numbers in float64
+            are exact, and so do not depend on the order in which the CPU adds.
+
+    Returns:
+        (G, I, I), the sum of `row[:, None] * row` over the rows of `find_patches`, and P.
+    """
+    if layer.kind != "Conv":
+        rows = find_patches(layer, values)
+        return rows.transpose(0, 2, 1) @ rows, rows.shape[1]
+    # Channels last, as they lie in memory: copying patches takes as long as multiplying them.
+    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 5, 6, 2)
+    *kernel, channels = windows.shape[4:]
+    pixels, inputs = math.prod(kernel), math.prod(windows.shape[4:])
+    rows = windows.reshape(layer.groups, -1, inputs)  # (G, P, h * w * C / G)
+    sums = np.stack([row.T @ row for row in rows])
+    by_pixel = sums.reshape(layer.groups, pixels, channels, pixels, channels)
+    return by_pixel.transpose(0, 2, 1, 4, 3).reshape(sums.shape), rows.shape[1]
+
+
+def _find_windows(layer: Layer, values: Values) -> Values:
+    """(N, G, C / G, H', W', h, w) what each output sees, a view with channels last in memory."""
+    kernel = layer.weight.shape[2:]
+    strides = layer.attributes.get("strides", [1, 1])
+    dilations = layer.attributes.get("dilations", [1, 1])
+    spans = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    padding = [(0, 0), *_padding(layer, values.shape[2:], spans, strides), (0, 0)]
+    padded = np.pad(values.transpose(0, 2, 3, 1), padding).transpose(0, 3, 1, 2)
+    n, channels, height, width = padded.shape
+    grouped = padded.reshape(n, layer.groups, channels // layer.groups, height, width)
+    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))
+    return windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+
+
+def _padding(
+    layer: Layer, size: tuple[int, ...], spans: list[int], strides: list[int]
+) -> list[tuple[int, int]]:
+    """Zeros before and after, by dimension.
+
+    Source: https://onnx.ai/onnx/operators/onnx__Conv.html, attributes auto_pad and pads.
+    """
+    mode = layer.attributes.get("auto_pad", b"NOTSET")
+    if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        pairs = []
+        for pixels, span, stride in zip(size, spans, strides, strict=True):
+            total = max((-(-pixels // stride) - 1) * stride + span - pixels, 0)
+            small, large = total // 2, total - total // 2
+            pairs.append((small, large) if mode == b"SAME_UPPER" else (large, small))
+        return pairs
+    pads = layer.attributes.get("pads", [0, 0, 0, 0]) if mode == b"NOTSET" else [0, 0, 0, 0]
+    return [(pads[0], pads[2]), (pads[1], pads[3])]

@@ -1,0 +1,265 @@
+"""Static quantization with torchao's PT2E flow."""
+# The functions that stand in for torchao's operators take the operators' arguments.
+# ruff: noqa: ARG001, PLR0913, PLR0917
+
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+
+from resnet8.core.names import INPUT, TorchType
+from resnet8.models.fx_graph import (
+    WITH_PARAMETERS,
+    dequantize_steps,
+    layer_nodes,
+    quantization_after,
+    read_parameters,
+    stored_tensor,
+)
+from resnet8.quantize.library_warnings import no_warnings
+from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers, check_layers
+from resnet8.quantize.written import Written, WrittenLayer, check_written
+
+# Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+from torchao.quantization.pt2e import ObserverBase  # noqa: E402
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e  # noqa: E402
+from torchao.quantization.pt2e.quantizer import (  # noqa: E402
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    Quantizer,
+)
+
+TYPES: tuple[TorchType, ...] = ("int8",)
+# Of torchao, with the reason why each may come.
+_EXPECTED_WARNINGS: dict[str, str] = {}
+_ATEN = torch.ops.aten
+# Operators that only move values.
+_MOVING = (
+    _ATEN.flatten.using_ints,
+    _ATEN.pad.default,
+    _ATEN.permute.default,
+    _ATEN.reshape.default,
+    _ATEN.unflatten.int,
+    _ATEN.view.default,
+)
+
+
+def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.nn.Module:
+    """Puts 8-bit weights and activations with the numbers that are given into a program.
+
+    Rounded are the same tensors as in the ONNX model, to uint8, and the weights, to int8 with a
+    scale for each output. Biases stay in float, as PyTorch's kernels take them.
+
+    Args:
+        program: the float program from (N, 32, 32, 3) to (N, K).
+        numbers: what `fit` decided about the ONNX model that it was made from.
+
+    Returns:
+        A module whose quantize and dequantize steps are written in PyTorch's own operators,
+        so that it exports to a file that stock PyTorch loads.
+
+    Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
+    """
+    module = program.module()
+    _set_parameters(module, numbers)
+    with no_warnings("torchao", expected=_EXPECTED_WARNINGS):
+        prepared = prepare_pt2e(module, _GivenNumbersQuantizer(numbers))
+        converted = convert_pt2e(prepared)
+    return _in_stock_operators(converted)
+
+
+def check(
+    quantized: torch.export.ExportedProgram,
+    program: torch.export.ExportedProgram,
+    numbers: Numbers,
+) -> None:
+    """Checks that a program holds the numbers that it was to be quantized with.
+
+    Args:
+        quantized: what became of `quantize`'s module once it was exported, and written.
+        program: the float program.
+        numbers: what `fit` decided.
+
+    Raises:
+        ArtifactError: something is different.
+    """
+    nodes = layer_nodes(program.module())
+    moving = {layer for layer, node in nodes.items() if node.target in _MOVING}
+    check_written(
+        _read_written(quantized),
+        numbers,
+        activations={x: y for x, y in numbers.activations.items() if x not in moving},
+        operators={layer: str(node.target) for layer, node in nodes.items()},
+        types=("uint8", "int8"),
+        library="torchao",
+    )
+
+
+def _read_written(program: torch.export.ExportedProgram) -> Written:
+    module = program.module()
+    nodes = layer_nodes(module)
+    names = {node: layer for layer, node in nodes.items()}
+    activations: dict[str, list[ActivationNumbers]] = {}
+    types = set()
+    for node in module.graph.nodes:
+        if (found := quantization_after(node)) is not None:
+            source = node.all_input_nodes[0]
+            tensor = INPUT if source.op == "placeholder" else names[source]
+            types.add(found[1].dtype)
+            zero_point = int(found[1].zero_point)
+            scales: list[Any] = [found[1].scale.item()]
+            scales += [multiply.args[1] for multiply in dequantize_steps(node)]
+            activations[tensor] = [ActivationNumbers(scale, zero_point) for scale in scales]
+    layers = {}
+    weight_types = set()
+    for layer, kinds in read_parameters(program).items():
+        weight = kinds["weight"]
+        if weight.quantization is not None:
+            scale, zero_points, dtype, _ = weight.quantization
+            shape = (-1, *[1] * (weight.values.ndim - 1))
+            steps = np.rint(weight.values / scale.reshape(shape)) + zero_points.reshape(shape)
+            bias = kinds["bias"].values if "bias" in kinds else None
+            layers[layer] = WrittenLayer(steps.astype(np.int8), scale, zero_points, bias)
+            weight_types.add(dtype)
+    operators = {layer: str(node.target) for layer, node in nodes.items()}
+    return Written(activations, types, layers, weight_types, operators)
+
+
+def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
+    """Writes the weights and biases that were found in the place of the float ones."""
+    nodes = {
+        layer: node
+        for layer, node in layer_nodes(module).items()
+        if node.target in WITH_PARAMETERS and _is_parameter(node.args[1])
+    }
+    shapes = {
+        layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
+        for layer, node in nodes.items()
+    }
+    check_layers(numbers, shapes)
+    for layer, found in numbers.parameters.items():
+        node = nodes[layer]
+        for position, values in enumerate(found, start=1):
+            if values is not None:
+                # Layers may share a parameter, so each gets one of its own.
+                kind = "weight" if position == 1 else "bias"
+                name = f"rounded_{kind}_of_{layer.replace('.', '_')}"
+                parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
+                module.register_parameter(name, parameter)
+                with module.graph.inserting_before(node):
+                    own = module.graph.get_attr(name)
+                own.meta["val"] = parameter
+                node.update_arg(position, own)
+
+
+def _is_parameter(source: object) -> TypeGuard[torch.fx.Node]:
+    return isinstance(source, torch.fx.Node) and source.op == "get_attr"
+
+
+class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
+    """Stands where weights would be observed, with scales that are known already."""
+
+    def __init__(self, *, numbers: LayerNumbers, dtype: torch.dtype, **spec: Any) -> None:
+        super().__init__(dtype=dtype)
+        self.qscheme, self.ch_axis = spec["qscheme"], spec["ch_axis"]
+        self.quant_min, self.quant_max = spec["quant_min"], spec["quant_max"]
+        self._scale = torch.from_numpy(numbers.scale)
+        self._zero_point = torch.full(numbers.scale.shape, numbers.zero_point, dtype=torch.int64)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight
+
+    def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._scale, self._zero_point
+
+
+class _GivenNumbersQuantizer(Quantizer):  # type: ignore[misc]
+    """Asks for 8 bits where there are numbers: behind operators, and for weights."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        super().__init__()
+        self._numbers = numbers
+
+    def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+        names = {node: layer for layer, node in layer_nodes(model).items()}
+        for node in model.graph.nodes:
+            layer = self._numbers.layers.get(names.get(node, ""))
+            weights = {}
+            if layer is not None and node.target in WITH_PARAMETERS:
+                given = _GivenPerChannel.with_args(numbers=layer)
+                weights[node.args[1]] = QuantizationSpec(
+                    torch.int8, given, -128, 127, torch.per_channel_symmetric, ch_axis=0
+                )
+            found = self._find(node, names)
+            output = found and FixedQParamsQuantizationSpec(torch.uint8, *found, 0, 255)
+            if weights or output:
+                annotation = QuantizationAnnotation(weights, output, _annotated=True)
+                node.meta["quantization_annotation"] = annotation
+        return model
+
+    def validate(self, model: torch.fx.GraphModule) -> None:
+        """All that is annotated has numbers."""
+
+    def _find(
+        self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
+    ) -> ActivationNumbers | None:
+        """The numbers of a node's output; None where it is in float, or has codes already."""
+        name = INPUT if node.op == "placeholder" else names.get(node, "")
+        return None if node.target in _MOVING else self._numbers.activations.get(name)
+
+
+def _quantize_per_tensor(
+    x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    # Clamped first: behind a convolution, Inductor's freezing would draw the factor into the
+    # convolution's weights, and gets biases wrong (PyTorch 2.13).
+    x = torch.clamp(x, (low - zero_point) * scale, (high - zero_point) * scale)
+    q = torch.round(x * (1.0 / scale))
+    return (q + zero_point if zero_point else q).to(dtype)
+
+
+def _dequantize_per_tensor(
+    q: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    x = q.to(torch.float32)
+    return (x - zero_point if zero_point else x) * scale
+
+
+def _dequantize_per_channel(
+    q: torch.Tensor, scales: torch.Tensor, zero_point: int, axis: int
+) -> torch.Tensor:
+    x = q.to(torch.float32)
+    x = x - zero_point if zero_point else x
+    return x * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
+
+
+def _in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Writes torchao's quantization operators out in arithmetic, and drops what nothing uses.
+
+    The operators are only there in processes that imported torchao; the arithmetic is theirs.
+    Float weights stay behind as unused parameters when their 8-bit copies take over.
+    """
+    operators = torch.ops.quantized_decomposed
+    for node in module.graph.nodes:
+        if node.target == operators.quantize_per_tensor.default:
+            node.target = _quantize_per_tensor
+        elif node.target == operators.dequantize_per_tensor.default:
+            node.target = _dequantize_per_tensor
+        elif node.target == operators.dequantize_per_channel.default:
+            q, scales, zero_points, axis, *_ = node.args
+            zero_point = int(getattr(module, str(zero_points.target))[0])  # one for all channels
+            node.target, node.args = _dequantize_per_channel, (q, scales, zero_point, axis)
+    module.graph.eliminate_dead_code()
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in used:
+            owner, _, attribute = name.rpartition(".")
+            delattr(module.get_submodule(owner), attribute)
+    module.recompile()
+    return module

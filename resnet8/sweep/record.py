@@ -1,0 +1,185 @@
+"""The record of finished runs: a CSV file that grows by a line with each of them."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, get_origin
+
+from resnet8.core.errors import ArtifactError, shown
+from resnet8.core.files import read_bytes, write_bytes
+from resnet8.core.grid import KNOBS, Run
+from resnet8.sweep.identity import Identity
+from resnet8.sweep.result import Result
+
+VERSION = ("code", "libraries")
+SETTINGS = (  # of the pipeline, then of the run
+    "convert_onnx.opset", "evaluate.batch_size", "compare.baseline", "variant", *KNOBS,
+)  # fmt: skip
+KEY = ("model_sha256", "data", *VERSION, *SETTINGS)
+COLUMNS = (*KEY, *Result._fields)
+_IMAGES = ("lost", "won", "other")
+
+
+class Key(NamedTuple):
+    """Identity of a run, as the cells of a line; see `identity.Identity`.
+
+    settings: the cells of `SETTINGS`.
+    """
+
+    model_sha256: str
+    data: str
+    code: str
+    libraries: str
+    settings: tuple[str, ...]
+
+    @property
+    def task(self) -> tuple[str, ...]:
+        """All but the version of code and libraries."""
+        return (self.model_sha256, self.data, *self.settings)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return (*self[:-1], *self.settings)
+
+
+class Finished(NamedTuple):
+    """A line of the record: what determines a run, and what it gave."""
+
+    key: Key
+    result: Result
+
+
+def key_of(run: Run, identity: Identity) -> Key:
+    """Returns the identity of a run.
+
+    Args:
+        run: its settings.
+        identity: what all runs of the sweep have in common.
+    """
+    cells = {name: _cell(value) for name, value in run.settings.values().items()}
+    cells |= {
+        "convert_onnx.opset": _cell(identity.opset),
+        "evaluate.batch_size": _cell(identity.batch_size),
+        "compare.baseline": identity.baseline,
+        "variant": run.variant,
+    }
+    return _key({**identity._asdict(), **cells})
+
+
+def _key(cells: Mapping[str, str]) -> Key:
+    return Key(
+        model_sha256=cells["model_sha256"],
+        data=cells["data"],
+        code=cells["code"],
+        libraries=cells["libraries"],
+        settings=tuple(cells[name] for name in SETTINGS),
+    )
+
+
+def read(path: Path) -> dict[Key, Result]:
+    """Reads the finished runs; an incomplete last line is ignored.
+
+    Raises:
+        ArtifactError: the file is missing or holds something else.
+    """
+    whole, _, _torn = read_bytes(path).rpartition(b"\n")
+    try:
+        lines = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise _damaged(path, f"CSV in UTF-8, got: {exc}") from exc
+    if lines and lines[0] != list(COLUMNS):
+        raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(lines[0])}")
+    found = {}
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            values = dict(zip(COLUMNS, line, strict=True))
+            found[_key(values)] = _result(values)
+        except (ValueError, RecursionError) as exc:
+            reason = f"a finished run in line {number}, got {shown(','.join(line))}"
+            raise _damaged(path, reason) from exc
+    return found
+
+
+def append(path: Path, finished: Finished) -> None:
+    """Adds a run and waits until the disk has it."""
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        if file.read() != b"\n":  # an interrupted write left half a line
+            file.seek(0)
+            file.seek(file.read().rfind(b"\n") + 1)
+            file.truncate()
+        lines = [] if file.tell() else [list(COLUMNS)]
+        file.write(_format([*lines, _line(finished)]))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def tidy(path: Path, identity: Identity) -> None:
+    """Sorts the runs, so that their order does not tell when they finished.
+
+    Args:
+        path: of the record.
+        identity: of the sweep that ends; its runs replace those of other versions.
+    """
+    found = read(path)
+    version = (identity.code, identity.libraries)
+    renewed = {key.task for key in found if (key.code, key.libraries) == version}
+    keys = sorted(
+        (x for x in found if (x.code, x.libraries) == version or x.task not in renewed),
+        key=lambda key: [_sortable(cell) for cell in key.cells],
+    )
+    lines = [_line(Finished(key, found[key])) for key in keys]
+    content = _format([list(COLUMNS), *lines])
+    if content != path.read_bytes():
+        write_bytes(path, content)
+
+
+def _line(finished: Finished) -> list[str]:
+    return [*finished.key.cells, *(_cell(value) for value in finished.result)]
+
+
+def _format(lines: list[list[str]]) -> bytes:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(lines)
+    return file.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    """Text as it is, everything else as JSON; floats so that they are read back exactly."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _sortable(cell: str) -> tuple[float, str]:
+    try:
+        return float(cell), ""
+    except ValueError:
+        return float("inf"), cell
+
+
+def _result(values: Mapping[str, str]) -> Result:
+    """Raises ValueError for what `_line` does not write."""
+    found: dict[str, Any] = {}
+    types: dict[str, Any] = Result.__annotations__
+    for name, expected in types.items():
+        value = json.loads(values[name])
+        wrong = type(value) is not (get_origin(expected) or expected)
+        if wrong or (expected is float and not math.isfinite(value)):
+            raise ValueError(name)
+        found[name] = value
+    for image in chain(*(found[name] for name in _IMAGES)):
+        if type(image) is not int or not 0 <= image < found["n_images"]:
+            raise ValueError(image)
+    return Result(**found)
+
+
+def _damaged(path: Path, expected: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} must hold {expected}. Bring it back with `git restore {path}`, or empty it: its "
+        "runs are then made again."
+    )

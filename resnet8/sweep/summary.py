@@ -1,0 +1,241 @@
+"""What a sweep says: how many images are enough, which settings are best, at what size of file."""
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from resnet8.core.grid import Settings
+from resnet8.sweep.crossed import Estimate
+from resnet8.sweep.result import Result
+from resnet8.sweep.selection import Selection, note
+from resnet8.sweep.settings import (
+    Setting,
+    common_seeds,
+    compare_accuracy,
+    compare_agreement,
+    compare_divergence,
+    group,
+    spread,
+)
+
+CONFIDENCE = 0.95
+# Figures of a result that vary over draws, as the summary names them.
+FIGURES: dict[str, Callable[[Result], float]] = {
+    "top1_accuracy": lambda result: result.top1_accuracy,
+    "agreement": lambda result: result.agreement,
+    "kl_divergence": lambda result: result.kl_divergence,
+}
+
+
+class Enough(NamedTuple):
+    """From how many calibration images on more of them change nothing measurable.
+
+    variant: of which.
+    largest: number of images that smaller ones are compared with.
+    seeds: draws of each.
+    images: the number for accuracy and agreement, None where the last step still changes one.
+    accuracy_room_pp, agreement_room_pp: the furthest end, in percentage points, of the intervals
+        from `images` on: a change that might not have been noticed.
+    divergence_images: the number for KL divergence, which notices more.
+    """
+
+    variant: str
+    largest: int
+    seeds: int
+    images: int | None
+    accuracy_room_pp: float | None
+    agreement_room_pp: float | None
+    divergence_images: int | None
+
+
+def summarize(selection: Selection, usual: Settings, *, n_runs: int) -> dict[str, Any]:
+    """Sums up the finished runs of a grid.
+
+    Args:
+        selection: what the record has of the grid.
+        usual: the settings of the pipeline, with which others are compared.
+        n_runs: that the grid has.
+
+    Returns:
+        What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
+        nats, `file_bytes`; intervals of 95%, each by itself.
+    """
+    rows = selection.rows
+    settings = sorted(group(rows, usual), key=lambda x: (x.variant, x.changes, x.images))
+    enough = [x for x in map(find_enough, _by_size(settings)) if x]
+    n_earlier = sum(row.is_earlier for row in rows)
+    return {
+        "n_runs": n_runs,
+        "n_finished": len(rows),
+        "n_earlier": n_earlier,
+        "n_other_model": selection.n_other_model,
+        "n_other_data": selection.n_other_data,
+        "note": note(selection, n_runs=n_runs),
+        "n_images": rows[0].result.n_images if rows else None,
+        "baseline_accuracy": _baseline_accuracy(rows[0].result) if rows else None,
+        "answer": answer(enough),
+        "enough": [x._asdict() for x in enough],
+        "settings": _describe_settings(settings, usual),
+    }
+
+
+def answer(enough: Sequence[Enough]) -> str | None:
+    """The sentence that says how many images are enough; None where no run tells."""
+    if not enough:
+        return None
+    largest, seeds = min(x.largest for x in enough), min(x.seeds for x in enough)
+    basis = f"95%, {seeds} draw{'s' if seeds > 1 else ''}"
+    found = [x.images for x in enough if x.images is not None]
+    if len(found) < len(enough):
+        still = ", ".join(x.variant for x in enough if x.images is None)
+        return (
+            f"More calibration still changes something measurable at {largest:,} images "
+            f"({still}; {basis}): add a larger calibrate.size to the grid."
+        )
+    accuracy = max(x.accuracy_room_pp or 0.0 for x in enough)
+    agreement = max(x.agreement_room_pp or 0.0 for x in enough)
+    settled = [x.divergence_images for x in enough if x.divergence_images is not None]
+    finest = (
+        f"settles from {max(settled):,} images on"
+        if len(settled) == len(enough)
+        else f"still changes at {largest:,}"
+    )
+    return (
+        f"Beyond {max(found):,} images more calibration changes nothing measurable: up to "
+        f"{largest:,} images accuracy moves by at most {accuracy:.2f} percentage points and "
+        f"agreement with the baseline by at most {agreement:.2f} ({basis}). KL divergence, the "
+        f"finest measure, {finest}."
+    )
+
+
+def find_enough(settings: Sequence[Setting]) -> Enough | None:
+    """Compares each number of images with the largest.
+
+    Args:
+        settings: of one variant, with the usual settings but for the number of images.
+
+    Returns:
+        The smallest number from which on no comparison shows a difference; None where there is
+        nothing to compare.
+    """
+    *smaller, largest = sorted(settings, key=lambda x: x.images)
+    smaller = [x for x in smaller if common_seeds(x, largest)]
+    if not smaller:
+        return None
+    counted = (compare_accuracy, compare_agreement)
+    same = _same_as(largest, smaller, counted)
+    images = min((x.images for x in same), default=None)
+    rooms = [
+        round(max(100 * _furthest(compare(largest, x, confidence=CONFIDENCE)) for x in same), 4)
+        if same
+        else None
+        for compare in counted
+    ]
+    divergence = _same_as(largest, smaller, (compare_divergence,))
+    return Enough(
+        variant=largest.variant,
+        largest=largest.images,
+        seeds=min(len(common_seeds(x, largest)) for x in smaller),
+        images=images,
+        accuracy_room_pp=rooms[0],
+        agreement_room_pp=rooms[1],
+        divergence_images=min((x.images for x in divergence), default=None),
+    )
+
+
+def _same_as(
+    largest: Setting, smaller: Sequence[Setting], comparisons: Sequence[Callable[..., Estimate]]
+) -> list[Setting]:
+    """The settings, from the largest down, before the first that differs."""
+    return list(
+        takewhile(
+            lambda x: (
+                not any(
+                    compare(largest, x, confidence=CONFIDENCE).differs for compare in comparisons
+                )
+            ),
+            reversed(smaller),
+        )
+    )
+
+
+def _furthest(found: Estimate) -> float:
+    return max(abs(found.low), abs(found.high))
+
+
+def find_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which points no other beats: none is as small and as accurate, and better in one.
+
+    Args:
+        points: (size, accuracy) of each.
+    """
+    return [
+        not any(
+            other[0] <= size and other[1] >= accuracy and other != (size, accuracy)
+            for other in points
+        )
+        for size, accuracy in points
+    ]
+
+
+def _by_size(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """The usual settings with different numbers of images, by variant."""
+    usual = [x for x in settings if not x.changes]
+    variants = dict.fromkeys(x.variant for x in usual)
+    return [[x for x in usual if x.variant == variant] for variant in variants]
+
+
+def _describe_settings(settings: Sequence[Setting], usual: Settings) -> list[dict[str, Any]]:
+    defaults = {
+        x.variant: x for x in settings if not x.changes and x.images == usual.calibrate.size
+    }
+    rows = [
+        {
+            "variant": setting.variant,
+            "changes": list(setting.changes),
+            "description": ", ".join([*setting.changes, f"{setting.images:,} images"]),
+            "images": setting.images,
+            "seeds": sorted(setting.results),
+            "n_earlier": setting.n_earlier,
+            "is_default": defaults.get(setting.variant) is setting,
+            "file_bytes": round(fmean(x.file_bytes for x in setting.results.values())),
+            **{name: _spread(setting, figure) for name, figure in FIGURES.items()},
+            **_against(setting, defaults.get(setting.variant)),
+        }
+        for setting in settings
+    ]
+    for runtime in ("onnx", "torch"):  # their files are of different formats
+        own = [row for row in rows if row["variant"].startswith(runtime)]
+        points = [(row["file_bytes"], row["top1_accuracy"]["mean"]) for row in own]
+        for row, on_front in zip(own, find_front(points), strict=True):
+            row["on_front"] = on_front
+    return rows
+
+
+def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, float | None]:
+    found = spread([figure(result) for _, result in sorted(setting.results.items())])
+    return {
+        name: None if value is None else round(value, 8) for name, value in found._asdict().items()
+    }
+
+
+def _against(setting: Setting, default: Setting | None) -> dict[str, Any]:
+    """Accuracy and agreement above the default's."""
+    if default is None or setting is default or not common_seeds(setting, default):
+        return {"accuracy_above_default_pp": None, "agreement_above_default_pp": None}
+    return {
+        "accuracy_above_default_pp": _pp(compare_accuracy(setting, default, confidence=CONFIDENCE)),
+        "agreement_above_default_pp": _pp(
+            compare_agreement(setting, default, confidence=CONFIDENCE)
+        ),
+    }
+
+
+def _pp(found: Estimate) -> dict[str, float]:
+    return {name: round(100 * value, 4) + 0.0 for name, value in found._asdict().items()}
+
+
+def _baseline_accuracy(result: Result) -> float:
+    right = round(result.top1_accuracy * result.n_images) + len(result.lost) - len(result.won)
+    return right / result.n_images

@@ -1,0 +1,168 @@
+"""Paired statistics, against independent implementations."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from sklearn.metrics import accuracy_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from resnet8.compare.comparison import (
+    CONFIDENCE,
+    PROBABILITY_FLOOR,
+    compare,
+    difference_interval,
+    kl_divergence,
+    mcnemar_p,
+    wilson_interval,
+)
+
+
+def paired(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Right or wrong, before and after, with these counts."""
+    pairs = [(1, 1)] * both + [(1, 0)] * lost + [(0, 1)] * won + [(0, 0)] * neither
+    old, new = np.array(pairs, bool).T
+    return old, new
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_agrees_with_statsmodels(counts: tuple[int, int]) -> None:
+    right, n = counts
+    expected = proportion_confint(right, n, alpha=1 - CONFIDENCE, method="wilson")
+    assert wilson_interval(right, n) == pytest.approx(expected, abs=1e-12)
+
+
+def tango_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """Tango's (1998) score interval, by inverting its test numerically."""
+    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+
+    def statistic(delta: float) -> float:
+        a, b, c = 2 * n, -won - lost + (2 * n - won + lost) * delta, -lost * delta * (1 - delta)
+        q = (np.sqrt(b * b - 4 * a * c) - b) / (2 * a)
+        return (won - lost - n * delta) / np.sqrt(n * (2 * q + delta * (1 - delta)))
+
+    middle = (won - lost) / n
+    low = optimize.brentq(lambda d: statistic(d) - z, -0.999, middle - 1e-9)
+    high = optimize.brentq(lambda d: statistic(d) + z, middle + 1e-9, 0.999)
+    return low, high
+
+
+@pytest.mark.parametrize(("lost", "won"), [(70, 60), (150, 20), (5, 9), (300, 310), (1, 0)])
+def test_difference_interval_is_close_to_tangos_on_10000_images(lost: int, won: int) -> None:
+    old, new = paired(8650 - lost, lost, won, 1350 - won)
+    # Two score methods of different construction; a tenth of a percentage point would show.
+    assert difference_interval(old, new) == pytest.approx(
+        tango_interval(lost, won, 10_000), abs=2e-4
+    )
+
+
+def test_difference_interval_is_close_to_a_paired_bootstrap() -> None:
+    old, new = paired(8500, 200, 120, 1180)
+    resampled = stats.bootstrap(
+        (new.astype(float) - old,),
+        np.mean,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    # 2,000 resamples place an end within about a twentieth of the interval's width.
+    assert difference_interval(old, new) == pytest.approx(resampled, abs=3e-4)
+
+
+def test_difference_interval_covers_the_truth_in_95_of_100_samples() -> None:
+    rng = np.random.default_rng(0)
+    truth, covered, trials = -0.01, 0, 1000
+    for _ in range(trials):
+        counts = rng.multinomial(1000, [0.85, 0.03, 0.02, 0.10])
+        low, high = difference_interval(*paired(*counts))
+        covered += low <= truth <= high
+    # Binomial noise of 1,000 trials: standard deviation 0.7%.
+    assert 0.925 <= covered / trials <= 0.98
+
+
+def test_difference_interval_is_not_empty_when_nothing_changed() -> None:
+    old, new = paired(8719, 0, 0, 1281)
+    low, high = difference_interval(old, new)
+    assert low < 0 < high
+    assert high - low < 0.002
+
+
+@given(st.tuples(*[st.integers(0, 40)] * 4).filter(lambda counts: sum(counts) > 0))
+def test_difference_interval_holds_the_difference_and_mirrors_with_its_sides(
+    counts: tuple[int, int, int, int],
+) -> None:
+    old, new = paired(*counts)
+    low, high = difference_interval(old, new)
+    assert -1 - 1e-9 <= low <= new.mean() - old.mean() + 1e-9
+    assert new.mean() - old.mean() - 1e-9 <= high <= 1 + 1e-9
+    assert difference_interval(new, old) == pytest.approx((-high, -low))
+
+
+@given(st.tuples(*[st.integers(0, 60)] * 4).filter(lambda counts: sum(counts) > 0))
+def test_mcnemar_p_agrees_with_statsmodels(counts: tuple[int, int, int, int]) -> None:
+    both, lost, won, neither = counts
+    expected = mcnemar([[both, lost], [won, neither]], exact=True).pvalue if lost + won else 1.0
+    assert mcnemar_p(*paired(*counts)) == pytest.approx(min(expected, 1.0))
+
+
+def test_mcnemar_p_of_many_images_agrees_with_scipy() -> None:
+    old = np.arange(10_000) < 5_100
+    expected = stats.binomtest(4_900, 10_000).pvalue
+    assert mcnemar_p(old, ~old) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kl_divergence_by_hand() -> None:
+    old = np.array([[0.5, 0.5], [0.9, 0.1]], np.float32)
+    new = np.array([[0.25, 0.75], [0.9, 0.1]], np.float32)
+    by_hand = (0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)) / 2
+    assert kl_divergence(old, new) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_kl_divergence_of_a_zero_probability_is_finite() -> None:
+    old, new = np.array([[0.5, 0.5]], np.float32), np.array([[1.0, 0.0]], np.float32)
+    by_hand = 0.5 * np.log(0.5) + 0.5 * np.log(0.5 / PROBABILITY_FLOOR)
+    assert kl_divergence(old, new) == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.fixture
+def comparison() -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    old = rng.dirichlet([1, 1, 1], 300).astype(np.float32)
+    new = (0.8 * old + 0.2 * rng.dirichlet([1, 1, 1], 300)).astype(np.float32)
+    found = compare(old, new, labels, label_names=["a", "b", "c"])
+    return {"found": found, "old": old, "new": new, "labels": labels}
+
+
+def test_compare_gives_deltas_as_variant_minus_baseline_in_points(comparison) -> None:
+    labels = comparison["labels"]
+    before, after = (accuracy_score(labels, comparison[x].argmax(1)) for x in ("old", "new"))
+    found = comparison["found"]
+    assert found["top1_accuracy"] == after
+    assert found["accuracy_delta_pp"] == pytest.approx(100 * (after - before), abs=1e-4)
+    assert found["images_won"] - found["images_lost"] == round(300 * (after - before))
+    assert found["ci95_low_pp"] < found["accuracy_delta_pp"] < found["ci95_high_pp"]
+
+
+def test_compare_gives_deltas_per_class(comparison) -> None:
+    labels = comparison["labels"]
+    for k, name in enumerate("abc"):
+        rows = labels == k
+        before, after = (np.mean(comparison[x][rows].argmax(1) == k) for x in ("old", "new"))
+        found = comparison["found"]["per_class_delta_pp"][name]
+        assert found == pytest.approx(100 * (after - before), abs=1e-4)
+
+
+def test_compare_gives_agreement_and_the_largest_difference(comparison) -> None:
+    old, new, found = comparison["old"], comparison["new"], comparison["found"]
+    assert found["agreement"] == np.mean(old.argmax(1) == new.argmax(1))
+    assert found["max_abs_probability_diff"] == pytest.approx(np.abs(old - new).max(), abs=5e-5)
+
+
+def test_compare_with_itself_finds_nothing(comparison) -> None:
+    old, labels = comparison["old"], comparison["labels"]
+    found = compare(old, old, labels, label_names=["a", "b", "c"])
+    assert (found["accuracy_delta_pp"], found["mcnemar_p"], found["agreement"]) == (0.0, 1.0, 1.0)
+    assert (found["kl_divergence"], found["images_lost"], found["images_won"]) == (0.0, 0, 0)

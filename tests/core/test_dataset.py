@@ -1,0 +1,100 @@
+"""The arrays that stages pass on, and files that hold something else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.errors import ArtifactError
+
+
+def saved(folder: Path, array: Any) -> Path:
+    path = folder / "v.npy"
+    np.save(path, np.asarray(array))
+    return path
+
+
+def test_read_images_gives_what_was_saved(tmp_path: Path) -> None:
+    images = np.arange(2 * 32 * 32 * 3).reshape(2, 32, 32, 3).astype(np.uint8)
+    assert np.array_equal(read_images(saved(tmp_path, images)), images)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 32, 32, 3), np.float32),
+        np.zeros((2, 3, 32, 32), np.uint8),
+        np.zeros((32, 32, 3), np.uint8),
+        np.zeros((0, 32, 32, 3), np.uint8),
+        np.uint8(1),
+    ],
+    ids=["float", "planes first", "one image", "no image", "a number"],
+)
+def test_read_images_refuses(tmp_path: Path, array: Any) -> None:
+    with pytest.raises(
+        ArtifactError, match=r"v\.npy must hold uint8 images of shape \(32, 32, 3\)"
+    ):
+        read_images(saved(tmp_path, array))
+
+
+def test_read_labels_gives_what_was_saved(tmp_path: Path) -> None:
+    assert read_labels(saved(tmp_path, np.array([3, 0]))).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize(
+    "array", [[1.5], [[1]], np.array([], np.int64), [-1], ["a"], np.int64(3)], ids=str
+)
+def test_read_labels_refuses(tmp_path: Path, array: Any) -> None:
+    with pytest.raises(ArtifactError, match=r"v\.npy must hold class indices, one for each image"):
+        read_labels(saved(tmp_path, array))
+
+
+def test_read_label_names_gives_the_names(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"label_names": ["cat", "dog"]}')
+    assert read_label_names(tmp_path / "labels.json") == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        "cat",
+        {"label_names": "cat"},
+        {"label_names": ["cat"]},
+        {"label_names": ["cat", "cat"]},
+        {"label_names": ["cat", 1]},
+        {"label_names": [["cat"], ["dog"]]},
+    ],
+    ids=json.dumps,
+)
+def test_read_label_names_refuses(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=r"labels\.json must hold two or more different class"):
+        read_label_names(tmp_path / "labels.json")
+
+
+def test_read_predictions_gives_each_variants(tmp_path: Path) -> None:
+    saved(tmp_path, np.full((4, 3), 0.5, np.float32))
+    found = read_predictions(tmp_path, ["v"], shape=(4, 3))
+    assert list(found) == ["v"]
+    assert found["v"].tolist() == [[0.5] * 3] * 4
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 3)), np.zeros((3, 3), np.float32), np.full((4, 3), np.nan, np.float32)],
+    ids=["float64", "an image less", "NaN"],
+)
+def test_read_predictions_refuses(tmp_path: Path, array: Any) -> None:
+    saved(tmp_path, array)
+    with pytest.raises(ArtifactError, match=r"v\.npy must hold finite float32 probabilities of sh"):
+        read_predictions(tmp_path, ["v"], shape=(4, 3))
+
+
+def test_read_predictions_names_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"w\.npy must be a NumPy array file"):
+        read_predictions(tmp_path, ["w"], shape=(4, 3))

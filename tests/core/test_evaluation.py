@@ -1,0 +1,105 @@
+"""Batches and scores."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from resnet8.core.evaluation import map_ahead, predict, score
+
+
+@given(n_images=st.integers(1, 23), batch_size=st.integers(1, 30))
+def test_predict_gives_the_same_for_every_batch_size(n_images: int, batch_size: int) -> None:
+    images = np.random.default_rng(n_images).integers(0, 256, (n_images, 32, 32, 3), np.uint8)
+
+    def means(batch: Any) -> Any:
+        assert batch.dtype == np.float32
+        assert len(batch) <= batch_size
+        return batch.mean(axis=(1, 2))
+
+    found = predict(means, images, batch_size=batch_size)
+    np.testing.assert_allclose(found, images.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_predict_makes_one_pass_and_reports_each_batch() -> None:
+    seen, steps = [], []
+
+    def progress(batches: Any) -> Any:
+        for step in batches:
+            steps.append(step)
+            yield step
+
+    def remember(batch: Any) -> Any:
+        seen.extend(batch[:, 0, 0, 0].tolist())
+        return batch[:, 0, 0, :]
+
+    images = np.zeros((5, 32, 32, 3), np.uint8)
+    images[:, 0, 0, 0] = range(5)
+    predict(remember, images, batch_size=2, progress=progress)
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+    assert len(steps) == 3
+
+
+def test_predict_ends_at_the_first_fault() -> None:
+    seen = []
+
+    def refuse(batch: Any) -> Any:
+        seen.append(len(batch))
+        raise ValueError("no model")
+
+    with pytest.raises(ValueError, match="no model"):
+        predict(refuse, np.zeros((10_000, 32, 32, 3), np.uint8), batch_size=1)
+    assert len(seen) < 10_000
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, None])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
+def test_map_ahead_keeps_the_order(count: int, cores: int | None) -> None:
+    found = map_ahead(lambda x: x * x, range(count), cores=cores)
+    assert list(found) == [x * x for x in range(count)]
+
+
+def test_map_ahead_on_one_core_stays_in_its_thread_and_does_one_after_the_other() -> None:
+    threads: list[int] = []
+
+    def note(item: int) -> int:
+        threads.append(threading.get_ident())
+        return item
+
+    found = map_ahead(note, range(5), cores=1)
+    assert next(found) == 0
+    assert threads == [threading.get_ident()]
+
+
+def test_map_ahead_runs_only_a_few_items_ahead() -> None:
+    started: list[int] = []
+    found = map_ahead(started.append, range(100), cores=2)
+    next(found)
+    assert len(started) <= 3
+    found.close()  # type: ignore[attr-defined]
+    assert len(started) <= 3
+
+
+def test_score_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.random((500, 4), np.float32), rng.integers(0, 4, 500)
+    found = score(probabilities, labels, label_names=list("abcd"))
+    predicted = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(labels, predicted, normalize="true")
+    assert found["n_images"] == 500
+    assert found["top1_accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert list(found["per_class_accuracy"].values()) == pytest.approx(np.diag(matrix))
+
+
+def test_score_takes_the_first_class_on_a_tie() -> None:
+    found = score(np.full((1, 2), 0.5, np.float32), np.array([0]), label_names=["a", "b"])
+    assert found["top1_accuracy"] == 1.0
+
+
+def test_score_has_no_accuracy_for_a_class_without_images() -> None:
+    found = score(np.eye(2, dtype=np.float32)[:1], np.array([0]), label_names=["a", "b"])
+    assert found["per_class_accuracy"] == {"a": 1.0, "b": None}

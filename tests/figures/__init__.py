@@ -1,1 +1,0 @@
-"""Tests of resnet8.figures."""

@@ -1,1 +1,0 @@
-"""How the numbers of a quantization are decided."""

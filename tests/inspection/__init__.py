@@ -1,0 +1,1 @@
+"""Tests of resnet8.inspection."""

@@ -1,0 +1,185 @@
+"""Statistics against NumPy's and ONNX Runtime's on the same values."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from onnxruntime.quantization.qdq_loss_debug import compute_signal_to_quantization_noice_ratio
+
+from resnet8.inspection.statistics import (
+    PERCENTILES,
+    Quantization,
+    RunningCodes,
+    RunningError,
+    RunningValues,
+    sqnr_db,
+)
+
+RTOL_SUMS = 1e-5  # float32 sums over a batch
+RTOL_PERCENTILE = 1 / 128  # the width of a bin
+FLOATS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+
+
+def relu_outputs(size: int = 20_000) -> NDArray[np.float32]:
+    return np.maximum(np.random.default_rng(0).normal(0.5, 2, size), 0).astype(np.float32)
+
+
+def in_batches(values: NDArray[np.float32]) -> RunningValues:
+    running = RunningValues()
+    for batch in np.array_split(values, 7):
+        running.update(batch)
+    return running
+
+
+def per_tensor(scale: float, zero_point: int, dtype: str) -> Quantization:
+    return Quantization(np.array(scale, np.float32), np.array(zero_point), dtype)
+
+
+@pytest.mark.parametrize("values", [relu_outputs(), relu_outputs() - 3, np.zeros(50, np.float32)])
+def test_running_values_has_the_moments_of_all_batches_together(
+    values: NDArray[np.float32],
+) -> None:
+    summary = in_batches(values).summary()
+    assert summary.n_values == len(values)
+    assert summary.mean == pytest.approx(values.mean(dtype=np.float64), rel=RTOL_SUMS)
+    assert summary.std == pytest.approx(values.std(dtype=np.float64), rel=RTOL_SUMS)
+    assert (summary.min, summary.max) == (values.min(), values.max())
+    assert summary.dynamic_range == pytest.approx(float(np.ptp(values)))
+    assert summary.zeros_share == np.mean(values == 0)
+
+
+@pytest.mark.parametrize("values", [relu_outputs(), -relu_outputs(), relu_outputs() - 3])
+def test_running_values_percentiles_are_numpys_within_a_bin(values: NDArray[np.float32]) -> None:
+    found = in_batches(values).summary().percentiles
+    # Of 20,000 values, the 20th is exact to a few: take NumPy's on both sides.
+    low, high = (
+        np.percentile(values, np.clip(np.array(PERCENTILES) + step, 0, 100))
+        for step in (-0.02, 0.02)
+    )
+    for position, value in enumerate(found.values()):
+        room = RTOL_PERCENTILE * abs(value)
+        assert low[position] - room <= value <= high[position] + room
+
+
+@given(arrays(np.float32, st.integers(1, 50), elements=FLOATS))
+def test_running_values_histogram_counts_every_value_but_zeros(
+    values: NDArray[np.float32],
+) -> None:
+    running = RunningValues()
+    running.update(values)
+    histogram = running.histogram()
+    large = values[np.abs(values) > 1e-38]
+    assert histogram.counts.sum() == len(large)
+    for value in large:
+        position = np.searchsorted(histogram.edges, value, side="right" if value > 0 else "left")
+        assert histogram.counts[position - 1] > 0
+
+
+def test_histogram_rebinned_keeps_the_number_of_values() -> None:
+    histogram = in_batches(relu_outputs()).histogram()
+    counts = histogram.rebinned(np.linspace(-1, 20, 50))
+    assert counts.sum() == pytest.approx(np.count_nonzero(relu_outputs()))
+
+
+def test_histogram_rebinned_agrees_with_numpys_where_bins_are_wide() -> None:
+    values = relu_outputs(200_000)
+    edges = np.linspace(0.5, 8.5, 9)
+    counts = in_batches(values).histogram().rebinned(edges)
+    expected, _ = np.histogram(values, edges)
+    assert counts == pytest.approx(expected, rel=0.02)  # values of a bin lie spread over it
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("uint8", 3), ("int8", -100), ("int8", 0)])
+def test_running_codes_agrees_with_the_dequantized_values(dtype: str, zero_point: int) -> None:
+    limits = np.iinfo(dtype)
+    codes = np.random.default_rng(1).integers(limits.min, limits.max + 1, 5000).astype(dtype)
+    quantization = per_tensor(0.1, zero_point, dtype)
+    values = ((codes.astype(np.int64) - zero_point) * np.float32(0.1)).astype(np.float32)
+    running = RunningCodes(quantization)
+    for batch in np.array_split(codes, 3):
+        running.update(batch)
+    summary = running.summary()
+    assert summary.mean == pytest.approx(values.mean(dtype=np.float64), rel=RTOL_SUMS)
+    assert summary.std == pytest.approx(values.std(dtype=np.float64), rel=RTOL_SUMS)
+    assert (summary.min, summary.max) == (values.min(), values.max())
+    assert summary.zeros_share == np.mean(codes == zero_point)
+    expected = np.percentile(values, PERCENTILES, method="inverted_cdf")
+    assert list(summary.percentiles.values()) == pytest.approx(expected.tolist())
+    assert running.levels_used == len(np.unique(codes))
+
+
+def test_running_codes_histogram_spreads_a_level_over_what_is_rounded_to_it() -> None:
+    running = RunningCodes(per_tensor(0.5, 10, "uint8"))
+    running.update(np.array([10, 12, 12], np.uint8))  # zero, and twice 1.0
+    assert running.histogram().rebinned(np.array([0.0, 0.75, 1.0, 1.25, 2.0])).tolist() == [
+        0, 1, 1, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("uint8", 0), ("uint8", 128), ("int8", -5)])
+@given(values=arrays(np.float32, 20, elements=st.floats(-3, 3, width=32)))
+def test_quantization_round_trip_is_within_half_a_step(
+    dtype: str, zero_point: int, values: NDArray[np.float32]
+) -> None:
+    quantization = per_tensor(0.05, zero_point, dtype)
+    low, high = quantization.clip_range
+    limits = np.iinfo(dtype)
+    codes = np.clip(np.round(values / 0.05) + zero_point, limits.min, limits.max).astype(dtype)
+    inside = np.clip(values, low, high)
+    assert np.abs(quantization.dequantize(codes) - inside).max() <= 0.025 * (1 + RTOL_SUMS)
+
+
+def test_quantization_zero_is_exact() -> None:
+    assert 0.0 in per_tensor(0.0371, 77, "uint8").levels
+
+
+def test_dequantize_uses_a_scale_for_each_channel() -> None:
+    quantization = Quantization(np.array([0.5, 2.0], np.float32), np.array([0, 1]), "int8", axis=1)
+    codes = np.array([[2, 3], [4, 5]], np.int8)
+    assert quantization.dequantize(codes).tolist() == [[1.0, 4.0], [2.0, 8.0]]
+
+
+def test_running_error_is_zero_noise_for_equal_values() -> None:
+    error = RunningError()
+    error.update(relu_outputs(), relu_outputs())
+    assert error.sqnr_db is None
+    assert error.largest == 0
+    assert error.cosine_similarity == pytest.approx(1)
+
+
+def test_running_error_agrees_with_onnx_runtimes_sqnr() -> None:
+    reference = relu_outputs()
+    values = reference + np.random.default_rng(2).normal(0, 0.05, reference.shape).astype("f4")
+    error = RunningError()
+    for batch in zip(np.array_split(values, 5), np.array_split(reference, 5), strict=True):
+        error.update(*batch)
+    expected = compute_signal_to_quantization_noice_ratio([reference], [values])
+    assert error.sqnr_db == pytest.approx(expected, rel=RTOL_SUMS)
+    assert error.largest == np.abs(values - reference).max()
+
+
+def test_running_error_cosine_is_that_of_the_angle() -> None:
+    error = RunningError()
+    error.update(np.array([1.0, 1.0], np.float32), np.array([1.0, 0.0], np.float32))
+    assert error.cosine_similarity == pytest.approx(np.cos(np.pi / 4))
+
+
+def test_sqnr_db_rises_by_20_when_noise_is_a_tenth() -> None:
+    assert sqnr_db(100, 1) == pytest.approx(20)
+    assert sqnr_db(100, 0.01) == pytest.approx(40)
+
+
+@pytest.mark.parametrize(("signal", "noise"), [(0.0, 1.0), (1.0, 0.0)])
+def test_sqnr_db_is_none_without_a_ratio(signal: float, noise: float) -> None:
+    assert sqnr_db(signal, noise) is None
+
+
+def test_histogram_reach_is_a_percentile_of_the_absolute_values() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 50_000).astype(np.float32)
+    running = RunningValues()
+    running.update(values)
+    expected = float(np.percentile(np.abs(values), 99))
+    assert running.histogram().reach(0.99) == pytest.approx(expected, rel=0.02)
+    assert running.histogram().reach(1.0) >= np.abs(values).max()

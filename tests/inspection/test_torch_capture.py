@@ -1,0 +1,143 @@
+"""Watched PyTorch programs: hooks that change nothing, and what they see."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torchao.quantization.utils import compute_error
+
+from resnet8.inspection import onnx_capture, recording, torch_capture
+from resnet8.inspection.capture import dequantized
+from resnet8.inspection.inputs import batches
+from resnet8.models import fx_graph, torch_model
+
+ATOL_SQNR_DB = 0.01  # torchao sums in float32
+
+
+@pytest.fixture(params=["torch_fp32", "torch_int8"])
+def program(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_watch_leaves_the_probabilities(
+    program: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    images = calibration_images[:20].astype(np.float32)
+    expected = torch_model.make_predictor(program)(images)
+    assert np.array_equal(torch_capture.watch(program).run(images).probabilities, expected)
+
+
+def test_watch_sees_every_named_layer(torch_fp32: Any) -> None:
+    modules = [name for name, _ in torch.export.unflatten(torch_fp32).named_modules() if name]
+    places = [point.place for point in torch_capture.watch(torch_fp32).points.values()]
+    leaves = [name for name in modules if not any(x.startswith(f"{name}.") for x in modules)]
+    assert sorted(places) == sorted(f"forward hook on {name}" for name in leaves)
+
+
+def test_watch_sees_the_same_layers_of_the_quantized_program(
+    torch_fp32: Any, torch_int8: Any
+) -> None:
+    assert list(torch_capture.watch(torch_int8).points) == list(
+        torch_capture.watch(torch_fp32).points
+    )
+
+
+def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any) -> None:
+    points = torch_capture.watch(torch_int8).points
+    quantized = [layer for layer, point in points.items() if point.quantization]
+    # What only moves values, like a flattening, has those of its input.
+    assert {"activation", "conv2d_2", "activation_2", "average_pooling2d"} <= set(quantized)
+    assert not {"conv2d_permute", "flatten"} & set(quantized)
+    assert points["activation"].quantization.dtype == "uint8"
+    assert points["dense"].quantization is None
+
+
+def test_forward_hooks_are_gone_after_an_error() -> None:
+    module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2))
+    seen: list[str] = []
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        seen.append(name)
+        raise RuntimeError("full")
+
+    with (
+        pytest.raises(RuntimeError, match="full"),
+        torch_capture.forward_hooks(module, {"0": "first", "1": "second"}, keep),
+    ):
+        module(torch.zeros(1, 2))
+    module(torch.zeros(1, 2))
+    assert seen == ["first"]
+    assert not any(child._forward_hooks for child in module.modules())
+
+
+def test_forward_hooks_are_gone_when_a_name_is_unknown() -> None:
+    module = torch.nn.Sequential(torch.nn.Identity())
+    with (
+        pytest.raises(AttributeError, match="9"),
+        torch_capture.forward_hooks(module, {"0": "first", "9": "none"}, lambda *_: None),
+    ):
+        pass
+    assert not module[0]._forward_hooks
+
+
+def test_hooks_see_what_an_interpreter_computes_node_by_node(
+    torch_int8: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, node: torch.fx.Node) -> Any:
+            found[node.name] = super().run_node(node)
+            return found[node.name]
+
+    found: dict[str, Any] = {}
+    images = calibration_images[:3].astype(np.float32)
+    Recorder(torch_int8.module()).run(torch.from_numpy(images))
+    watched = torch_capture.watch(torch_int8)
+    outputs = watched.run(images).outputs
+    for layer, point in watched.points.items():
+        node = point.place.removeprefix("forward hook behind node ")
+        assert np.array_equal(outputs[layer], found[node].detach().numpy()), layer
+
+
+def test_sqnr_is_what_torchao_computes(
+    torch_fp32: Any, torch_int8: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    images = calibration_images[:60]
+    watched = {
+        "torch_fp32": torch_capture.watch(torch_fp32),
+        "torch_int8": torch_capture.watch(torch_int8),
+    }
+    records = recording.inspect(watched, batches(images))["torch_int8"]
+    runs = {name: model.run(images.astype(np.float32)) for name, model in watched.items()}
+    for layer, record in records.items():
+        numbers = dequantized(record.point, runs["torch_int8"].outputs[layer])
+        expected = compute_error(
+            torch.from_numpy(runs["torch_fp32"].outputs[layer]), torch.from_numpy(numbers)
+        )
+        if record.errors["torch_fp32"].noise:
+            assert record.errors["torch_fp32"].sqnr_db == pytest.approx(
+                float(expected), abs=ATOL_SQNR_DB
+            ), layer
+
+
+def test_read_parameters_of_a_quantized_program_are_the_numbers_that_were_given(
+    torch_int8: Any, numbers: Any
+) -> None:
+    found = fx_graph.read_parameters(torch_int8)
+    assert found.keys() == numbers.layers.keys()
+    for layer, kinds in found.items():
+        given = numbers.layers[layer]
+        assert np.array_equal(kinds["weight"].quantization.scale, given.scale), layer
+        np.testing.assert_allclose(kinds["weight"].values, given.weight, rtol=1e-6)
+        assert kinds["bias"].quantization is None
+        assert np.array_equal(kinds["bias"].values, given.bias)
+
+
+def test_read_parameters_are_those_of_the_onnx_model(torch_fp32: Any, onnx_fp32: Any) -> None:
+    expected = onnx_capture.read_parameters(onnx_fp32)
+    found = fx_graph.read_parameters(torch_fp32)
+    assert list(found) == list(expected)
+    for layer, kinds in found.items():
+        for kind, parameter in kinds.items():
+            assert np.array_equal(parameter.values, expected[layer][kind].values), (layer, kind)

@@ -1,0 +1,98 @@
+"""The same layers in Keras, ONNX Runtime and PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.inspection import keras_capture, onnx_capture, recording, variants
+from resnet8.inspection.inputs import batches
+from resnet8.models import keras_export, keras_model, onnx_graph, parity, torch_model
+from resnet8.quantize.storage import Numbers
+from samples.dataset import SAMPLE_MODEL
+
+# Float32 rounding of a layer, relative to its largest value; the gate allows ten times as much.
+RTOL_ROUNDING = 1e-5
+NONE = Numbers({}, {}, {})  # float models have none
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, onnx_fp32: Any, torch_fp32: Any) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "model.h5").symlink_to(SAMPLE_MODEL)
+    (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
+    (folder / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
+    return folder
+
+
+def test_watch_gives_every_keras_layer_the_name_of_its_onnx_node(
+    folder: Path, calibration_images: NDArray[np.uint8]
+) -> None:
+    names = ["keras_fp32", "onnx_fp32", "torch_fp32"]
+    watched = variants.watch(names, folder, raw=folder, numbers=NONE, n_classes=10)
+    assert list(watched["keras_fp32"].points) == list(watched["onnx_fp32"].points)
+    assert watched["keras_fp32"].points["conv2d"].place == "layer batch_normalization"
+    assert watched["keras_fp32"].points["dense"].place == "layer dense before its activation"
+
+    records = recording.inspect(watched, batches(calibration_images[:60]))
+    errors = recording.conversion_errors(records)
+    table = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
+    assert set(table["conv2d"]) >= {"keras_onnx", "keras_torch", "onnx_torch"}
+    assert max(row["relative"] for row in table.values()) == RTOL_ROUNDING
+
+
+def test_watch_leaves_the_probabilities_of_keras(
+    folder: Path, keras_fp32: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    images = calibration_images[:10].astype(np.float32)
+    watched = variants.watch(["keras_fp32"], folder, raw=folder, numbers=NONE, n_classes=10)[
+        "keras_fp32"
+    ]
+    expected = keras_model.make_predictor(keras_fp32)(images)
+    # Watched outputs keep TensorFlow from joining operators.
+    assert watched.run(images).probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_watch_of_another_layer_finds_a_difference(
+    folder: Path, keras_fp32: Any, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    layers = onnx_capture.keras_layers(onnx_fp32) | {"conv2d": "conv2d"}  # without normalization
+    watched = {
+        "keras_fp32": keras_capture.watch(
+            keras_fp32, layers, channels_first=onnx_capture.channels_first(onnx_fp32)
+        ),
+        "onnx_fp32": onnx_capture.watch(onnx_fp32),
+        "torch_fp32": onnx_capture.watch(onnx_fp32),
+    }
+    records = recording.inspect(watched, [calibration_images[:5]])
+    with pytest.raises(parity.ParityError, match="Layer conv2d must be the same in keras_onnx"):
+        parity.check_layers(
+            recording.conversion_errors(records), magnitudes=recording.magnitudes(records)
+        )
+
+
+def test_watch_finds_activations_inside_keras_layers(
+    calibration_images: NDArray[np.uint8],
+) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input(IMAGE_SHAPE)
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+    exported, *names = keras_export.export_onnx(model, opset=17)
+    onnx_fp32 = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
+    watched = keras_capture.watch(
+        model,
+        onnx_capture.keras_layers(onnx_fp32),
+        channels_first=onnx_capture.channels_first(onnx_fp32),
+    )
+    images = calibration_images[:5].astype(np.float32)
+    found, expected = watched.run(images), onnx_capture.watch(onnx_fp32).run(images)
+    assert {"stem", "stem_relu"} <= set(watched.points)
+    for node, output in found.outputs.items():
+        room = RTOL_ROUNDING * np.abs(expected.outputs[node]).max()
+        assert np.abs(output - expected.outputs[node]).max() <= room, node

@@ -1,0 +1,158 @@
+"""Batch normalization is folded in float64 and rounded once, whatever it is behind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from resnet8.models import keras_export, onnx_graph, onnx_model
+from resnet8.models.keras_model import in_float64, keras, make_predictor  # first, to be quiet
+
+layers = keras.layers
+# Probabilities of float32 against float64; the largest seen here is 5e-6.
+ATOL_FLOAT32 = 1e-4
+WITH_KERNEL = {
+    "conv": lambda **more: layers.Conv2D(6, 3, **more),
+    "depthwise": lambda **more: layers.DepthwiseConv2D(3, depth_multiplier=2, **more),
+    "separable": lambda **more: layers.SeparableConv2D(6, 3, **more),
+    "transposed": lambda **more: layers.Conv2DTranspose(6, 3, **more),
+}
+
+
+def built(inner: Callable[[Any], Any], seed: int = 0) -> Any:
+    """A model around some layers, with random weights and statistics."""
+    inputs = keras.Input((32, 32, 3))
+    pooled = layers.GlobalAveragePooling2D()(inner(layers.Rescaling(1 / 64)(inputs)))
+    model = keras.Model(inputs, layers.Dense(10, activation="softmax")(pooled))
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        spread = rng.normal(0, 0.4, weight.shape)
+        weight.assign(np.exp(spread) if weight.name == "moving_variance" else spread)
+    return model
+
+
+def exported(model: Any) -> tuple[onnx.ModelProto, dict[str, NDArray[np.float32]]]:
+    """The named ONNX model and its constants."""
+    proto, *names = keras_export.export_onnx(model, opset=17)
+    named = onnx_graph.name_after_layers(onnx_graph.fold(proto), *names, n_classes=10)
+    return named, {x.name: onnx.numpy_helper.to_array(x) for x in named.graph.initializer}
+
+
+def by_hand(normalization: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    gamma, beta, mean, variance = (x.astype(np.float64) for x in normalization.get_weights())
+    scale = gamma / np.sqrt(variance + normalization.epsilon)
+    return scale, beta - mean * scale
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("kind", WITH_KERNEL)
+def test_export_rounds_the_folded_constants_once(kind: str, use_bias: bool) -> None:
+    layer = WITH_KERNEL[kind](use_bias=use_bias)
+    normalization = layers.BatchNormalization()
+    model = built(lambda x: layers.ReLU()(normalization(layer(x))))
+    scale, offset = by_hand(normalization)
+    *_, kernel = [x.astype(np.float64) for x in layer.get_weights() if x.ndim == 4]
+    if use_bias:
+        offset = offset + layer.bias.numpy().astype(np.float64) * scale
+    by_output = {"depthwise": scale.reshape(3, 2), "transposed": scale[:, None]}.get(kind, scale)
+    expected = (kernel * by_output).astype(np.float32)
+
+    constants = exported(model)[1].values()
+
+    assert any(set(x.ravel().tolist()) == set(expected.ravel().tolist()) for x in constants)
+    assert any(np.array_equal(x.ravel(), offset.astype(np.float32)) for x in constants)
+
+
+def test_export_folds_into_a_dense_layer() -> None:
+    dense, normalization = layers.Dense(7), layers.BatchNormalization()
+    model = built(
+        lambda x: layers.Reshape((1, 1, 7))(
+            layers.ReLU()(normalization(dense(layers.GlobalAveragePooling2D()(x))))
+        )
+    )
+    scale, offset = by_hand(normalization)
+    kernel, bias = (x.astype(np.float64) for x in dense.get_weights())
+    named, constants = exported(model)
+    assert [x.op_type for x in named.graph.node].count("Gemm") == 2
+    found = constants[f"{dense.name}.weight"]
+    expected = (kernel * scale).astype(np.float32)
+    assert np.array_equal(found, expected) or np.array_equal(found.T, expected)
+    assert np.array_equal(
+        constants[f"{dense.name}.bias"], (offset + bias * scale).astype(np.float32)
+    )
+
+
+def test_export_leaves_a_scale_and_an_offset_where_nothing_is_before() -> None:
+    normalization = layers.BatchNormalization()
+    model = built(lambda x: layers.Conv2D(4, 3)(layers.ReLU()(normalization(x))))
+    _, constants = exported(model)
+    for expected in by_hand(normalization):
+        rounded = expected.astype(np.float32)
+        assert any(np.array_equal(x.ravel(), rounded) for x in constants.values())
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(
+            lambda x: layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x)), id="axis"
+        ),
+        pytest.param(
+            lambda x: layers.Add()([y := layers.Conv2D(4, 3)(x), layers.BatchNormalization()(y)]),
+            id="two readers",
+        ),
+        pytest.param(
+            lambda x: layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x)),
+            id="activation between",
+        ),
+        pytest.param(
+            lambda x: layers.BatchNormalization(scale=False, center=False)(layers.Conv2D(4, 3)(x)),
+            id="neither scale nor offset",
+        ),
+        pytest.param(
+            lambda x: keras.Model(i := keras.Input((32, 32, 3)), normalized(i))(x), id="nested"
+        ),
+        pytest.param(
+            lambda x: shared(layers.BatchNormalization(), layers.Conv2D(3, 1), x), id="shared"
+        ),
+    ],
+)
+def test_export_keeps_the_function(inner: Callable[[Any], Any]) -> None:
+    model = built(inner)
+    images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
+    converted = onnx_model.make_predictor(exported(model)[0])(images)
+    np.testing.assert_allclose(converted, make_predictor(model)(images), atol=ATOL_FLOAT32)
+
+
+def normalized(x: Any) -> Any:
+    return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+
+
+def shared(normalization: Any, convolution: Any, x: Any) -> Any:
+    """Both layers used twice."""
+    return normalization(convolution(normalization(convolution(x))))
+
+
+def test_predictor_computes_in_float64_and_rounds_once() -> None:
+    model = built(lambda x: layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+    images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
+    exact = in_float64(model)
+    assert {weight.dtype for weight in exact.weights} == {"float64"}
+    expected = exact(images.astype(np.float64)).numpy()
+    assert expected.dtype == np.float64
+    np.testing.assert_array_equal(make_predictor(model)(images), expected.astype(np.float32))
+
+
+def test_in_float64_reaches_layers_of_nested_models() -> None:
+    def flat(x: Any) -> Any:
+        return layers.Conv2D(4, 3)(layers.BatchNormalization()(x))
+
+    inner = keras.Input((32, 32, 3))
+    one, other = built(flat), built(keras.Model(inner, flat(inner)))
+    other.set_weights(one.get_weights())
+    images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float64)
+    # All 53 bits, so nothing was rounded to float32 on the way.
+    np.testing.assert_array_equal(in_float64(one)(images), in_float64(other)(images))

@@ -1,0 +1,218 @@
+"""PyTorch: conversion, files that stock PyTorch loads, and 8 bits where they should be."""
+
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resnet8.core.errors import ArtifactError
+from resnet8.core.evaluation import predict
+from resnet8.models import onnx_model, torch_conversion, torch_model
+from resnet8.models.fx_graph import quantization_after
+
+aten = torch.ops.aten
+# What stands between an 8-bit tensor and the operator that takes its dequantized values.
+DEQUANTIZING = {aten.mul.Tensor, aten.sub.Tensor, aten.to.dtype, aten._to_copy.default}
+# Float kernels round by what else their process has loaded (TensorFlow, in this one), and a sum
+# that is as good as half a step then gets the next code.
+ATOL_PROCESS, ATOL_PROCESS_INT8 = 2e-6, 2e-3
+MOVING = {aten.pad.default, aten.flatten.using_ints, aten.permute.default}
+
+
+@pytest.fixture(params=["torch_fp32", "torch_int8"])
+def any_program(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_converted_model_computes_what_onnx_computes(
+    torch_fp32: Any, onnx_fp32: Any, test_set: Any
+) -> None:
+    images = test_set[0][:100]
+    expected = predict(onnx_model.make_predictor(onnx_fp32), images, batch_size=100)
+    found = predict(torch_model.make_predictor(torch_fp32), images, batch_size=100)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_unflattened_layers_are_named_like_the_onnx_nodes(torch_fp32: Any, onnx_fp32: Any) -> None:
+    names = [name for name, _ in torch.export.unflatten(torch_fp32).named_children()]
+    assert sorted(names) == sorted(node.name for node in onnx_fp32.graph.node)
+
+
+def test_forward_hooks_fire_on_every_layer(torch_fp32: Any) -> None:
+    module = torch.export.unflatten(torch_fp32)
+    seen = []
+    for name, layer in module.named_children():
+        layer.register_forward_hook(lambda *_, name=name: seen.append(name))
+    module(torch.zeros(2, 32, 32, 3))
+    assert Counter(seen) == Counter(name for name, _ in module.named_children())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_any_batch_size_runs(any_program: Any, batch: int) -> None:
+    found = torch_model.make_predictor(any_program)(np.zeros((batch, 32, 32, 3), np.float32))
+    assert found.shape == (batch, 10)
+
+
+def test_encode_gives_the_same_bytes_twice(torch_fp32: Any, onnx_fp32: Any) -> None:
+    again = torch_model.export(torch_conversion.convert(onnx_fp32))
+    assert torch_model.encode(again) == torch_model.encode(torch_fp32)
+
+
+def test_encode_keeps_the_public_part_of_pytorchs_version_alone(
+    torch_fp32: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = torch_model.encode(torch_fp32)
+    version = torch.torch_version.TorchVersion("2.13.0+cu130")
+    monkeypatch.setattr(torch, "__version__", version)
+    assert torch_model.encode(torch_fp32) == expected
+    assert torch.__version__ is version
+    assert b"2.13.0+" not in expected
+
+
+def test_file_holds_no_path_of_the_machine_that_wrote_it(any_program: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(torch_model.encode(any_program))
+    with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
+        text = b"".join(archive.read(name) for name in archive.namelist() if "json" in name)
+    assert b"nn_module_stack" in text
+    assert str(Path(__file__).parents[2]).encode() not in text
+    assert str(Path(sys.prefix)).encode() not in text
+
+
+def test_file_loads_in_stock_pytorch_with_the_same_predictions(
+    any_program: Any, tmp_path: Path, test_set: Any
+) -> None:
+    images = test_set[0][:16].astype(np.float32)
+    (tmp_path / "model.pt2").write_bytes(torch_model.encode(any_program))
+    np.save(tmp_path / "images.npy", images)
+    # A process that has PyTorch and NumPy, and refuses everything else of this project.
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(["onnx", "onnx2torch", "torchao", "torchvision", "resnet8"]))
+import numpy, torch
+unpickled = []
+sys.addaudithook(lambda event, args: event == "pickle.find_class" and unpickled.append(args))
+module = torch.export.load("model.pt2").module()
+assert not unpickled, unpickled
+with torch.inference_mode():
+    numpy.save("out.npy", module(torch.from_numpy(numpy.load("images.npy"))).numpy())
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    expected = torch_model.load_predictor(tmp_path / "model.pt2", n_classes=10)(images)
+    is_quantized = any(x.target == aten.round.default for x in any_program.graph.nodes)
+    atol = ATOL_PROCESS_INT8 if is_quantized else ATOL_PROCESS
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=atol)
+
+
+def test_load_refuses_a_file_that_is_no_program(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(b"no zip")
+    with pytest.raises(ArtifactError, match=r"model\.pt2 must be an exported PyTorch program"):
+        torch_model.load(tmp_path / "model.pt2")
+
+
+def test_load_predictor_refuses_another_number_of_classes(torch_fp32: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(torch_model.encode(torch_fp32))
+    with pytest.raises(ArtifactError, match=r"must give 7 probabilities, got .*'batch', 10"):
+        torch_model.load_predictor(tmp_path / "model.pt2", n_classes=7)
+
+
+def in_8_bits(node: torch.fx.Node) -> bool:
+    """Whether a value is an 8-bit tensor, dequantized and at most moved around."""
+    if node.meta["val"].dtype in (torch.uint8, torch.int8):
+        return True
+    if node.target in DEQUANTIZING | MOVING:
+        return in_8_bits(node.args[0])
+    return False
+
+
+def test_convolutions_pooling_and_dense_layer_take_8_bit_values(torch_int8: Any) -> None:
+    checked = Counter()
+    for node in torch_int8.graph.nodes:
+        if node.target in (aten.conv2d.default, aten.avg_pool2d.default, aten.linear.default):
+            assert in_8_bits(node.args[0]), node.name
+            checked[node.target] += 1
+    expected = {aten.conv2d.default: 9, aten.avg_pool2d.default: 1, aten.linear.default: 1}
+    assert checked == expected
+
+
+def test_additions_take_8_bit_values_or_a_convolution_that_they_are_fused_with(
+    torch_int8: Any,
+) -> None:
+    additions = 0
+    for node in torch_int8.graph.nodes:
+        if node.target == aten.add.Tensor and isinstance(node.args[1], torch.fx.Node):
+            kinds = [in_8_bits(x) for x in node.args]
+            fused = [x.target == aten.conv2d.default and len(x.users) == 1 for x in node.args]
+            assert any(kinds), node.name
+            assert all(a or b for a, b in zip(kinds, fused, strict=True)), node.name
+            additions += 1
+    assert additions == 3
+
+
+def test_weights_are_stored_in_int8_and_nowhere_else(torch_int8: Any, torch_fp32: Any) -> None:
+    def count(program: Any, dims: int) -> Counter[torch.dtype]:
+        tensors = [*program.state_dict.values(), *program.constants.values()]
+        return sum((Counter({x.dtype: x.numel()}) for x in tensors if x.dim() >= dims), Counter())
+
+    kernels = count(torch_fp32, 2)[torch.float32]
+    assert count(torch_int8, 2) == {torch.int8: kernels}
+
+
+def test_int8_file_is_smaller_by_the_bytes_of_its_weights_but_for_the_larger_graph(
+    torch_int8: Any, torch_fp32: Any
+) -> None:
+    # 77,360 weights save three bytes each; quantize and dequantize steps add graph nodes, of
+    # which 18 tensors and 10 weights take 145,000 bytes of JSON.
+    saved = len(torch_model.encode(torch_fp32)) - len(torch_model.encode(torch_int8))
+    assert saved > 3 * 77_360 - 170_000
+
+
+def test_pool_output_has_a_scale_of_its_own(torch_int8: Any) -> None:
+    (pool,) = (node for node in torch_int8.graph.nodes if node.target == aten.avg_pool2d.default)
+    before = next(x for x in _upstream(pool) if x.target == aten.mul.Tensor).args[1]
+    _, after = quantization_after(next(iter(pool.users)))
+    assert float(after.scale) < before / 1.5
+
+
+def _upstream(node: torch.fx.Node) -> list[torch.fx.Node]:
+    chain = []
+    while node.args and isinstance(node.args[0], torch.fx.Node):
+        node = node.args[0]
+        chain.append(node)
+    return chain
+
+
+def test_weight_scales_are_not_clamped_to_the_observers_default(torch_int8: Any) -> None:
+    # torchao's default lets no scale below 2**-12, more than the first convolution's are.
+    scales = [x for x in torch_int8.state_dict.values() if x.dtype == torch.float32]
+    scales += [x for x in torch_int8.constants.values() if x.dtype == torch.float32]
+    assert min(float(x.min()) for x in scales if x.dim() == 1 and (x > 0).all()) < 2**-12
+
+
+def test_predictions_mostly_agree_with_float_but_are_not_the_same(
+    torch_int8: Any, torch_fp32: Any, test_set: Any
+) -> None:
+    before, after = (
+        predict(torch_model.make_predictor(program), test_set[0], batch_size=100)
+        for program in (torch_fp32, torch_int8)
+    )
+    agreement = np.mean(before.argmax(axis=1) == after.argmax(axis=1))
+    assert agreement >= 0.95
+    assert np.abs(before - after).max() > 1e-3
+
+
+def test_convert_names_an_operator_that_onnx2torch_does_not_know(onnx_fp32: Any) -> None:
+    model = type(onnx_fp32)()
+    model.CopyFrom(onnx_fp32)
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Det"
+    with pytest.raises(ArtifactError, match="must know every operator.*Det"):
+        torch_conversion.convert(model)
+
+
+def test_dense_weights_are_contiguous(torch_fp32: Any) -> None:
+    assert all(x.is_contiguous() for x in torch_fp32.state_dict.values())

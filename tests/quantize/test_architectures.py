@@ -1,0 +1,91 @@
+"""Other Keras models than the sample's, from the float model to 8 bits in both runtimes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnet8.models import keras_export, onnx_graph, onnx_model, torch_conversion, torch_model
+from resnet8.models.keras_model import keras  # which is quiet when it is imported there first
+from resnet8.quantize import onnx_writer, torch_writer
+from resnet8.quantize.fit import fit
+from resnet8.quantize.layers import read_layers, with_parameters
+from samples.train import build_resnet8
+from tests.quantize import graphs
+
+layers = keras.layers
+# Mean difference of probabilities between float and 8 bits, where they spread from 0 to 1.
+MEAN_PROBABILITIES = 0.02
+# And between runtimes: few codes fall to the other side.
+MEAN_RUNTIMES = 0.005
+
+
+def narrow() -> Any:
+    return build_resnet8(6)
+
+
+def called_twice() -> Any:
+    """A layer whose weights two nodes share."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(6, 3, strides=4, activation="relu")(inputs)
+    twice = layers.Conv2D(6, 3, padding="same", activation="relu")
+    x = layers.GlobalAveragePooling2D()(twice(twice(x)))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def mobile() -> Any:
+    """Depthwise convolutions and clipped activations."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.ReLU(6.0)(layers.Conv2D(6, 3, strides=4, padding="same")(inputs))
+    x = layers.LeakyReLU()(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.ReLU()(layers.Conv2D(6, 1)(x))
+    x = layers.ReLU()(layers.Conv2D(6, 1)(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def flattened() -> Any:
+    """Pixels that a dense layer tells apart, and one behind another."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, strides=4, activation="relu")(inputs)
+    x = layers.Flatten()(layers.MaxPooling2D(2)(x))
+    x = layers.Dense(12, activation="relu")(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def as_after_training(model: Any, images: Any) -> Any:
+    """Scales and moves the logits, so that images of one class differ from those of others."""
+    last = read_layers(model)[-1]
+    logits = graphs.computed(model, images)[last.output]
+    factor = 2 / logits.std(axis=0)  # (K,)
+    bias = (last.bias - logits.mean(axis=0)) * factor
+    return with_parameters(model, {last.name: (last.weight * factor[:, None], bias)})
+
+
+@pytest.mark.parametrize(
+    "build", [narrow, called_twice, mobile, flattened], ids=lambda build: build.__name__
+)
+def test_fit_serves_both_runtimes_for(
+    build: Any, fit_settings: Any, calibration_images: Any, test_set: Any
+) -> None:
+    keras.utils.set_random_seed(0)
+    model = build()
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if "batch_normalization" in weight.path:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.name == "bias":  # exporters leave out those that are all zero
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    exported, *names = keras_export.export_onnx(model, opset=17)
+    folded = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
+    float_model = as_after_training(folded, calibration_images)
+    program = torch_model.export(torch_conversion.convert(float_model))
+    points = onnx_writer.find_points(float_model, symmetric=False)
+    numbers = fit(float_model, calibration_images[:20], fit_settings, points=points)
+    in_onnx = onnx_writer.quantize(float_model, numbers, quant_type="uint8")
+    in_torch = torch_model.export(torch_writer.quantize(program, numbers))
+    images = test_set[0][:50].astype(np.float32)
+    expected, found = (onnx_model.make_predictor(x)(images) for x in (float_model, in_onnx))
+    assert np.ptp(expected, axis=0).mean() > 10 * MEAN_PROBABILITIES  # images make a difference
+    assert np.abs(found - expected).mean() < MEAN_PROBABILITIES
+    assert np.abs(torch_model.make_predictor(in_torch)(images) - found).mean() < MEAN_RUNTIMES

@@ -1,0 +1,176 @@
+"""Layers with weights: what is read is what is written, and rounding is NumPy's."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from resnet8.quantize.layers import fake_quantized, outputs_axis, read_layers, with_parameters
+from resnet8.quantize.storage import ActivationNumbers
+from tests.quantize import graphs
+
+# Of the largest output: float32 sums in another order.
+RTOL_SUMS = 1e-5
+KINDS = {
+    "Conv": {},
+    "Gemm": {"transB": 0},
+    "Gemm with outputs first": {"transB": 1},
+    "MatMul": {},
+}
+
+
+def one_layer(name: str) -> tuple[onnx.ModelProto, Any, Any]:
+    """A model of one layer, its weight with outputs first, and its bias."""
+    rng = np.random.default_rng(0)
+    shape = (5, 3, 3, 3) if name == "Conv" else (5, 6)
+    weight = rng.normal(size=shape).astype(np.float32)
+    bias = None if name == "MatMul" else rng.normal(size=5).astype(np.float32)
+    outputs_first = name in ("Conv", "Gemm with outputs first")
+    arrays = {"x.weight": weight if outputs_first else np.ascontiguousarray(weight.T)}
+    if bias is not None:
+        arrays["x.bias"] = bias
+    step = graphs.node(name.split(maxsplit=1)[0], "x", "input", *arrays, **KINDS[name])
+    return graphs.build([step], arrays, shape=shape[1:2] + (8, 8) * (name == "Conv")), weight, bias
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_read_layers_puts_outputs_first(name: str) -> None:
+    model, weight, bias = one_layer(name)
+    (layer,) = read_layers(model)
+    assert (layer.name, layer.input, layer.output) == ("x", "input", "x")
+    np.testing.assert_array_equal(layer.weight, weight)
+    np.testing.assert_array_equal(layer.bias, bias)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_with_parameters_writes_what_read_layers_read(name: str) -> None:
+    model, _, _ = one_layer(name)
+    (layer,) = read_layers(model)
+    again = with_parameters(model, {"x": (layer.weight, layer.bias)})
+    assert again.SerializeToString() == model.SerializeToString()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_with_parameters_gives_a_model_that_computes_with_them(name: str) -> None:
+    model, weight, bias = one_layer(name)
+    images = graphs.drawn(model)
+    outputs = [
+        graphs.by_reference(x, images)["x"]
+        for x in (model, with_parameters(model, {"x": (2 * weight, bias)}))
+    ]
+    shape = (-1, 1, 1) if name == "Conv" else (-1,)
+    expected = 2 * outputs[0] - (0 if bias is None else bias.reshape(shape))
+    room = RTOL_SUMS * np.abs(expected).max()
+    np.testing.assert_allclose(outputs[1], expected, atol=room)
+
+
+def test_with_parameters_leaves_the_bias_without_another() -> None:
+    model, weight, bias = one_layer("Conv")
+    (layer,) = read_layers(with_parameters(model, {"x": (weight + 1, None)}))
+    np.testing.assert_array_equal(layer.bias, bias)
+    np.testing.assert_array_equal(layer.weight, weight + 1)
+
+
+def test_with_parameters_leaves_the_model_as_it_was() -> None:
+    model, weight, bias = one_layer("Conv")
+    before = model.SerializeToString()
+    with_parameters(model, {"x": (weight + 1, bias)})
+    assert model.SerializeToString() == before
+
+
+def test_with_parameters_gives_each_of_two_layers_with_one_weight_its_own() -> None:
+    steps = [
+        graphs.node("Conv", "a", "input", "shared"),
+        graphs.node("Conv", "b", "a", "shared"),
+    ]
+    weight = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    model = graphs.build(steps, {"shared": weight})
+    changed = with_parameters(model, {"a": (weight * 2, None), "b": (weight * 3, None)})
+    found = [layer.weight for layer in read_layers(changed)]
+    np.testing.assert_array_equal(found, [weight * 2, weight * 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"), [("Conv", 0), ("Gemm", 1), ("Gemm with outputs first", 0), ("MatMul", 1)]
+)
+def test_outputs_axis_is_that_of_the_stored_weight(name: str, axis: int) -> None:
+    (layer,) = read_layers(one_layer(name)[0])
+    assert outputs_axis(layer) == axis
+
+
+def test_read_layers_gives_the_layers_of_the_sample_in_order(onnx_fp32: Any) -> None:
+    layers = read_layers(onnx_fp32)
+    assert [x.name for x in layers] == ["conv2d", *(f"conv2d_{x}" for x in range(1, 9)), "dense"]
+    assert layers[-1].weight.shape == (10, 64)
+    assert {x.groups for x in layers} == {1}
+
+
+@pytest.mark.parametrize(
+    ("operator", "shapes", "attributes"),
+    [
+        ("Gemm", (2, 6, 5), {"alpha": 2.0}),
+        ("Gemm", (2, 4, 5), {"transA": 1}),
+        ("MatMul", (3, 6, 5), {}),
+        ("Relu", (), {}),
+    ],
+    ids=["scaled", "transposed input", "batch of weights", "no weights"],
+)
+def test_read_layers_leaves_out_what_multiplies_otherwise(
+    operator: str, shapes: Any, attributes: Any
+) -> None:
+    arrays = {"w": np.zeros(shapes[-2:] if shapes[:1] == (2,) else shapes, np.float32)}
+    step = graphs.node(operator, "x", "input", *(["w"] if shapes else []), **attributes)
+    assert read_layers(graphs.build([step], arrays if shapes else {}, shape=(6,))) == []
+
+
+def test_read_layers_leaves_out_weights_that_are_computed() -> None:
+    weight = np.zeros((6, 5), np.float32)
+    steps = [graphs.node("Relu", "w", "stored"), graphs.node("MatMul", "x", "input", "w")]
+    assert read_layers(graphs.build(steps, {"stored": weight}, shape=(6,))) == []
+
+
+def round_trip(values: Any, numbers: ActivationNumbers) -> Any:
+    codes = np.clip(np.rint(values / np.float32(numbers.scale)) + numbers.zero_point, 0, 255)
+    return ((codes - numbers.zero_point) * np.float32(numbers.scale)).astype(np.float32)
+
+
+def test_fake_quantized_rounds_tensors_as_numpy_does() -> None:
+    steps = [graphs.node("Relu", "a", "input"), graphs.node("Mul", "b", "a", "factor")]
+    model = graphs.build(steps, {"factor": np.array(0.37, np.float32)})
+    numbers = {"input": ActivationNumbers(0.9, 3), "b": ActivationNumbers(0.25, 7)}
+    images = graphs.drawn(model)
+    found = graphs.computed(fake_quantized(model, numbers), images)
+    seen = round_trip(images.astype(np.float32), numbers["input"])
+    np.testing.assert_array_equal(found["a"], seen)
+    np.testing.assert_array_equal(found["b"], seen * np.float32(0.37))
+    rounded = round_trip(seen * np.float32(0.37), numbers["b"])
+    np.testing.assert_array_equal(found["b/rounded"], rounded)
+
+
+def test_fake_quantized_gives_all_readers_the_rounded_values() -> None:
+    steps = [
+        graphs.node("Relu", "a", "input"),
+        graphs.node("Neg", "b", "a"),
+        graphs.node("Add", "c", "a", "b"),
+        graphs.node("Abs", "d", "a"),
+    ]
+    model = fake_quantized(graphs.build(steps, {}), {"a": ActivationNumbers(50.0, 0)})
+    found = graphs.computed(model, graphs.drawn(model))
+    assert set(np.unique(found["d"]).tolist()) <= {0.0, 50.0, 100.0, 150.0, 200.0, 250.0}
+    assert not found["c"].any()
+
+
+def test_fake_quantized_without_numbers_is_a_copy(onnx_fp32: Any) -> None:
+    copy = fake_quantized(onnx_fp32, {})
+    assert copy is not onnx_fp32
+    assert copy.SerializeToString(deterministic=True) == onnx_fp32.SerializeToString(
+        deterministic=True
+    )
+
+
+def test_fake_quantized_leaves_the_names_of_layers_to_be_read() -> None:
+    model, weight, _ = one_layer("Conv")
+    (layer,) = read_layers(fake_quantized(model, {"input": ActivationNumbers(1.0, 0)}))
+    assert (layer.name, layer.input) == ("x", "input/rounded")
+    np.testing.assert_array_equal(layer.weight, weight)

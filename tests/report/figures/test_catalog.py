@@ -1,0 +1,171 @@
+"""Which pictures there are, and that people can read them."""
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from resnet8.report.figures.canvas import Drawing
+from resnet8.report.figures.catalog import (
+    LabelledImages,
+    file_names,
+    layer_drawings,
+    outcome_drawings,
+)
+from tests.evidence import FLOAT, make_evidence
+
+ALL_QUANTIZED = ("onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8")
+LAYERS = ("block/conv2d_3.0", "activation_1", "dense")
+
+
+def all_drawings(**changes: Any) -> dict[str, Drawing]:
+    """Of made-up results; arguments are those of make_evidence."""
+    found = make_evidence(**({"layers": LAYERS} | changes))
+    layers = layer_drawings(found.layers, found.captures, sensitivity=found.sensitivity)
+    table = [
+        {
+            "variant": variant,
+            "class_name": found.label_names[label],
+            "accuracy_percent": "85.5",
+            "low_percent": "80.25",
+            "high_percent": "90.125",
+        }
+        for variant in found.predictions
+        for label in np.unique(found.labels)
+    ]
+    return layers | outcome_drawings(
+        found.predictions,
+        LabelledImages(found.images, found.labels, found.label_names),
+        comparison=found.comparison,
+        class_accuracies=table,
+    )
+
+
+def test_there_is_a_picture_of_everything() -> None:
+    assert set(all_drawings(quantized=("onnx_int8", "torch_int8"))) == {
+        "layers", "sqnr", "channel_ranges", "sensitivity_onnx_int8", "sensitivity_torch_int8",
+        "histograms/block_conv2d_3.0", "histograms/activation_1", "histograms/dense",
+        "feature_maps/block_conv2d_3.0", "feature_maps/activation_1",
+        "per_class_accuracy", "per_class_delta", "confusion_onnx_int8", "confusion_torch_int8",
+        "flips_onnx_int8", "flips_torch_int8",
+    }  # fmt: skip
+
+
+def test_without_quantized_variants_there_are_pictures_of_the_float_model() -> None:
+    assert set(all_drawings(quantized=())) == {
+        "layers", "channel_ranges", "per_class_accuracy",
+        "histograms/block_conv2d_3.0", "histograms/activation_1", "histograms/dense",
+        "feature_maps/block_conv2d_3.0", "feature_maps/activation_1",
+    }  # fmt: skip
+
+
+def test_a_model_without_weights_has_no_picture_of_them() -> None:
+    found = make_evidence()
+    found.layers["parameters"].clear()
+    drawings = layer_drawings(found.layers, found.captures, sensitivity=found.sensitivity)
+    assert "channel_ranges" not in drawings
+    assert "histograms/conv" in drawings
+
+
+def test_a_quantized_baseline_is_compared_with_the_other_quantized_variants() -> None:
+    found = make_evidence()
+    drawings = outcome_drawings(
+        found.predictions,
+        LabelledImages(found.images, found.labels, found.label_names),
+        comparison=found.comparison | {"baseline": "onnx_int8"},
+        class_accuracies=[],
+    )
+    assert set(drawings) >= {"confusion_torch_int8", "flips_torch_int8"}
+    assert "confusion_onnx_int8" not in drawings
+
+
+def test_class_accuracies_are_those_of_the_table() -> None:
+    axes = all_drawings()["per_class_accuracy"]().axes[0]
+    (points,) = (x for x in axes.collections if x.get_label() == "keras_fp32")
+    assert set(np.array(points.get_offsets())[:, 0]) == {85.5}
+
+
+def test_feature_maps_are_of_the_first_chosen_image() -> None:
+    found = make_evidence()
+    found.layers["n_images"]["input"] = 2
+    outputs = {"conv": np.stack([np.full((2, 3, 3), i, np.float32) for i in (5, 6)])}
+    drawings = layer_drawings(
+        found.layers,
+        dict.fromkeys(FLOAT, dict.fromkeys(found.layers["layers"], outputs["conv"])),
+        sensitivity=found.sensitivity,
+    )
+    figure = drawings["feature_maps/conv"]()
+    assert figure.texts[0].get_text() == "conv: 2 channels for test image 0, the first"
+    assert np.nanmax(np.array(figure.axes[0].images[0].get_array())) == 5
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (["conv2d_3.0", "add"], ["conv2d_3.0", "add"]),
+        (["block/conv", "block_conv"], ["block_conv", "block_conv_2"]),
+        (["Conv", "conv", "CONV"], ["Conv", "conv_2", "CONV_3"]),
+        (["a", "a_2", "A"], ["a", "a_2", "A_3"]),
+        (["../secret", ".hidden", ""], ["_secret", "hidden", "_"]),
+        (["Größe", "层"], ["Gr__e", "_"]),
+        (["x" * 300], ["x" * 100]),
+    ],
+)
+def test_file_names(layers: list[str], expected: list[str]) -> None:
+    assert list(file_names(layers).items()) == list(zip(layers, expected, strict=True))
+
+
+def shown_texts(figure: Figure) -> list[Text]:
+    return [
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text() and text.figure is not None
+    ]
+
+
+def faults(drawings: Mapping[str, Drawing]) -> list[str]:
+    """Texts that are cut off, headings that run into something, by picture."""
+    found = []
+    for name, drawing in drawings.items():
+        figure = drawing()
+        figure.canvas.draw()
+        boxes = {text: text.get_window_extent() for text in shown_texts(figure)}
+        ticks = {
+            t for axes in figure.axes for t in (*axes.get_xticklabels(), *axes.get_yticklabels())
+        }
+        for text, box in boxes.items():
+            inside = (
+                box.x0 >= 0
+                and box.y0 >= 0
+                and box.x1 <= figure.bbox.x1 + 1
+                and box.y1 <= figure.bbox.y1
+            )
+            if not inside and text not in ticks:
+                found.append(f"{name}: {text.get_text()!r} is cut off")
+        words = [
+            text
+            for text in boxes
+            if text not in ticks and not re.fullmatch(r"\S?[\d,.]+%?", text.get_text())
+        ]
+        for one, other in itertools.combinations(words, 2):
+            if boxes[one].overlaps(boxes[other]):
+                found.append(f"{name}: {one.get_text()!r} runs into {other.get_text()!r}")
+    return found
+
+
+@pytest.mark.parametrize("quantized", [(), ("onnx_int8",)], ids=len)
+def test_no_text_is_cut_off_or_runs_into_another(quantized: tuple[str, ...]) -> None:
+    assert faults(all_drawings(quantized=quantized)) == []
+
+
+def test_long_names_and_all_variants_fit() -> None:
+    layers = tuple(f"functional_1_inverted_residual_block_{i}_expand_conv2d" for i in range(3))
+    labels = tuple(f"a class with a long name, number {i}" for i in range(10))
+    drawings = all_drawings(layers=layers, label_names=labels, quantized=ALL_QUANTIZED)
+    others = re.compile(r".*_(onnx_int8|onnx_uint8|torch_int8)|.*_1_expand_conv2d")
+    assert faults({x: drawing for x, drawing in drawings.items() if not others.fullmatch(x)}) == []

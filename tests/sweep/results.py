@@ -1,0 +1,57 @@
+"""Runs and results that tests make up."""
+
+from typing import Any
+
+from resnet8.core.grid import Run
+from resnet8.core.params import load_params
+from resnet8.sweep.identity import Identity
+from resnet8.sweep.result import Result
+from resnet8.sweep.selection import Selection
+from tests.parameters import TEST_PARAMS
+
+USUAL = load_params(TEST_PARAMS).settings
+IDENTITY = Identity(
+    model_sha256="ab" * 32, data="0123456789abcdef", code="fedcba9876543210",
+    libraries="numpy==2.4.6 torch==2.13.0", opset=17, batch_size=128, baseline="keras_fp32",
+)  # fmt: skip
+N_IMAGES = 1000
+BASELINE = 0.8
+
+
+def make_run(variant: str = "onnx_int8", **changes: Any) -> Run:
+    """A run with the usual settings but for some, `section__name=value`."""
+    knobs = {name.replace("__", "."): value for name, value in changes.items()}
+    return Run(variant, USUAL.changed(knobs))
+
+
+def make_result(
+    *,
+    lost: Any = (),
+    won: Any = (),
+    other: Any = (),
+    file_bytes: int = 100_000,
+    kl_divergence: float = 0.001,
+    n_images: int = N_IMAGES,
+) -> Result:
+    """A result in which these images changed."""
+    changed = len(lost) + len(won) + len(other)
+    return Result(
+        n_images=n_images,
+        top1_accuracy=BASELINE + (len(won) - len(lost)) / n_images,
+        accuracy_delta_pp=100 * (len(won) - len(lost)) / n_images,
+        ci95_low_pp=-0.1,
+        ci95_high_pp=0.1,
+        mcnemar_p=1.0,
+        agreement=1 - changed / n_images,
+        kl_divergence=kl_divergence,
+        saturating_products=False,
+        file_bytes=file_bytes,
+        lost=list(lost),
+        won=list(won),
+        other=list(other),
+    )
+
+
+def make_selection(rows: Any, **others: int) -> Selection:
+    """Rows, and how many other runs the record has."""
+    return Selection(list(rows), **{"n_other_model": 0, "n_other_data": 0, **others})

@@ -1,0 +1,219 @@
+"""The record of finished runs grows by whole lines and survives what interrupts it."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnet8.core.errors import ArtifactError
+from resnet8.sweep.record import COLUMNS, KEY, SETTINGS, Finished, append, key_of, read, tidy
+from resnet8.sweep.result import Result
+from tests.sweep.results import IDENTITY, make_result, make_run
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "runs.csv").touch()
+    return tmp_path / "runs.csv"
+
+
+def finished(**changes: Any) -> Finished:
+    return Finished(key_of(make_run(**changes), IDENTITY), make_result(lost=[1, 5], won=[3]))
+
+
+def test_append_writes_a_header_once_and_a_line_for_each_run(path: Path) -> None:
+    for seed in range(3):
+        append(path, finished(calibrate__seed=seed))
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert len(lines) == 4
+
+
+def test_read_gives_back_what_was_appended(path: Path) -> None:
+    rows = [finished(calibrate__seed=seed, fit__float_layers=["a,b", 'c"']) for seed in range(3)]
+    for row in rows:
+        append(path, row)
+    assert read(path) == dict(rows)
+
+
+@given(
+    accuracy=st.floats(0, 1), kl=st.floats(0, 1e9), size=st.integers(0, 2**40), wide=st.booleans()
+)
+def test_read_gives_floats_back_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, accuracy: float, kl: float, size: int, wide: bool
+) -> None:
+    path = tmp_path_factory.mktemp("record") / "runs.csv"
+    path.touch()
+    result = make_result(kl_divergence=kl, file_bytes=size)
+    result = result._replace(top1_accuracy=accuracy, saturating_products=wide)
+    append(path, Finished(key_of(make_run(), IDENTITY), result))
+    assert list(read(path).values()) == [result]
+
+
+def test_key_tells_every_part_of_the_identity_and_every_setting() -> None:
+    others = [
+        key_of(make_run(), IDENTITY),
+        *(key_of(make_run(), IDENTITY._replace(**{name: "another"})) for name in IDENTITY._fields),
+        key_of(make_run("onnx_uint8"), IDENTITY),
+        key_of(make_run(calibrate__size=7), IDENTITY),
+        key_of(make_run(calibrate__seed=7), IDENTITY),
+        key_of(make_run(fit__percentile=99.0), IDENTITY),
+        key_of(make_run(fit__float_layers=["dense"]), IDENTITY),
+        key_of(make_run(fit__bias_correction=False), IDENTITY),
+    ]
+    assert len(set(others)) == len(others)
+    assert {len(key.cells) for key in others} == {len(KEY)}
+    assert {len(key.settings) for key in others} == {len(SETTINGS)}
+
+
+def test_task_is_the_same_in_every_version_of_code_and_libraries() -> None:
+    key = key_of(make_run(), IDENTITY)
+    later = key_of(make_run(), IDENTITY._replace(code="x", libraries="y"))
+    assert (key != later, key.task == later.task) == (True, True)
+    assert key.task != key_of(make_run(), IDENTITY._replace(data="x")).task
+
+
+def test_every_part_has_a_column_of_its_own(path: Path) -> None:
+    append(path, finished())
+    (line,) = csv.DictReader(path.read_text().splitlines())
+    assert line["model_sha256"] == IDENTITY.model_sha256
+    assert (line["data"], line["code"]) == (IDENTITY.data, IDENTITY.code)
+    assert line["libraries"] == IDENTITY.libraries
+    assert (line["convert_onnx.opset"], line["evaluate.batch_size"]) == ("17", "128")
+    assert (line["compare.baseline"], line["variant"]) == ("keras_fp32", "onnx_int8")
+
+
+def test_an_empty_file_has_no_runs(path: Path) -> None:
+    assert read(path) == {}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10, 100])
+def test_a_line_that_was_cut_short_is_not_counted_and_made_again(path: Path, cut: int) -> None:
+    first, second = finished(calibrate__seed=0), finished(calibrate__seed=1)
+    append(path, first)
+    append(path, second)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    assert read(path) == dict([first])
+    append(path, second)
+    assert path.read_bytes() == whole
+
+
+def test_a_header_that_was_cut_short_is_written_again(path: Path) -> None:
+    append(path, finished())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
+    assert read(path) == {}
+    append(path, finished())
+    assert path.read_bytes() == whole
+
+
+def test_tidy_sorts_so_that_order_does_not_tell_when_runs_finished(tmp_path: Path) -> None:
+    rows = [
+        finished(calibrate__size=size, variant=variant)
+        for size in (5, 10, 100)
+        for variant in ("onnx_int8", "torch_int8")
+    ]
+    contents = set()
+    for name, order in {"a": rows, "b": rows[::-1], "c": rows[3:] + rows[:3]}.items():
+        (tmp_path / name).touch()
+        for row in order:
+            append(tmp_path / name, row)
+        tidy(tmp_path / name, IDENTITY)
+        assert read(tmp_path / name) == dict(rows)
+        contents.add((tmp_path / name).read_bytes())
+    assert len(contents) == 1
+
+
+def test_tidy_sorts_numbers_as_numbers_and_keeps_a_run_once(path: Path) -> None:
+    for size in (100, 9, 10, 9):
+        append(path, finished(calibrate__size=size))
+    tidy(path, IDENTITY)
+    column = KEY.index("calibrate.size")
+    assert [line.split(",")[column] for line in path.read_text().splitlines()[1:]] == [
+        "9", "10", "100"
+    ]  # fmt: skip
+
+
+def test_tidy_replaces_runs_of_earlier_versions_that_were_made_again(path: Path) -> None:
+    earlier, libraries = IDENTITY._replace(code="x"), IDENTITY._replace(libraries="y")
+    first, second = make_run(calibrate__seed=0), make_run(calibrate__seed=1)
+    rows = {
+        key_of(run, identity): make_result()
+        for run, identity in (
+            (first, earlier), (first, libraries), (second, earlier), (second, libraries),
+            (first, IDENTITY), (first, IDENTITY._replace(model_sha256="z", code="x")),
+        )
+    }  # fmt: skip
+    for key, result in rows.items():
+        append(path, Finished(key, result))
+    tidy(path, IDENTITY)
+    expected = list(rows)[2:]
+    assert set(read(path)) == set(expected)
+
+
+def test_tidy_of_nothing_leaves_a_header(path: Path) -> None:
+    tidy(path, IDENTITY)
+    assert path.read_text().splitlines() == [",".join(COLUMNS)]
+
+
+def damaged(path: Path) -> str:
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match="must") as caught:
+        read(path)
+    assert path.read_bytes() == before
+    return str(caught.value)
+
+
+def test_read_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="must exist"):
+        read(tmp_path / "none.csv")
+
+
+def test_read_refuses_another_table(path: Path) -> None:
+    path.write_text("a,b\n1,2\n")
+    assert "must hold a header of" in damaged(path)
+
+
+def test_read_refuses_what_is_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\n")
+    assert "must hold CSV in UTF-8" in damaged(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("n_images", "many"),
+        ("n_images", "1e3"),
+        ("top1_accuracy", "NaN"),
+        ("top1_accuracy", "1e999"),
+        ("top1_accuracy", "1"),
+        ("saturating_products", "0"),
+        ("lost", "3"),
+        ("lost", "[-1]"),
+        ("lost", "[1000]"),
+        ("won", "[1.5]"),
+        ("won", "[" * 100_000),
+        ("file_bytes", "9" * 5000),
+    ],
+)
+def test_read_names_the_line_of_a_value_that_no_run_gives(path: Path, name: str, cell: str) -> None:
+    append(path, finished(calibrate__seed=0))
+    append(path, finished(calibrate__seed=1))
+    with path.open(newline="") as file:
+        lines = list(csv.reader(file))
+    lines[2][COLUMNS.index(name)] = cell
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    message = damaged(path)
+    assert "a finished run in line 3" in message
+    assert "git restore" in message
+    assert len(message) < 400
+
+
+def test_columns_are_those_of_the_key_and_the_result() -> None:
+    assert (*KEY, *Result._fields) == COLUMNS
+    assert len(set(COLUMNS)) == len(COLUMNS)

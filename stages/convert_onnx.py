@@ -13,7 +13,7 @@ from resnet8.core.evaluation import predict
 from resnet8.core.files import find_model, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.models import keras_export, keras_model, onnx_graph, onnx_model, parity
+from resnet8.models import keras_export, keras_model, onnx_model, onnx_simplify, parity
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     keras = keras_model.load_model(find_model(args.raw), n_classes=n_classes)
 
     exported, *names = keras_export.export_onnx(keras, opset=params.opset)
-    model = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=n_classes)
+    model = onnx_simplify.name_after_layers(
+        onnx_simplify.fold(exported), *names, n_classes=n_classes
+    )
     verification = onnx_model.describe(model) | {
         "parameters": parity.check_parameters(
             onnx_model.count_parameters(model),

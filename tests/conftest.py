@@ -74,11 +74,11 @@ def keras_fp32() -> Any:
 
 @pytest.fixture(scope="session")
 def onnx_fp32(keras_fp32: Any) -> Any:
-    from resnet8.models import keras_export, onnx_graph
+    from resnet8.models import keras_export, onnx_simplify
 
     exported, *names = keras_export.export_onnx(keras_fp32, opset=17)
-    folded = onnx_graph.fold(exported)
-    return onnx_graph.name_after_layers(folded, *names, n_classes=N_CLASSES)
+    folded = onnx_simplify.fold(exported)
+    return onnx_simplify.name_after_layers(folded, *names, n_classes=N_CLASSES)
 
 
 @pytest.fixture(scope="session")

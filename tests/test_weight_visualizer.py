@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.inspection import recording
-from resnet8.inspection.onnx_capture import read_parameters
 from resnet8.models import torch_model
+from resnet8.models.onnx_graph import read_parameters
 from resnet8.quantize import onnx_writer
 from resnet8.weight_visualizer import look, main, watch_models
 from samples.dataset import SAMPLE_MODEL

@@ -8,9 +8,9 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Predictor
-from resnet8.inspection import onnx_capture, onnx_isolation, torch_isolation
+from resnet8.inspection import onnx_isolation, torch_isolation
 from resnet8.inspection.sensitivity import Isolate
-from resnet8.models import onnx_model, torch_model
+from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.quantize.equalization import equalized
 
 
@@ -41,7 +41,7 @@ def _load_onnx(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[l
 
 
 def _load_torch(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
-    parameters = onnx_capture.read_parameters(original)
+    parameters = onnx_graph.read_parameters(original)
     quantized = torch_model.load(folder / f"{variant}.pt2")
 
     def isolate(layers: Sequence[str]) -> Predictor:

@@ -12,7 +12,7 @@ from resnet8.core.files import find_model
 from resnet8.core.names import INPUT
 from resnet8.inspection import onnx_capture
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.models import keras_export, keras_model, onnx_graph, onnx_model
+from resnet8.models import keras_export, keras_model, onnx_graph, onnx_model, onnx_simplify
 
 # Shape letters: N images, H and W pixels, C channels.
 OPSET = 17  # of a conversion that only serves to name layers
@@ -35,9 +35,11 @@ def watch_file(path: Path, *, n_classes: int) -> Watched:
     """
     model = keras_model.load_model(path, n_classes=n_classes)
     exported, *names = keras_export.export_onnx(model, opset=OPSET)
-    converted = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=n_classes)
+    converted = onnx_simplify.name_after_layers(
+        onnx_simplify.fold(exported), *names, n_classes=n_classes
+    )
     watched = _watch_beside(model, converted)
-    return watched._replace(parameters=onnx_capture.read_parameters(converted))
+    return watched._replace(parameters=onnx_graph.read_parameters(converted))
 
 
 def _watch_beside(model: Any, converted: onnx.ModelProto) -> Watched:

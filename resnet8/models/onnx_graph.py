@@ -1,21 +1,22 @@
-"""ONNX graphs as exporters write them: simplified, and named after the Keras layers."""
+"""Look-ups in ONNX graphs, and edits of copies of them.
 
-import json
-import re
-from collections.abc import Mapping
+Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a kernel.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
-from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.files import scratch_folder
-from resnet8.core.names import INPUT
-from resnet8.models.onnx_model import BATCH, OUTPUT
+from resnet8.core.qparams import Parameter, QuantizationParameters
 
-# Ends the names of tensors that keep a layer in float; see onnx_quantization.
+# Ends the names of tensors that keep a layer in float; see quantize.onnx_writer.
 KEPT_IN_FLOAT = "/in_float"
-KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
 # Pass-through operators: their output is quantized in place of their input.
 PASSING = (
     "Clip",
@@ -29,41 +30,115 @@ PASSING = (
     "Transpose",
     "Unsqueeze",
 )
-_PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
+_KINDS = {1: "weight", 2: "bias"}  # by input of a node
 
 
-def fold(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folds constants and batch normalization, and joins MatMul with its bias to Gemm.
+class Graph:
+    """Look-ups in a model's graph, as it was when the first one was made.
 
-    What is quantized later is then what runs. ONNX Runtime's own preprocessing does it, once
-    no reshape computes its shape while running.
-
-    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    Nodes that only quantize or dequantize are `steps`; all others compute.
     """
-    with scratch_folder() as scratch:
-        before, after = scratch / "before.onnx", scratch / "after.onnx"
-        onnx.save(_with_static_reshapes(model), before)
-        quant_pre_process(before, after, skip_symbolic_shape=True)
-        return _with_gemm(onnx.load(after))
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes = list(model.graph.node)
+        self._initializers = {x.name: x for x in model.graph.initializer}
+
+    def is_constant(self, tensor: str) -> bool:
+        return tensor in self._initializers
+
+    @cached_property
+    def constants(self) -> dict[str, NDArray[Any]]:
+        """The initializers by name."""
+        return {name: numpy_helper.to_array(x) for name, x in self._initializers.items()}
+
+    @cached_property
+    def producers(self) -> dict[str, onnx.NodeProto]:
+        """The node that computes each tensor."""
+        return {tensor: node for node in self.nodes for tensor in node.output}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[onnx.NodeProto]]:
+        """The nodes that read each tensor, in order."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for tensor in node.input:
+                found.setdefault(tensor, []).append(node)
+        return found
+
+    def quantize_steps(self) -> dict[str, onnx.NodeProto]:
+        """The QuantizeLinear behind each tensor between nodes that has one."""
+        return {node.input[0]: node for node in self.nodes if node.op_type == QUANTIZE}
+
+    def quantization_of(self, step: onnx.NodeProto) -> QuantizationParameters:
+        """The quantization parameters of a QuantizeLinear or DequantizeLinear node."""
+        scale, zero_point = self.constants[step.input[1]], self.constants[step.input[2]]
+        axis = int(attributes(step).get("axis", 1)) if scale.size > 1 else None
+        shape = scale.shape if scale.size > 1 else ()
+        return QuantizationParameters(
+            scale.astype(np.float32).reshape(shape),
+            zero_point.astype(np.int64).reshape(shape),
+            zero_point.dtype.name,
+            axis,
+        )
+
+    def stored_parameters(self) -> Iterator[tuple[onnx.NodeProto, int, Parameter]]:
+        """Weights (input 1 of a node) and biases (input 2), in the shape that the node has."""
+        for node in self.nodes:
+            if node.op_type in _WITH_PARAMETERS:
+                for position, tensor in enumerate(node.input[1:], start=1):
+                    parameter = self._parameter(tensor)
+                    if parameter is not None:
+                        yield node, position, parameter
+
+    def _parameter(self, tensor: str) -> Parameter | None:
+        if self.is_constant(tensor):
+            return Parameter(self.constants[tensor].astype(np.float32))
+        step = self.producers.get(tensor)
+        if step is None or step.op_type != DEQUANTIZE or not self.is_constant(step.input[0]):
+            return None  # computed from activations
+        quantization = self.quantization_of(step)
+        return Parameter(quantization.dequantize(self.constants[step.input[0]]), quantization)
 
 
-def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes each change of shape but the batch's as a Reshape to constants, (-1, ...).
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes that a node has, by name."""
+    return {x.name: helper.get_attribute_value(x) for x in node.attribute}
 
-    Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
-    other tools quantize or convert differently or not at all.
-    """
-    shapes = infer_shapes(model)
-    for node in model.graph.node:
-        batch, *rest = shapes.get(node.output[0]) or [0]
-        if node.op_type in ("Reshape", "Squeeze", "Flatten") and not batch and rest and all(rest):
-            name = f"{node.name}/shape"
-            constant = onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name)
-            model.graph.initializer.append(constant)
-            inputs = [node.input[0], name]
-            node.CopyFrom(onnx.helper.make_node("Reshape", inputs, node.output, name=node.name))
-    remove_unused(model.graph)
-    return model
+
+def stores_outputs_last(node: onnx.NodeProto) -> bool:
+    """Whether a node has its weight as (I, O), as MatMul and Gemm without transB do."""
+    return node.op_type == "MatMul" or (
+        node.op_type == "Gemm" and not attributes(node).get("transB", 0)
+    )
+
+
+def read_parameters(model: onnx.ModelProto) -> dict[str, dict[str, Parameter]]:
+    """The weights and biases of all layers, output channels along the first axis."""
+    found: dict[str, dict[str, Parameter]] = {}
+    for node, position, parameter in Graph(model).stored_parameters():
+        outputs_last = position == 1 and stores_outputs_last(node)
+        found.setdefault(node.name, {})[_KINDS[position]] = (
+            _transposed(parameter) if outputs_last else parameter
+        )
+    return found
+
+
+def _transposed(parameter: Parameter) -> Parameter:
+    values, quantization, _ = parameter
+    if quantization is not None and quantization.axis is not None:
+        quantization = quantization._replace(axis=1 - quantization.axis)
+    return Parameter(np.ascontiguousarray(values.T), quantization)
+
+
+def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shapes of the tensors between nodes and of the outputs, 0 where not known."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in [*graph.value_info, *graph.output]
+    }
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:
@@ -80,106 +155,96 @@ def remove_unused(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(initializers)
 
 
-def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes a dense layer without bias as Gemm, like one with bias; Gemm takes (N, features)."""
-    weights = {x.name for x in model.graph.initializer if len(x.dims) == 2}
-    shapes = infer_shapes(model)
-    for node in model.graph.node:
-        is_dense = node.op_type == "MatMul" and node.input[1] in weights
-        if is_dense and len(shapes.get(node.input[0], [])) == 2:
-            node.op_type = "Gemm"
-    return model
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be edited."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
-def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The shapes of the tensors between nodes and of the outputs, 0 where not known."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in [*graph.value_info, *graph.output]
-    }
+def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:
+    """A copy of a model with tensors between nodes as further outputs."""
+    copy = copy_of(model)
+    present = {value.name for value in copy.graph.output}
+    wanted = [name for name in tensors if name not in present]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    return copy
 
 
-def name_after_layers(
+def with_parameters(
     model: onnx.ModelProto,
-    layer_names: Mapping[str, str],
-    folded: Mapping[str, str],
-    *,
-    n_classes: int,
+    parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> onnx.ModelProto:
-    """Names nodes and tensors after the Keras layers that they came from.
-
-    A layer's first node gets its name and further nodes `<layer>_<operator>`; a node's output
-    is called like the node, weights are `<node>.weight` and `<node>.bias`. A convolution
-    with folded batch normalization keeps the convolution's name.
+    """A copy with other weights and biases; layers that shared them have their own.
 
     Args:
-        model: one input, one output, node names with tokens as `keras_model.export_onnx`
-            makes them.
-        layer_names: layer name by token.
-        folded: by token of a layer that a batch normalization was folded into, the name of the
-            batch normalization.
-        n_classes: K, the length of an output row.
-
-    Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its
-        metadata says for each node which Keras layer, or `input`, its output belongs to.
+        model: a float model.
+        parameters: by layer, a weight with outputs first and a bias, None to leave it.
     """
-    nodes, taken = list(model.graph.node), {INPUT, OUTPUT}
-    tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
-    constants = {initializer.name for initializer in model.graph.initializer}
-    token, keras_layers = re.compile("|".join(layer_names)), {}
-    for node in nodes:
-        belongs = next(filter(None, map(token.search, [*node.output, node.name])), None)
-        if node.op_type == "Transpose":
-            belongs = None  # rearranges what another node computed
-        # Weights first: a folded convolution may be called like its batch normalization.
-        weights = [tensor for tensor in node.input if tensor in constants]
-        found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
-        layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
-        from_input = node.op_type == "Transpose" and tensor_names.get(node.input[0]) == INPUT
-        node.name = _node_name(layer, node.op_type, taken)
-        if belongs or from_input:
-            own = belongs.group() if belongs else ""
-            keras_layers[node.name] = folded.get(own) or layer_names.get(own, INPUT)
-        for position, tensor in enumerate(node.input):
-            if tensor in constants:
-                kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}
-                name = f"{node.name}.{kinds.get(position, f'constant{position}')}"
-                tensor_names.setdefault(tensor, name)
-        for position, tensor in enumerate(node.output):
-            tensor_names.setdefault(tensor, f"{node.name}.{position}" if position else node.name)
-    for node in nodes:
-        node.input[:] = [tensor_names.get(tensor, tensor) for tensor in node.input]
-        node.output[:] = [tensor_names.get(tensor, tensor) for tensor in node.output]
-    for initializer in model.graph.initializer:
-        initializer.name = tensor_names.get(initializer.name, initializer.name)
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        nodes,
-        "resnet8",
-        [value(INPUT, onnx.TensorProto.FLOAT, [BATCH, *IMAGE_SHAPE])],
-        [value(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, n_classes])],
-        sorted(model.graph.initializer, key=lambda initializer: initializer.name),
-    )
-    named = onnx.helper.make_model(
-        graph,
-        opset_imports=[x for x in model.opset_import if x.domain in ("", "ai.onnx")],
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-    )
-    named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
-    named.metadata_props.add(key=KERAS_LAYERS, value=json.dumps(keras_layers))
-    return named
+    copy = copy_of(model)
+    nodes = {node.name: node for node in copy.graph.node}
+    constants = {x.name: x for x in copy.graph.initializer}
+    uses = Counter(tensor for node in copy.graph.node for tensor in node.input)
+    for name, arrays in parameters.items():
+        node = nodes[name]
+        for position, array in enumerate(arrays, start=1):
+            if array is None:
+                continue
+            outputs_last = position == 1 and stores_outputs_last(node)
+            stored = np.ascontiguousarray(array.T) if outputs_last else array
+            tensor = node.input[position]
+            if uses[tensor] > 1:
+                uses[tensor] -= 1
+                node.input[position] = tensor = f"{tensor}/{name}"
+                constants[tensor] = copy.graph.initializer.add()
+            constants[tensor].CopyFrom(numpy_helper.from_array(stored, tensor))
+    return copy
 
 
-def _node_name(layer: str, op_type: str, taken: set[str]) -> str:
-    # A layout change never stands for its layer; `_permute` because `conv2d_transpose` is
-    # what Keras calls another layer.
-    suffix = "permute" if op_type == "Transpose" else op_type.lower()
-    candidates = [f"{layer}_{suffix}"] if suffix == "permute" else [layer, f"{layer}_{suffix}"]
-    candidates += [f"{layer}_{suffix}_{number}" for number in range(1, len(taken) + 1)]
-    name = next(name for name in candidates if name not in taken)
-    taken.add(name)
-    return name
+def fake_quantized(
+    model: onnx.ModelProto, activations: Mapping[str, QuantizationParameters]
+) -> onnx.ModelProto:
+    """A copy in which tensors are rounded to 8 bits behind the node that computes them.
+
+    Args:
+        model: any model.
+        activations: of tensors between nodes or of the input, one scale each.
+    """
+    copy = copy_of(model)
+    rounded = {tensor: f"{tensor}/rounded" for tensor in activations}
+    nodes = list(copy.graph.node)
+    for node in nodes:
+        node.input[:] = [rounded.get(tensor, tensor) for tensor in node.input]
+    del copy.graph.node[:]
+    made = [*(value.name for value in copy.graph.input), *nodes]
+    for place in made:
+        if not isinstance(place, str):
+            copy.graph.node.append(place)
+        for tensor in [place] if isinstance(place, str) else place.output:
+            if tensor in activations:
+                _add_steps(copy.graph, tensor, rounded[tensor], activations[tensor])
+    return copy
+
+
+def codes_of(tensor: str) -> str:
+    """The tensor that holds the codes of a tensor in a model by `fake_quantized`."""
+    return f"{tensor}/codes"
+
+
+def _add_steps(
+    graph: onnx.GraphProto, tensor: str, rounded: str, quantization: QuantizationParameters
+) -> None:
+    """Appends a QuantizeLinear and a DequantizeLinear, and their constants."""
+    scale, zero_point, codes = f"{tensor}/scale", f"{tensor}/zero_point", codes_of(tensor)
+    constants = {
+        scale: np.asarray(quantization.scale, np.float32),
+        zero_point: np.asarray(quantization.zero_point, quantization.dtype),
+    }
+    graph.node.append(helper.make_node(QUANTIZE, [tensor, scale, zero_point], [codes]))
+    graph.node.append(helper.make_node(DEQUANTIZE, [codes, scale, zero_point], [rounded]))
+    present = {x.name for x in graph.initializer}
+    graph.initializer.extend(
+        numpy_helper.from_array(array, name)
+        for name, array in constants.items()
+        if name not in present
+    )

@@ -1,7 +1,7 @@
 """ONNX: loads models, runs them with ONNX Runtime, and describes them."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +117,6 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:
-    """A copy of a model with tensors between nodes as further outputs."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    present = {value.name for value in copy.graph.output}
-    wanted = [name for name in tensors if name not in present]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    return copy
 
 
 def run_up_to(

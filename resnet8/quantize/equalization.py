@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.models.onnx_graph import infer_shapes
-from resnet8.quantize.layers import Layer, read_layers, with_parameters
+from resnet8.models.onnx_graph import Graph, infer_shapes, with_parameters
+from resnet8.quantize.layers import Layer, read_layers
 
 # Operators with one input and an output of the same channels, homogeneous in each.
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "AveragePool", "GlobalAveragePool", "MaxPool", "Identity")
@@ -52,7 +52,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
     """
     layers = {layer.name: layer for layer in read_layers(model)}
     shapes = infer_shapes(model)
-    constants = {x.name for x in model.graph.initializer}
+    graph = Graph(model)
     group_of: dict[str, set[str]] = {}
     fixed = {x.name for x in [*model.graph.input, *model.graph.output]}
 
@@ -66,7 +66,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
             join(layer.input)
             join(layer.output)
         elif _keeps_channels(node, shapes):
-            join(*(x for x in node.input if x not in constants), node.output[0])
+            join(*(x for x in node.input if not graph.is_constant(x)), node.output[0])
         else:
             fixed.update(node.input, node.output)
     order = list(dict.fromkeys(tensor for node in model.graph.node for tensor in node.output))

@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from resnet8.core.sections import Fit
+from resnet8.models.onnx_graph import codes_of, fake_quantized, with_parameters
 from resnet8.quantize import equalization, observers, ranges, rounding, scales
-from resnet8.quantize.layers import (
-    Layer,
-    codes_of,
-    fake_quantized,
-    read_layers,
-    with_parameters,
-)
+from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.patches import find_patches, sum_products
 from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers, Parameters
 
@@ -145,7 +140,7 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     Returns:
         Their numbers, and whether rounding to the nearest gave the same codes.
     """
-    quantized = fake_quantized(base, activations)
+    quantized = fake_quantized(base, {name: x.qparams for name, x in activations.items()})
     readers: dict[str, list[Layer]] = {}
     for layer in read_layers(base):
         if layer.name in weights:

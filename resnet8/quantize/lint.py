@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Probabilities
 from resnet8.core.names import FLOAT_VARIANTS, INPUT
-from resnet8.models.onnx_graph import PASSING
+from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import read_layers
 from resnet8.quantize.scales import find_outputs
@@ -56,10 +56,10 @@ class Finding(NamedTuple):
 
 def read_operators(model: onnx.ModelProto) -> list[Operator]:
     """The operators of a float model that could run in 8 bits, in order."""
-    constants = {x.name for x in model.graph.initializer}
+    graph = Graph(model)
     return [
-        Operator(node.name, node.op_type, tuple(x for x in node.input if x not in constants))
-        for node in model.graph.node
+        Operator(node.name, node.op_type, tuple(x for x in node.input if not graph.is_constant(x)))
+        for node in graph.nodes
         if node.op_type not in PASSING + _MEANT_TO_BE_FLOAT and node.output[0] != OUTPUT
     ]
 

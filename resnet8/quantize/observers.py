@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from resnet8.core.evaluation import map_ahead
 from resnet8.core.names import INPUT
-from resnet8.models.onnx_model import open_session, run_up_to, with_outputs
+from resnet8.models.onnx_graph import with_outputs
+from resnet8.models.onnx_model import open_session, run_up_to
 
 BATCH_SIZE = 50  # images run at once
 BINS = 8192  # of a histogram: 32 for each of the 256 levels

@@ -18,8 +18,14 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ParamsError
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT, OnnxType
-from resnet8.models.onnx_graph import KEPT_IN_FLOAT, remove_unused
-from resnet8.quantize.layers import Layer, outputs_axis, read_layers, with_parameters
+from resnet8.models.onnx_graph import (
+    DEQUANTIZE,
+    KEPT_IN_FLOAT,
+    Graph,
+    remove_unused,
+    with_parameters,
+)
+from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.onnx_written import read_written
 from resnet8.quantize.storage import (
@@ -84,8 +90,9 @@ def find_points(
     quantized = _quantize(
         model, "uint8", per_channel=False, symmetric=symmetric, float_layers=float_layers
     )
-    own = {f"{tensor}_scale": tensor for tensor in _rounded_tensors(quantized)}
-    return {tensor: own[scale] for tensor, (scale, _) in _rounded_tensors(quantized).items()}
+    steps = Graph(quantized).quantize_steps()
+    own = {f"{tensor}_scale": tensor for tensor in steps}
+    return {tensor: own[step.input[1]] for tensor, step in steps.items()}
 
 
 def quantize(
@@ -187,7 +194,7 @@ def _weight_overrides(
     entries = [
         {
             "quant_type": quant_type,
-            "axis": outputs_axis(layer),
+            "axis": layer.outputs_axis,
             "scale": scale,
             "zero_point": np.array(zero_point),
         }
@@ -243,12 +250,11 @@ def _leave_logits_in_float(model: onnx.ModelProto) -> None:
     The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
     numbers at once, instead of 256 different ones.
     """
-    makers = {node.output[0]: node for node in model.graph.node}
-    for node in model.graph.node:
-        dequantize = makers.get(node.input[0])
-        if node.op_type in _FLOAT and dequantize and dequantize.op_type == "DequantizeLinear":
-            quantize = makers[dequantize.input[0]]
-            node.input[0] = quantize.input[0]
+    graph = Graph(model)
+    for node in graph.nodes:
+        dequantize = graph.producers.get(node.input[0])
+        if node.op_type in _FLOAT and dequantize and dequantize.op_type == DEQUANTIZE:
+            node.input[0] = graph.producers[dequantize.input[0]].input[0]
     remove_unused(model.graph)
 
 
@@ -261,13 +267,12 @@ def _keep_float_layers(model: onnx.ModelProto) -> None:
     Source: onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc,
     https://github.com/microsoft/onnxruntime
     """
-    constants = {x.name for x in model.graph.initializer}
-    dequantized = {x.output[0] for x in model.graph.node if x.op_type == "DequantizeLinear"}
-    nodes = list(model.graph.node)
+    graph, nodes = Graph(model), list(model.graph.node)
+    dequantized = {x.output[0] for x in nodes if x.op_type == DEQUANTIZE}
     del model.graph.node[:]
     ends = np.finfo(np.float32)
     for node in nodes:
-        if node.op_type in _WITH_WEIGHTS and node.input[1] in constants:
+        if node.op_type in _WITH_WEIGHTS and graph.is_constant(node.input[1]):
             tensor = node.input[0]
             if tensor in dequantized:
                 kept = f"{node.name}{KEPT_IN_FLOAT}"
@@ -277,12 +282,3 @@ def _keep_float_layers(model: onnx.ModelProto) -> None:
                 model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept]))
                 node.input[0] = kept
         model.graph.node.append(node)
-
-
-def _rounded_tensors(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
-    """The tensors that a QuantizeLinear reads, each with its scale and zero point."""
-    return {
-        node.input[0]: (node.input[1], node.input[2])
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-    }

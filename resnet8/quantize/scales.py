@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.models.onnx_graph import PASSING
+from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.quantize import rounding
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.observers import Seen
@@ -58,15 +58,12 @@ def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, s
     It is the layer's output, or what operators that only cut off, bend or move values make of it.
     A layer whose output is not rounded (the logits) has its output.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for tensor in node.input:
-            readers.setdefault(tensor, []).append(node)
+    consumers = Graph(model).consumers
     found = {}
     for layer in read_layers(model):
         tensor = layer.output
         while tensor not in points:
-            behind = readers.get(tensor, [])
+            behind = consumers.get(tensor, [])
             if [node.op_type in PASSING for node in behind] != [True]:
                 break
             tensor = behind[0].output[0]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_arrays, write_json
+from resnet8.core.qparams import QuantizationParameters
 
 # What a damaged file is known to raise.
 _FAULTS = (
@@ -34,6 +35,11 @@ class ActivationNumbers(NamedTuple):
 
     scale: float
     zero_point: int  # of uint8 codes, 0 to 255
+
+    @property
+    def qparams(self) -> QuantizationParameters:
+        scale, zero_point = np.array(self.scale, np.float32), np.array(self.zero_point)
+        return QuantizationParameters(scale, zero_point, "uint8")
 
     @property
     def low(self) -> float:

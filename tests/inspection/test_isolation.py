@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.inspection import onnx_isolation, torch_isolation
-from resnet8.inspection.onnx_capture import read_parameters
 from resnet8.models import onnx_model, torch_model
+from resnet8.models.onnx_graph import read_parameters
 
 
 @pytest.fixture

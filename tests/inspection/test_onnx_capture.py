@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
 from resnet8.inspection import onnx_capture, recording, summaries
 from resnet8.inspection.capture import dequantized
 from resnet8.inspection.inputs import batches
-from resnet8.models import onnx_model
+from resnet8.models import onnx_graph, onnx_model
 
 # The tools make every tensor an output, which keeps ONNX Runtime from joining nodes to integer
 # kernels; a few codes then differ by one. With the same sums the values agree to 1e-5 dB
@@ -144,7 +144,7 @@ def test_weight_errors_are_what_onnx_runtimes_debugging_tools_compute(
 
 def test_read_parameters_are_what_dequantize_linear_gives(onnx_quantized: Any) -> None:
     _, model = onnx_quantized
-    parameters = onnx_capture.read_parameters(model)
+    parameters = onnx_graph.read_parameters(model)
     constants = {x.name: onnx.numpy_helper.to_array(x) for x in model.graph.initializer}
     for node in model.graph.node:
         layer, _, kind = node.name.removesuffix("_DequantizeLinear").partition(".")
@@ -166,7 +166,7 @@ def test_outputs_lie_on_the_levels_of_their_point(
 
 def test_read_parameters_puts_output_channels_first(onnx_fp32: Any, onnx_quantized: Any) -> None:
     for model in (onnx_fp32, onnx_quantized[1]):
-        parameters = onnx_capture.read_parameters(model)
+        parameters = onnx_graph.read_parameters(model)
         assert parameters["dense"]["weight"].values.shape[0] == 10
         for kinds in parameters.values():
             assert len(kinds["weight"].values) == len(kinds["bias"].values)

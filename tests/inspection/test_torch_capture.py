@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torchao.quantization.utils import compute_error
 
-from resnet8.inspection import onnx_capture, recording, torch_capture
+from resnet8.inspection import recording, torch_capture
 from resnet8.inspection.capture import dequantized
 from resnet8.inspection.inputs import batches
-from resnet8.models import fx_graph, torch_model
+from resnet8.models import fx_graph, onnx_graph, torch_model
 
 ATOL_SQNR_DB = 0.01  # torchao sums in float32
 
@@ -135,7 +135,7 @@ def test_read_parameters_of_a_quantized_program_are_the_numbers_that_were_given(
 
 
 def test_read_parameters_are_those_of_the_onnx_model(torch_fp32: Any, onnx_fp32: Any) -> None:
-    expected = onnx_capture.read_parameters(onnx_fp32)
+    expected = onnx_graph.read_parameters(onnx_fp32)
     found = fx_graph.read_parameters(torch_fp32)
     assert list(found) == list(expected)
     for layer, kinds in found.items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.inspection import keras_capture, onnx_capture, recording, variants
 from resnet8.inspection.inputs import batches
-from resnet8.models import keras_export, keras_model, onnx_graph, parity, torch_model
+from resnet8.models import keras_export, keras_model, onnx_simplify, parity, torch_model
 from resnet8.quantize.storage import Numbers
 from samples.dataset import SAMPLE_MODEL
 
@@ -84,7 +84,7 @@ def test_watch_finds_activations_inside_keras_layers(
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     exported, *names = keras_export.export_onnx(model, opset=17)
-    onnx_fp32 = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
+    onnx_fp32 = onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
     watched = keras_capture.watch(
         model,
         onnx_capture.keras_layers(onnx_fp32),

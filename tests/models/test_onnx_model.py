@@ -13,8 +13,8 @@ from resnet8.core.errors import ArtifactError
 from resnet8.models import (
     keras_export,
     keras_model,
-    onnx_graph,
     onnx_model,
+    onnx_simplify,
     torch_conversion,
     torch_model,
 )
@@ -25,7 +25,7 @@ layers = keras_model.keras.layers
 
 def export(model: Any) -> onnx.ModelProto:
     exported, *names = keras_export.export_onnx(model, opset=17)
-    return onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
+    return onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
 
 
 def randomize(model: Any) -> Any:

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.models import keras_export, onnx_graph, onnx_model, torch_conversion, torch_model
+from resnet8.models import keras_export, onnx_model, onnx_simplify, torch_conversion, torch_model
 from resnet8.models.keras_model import keras  # which is quiet when it is imported there first
+from resnet8.models.onnx_graph import with_parameters
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
-from resnet8.quantize.layers import read_layers, with_parameters
+from resnet8.quantize.layers import read_layers
 from samples.train import build_resnet8
 from tests.quantize import graphs
 
@@ -77,7 +78,7 @@ def test_fit_serves_both_runtimes_for(
         elif weight.name == "bias":  # exporters leave out those that are all zero
             weight.assign(rng.normal(0, 0.1, weight.shape))
     exported, *names = keras_export.export_onnx(model, opset=17)
-    folded = onnx_graph.name_after_layers(onnx_graph.fold(exported), *names, n_classes=10)
+    folded = onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
     float_model = as_after_training(folded, calibration_images)
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_writer.find_points(float_model, symmetric=False)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from resnet8.core.sections import Fit
+from resnet8.models.onnx_graph import fake_quantized, with_parameters
 from resnet8.quantize import observers
 from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
-from resnet8.quantize.layers import fake_quantized, read_layers, with_parameters
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.onnx_writer import find_points
 from resnet8.quantize.storage import Numbers
 from tests.quantize import graphs
@@ -228,7 +229,8 @@ def errors_of(numbers: Numbers, model: Any, images: Any) -> dict[str, Any]:
     """By layer, (N, O, ...) how far quantized outputs are from the equalized float model's."""
     float_model = equalized(model, numbers.factors)
     rounded = {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
-    quantized = with_parameters(fake_quantized(float_model, numbers.activations), rounded)
+    activations = {name: x.qparams for name, x in numbers.activations.items()}
+    quantized = with_parameters(fake_quantized(float_model, activations), rounded)
     before, after = (graphs.computed(x, images) for x in (float_model, quantized))
     return {
         layer.name: (after[layer.output] - before[layer.output]).astype(np.float64)

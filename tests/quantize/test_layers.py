@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from resnet8.quantize.layers import fake_quantized, outputs_axis, read_layers, with_parameters
+from resnet8.models.onnx_graph import fake_quantized, with_parameters
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.storage import ActivationNumbers
 from tests.quantize import graphs
 
@@ -96,7 +97,7 @@ def test_with_parameters_gives_each_of_two_layers_with_one_weight_its_own() -> N
 )
 def test_outputs_axis_is_that_of_the_stored_weight(name: str, axis: int) -> None:
     (layer,) = read_layers(one_layer(name)[0])
-    assert outputs_axis(layer) == axis
+    assert layer.outputs_axis == axis
 
 
 def test_read_layers_gives_the_layers_of_the_sample_in_order(onnx_fp32: Any) -> None:
@@ -139,8 +140,9 @@ def test_fake_quantized_rounds_tensors_as_numpy_does() -> None:
     steps = [graphs.node("Relu", "a", "input"), graphs.node("Mul", "b", "a", "factor")]
     model = graphs.build(steps, {"factor": np.array(0.37, np.float32)})
     numbers = {"input": ActivationNumbers(0.9, 3), "b": ActivationNumbers(0.25, 7)}
+    qparams = {name: x.qparams for name, x in numbers.items()}
     images = graphs.drawn(model)
-    found = graphs.computed(fake_quantized(model, numbers), images)
+    found = graphs.computed(fake_quantized(model, qparams), images)
     seen = round_trip(images.astype(np.float32), numbers["input"])
     np.testing.assert_array_equal(found["a"], seen)
     np.testing.assert_array_equal(found["b"], seen * np.float32(0.37))
@@ -155,7 +157,7 @@ def test_fake_quantized_gives_all_readers_the_rounded_values() -> None:
         graphs.node("Add", "c", "a", "b"),
         graphs.node("Abs", "d", "a"),
     ]
-    model = fake_quantized(graphs.build(steps, {}), {"a": ActivationNumbers(50.0, 0)})
+    model = fake_quantized(graphs.build(steps, {}), {"a": ActivationNumbers(50.0, 0).qparams})
     found = graphs.computed(model, graphs.drawn(model))
     assert set(np.unique(found["d"]).tolist()) <= {0.0, 50.0, 100.0, 150.0, 200.0, 250.0}
     assert not found["c"].any()
@@ -171,6 +173,6 @@ def test_fake_quantized_without_numbers_is_a_copy(onnx_fp32: Any) -> None:
 
 def test_fake_quantized_leaves_the_names_of_layers_to_be_read() -> None:
     model, weight, _ = one_layer("Conv")
-    (layer,) = read_layers(fake_quantized(model, {"input": ActivationNumbers(1.0, 0)}))
+    (layer,) = read_layers(fake_quantized(model, {"input": ActivationNumbers(1.0, 0).qparams}))
     assert (layer.name, layer.input) == ("x", "input/rounded")
     np.testing.assert_array_equal(layer.weight, weight)

@@ -8,11 +8,12 @@ import pytest
 
 from resnet8.core.names import OnnxType
 from resnet8.core.sections import Fit
+from resnet8.models.onnx_graph import with_parameters
 from resnet8.models.onnx_model import make_predictor
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
-from resnet8.quantize.layers import read_layers, with_parameters
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.scales import find_outputs
 from resnet8.quantize.storage import Numbers
 from tests.quantize import graphs

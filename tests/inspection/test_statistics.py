@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnxruntime.quantization.qdq_loss_debug import compute_signal_to_quantization_noice_ratio
 
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.inspection.statistics import (
     PERCENTILES,
-    Quantization,
     RunningCodes,
     RunningError,
     RunningValues,
@@ -33,8 +33,8 @@ def in_batches(values: NDArray[np.float32]) -> RunningValues:
     return running
 
 
-def per_tensor(scale: float, zero_point: int, dtype: str) -> Quantization:
-    return Quantization(np.array(scale, np.float32), np.array(zero_point), dtype)
+def per_tensor(scale: float, zero_point: int, dtype: str) -> QuantizationParameters:
+    return QuantizationParameters(np.array(scale, np.float32), np.array(zero_point), dtype)
 
 
 @pytest.mark.parametrize("values", [relu_outputs(), relu_outputs() - 3, np.zeros(50, np.float32)])
@@ -136,7 +136,9 @@ def test_quantization_zero_is_exact() -> None:
 
 
 def test_dequantize_uses_a_scale_for_each_channel() -> None:
-    quantization = Quantization(np.array([0.5, 2.0], np.float32), np.array([0, 1]), "int8", axis=1)
+    quantization = QuantizationParameters(
+        np.array([0.5, 2.0], np.float32), np.array([0, 1]), "int8", axis=1
+    )
     codes = np.array([[2, 3], [4, 5]], np.int8)
     assert quantization.dequantize(codes).tolist() == [[1.0, 4.0], [2.0, 8.0]]
 

@@ -37,14 +37,15 @@ def main(argv: list[str] | None = None) -> None:
         model, symmetric=params.activation_symmetric, float_layers=params.float_layers
     )
     progress = partial(tqdm, desc="layers", unit="tensor")
-    numbers = fit(model, images, params, points=points, progress=progress)
+    quantization = fit(model, images, params, points=points, progress=progress)
 
-    storage.write(args.out, numbers, {"images": len(images), **dict(params)})
-    for note in numbers.notes:
+    storage.write(args.out, quantization, {"images": len(images), **dict(params)})
+    for note in quantization.notes:
         print(f"warning: {note}", file=sys.stderr)
+    n_groups = len(set(map(bytes, quantization.equalization.outputs.values())))
     print(
-        f"{len(numbers.activations)} tensors and {len(numbers.layers)} layers in 8 bits, "
-        f"{len(set(map(bytes, numbers.factors.values())))} groups of tensors equalized"
+        f"{len(quantization.activations)} tensors and {len(quantization.weights)} layers in 8 "
+        f"bits, {n_groups} groups of tensors equalized"
     )
 
 

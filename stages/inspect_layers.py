@@ -19,7 +19,6 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection import inputs, recording, summaries, variants
 from resnet8.models import parity
-from resnet8.quantize import storage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,7 +28,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--numbers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -43,10 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         calibration_images=calibration,
     )
     n_classes = len(read_label_names(args.data / "labels.json"))
-    numbers = storage.read(args.numbers)
-    watched = variants.watch(
-        params.variants, args.models, raw=args.raw, numbers=numbers, n_classes=n_classes
-    )
+    watched = variants.watch(params.variants, args.models, raw=args.raw, n_classes=n_classes)
 
     streamed = inputs.batches(calibration[: params.inspect.images])
     records = recording.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))

@@ -18,7 +18,6 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection import isolation
 from resnet8.inspection.sensitivity import rank
-from resnet8.quantize import storage
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,19 +25,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--numbers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
     images = read_images(args.images)[: params.inspect.sensitivity_images]
-    factors = storage.read(args.numbers).factors
     quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
     ranking = {
-        name: rank(
-            *isolation.load(name, args.models, factors), images, progress=partial(tqdm, desc=name)
-        )
+        name: rank(*isolation.load(name, args.models), images, progress=partial(tqdm, desc=name))
         for name in quantized
     }
 

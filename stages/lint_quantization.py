@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--layers", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--numbers", type=Path, required=True)
+    parser.add_argument("--quantization", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
 
     model = onnx_model.load_model(args.model)
     layers = read_json(args.layers)
-    numbers = storage.read(args.numbers)
+    quantization = storage.read(args.quantization)
     shape = (
         len(read_labels(args.data / "test_labels.npy")),
         len(read_label_names(args.data / "labels.json")),
@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> None:
         lint.find_passed(model),
         layers,
         predictions,
-        {name: layer.codes for name, layer in numbers.layers.items()},
-        lint.find_dead_channels(model, numbers),
+        quantization.codes,
+        lint.find_dead_channels(model, quantization),
     )
 
-    chosen = {"float_layers": list(numbers.float_layers), "notes": list(numbers.notes)}
+    chosen = {"float_layers": list(quantization.float_layers), "notes": list(quantization.notes)}
     write_json(args.out, chosen | {"findings": [finding._asdict() for finding in findings]})
     print(f"{len(findings)} findings in the quantized models")
     for variant, _, layer, message in findings:

@@ -9,12 +9,12 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
+from resnet8.compare import plot_data
 from resnet8.core.dataset import read_label_names, read_labels, read_predictions
 from resnet8.core.files import csv_bytes, read_json, write_bytes
 from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.report import plot_data
 
 
 def main(argv: list[str] | None = None) -> None:

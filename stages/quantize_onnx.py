@@ -19,14 +19,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--type", choices=QUANT_TYPES, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--numbers", type=Path, required=True)
+    parser.add_argument("--quantization", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     model = onnx_model.load_model(args.model)
-    numbers = storage.read(args.numbers)
+    quantization = storage.read(args.quantization)
 
-    quantized = quantize(model, numbers, quant_type=args.type)
+    quantized = quantize(model, quantization, quant_type=args.type)
     content = quantized.SerializeToString(deterministic=True)
 
     write_bytes(args.out, content)

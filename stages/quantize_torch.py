@@ -12,6 +12,7 @@ from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
 from resnet8.models import torch_model
 from resnet8.quantize import storage
+from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
@@ -19,16 +20,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--type", choices=TYPES, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--numbers", type=Path, required=True)
+    parser.add_argument("--quantization", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     program = torch_model.load(args.model)
-    numbers = storage.read(args.numbers)
+    quantization = storage.read(args.quantization)
 
-    quantized = quantize(program, numbers)
-    content = torch_model.encode(torch_model.export(quantized))
-    check(torch_model.decode(content), program, numbers)
+    quantized = quantize(program, quantization)
+    content = torch_model.encode(
+        torch_model.export(quantized), as_metadata(quantization.equalization)
+    )
+    check(torch_model.decode(content), program, quantization)
 
     write_bytes(args.out, content)
     print(f"PyTorch {args.type}: {len(content)} bytes")

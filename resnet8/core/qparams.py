@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+N_CODES = 256  # of an 8-bit type
+
 
 class QuantizationParameters(NamedTuple):
     """How integer codes stand for numbers: value = (code - zero point) * scale.
@@ -23,6 +25,39 @@ class QuantizationParameters(NamedTuple):
     dtype: str
     axis: int | None = None
 
+    @classmethod
+    def per_tensor(
+        cls, scale: float, zero_point: int, dtype: str = "uint8"
+    ) -> "QuantizationParameters":
+        """One scale for a whole tensor."""
+        return cls(np.array(scale, np.float32), np.array(zero_point, np.int64), dtype)
+
+    @classmethod
+    def per_channel(
+        cls, scale: NDArray[np.float32], dtype: str, axis: int
+    ) -> "QuantizationParameters":
+        """A scale for each channel, symmetric: all zero points are 0."""
+        return cls(scale, np.zeros(scale.shape, np.int64), dtype, axis)
+
+    def as_dtype(self, dtype: str) -> "QuantizationParameters":
+        """The same numbers with codes of another 8-bit type."""
+        offset = int(np.iinfo(dtype).min - np.iinfo(self.dtype).min)
+        return self._replace(zero_point=np.asarray(self.zero_point + offset), dtype=dtype)
+
+    def scaled(self, factors: NDArray[np.float32], axis: int) -> "QuantizationParameters":
+        """Those of numbers that are multiplied by a factor (C,) for each channel of an axis."""
+        scale = self.scale * factors
+        return self._replace(
+            scale=scale, zero_point=np.broadcast_to(self.zero_point, scale.shape), axis=axis
+        )
+
+    def split(self, n_groups: int) -> list["QuantizationParameters"]:
+        """Those of each group of channels."""
+        if self.axis is None:
+            return [self] * n_groups
+        parts = zip(*(np.split(x, n_groups) for x in (self.scale, self.zero_point)), strict=True)
+        return [self._replace(scale=scale, zero_point=zero) for scale, zero in parts]
+
     @property
     def codes(self) -> NDArray[np.int64]:
         """All codes of the type, from the smallest; for 8-bit types, 256."""
@@ -36,27 +71,51 @@ class QuantizationParameters(NamedTuple):
 
     @property
     def clip_range(self) -> tuple[float, float]:
-        """The ends of the range: numbers beyond them are clipped; of one scale only."""
-        return float(self.levels[0]), float(self.levels[-1])
+        """The ends of the range, of the widest channel: numbers beyond them are clipped."""
+        low, high = self._ends()
+        return float(low.min()), float(high.max())
+
+    def count_clipped(self, values: NDArray[np.float32]) -> tuple[int, int]:
+        """How many values are more than half a step below, and above, all that has a code."""
+        half = self.scale / 2  # nearer is rounded, not clipped
+        low, high = self._ends()
+        below = values < self._along((low - half).astype(np.float32), values.ndim)
+        above = values > self._along((high + half).astype(np.float32), values.ndim)
+        return int(np.count_nonzero(below)), int(np.count_nonzero(above))
+
+    def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """() or (C,) the smallest and the largest numbers with a code."""
+        low, high = self.codes[0], self.codes[-1]
+        first, last = (((x - self.zero_point) * self.scale) for x in (low, high))
+        return np.asarray(first, np.float32), np.asarray(last, np.float32)
 
     def dequantize(self, codes: NDArray[Any]) -> NDArray[np.float32]:
         """The numbers that codes stand for, in the codes' shape."""
         if self.axis is None and self.dtype != "int32":
             return self.levels[codes.astype(np.intp) - np.iinfo(self.dtype).min]
-        shape = [-1 if axis == self.axis else 1 for axis in range(codes.ndim)]
-        scale, zero_point = self.scale.reshape(shape), self.zero_point.reshape(shape)
-        return ((codes - zero_point) * scale).astype(np.float32)
+        scale, zero_point = (self._along(x, codes.ndim) for x in (self.scale, self.zero_point))
+        return np.asarray((codes - zero_point) * scale, np.float32)
+
+    def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """The codes nearest to numbers, in the numbers' shape; those of `dequantize` again."""
+        scale, zero_point = (self._along(x, values.ndim) for x in (self.scale, self.zero_point))
+        codes = np.rint(values / scale.astype(np.float64)) + zero_point
+        return np.asarray(np.clip(codes, self.codes[0], self.codes[-1]), self.dtype)
+
+    def _along(self, array: NDArray[Any], ndim: int) -> NDArray[Any]:
+        """Shapes one number for each channel so that it goes along the codes' axis."""
+        if self.axis is None:
+            return array
+        return array.reshape([-1 if axis == self.axis else 1 for axis in range(ndim)])
 
 
 class Parameter(NamedTuple):
     """A layer's weight or bias.
 
-    values: float32 in the float model's units, (O, I, h, w) or (O, I) or (O,).
-    quantization: of the codes behind them; None where the model has floats.
-    unit: (O,) what a step of the model's own stands for in these units, the largest of all
-        inputs; None where the units are the same.
+    values: float32, (O, I, h, w) or (O, I) or (O,).
+    quantization: of the codes behind them; None where the model has floats. Shown in the float
+        model's units, the scale of an equalized layer is that of the input with the largest.
     """
 
     values: NDArray[np.float32]
     quantization: QuantizationParameters | None = None
-    unit: NDArray[np.float32] | None = None

@@ -19,14 +19,12 @@ class Point(NamedTuple):
     """Where a layer's output is captured.
 
     place: for people: a hook, a node or a tensor.
-    quantization: of the codes that are captured; None where numbers are.
-    factors: (C,) what the channels, the second dimension, are multiplied by to have the float
-        model's units; None where they have them.
+    quantization: of the codes that are captured, to numbers in the float model's units; None
+        where numbers are captured.
     """
 
     place: str
     quantization: QuantizationParameters | None = None
-    factors: NDArray[np.float32] | None = None
 
 
 class Captured(NamedTuple):
@@ -57,13 +55,7 @@ class Watched(NamedTuple):
 
 def dequantized(point: Point, output: NDArray[Any]) -> NDArray[np.float32]:
     """A captured output as numbers in the float model's units."""
-    numbers = output if point.quantization is None else point.quantization.dequantize(output)
-    return numbers if point.factors is None else numbers * along_channels(point.factors, numbers)
-
-
-def along_channels(factors: NDArray[np.float32], values: NDArray[Any]) -> NDArray[np.float32]:
-    """(C,) factors in a shape that multiplies the second dimension of values."""
-    return factors.reshape(-1, *[1] * (values.ndim - 2))
+    return output if point.quantization is None else point.quantization.dequantize(output)
 
 
 def select_layers(layers: Sequence[str], pattern: str) -> list[str]:

@@ -1,36 +1,34 @@
 """Makes the models of a sensitivity analysis for any quantized variant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Predictor
 from resnet8.inspection import onnx_isolation, torch_isolation
 from resnet8.inspection.sensitivity import Isolate
+from resnet8.inspection.units import read_equalization
 from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.quantize.equalization import equalized
 
 
-def load(
-    variant: str, folder: Path, factors: Mapping[str, NDArray[np.float32]]
-) -> tuple[list[str], Isolate]:
+def load(variant: str, folder: Path) -> tuple[list[str], Isolate]:
     """The quantized layers of a variant, and what quantizes some of them only.
 
     Args:
         variant: `onnx_<type>` or `torch_<type>`.
         folder: holds its model and the float one of ONNX.
-        factors: by tensor, what its channels were divided by before they were quantized.
     """
-    original = equalized(onnx_model.load_model(folder / "onnx_fp32.onnx"), factors)
-    load_quantized = _load_onnx if variant.startswith("onnx") else _load_torch
-    return load_quantized(variant, folder, original)
+    is_onnx = variant.startswith("onnx")
+    path = folder / f"{variant}.{'onnx' if is_onnx else 'pt2'}"
+    original = onnx_model.load_model(folder / "onnx_fp32.onnx")
+    load_quantized = _load_onnx if is_onnx else _load_torch
+    return load_quantized(path, equalized(original, read_equalization(path)))
 
 
-def _load_onnx(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
-    quantized = onnx_model.load_model(folder / f"{variant}.onnx")
+def _load_onnx(path: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
+    quantized = onnx_model.load_model(path)
 
     def isolate(layers: Sequence[str]) -> Predictor:
         model = onnx_isolation.isolate(original, quantized, layers)
@@ -40,9 +38,9 @@ def _load_onnx(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[l
     return onnx_isolation.quantized_layers(original, quantized), isolate
 
 
-def _load_torch(variant: str, folder: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
+def _load_torch(path: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
     parameters = onnx_graph.read_parameters(original)
-    quantized = torch_model.load(folder / f"{variant}.pt2")
+    quantized = torch_model.load(path)
 
     def isolate(layers: Sequence[str]) -> Predictor:
         return torch_model.as_predictor(torch_isolation.isolate(parameters, quantized, layers))

@@ -18,6 +18,7 @@ from resnet8.models.onnx_graph import (
     Graph,
     attributes,
     infer_shapes,
+    metadata,
     read_parameters,
     with_outputs,
 )
@@ -68,8 +69,7 @@ def watch(model: onnx.ModelProto) -> Watched:
 
 def keras_layers(model: onnx.ModelProto) -> dict[str, str]:
     """The Keras layer, or `input`, that each node's output belongs to; in order."""
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    layers: dict[str, str] = json.loads(metadata.get(KERAS_LAYERS, "{}"))
+    layers: dict[str, str] = json.loads(metadata(model).get(KERAS_LAYERS, "{}"))
     return layers
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.names import FLOAT_VARIANTS
-from resnet8.inspection.capture import Point, Watched, along_channels, dequantized
+from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import (
     RunningCodes,
     RunningError,
@@ -28,8 +28,9 @@ class LayerRecord:
         self.is_quantized = is_quantized  # the variant, if not this layer of it
         self.codes = RunningCodes(point.quantization) if point.quantization else None
         # Codes of one scale say it all, in 256 numbers.
+        per_tensor = point.quantization is not None and point.quantization.axis is None
         self.values: RunningValues | RunningCodes = (
-            self.codes if self.codes and point.factors is None else RunningValues()
+            self.codes if self.codes and per_tensor else RunningValues()
         )
         self.errors: dict[str, RunningError] = {}  # by reference variant
         self.clipped_low = self.clipped_high = 0  # values of the first reference
@@ -47,12 +48,9 @@ class LayerRecord:
             self.errors[name].update(numbers, reference)
         if self.point.quantization and references:
             reference = next(iter(references.values()))
-            if self.point.factors is not None:
-                reference = reference / along_channels(self.point.factors, reference)
-            low, high = self.point.quantization.clip_range
-            half = float(self.point.quantization.scale) / 2  # nearer is rounded, not clipped
-            self.clipped_low += int(np.count_nonzero(reference < low - half))
-            self.clipped_high += int(np.count_nonzero(reference > high + half))
+            low, high = self.point.quantization.count_clipped(reference)
+            self.clipped_low += low
+            self.clipped_high += high
 
 
 def reference_variants(variant: str) -> tuple[str, ...]:

@@ -119,8 +119,6 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
         found["statistics"]["dtype"] = quantization.dtype
         found["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         found["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
-        if parameter.unit is not None:
-            found["unit"] = _rounded_list(parameter.unit)
     if quantization is not None and original is not parameter:
         error = RunningError()
         error.update(values, original.values)
@@ -164,8 +162,8 @@ def _quantization_json(values: RunningCodes) -> dict[str, Any]:
     low, high = quantization.clip_range
     return {
         "dtype": quantization.dtype,
-        "scale": rounded(float(quantization.scale)),
-        "zero_point": int(quantization.zero_point),
+        "scale": rounded(float(quantization.scale.max())),
+        "zero_point": int(quantization.zero_point.max()),
         "clip_low": rounded(low),
         "clip_high": rounded(high),
         "levels_used": values.levels_used,

@@ -1,56 +1,119 @@
-"""Shows a quantized model in the float model's units, where equalization changed its own.
+"""Shows an equalized model in the float model's units.
 
-Shape letters: N images, C channels, O outputs and I inputs of a layer.
+Shape letters: N images, C channels, O outputs and I inputs of a layer, G groups, h x w pixels.
 """
 
-from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter
-from resnet8.inspection.capture import Watched
-from resnet8.quantize.layers import Layer
+from resnet8.inspection.capture import Captured, Watched
+from resnet8.models import onnx_graph, onnx_model, torch_model
+from resnet8.quantize import equalization
+from resnet8.quantize.equalization import Equalization, Factors
 
-Factors = Mapping[str, NDArray[np.float32]]
+_REMEDY = "Run `dvc repro` to make it again."
 
 
-def in_float_units(watched: Watched, factors: Factors, layers: Iterable[Layer]) -> Watched:
-    """Watches a quantized model as if its channels had not been equalized.
+def read_equalization(path: Path) -> Equalization:
+    """Reads the factors that the file of a quantized model carries.
+
+    Raises:
+        ArtifactError: the file is no model, or carries something else.
+    """
+    key = equalization.METADATA
+    if path.suffix == ".pt2":
+        text = torch_model.read_metadata(path, key)
+    else:
+        text = onnx_graph.metadata(onnx_model.load_model(path)).get(key, "")
+    try:
+        return equalization.decode(text)
+    except ValueError as exc:
+        reason = " ".join(str(exc).split())[:200].rstrip(".")
+        raise ArtifactError(
+            f"{path} must hold equalization factors, got: {reason}. {_REMEDY}"
+        ) from exc
+
+
+def in_float_units(watched: Watched, factors: Equalization) -> Watched:
+    """Watches an equalized model as if its channels had not been equalized.
 
     Args:
-        watched: the quantized model.
-        factors: by tensor, (C,): the float model's channels over the quantized model's.
-        layers: of the float model.
+        watched: the model.
+        factors: by which its channels were divided.
     """
-    found = {layer.name: layer for layer in layers}
+    at = {name: x for name in watched.points if (x := _factors_at(name, factors)) is not None}
+    points = {
+        name: point._replace(quantization=point.quantization.scaled(at[name], axis=1))
+        if name in at and point.quantization
+        else point
+        for name, point in watched.points.items()
+    }
+    in_float = [name for name in at if points[name].quantization is None]
 
-    def at(point: str) -> NDArray[np.float32] | None:
-        layer, is_part, _ = point.partition(".")  # `conv2d.0` pads the input of `conv2d`
-        return factors.get(found[layer].input if is_part and layer in found else point)
+    def run(images: NDArray[np.float32]) -> Captured:
+        captured = watched.run(images)
+        for name, found in at.items():
+            _check(name, found, captured.outputs[name].shape[1:2])
+        multiplied = {
+            name: captured.outputs[name] * at[name].reshape(-1, *[1] * (values.ndim - 2))
+            for name in in_float
+            for values in [captured.outputs[name]]
+        }
+        return captured._replace(outputs=captured.outputs | multiplied)
 
-    points = {name: point._replace(factors=at(name)) for name, point in watched.points.items()}
     parameters = {
         name: {
-            kind: _in_float_units(parameter, found[name], factors)
+            kind: _in_float_units(
+                parameter, name, factors.outputs.get(name), factors.inputs.get(name)
+            )
             for kind, parameter in kinds.items()
         }
-        if name in found
-        else kinds
         for name, kinds in watched.parameters.items()
     }
-    return watched._replace(points=points, parameters=parameters)
+    return watched._replace(points=points, parameters=parameters, run=run)
 
 
-def _in_float_units(parameter: Parameter, layer: Layer, factors: Factors) -> Parameter:
-    values, quantization, _ = parameter
-    unit = factors.get(layer.output, np.ones(len(values), np.float32))
+def _factors_at(point: str, factors: Equalization) -> Factors | None:
+    """Those of a layer's output; a part of a layer, `conv2d.0`, pads the input of `conv2d`."""
+    layer, is_part, _ = point.rpartition(".")
+    return factors.inputs.get(layer) if is_part and layer else factors.outputs.get(point)
+
+
+def _in_float_units(
+    parameter: Parameter, layer: str, outputs: Factors | None, inputs: Factors | None
+) -> Parameter:
+    """Multiplies by the factors of outputs, and divides a weight by those of inputs.
+
+    Args:
+        parameter: a weight (O, I / G, ...) or a bias (O,).
+        layer: its name.
+        outputs: (O,) factors.
+        inputs: (I,) factors.
+    """
+    values, quantization = parameter
+    unit = np.ones(len(values), np.float32) if outputs is None else outputs
+    _check(layer, unit, values.shape[:1])
     values = values * unit.reshape(-1, *[1] * (values.ndim - 1))
-    inputs = factors.get(layer.input)
     if values.ndim > 1 and inputs is not None:
-        by_input = inputs.reshape(layer.groups, 1, -1, *[1] * (values.ndim - 2))
-        grouped = values.reshape(layer.groups, -1, *values.shape[1:])
+        n_groups = len(inputs) // values.shape[1] or 1
+        _check(layer, inputs, (n_groups * values.shape[1],))
+        by_input = inputs.reshape(n_groups, 1, -1, *[1] * (values.ndim - 2))
+        grouped = values.reshape(n_groups, -1, *values.shape[1:])
         values = (grouped / by_input).reshape(values.shape)
-        smallest = inputs.reshape(layer.groups, -1).min(axis=1)
-        unit = (unit.reshape(layer.groups, -1) / smallest[:, None]).ravel()
-    return Parameter(values, quantization, unit)
+        smallest = inputs.reshape(n_groups, -1).min(axis=1)
+        unit = (unit.reshape(n_groups, -1) / smallest[:, None]).ravel()
+    if quantization is not None and (outputs is not None or inputs is not None):
+        quantization = quantization.scaled(unit, axis=0)
+    return Parameter(values, quantization)
+
+
+def _check(layer: str, factors: Factors, shape: tuple[int, ...]) -> None:
+    if factors.shape != shape:
+        raise ArtifactError(
+            f"The equalization of {layer} must have a factor for each of {shape} channels, got "
+            f"{len(factors)}. {_REMEDY}"
+        )

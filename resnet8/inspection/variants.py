@@ -4,33 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet8.core.errors import ArtifactError
-from resnet8.core.names import FLOAT_VARIANTS, MODEL_SUFFIXES
+from resnet8.core.names import MODEL_SUFFIXES
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Watched
-from resnet8.inspection.units import in_float_units
+from resnet8.inspection.units import in_float_units, read_equalization
 from resnet8.models import onnx_model, torch_model
-from resnet8.quantize.layers import read_layers
-from resnet8.quantize.storage import Numbers
 
 N_CLASSES = 10  # of CIFAR-10
 
 
-def watch(
-    names: Sequence[str], folder: Path, *, raw: Path, numbers: Numbers, n_classes: int
-) -> dict[str, Watched]:
+def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> dict[str, Watched]:
     """Watches variants in the float model's units, under the names of the ONNX nodes.
 
     Args:
         names: as in `Params.variants`.
         folder: holds `<variant>.onnx` and `<variant>.pt2`.
         raw: holds the Keras model.
-        numbers: with which the variants were quantized.
         n_classes: K.
     """
     # TensorFlow takes seconds to load, and who looks at other models need not wait for it.
     from resnet8.inspection import keras_capture  # noqa: PLC0415
 
-    watched = {
+    return {
         name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
         if name == "keras_fp32"
         else watch_file(
@@ -38,24 +33,21 @@ def watch(
         )
         for name in names
     }
-    layers = read_layers(onnx_model.load_model(folder / "onnx_fp32.onnx"))
-    return {
-        name: model if name in FLOAT_VARIANTS else in_float_units(model, numbers.factors, layers)
-        for name, model in watched.items()
-    }
 
 
 def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
-    """Watches a Keras model, an ONNX model or a PyTorch program by itself.
+    """Watches a Keras model, an ONNX model or a PyTorch program in the float model's units.
 
     Raises:
         ArtifactError: the file is missing, damaged, of no kind that is known, or does not map
             images to probabilities as the pipeline's models do.
     """
     if path.suffix == ".onnx":
-        return onnx_capture.watch(onnx_model.load_classifier(path, n_classes=n_classes))
+        model = onnx_model.load_classifier(path, n_classes=n_classes)
+        return in_float_units(onnx_capture.watch(model), read_equalization(path))
     if path.suffix == ".pt2":
-        return torch_capture.watch(torch_model.load_classifier(path, n_classes=n_classes))
+        program = torch_model.load_classifier(path, n_classes=n_classes)
+        return in_float_units(torch_capture.watch(program), read_equalization(path))
     if path.suffix in MODEL_SUFFIXES:
         from resnet8.inspection import keras_capture  # noqa: PLC0415
 

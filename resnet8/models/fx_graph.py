@@ -94,19 +94,24 @@ def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
 
 
 def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
-    """A weight or bias: a float tensor, or codes times a scale for each output channel."""
+    """A weight or bias: a float tensor, or codes times one scale or one for each output."""
     if node.op == "get_attr":
         return Parameter(stored_tensor(module, node).numpy())
-    sources = list(_stored(node))
-    if node.target != _ATEN.mul.Tensor or len(sources) != 2:
+    stored = [stored_tensor(module, source).numpy() for source in _stored(node)]
+    if node.target != _ATEN.mul.Tensor or not stored or stored[0].dtype.kind not in "iu":
         return None  # computed from activations, or in another way
-    values, scale = (stored_tensor(module, source).numpy() for source in sources)
+    codes, *scales = stored
+    scale = scales[0] if scales else np.array(node.args[1], np.float32)
     steps = node.args[0]
     moved = isinstance(steps, torch.fx.Node) and steps.target == _ATEN.sub.Tensor
     zero_point = int(steps.args[1]) if moved else 0  # type: ignore[union-attr, arg-type]
-    zero_points = np.full(scale.shape, zero_point, np.int64)
-    quantization = QuantizationParameters(scale, zero_points, values.dtype.name, 0)
-    return Parameter(quantization.dequantize(values), quantization)
+    quantization = QuantizationParameters(
+        scale,
+        np.full(scale.shape, zero_point, np.int64),
+        codes.dtype.name,
+        axis=0 if scale.ndim else None,
+    )
+    return Parameter(quantization.dequantize(codes), quantization)
 
 
 def _stored(node: torch.fx.Node) -> Iterator[torch.fx.Node]:

@@ -74,14 +74,9 @@ class Graph:
     def quantization_of(self, step: onnx.NodeProto) -> QuantizationParameters:
         """The quantization parameters of a QuantizeLinear or DequantizeLinear node."""
         scale, zero_point = self.constants[step.input[1]], self.constants[step.input[2]]
-        axis = int(attributes(step).get("axis", 1)) if scale.size > 1 else None
-        shape = scale.shape if scale.size > 1 else ()
-        return QuantizationParameters(
-            scale.astype(np.float32).reshape(shape),
-            zero_point.astype(np.int64).reshape(shape),
-            zero_point.dtype.name,
-            axis,
-        )
+        axis = int(attributes(step).get("axis", 1)) if scale.ndim else None
+        dtype = zero_point.dtype.name
+        return QuantizationParameters(scale, zero_point.astype(np.int64), dtype, axis)
 
     def stored_parameters(self) -> Iterator[tuple[onnx.NodeProto, int, Parameter]]:
         """Weights (input 1 of a node) and biases (input 2), in the shape that the node has."""
@@ -107,6 +102,11 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {x.name: helper.get_attribute_value(x) for x in node.attribute}
 
 
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """What a model's file says about itself, by key."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def stores_outputs_last(node: onnx.NodeProto) -> bool:
     """Whether a node has its weight as (I, O), as MatMul and Gemm without transB do."""
     return node.op_type == "MatMul" or (
@@ -126,7 +126,7 @@ def read_parameters(model: onnx.ModelProto) -> dict[str, dict[str, Parameter]]:
 
 
 def _transposed(parameter: Parameter) -> Parameter:
-    values, quantization, _ = parameter
+    values, quantization = parameter
     if quantization is not None and quantization.axis is not None:
         quantization = quantization._replace(axis=1 - quantization.axis)
     return Parameter(np.ascontiguousarray(values.T), quantization)

@@ -13,7 +13,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ _KEPT_METADATA = ("val", "nn_module_stack")
 # names in Python's modules, writes names into code that it runs, and loads native libraries.
 MAX_BYTES = 2**30
 _ENTRY = re.compile(
-    r"\w+/(models/model\.json|archive_format|archive_version|byteorder"
+    r"\w+/(models/model\.json|extra/equalization|archive_format|archive_version|byteorder"
     r"|data/(weights/(weight_\d+|model_weights_config\.json)"
     r"|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt)"
     r"|\.data/(version|serialization_id))"
@@ -97,8 +97,10 @@ def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
         ) from exc
 
 
-def encode(program: torch.export.ExportedProgram) -> bytes:
-    """Serializes a program to the bytes of a `.pt2` file; the same each time.
+def encode(
+    program: torch.export.ExportedProgram, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Serializes a program, and texts about it, to the bytes of a `.pt2` file; the same each time.
 
     Of what the tracing process noted down, only shapes and module names are kept: the rest
     holds file paths and memory addresses, and is larger than 8-bit weights. Of PyTorch's version,
@@ -109,13 +111,13 @@ def encode(program: torch.export.ExportedProgram) -> bytes:
     content = io.BytesIO()
     try:
         torch.__version__ = type(version)(version.partition("+")[0])
-        for node, metadata in before[0]:
-            node.meta = {key: metadata[key] for key in _KEPT_METADATA if key in metadata}
+        for node, noted in before[0]:
+            node.meta = {key: noted[key] for key in _KEPT_METADATA if key in noted}
         program._example_inputs = None
-        torch.export.save(program, content)
+        torch.export.save(program, content, extra_files=dict(metadata or {}))
     finally:  # as it was
-        for node, metadata in before[0]:
-            node.meta = metadata
+        for node, noted in before[0]:
+            node.meta = noted
         program._example_inputs = before[1]
         torch.__version__ = version
     return content.getvalue()
@@ -130,6 +132,20 @@ def load(path: Path) -> torch.export.ExportedProgram:
     return _load(path, str(path))
 
 
+def read_metadata(path: Path, key: str) -> str:
+    """Reads a text that `encode` wrote; empty without one.
+
+    Raises:
+        ArtifactError: the file is missing or no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [x for x in archive.namelist() if x.endswith(f"/extra/{key}")]
+            return archive.read(found[0]).decode() if found else ""
+    except _LOADING_FAULTS as exc:
+        raise _no_program(str(path), exc) from exc
+
+
 def decode(content: bytes) -> torch.export.ExportedProgram:
     """Loads what `encode` returned, as `load` does from a file."""
     return _load(io.BytesIO(content), "The program")
@@ -142,12 +158,16 @@ def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgr
             if not tensor.isfinite().all():
                 raise ValueError(f"NaN or infinity in {shown(name)}")
     except _LOADING_FAULTS as exc:
-        reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
-        raise ArtifactError(
-            f"{subject} must be an exported PyTorch program, got: {reason}. "
-            "Run `dvc repro` to make it again."
-        ) from exc
+        raise _no_program(subject, exc) from exc
     return program
+
+
+def _no_program(subject: str, exc: Exception) -> ArtifactError:
+    reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
+    return ArtifactError(
+        f"{subject} must be an exported PyTorch program, got: {reason}. "
+        "Run `dvc repro` to make it again."
+    )
 
 
 def _checked(file: Path | io.BytesIO) -> io.BytesIO:

@@ -13,12 +13,15 @@ ranges of activations, because weights have a scale for each output channel anyw
 Shape letters: C channels.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from resnet8.models.onnx_graph import Graph, infer_shapes, with_parameters
 from resnet8.quantize.layers import Layer, read_layers
@@ -29,7 +32,20 @@ _SMALLEST = 0.01  # of the factors: channels that are silent on all images stay 
 # Factors are multiples of 1 / 4096, far coarser than the error of a power, whose last bits are
 # another CPU's others.
 _GRID = 4096
+METADATA = "equalization"  # where a quantized model's file has what `encode` returned
 _Shapes = Mapping[str, Sequence[int]]
+Factors = NDArray[np.float32]  # (C,)
+
+
+class Equalization(NamedTuple):
+    """What channels were divided by: the float model's over those of the equalized model.
+
+    outputs: by tensor between layers; tensors are called like the nodes.
+    inputs: by layer with weights, of the tensor that it reads.
+    """
+
+    outputs: Mapping[str, Factors] = MappingProxyType({})
+    inputs: Mapping[str, Factors] = MappingProxyType({})
 
 
 class Group(NamedTuple):
@@ -104,8 +120,8 @@ def _keeps_channels(node: onnx.NodeProto, shapes: _Shapes) -> bool:
 
 def find_factors(
     groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
-) -> dict[str, NDArray[np.float32]]:
-    """What to divide channels by, so that their ranges become alike.
+) -> Equalization:
+    """Finds what to divide channels by, so that their ranges become alike.
 
     Args:
         groups: of tensors that are divided together.
@@ -113,9 +129,10 @@ def find_factors(
         strength: from 0 (no change) to 1 (ranges equal).
 
     Returns:
-        By tensor, (C,) factors from 0.01 to 1; 1 for the channel with the largest range.
+        Factors from 0.01 to 1; 1 for the channel with the largest range.
     """
-    factors = {}
+    outputs: dict[str, Factors] = {}
+    inputs: dict[str, Factors] = {}
     for group in groups:
         observed = [largest[tensor] for tensor in group.tensors if tensor in largest]
         seen = [x for x in observed if x.max() > 0]
@@ -123,18 +140,18 @@ def find_factors(
             shares = np.max([x / x.max() for x in seen], axis=0)
             exact = np.maximum(shares, _SMALLEST).astype(np.float64) ** strength
             shared = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
-            factors.update(dict.fromkeys(group.tensors, shared))
-    return factors
+            outputs.update(dict.fromkeys(group.tensors, shared))
+            inputs.update(dict.fromkeys(group.consumers, shared))
+    return Equalization(outputs, inputs)
 
 
-def equalized(
-    model: onnx.ModelProto, factors: Mapping[str, NDArray[np.float32]]
-) -> onnx.ModelProto:
-    """A model that computes the same with each tensor's channels divided by its factors."""
+def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:
+    """A model that computes the same with its channels divided by their factors."""
     parameters = {}
     for layer in read_layers(model):
         weight, bias = layer.weight, layer.bias
-        outputs, inputs = factors.get(layer.output), factors.get(layer.input)
+        outputs = equalization.outputs.get(layer.output)
+        inputs = equalization.inputs.get(layer.name)
         if inputs is not None:
             along = 0 if _is_depthwise(layer) else 1
             weight = weight * _along(inputs, along, weight.ndim)
@@ -145,5 +162,53 @@ def equalized(
     return with_parameters(model, parameters)
 
 
-def _along(factors: NDArray[np.float32], axis: int, ndim: int) -> NDArray[np.float32]:
+def _along(factors: Factors, axis: int, ndim: int) -> Factors:
     return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
+
+
+class _Group(BaseModel):
+    """Tensors and layers with the same factors, which are multiples of 1 / `denominator`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    numerators: list[Annotated[int, Field(ge=1, le=_GRID)]] = Field(min_length=1)
+    denominator: Annotated[int, Field(ge=_GRID, le=_GRID)] = _GRID
+    outputs: list[str]
+    inputs: list[str]
+
+
+_GROUPS = TypeAdapter(list[_Group])
+
+
+def encode(equalization: Equalization) -> str:
+    """Writes factors as JSON; empty without any."""
+    found: dict[tuple[int, ...], _Group] = {}
+    for kind, by_name in equalization._asdict().items():
+        for name, factors in by_name.items():
+            numerators = np.rint(factors * _GRID).astype(int).tolist()
+            group = _Group(numerators=numerators, outputs=[], inputs=[])
+            getattr(found.setdefault(tuple(numerators), group), kind).append(name)
+    groups = [group.model_dump() for group in found.values()]
+    return json.dumps(groups, separators=(",", ":")) if groups else ""
+
+
+def as_metadata(equalization: Equalization) -> dict[str, str]:
+    """The entry in the metadata of an equalized model's file; none without factors."""
+    text = encode(equalization)
+    return {METADATA: text} if text else {}
+
+
+def decode(text: str) -> Equalization:
+    """Reads what `encode` returned.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    equalization = Equalization({}, {})
+    for group in _GROUPS.validate_json(text) if text else ():
+        factors = (np.array(group.numerators) / group.denominator).astype(np.float32)
+        equalization = Equalization(
+            {**equalization.outputs, **dict.fromkeys(group.outputs, factors)},
+            {**equalization.inputs, **dict.fromkeys(group.inputs, factors)},
+        )
+    return equalization

@@ -13,14 +13,15 @@ import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import codes_of, fake_quantized, with_parameters
 from resnet8.quantize import equalization, observers, ranges, rounding, scales
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.patches import find_patches, sum_products
-from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers, Parameters
+from resnet8.quantize.quantization import LayerParameters, Quantization
 
-Activations = dict[str, ActivationNumbers]
+Activations = Mapping[str, QuantizationParameters]
 # A model and names of tensors -> what batches of the images make of them
 Watch = Callable[[onnx.ModelProto, Collection[str]], Iterator[observers.Batch]]
 
@@ -33,8 +34,8 @@ def fit(  # noqa: PLR0913
     points: Mapping[str, str],
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
     cores: int | None = None,
-) -> Numbers:
-    """Decides the numbers that quantize a model.
+) -> Quantization:
+    """Decides how a model is quantized.
 
     First the channels are equalized, then each tensor gets a range, then layer by layer the
     weights are rounded on what the layers before, already quantized, make of the images.
@@ -57,10 +58,10 @@ def fit(  # noqa: PLR0913
         strength=settings.equalization,
     )
     base = equalization.equalized(model, factors)
-    seen = {name: x.divided(factors.get(name)) for name, x in seen.items()}
+    seen = {name: x.divided(factors.outputs.get(name)) for name, x in seen.items()}
     found = _find_ranges(base, watch, settings, {name: seen[name] for name in points})
     symmetric = settings.activation_symmetric
-    own = {name: ranges.to_numbers(*ends, symmetric=symmetric) for name, ends in found.items()}
+    own = {name: ranges.to_parameters(*ends, symmetric=symmetric) for name, ends in found.items()}
     chosen = scales.find_scales(
         [layer for layer in read_layers(base) if _is_rounded(layer, points, settings)],
         own,
@@ -85,7 +86,8 @@ def fit(  # noqa: PLR0913
             max(np.abs(np.subtract(found[name], ends))) <= 2.01 / bins * max(map(abs, ends))
             for name, ends in widest.items()
         ),
-        f"fit.equalization: {settings.equalization:g}": settings.equalization > 0 and not factors,
+        f"fit.equalization: {settings.equalization:g}": settings.equalization > 0
+        and not factors.outputs,
         "fit.weight_rounding: gptq": settings.weight_rounding == "gptq" and rounded_alike,
         "fit.bias_correction: true": settings.bias_correction
         and all(layer.bias is None for layer in layers.values()),
@@ -94,13 +96,14 @@ def fit(  # noqa: PLR0913
         *(f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle),
         *chosen.notes,
     )
-    float_layers = tuple(settings.float_layers)
     in_float = {
-        layer.name: Parameters(layer.weight, layer.bias)
+        layer.name: LayerParameters(Parameter(layer.weight), layer.bias)
         for layer in read_layers(base)
-        if layer.name not in layers and {layer.input, layer.output} & set(factors)
+        if layer.name not in layers
+        and (layer.name in factors.inputs or layer.output in factors.outputs)
     }
-    return Numbers(activations, layers, factors, symmetric, float_layers, notes, in_float)
+    float_layers = tuple(settings.float_layers)
+    return Quantization(activations, layers | in_float, factors, symmetric, float_layers, notes)
 
 
 def _find_ranges(
@@ -131,41 +134,44 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     watch: Watch,
     settings: Fit,
     activations: Activations,
-    weights: Mapping[str, scales.WeightScales],
+    weights: Mapping[str, QuantizationParameters],
     seen: Mapping[str, observers.Seen],
     progress: Callable[[Iterable[str]], Iterable[str]],
-) -> tuple[dict[str, LayerNumbers], bool]:
+) -> tuple[dict[str, LayerParameters], bool]:
     """Rounds the layers in the order of computation.
 
     Returns:
-        Their numbers, and whether rounding to the nearest gave the same codes.
+        Their parameters, and whether rounding to the nearest gave the same codes.
     """
-    quantized = fake_quantized(base, {name: x.qparams for name, x in activations.items()})
+    quantized = fake_quantized(base, activations)
     readers: dict[str, list[Layer]] = {}
     for layer in read_layers(base):
         if layer.name in weights:
             readers.setdefault(layer.input, []).append(layer)
-    found: dict[str, LayerNumbers] = {}
+    found: dict[str, LayerParameters] = {}
     alike = True
     looks = settings.weight_rounding == "gptq" or settings.bias_correction
     for tensor in progress(list(readers)):
         layers = readers[tensor]
-        scale, zero_point = activations[tensor]
-        inputs = _observe_inputs(layers, zero_point, quantized, watch) if looks else {}
+        source = activations[tensor]
+        inputs = _observe_inputs(layers, source, quantized, watch) if looks else {}
         for layer in layers:
-            numbers, nearest = _round(layer, settings, weights[layer.name], inputs.get(layer.name))
-            alike = alike and bool((numbers.codes == nearest).all())
-            if layer.bias is not None:
-                bias = layer.bias.astype(np.float64)
+            weight, is_nearest = _round(
+                layer, settings, weights[layer.name], inputs.get(layer.name)
+            )
+            alike = alike and is_nearest
+            bias = layer.bias
+            if bias is not None:
+                exact = bias.astype(np.float64)
                 if settings.bias_correction:
                     original = find_patches(layer, seen[tensor].mean[np.newaxis]).mean(axis=1)
-                    bias += _missing(layer, numbers, original, inputs[layer.name].mean * scale)
-                step = numbers.bias_scale(scale).astype(np.float64)
-                rounded = (np.rint(bias / step) * step).astype(np.float32)
-                numbers = numbers._replace(bias=rounded)
-            found[layer.name] = numbers
-        parameters = {x.name: (found[x.name].weight, found[x.name].bias) for x in layers}
-        quantized = with_parameters(quantized, parameters)
+                    mean = inputs[layer.name].mean * float(source.scale)
+                    exact += _missing(layer, weight.values, original, mean)
+                step = (source.scale * weights[layer.name].scale).astype(np.float64)
+                bias = (np.rint(exact / step) * step).astype(np.float32)
+            found[layer.name] = LayerParameters(weight, bias)
+        rounded = {x.name: (found[x.name].weight.values, found[x.name].bias) for x in layers}
+        quantized = with_parameters(quantized, rounded)
     return found, alike
 
 
@@ -183,7 +189,10 @@ class _Inputs(NamedTuple):
 
 
 def _observe_inputs(
-    layers: Sequence[Layer], zero_point: int, quantized: onnx.ModelProto, watch: Watch
+    layers: Sequence[Layer],
+    source: QuantizationParameters,
+    quantized: onnx.ModelProto,
+    watch: Watch,
 ) -> dict[str, _Inputs]:
     """Watches the input that layers share, by layer."""
     codes = codes_of(layers[0].input)
@@ -191,7 +200,7 @@ def _observe_inputs(
     places = dict.fromkeys(moments, 0)
     total: Any = 0.0
     for batch in watch(quantized, [codes]):
-        steps = batch[codes].astype(np.float64) - zero_point
+        steps = batch[codes].astype(np.float64) - source.zero_point
         total = total + steps.sum(axis=0)
         for layer in layers:
             products, n_places = sum_products(layer, steps)
@@ -206,41 +215,34 @@ def _is_rounded(layer: Layer, points: Collection[str], settings: Fit) -> bool:
 
 
 def _round(
-    layer: Layer, settings: Fit, weights: scales.WeightScales, inputs: _Inputs | None
-) -> tuple[LayerNumbers, NDArray[np.int8]]:
-    """Rounds the weights of a layer; also to the nearest codes, to compare."""
+    layer: Layer, settings: Fit, parameters: QuantizationParameters, inputs: _Inputs | None
+) -> tuple[Parameter, bool]:
+    """Rounds the weights of a layer; says whether each got the nearest code."""
     matrix = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-    scale, zero_point = weights
     symmetric = settings.weight_symmetric
-    codes = nearest = rounding.nearest(matrix, scale, zero_point, symmetric=symmetric)
+    codes = nearest = rounding.nearest(matrix, parameters, symmetric=symmetric)
     if settings.weight_rounding == "gptq" and inputs is not None:
         moments = inputs.moments
         if settings.bias_correction:  # which makes up for mean errors anyway
             moments = moments - inputs.mean[:, :, None] * inputs.mean[:, None, :]
         groups = zip(
-            np.split(matrix, layer.groups), np.split(scale, layer.groups), moments, strict=True
+            np.split(matrix, layer.groups), parameters.split(layer.groups), moments, strict=True
         )
         codes = np.concatenate(
             [
                 rounding.gptq(
-                    part,
-                    steps,
-                    zero_point,
-                    symmetric=symmetric,
-                    moments=x,
-                    damping=settings.gptq_damping,
+                    part, steps, symmetric=symmetric, moments=x, damping=settings.gptq_damping
                 )
                 for part, steps, x in groups
             ]
         )
-    shape = layer.weight.shape
-    numbers = LayerNumbers(codes.reshape(shape), scale, zero_point, None)
-    return numbers, nearest.reshape(shape)
+    values = parameters.dequantize(codes.reshape(layer.weight.shape))
+    return Parameter(values, parameters), bool((codes == nearest).all())
 
 
 def _missing(
     layer: Layer,
-    numbers: LayerNumbers,
+    rounded: NDArray[np.float32],
     original: NDArray[np.float64],
     quantized: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -248,7 +250,7 @@ def _missing(
 
     Args:
         layer: in float.
-        numbers: of the layer, rounded.
+        rounded: its weights, rounded.
         original: (G, I) mean inputs of the float model.
         quantized: (G, I) mean inputs behind quantized layers.
 
@@ -258,6 +260,6 @@ def _missing(
     """
     grouped = (layer.groups, len(layer.weight) // layer.groups, -1)  # (G, O / G, I)
     before = layer.weight.astype(np.float64).reshape(grouped) * original[:, None, :]
-    after = numbers.weight.astype(np.float64).reshape(grouped) * quantized[:, None, :]
+    after = rounded.astype(np.float64).reshape(grouped) * quantized[:, None, :]
     # Not a product of matrices, whose order of additions is the CPU's.
     return np.asarray(before.sum(axis=-1) - after.sum(axis=-1)).ravel()

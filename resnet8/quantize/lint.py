@@ -16,8 +16,8 @@ from resnet8.core.names import FLOAT_VARIANTS, INPUT
 from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import read_layers
+from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.scales import find_outputs
-from resnet8.quantize.storage import Numbers
 
 _MEANT_TO_BE_FLOAT = ("Softmax",)
 
@@ -69,7 +69,7 @@ def find_passed(model: onnx.ModelProto) -> dict[str, str]:
     return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in PASSING}
 
 
-def find_dead_channels(model: onnx.ModelProto, numbers: Numbers) -> dict[str, list[int]]:
+def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:
     """Finds channels that are the same for all images, by layer.
 
     Whatever the input, their output varies by less than a step of the tensor in which it is
@@ -77,17 +77,17 @@ def find_dead_channels(model: onnx.ModelProto, numbers: Numbers) -> dict[str, li
 
     Args:
         model: the float model.
-        numbers: of its quantization.
+        quantization: what `fit` decided about it.
     """
-    outputs = find_outputs(model, numbers.activations)
+    outputs = find_outputs(model, quantization.activations)
     found = {}
     for layer in read_layers(model):
-        output = numbers.activations.get(outputs[layer.name])
-        if output is not None and layer.name in numbers.layers:
-            weight = numbers.layers[layer.name].weight.reshape(len(layer.weight), -1)
-            source = numbers.activations[layer.input]
-            spans = np.abs(weight).sum(axis=1, dtype=np.float64) * (source.high - source.low)
-            if (dead := np.flatnonzero(spans < output.scale)).size:
+        output = quantization.activations.get(outputs[layer.name])
+        if output is not None and layer.name in quantization.weights:
+            weight = quantization.layers[layer.name].weight.values
+            low, high = quantization.activations[layer.input].clip_range
+            sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.float64)
+            if (dead := np.flatnonzero(sums * (high - low) < output.scale)).size:
                 found[layer.name] = dead.tolist()
     return found
 

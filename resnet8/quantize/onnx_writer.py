@@ -1,4 +1,4 @@
-"""Static quantization with ONNX Runtime, in QDQ form, with numbers that are given."""
+"""Static quantization with ONNX Runtime, in QDQ form, with given quantization parameters."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,6 +18,7 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ParamsError
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT, OnnxType
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import (
     DEQUANTIZE,
     KEPT_IN_FLOAT,
@@ -25,16 +26,11 @@ from resnet8.models.onnx_graph import (
     remove_unused,
     with_parameters,
 )
-from resnet8.quantize.layers import Layer, read_layers
+from resnet8.quantize.equalization import as_metadata
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.onnx_written import read_written
-from resnet8.quantize.storage import (
-    INT8_OFFSET,
-    ActivationNumbers,
-    LayerNumbers,
-    Numbers,
-    check_layers,
-)
+from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.written import check_written
 
 # Activation and weight type by the name that params.yaml uses.
@@ -58,7 +54,7 @@ _Overrides = dict[str, list[dict[str, Any]]]
 
 
 class _NoCalibration(CalibrationDataReader):  # type: ignore[misc]
-    """One black image: the library asks for ranges, even where all numbers are given."""
+    """One black image: the library asks for ranges, even where all parameters are given."""
 
     def __init__(self) -> None:
         self._images = [np.zeros((1, *IMAGE_SHAPE), np.float32)]
@@ -72,7 +68,7 @@ def find_points(
 ) -> dict[str, str]:
     """The tensors that ONNX Runtime rounds to 8 bits, each with the one whose scale it takes.
 
-    Found by letting it quantize the model with numbers that mean nothing.
+    Found by letting it quantize the model with ranges that mean nothing.
 
     Args:
         model: a folded float model.
@@ -97,112 +93,119 @@ def find_points(
 
 def quantize(
     model: onnx.ModelProto,
-    numbers: Numbers,
+    quantization: Quantization,
     *,
     quant_type: OnnxType,
 ) -> onnx.ModelProto:
-    """Writes a model of 8-bit weights and activations with the numbers that are given.
+    """Writes a model of 8-bit weights and activations with the quantization that is given.
 
     Convolutions, additions, pooling and the dense layer take 8-bit values; the softmax takes
     the dense layer's sums in float.
 
     Args:
         model: the folded float model.
-        numbers: what `fit` decided about it.
+        quantization: what `fit` decided about it.
         quant_type: `int8`, `uint8`, or `uint8_int8` for uint8 activations and int8 weights.
 
     Returns:
         The quantized model, with QuantizeLinear and DequantizeLinear around each operator.
 
     Raises:
-        ArtifactError: the numbers are another model's, or the library wrote other ones.
+        ArtifactError: the quantization is another model's, or the library wrote another one.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
     layers = {layer.name: layer for layer in read_layers(model)}
-    parameters = {name: (layer.weight, layer.bias) for name, layer in layers.items()}
-    check_layers(
-        numbers, {x: [y.shape for y in pair if y is not None] for x, pair in parameters.items()}
+    quantization.check_layers(
+        {
+            name: [x.shape for x in (layer.weight, layer.bias) if x is not None]
+            for name, layer in layers.items()
+        }
     )
-    rounded = with_parameters(model, numbers.parameters)
+    rounded = with_parameters(model, quantization.parameters)
     overrides = {
-        name: [{"quant_type": activation_type, **_constants(x, activation_type)}]
-        for name, x in numbers.activations.items()
+        name: _overrides(parameters, activation_type)
+        for name, parameters in quantization.activations.items()
     }
     weights = {node.name: node.input[1] for node in rounded.graph.node if len(node.input) > 1}
-    for name, found in numbers.layers.items():
-        overrides[weights[name]] = _weight_overrides(layers[name], found, weight_type)
+    for name, parameters in quantization.weights.items():
+        overrides[weights[name]] = _overrides(
+            parameters, weight_type, axis=layers[name].outputs_axis
+        )
     quantized = _quantize(
         rounded,
         quant_type,
         per_channel=True,
-        symmetric=numbers.symmetric,
-        float_layers=numbers.float_layers,
+        symmetric=quantization.symmetric,
+        float_layers=quantization.float_layers,
         overrides=overrides,
     )
-    check(quantized, model, numbers, quant_type=quant_type)
+    check(quantized, model, quantization, quant_type=quant_type)
+    for key, value in as_metadata(quantization.equalization).items():
+        quantized.metadata_props.add(key=key, value=value)
     return quantized
 
 
 def check(
-    quantized: onnx.ModelProto, model: onnx.ModelProto, numbers: Numbers, *, quant_type: OnnxType
+    quantized: onnx.ModelProto,
+    model: onnx.ModelProto,
+    quantization: Quantization,
+    *,
+    quant_type: OnnxType,
 ) -> None:
-    """Checks that a model holds the numbers that it was to be quantized with; see `quantize`.
+    """Checks that a model holds the quantization that it was to get; see `quantize`.
 
     Raises:
         ArtifactError: something is different.
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
     check_written(
-        read_written(quantized, numbers.layers),
-        numbers,
-        activations=numbers.activations,
-        operators=_operators_left(model, quantized, numbers),
-        types=(activation_type.name[1:].lower(), weight_type.name[1:].lower()),
+        read_written(quantized, quantization.weights),
+        quantization,
+        activations=quantization.activations,
+        operators=_operators_left(model, quantized, quantization),
+        types=(_name(activation_type), _name(weight_type)),
         library="ONNX Runtime",
     )
 
 
 def _operators_left(
-    model: onnx.ModelProto, quantized: onnx.ModelProto, numbers: Numbers
+    model: onnx.ModelProto, quantized: onnx.ModelProto, quantization: Quantization
 ) -> dict[str, str]:
     """The float model's operators, without ReLUs that the range of their output replaces."""
     left = {node.name: node.op_type for node in model.graph.node}
     present = {node.name for node in quantized.graph.node}
     for node in model.graph.node:
-        range_of = numbers.activations.get(node.output[0])
-        cut_off = node.op_type in ("Relu", "Clip") and range_of and range_of.zero_point == 0
+        range_of = quantization.activations.get(node.output[0])
+        cut_off = node.op_type in ("Relu", "Clip") and range_of and not range_of.zero_point
         if cut_off and node.name not in present:
             del left[node.name]
     return left
 
 
-def _constants(numbers: ActivationNumbers, quant_type: QuantType) -> dict[str, Any]:
-    offset = INT8_OFFSET if quant_type == QuantType.QInt8 else 0
-    return {
-        "scale": np.array(numbers.scale, np.float32),
-        "zero_point": np.array(numbers.zero_point - offset),
-    }
+def _name(quant_type: QuantType) -> str:
+    """The type as NumPy calls it."""
+    return str(quant_type.name[1:].lower())
 
 
-def _weight_overrides(
-    layer: Layer, numbers: LayerNumbers, quant_type: QuantType
+def _overrides(
+    parameters: QuantizationParameters, quant_type: QuantType, *, axis: int = 0
 ) -> list[dict[str, Any]]:
-    """One entry for each output, or a single one where all have the same scale."""
-    zero_point = numbers.zero_point + (INT8_OFFSET if quant_type == QuantType.QUInt8 else 0)
-    entries = [
-        {
-            "quant_type": quant_type,
-            "axis": layer.outputs_axis,
-            "scale": scale,
-            "zero_point": np.array(zero_point),
-        }
-        for scale in numbers.scale
+    """What ONNX Runtime is told of a tensor: one entry, or one for each channel.
+
+    Args:
+        parameters: of any 8-bit type.
+        quant_type: to write.
+        axis: of the channels as the node stores them.
+    """
+    scale, zero_point, *_ = parameters.as_dtype(_name(quant_type))
+    if parameters.axis is None:
+        return [{"quant_type": quant_type, "scale": scale, "zero_point": zero_point}]
+    return [
+        {"quant_type": quant_type, "axis": axis, "scale": x, "zero_point": np.array(y)}
+        for x, y in zip(scale, zero_point, strict=True)
     ]
-    if len(set(numbers.scale.tolist())) > 1:
-        return entries
-    return [{key: value for key, value in entries[0].items() if key != "axis"}]
 
 
 def _quantize(  # noqa: PLR0913

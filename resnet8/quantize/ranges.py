@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from resnet8.core.qparams import N_CODES, QuantizationParameters
 from resnet8.quantize.observers import Batch, Histogram, Seen
-from resnet8.quantize.storage import CODES, INT8_OFFSET, ActivationNumbers
 
 Ranges = dict[str, tuple[float, float]]
 # Ends of a range that are tried, as shares of the ends that were seen.
 _SHARES = np.linspace(0.4, 1.0, 49)
 
 
-def to_numbers(low: float, high: float, *, symmetric: bool) -> ActivationNumbers:
-    """Scale and zero point of a range, widened so that 0 has a code.
+def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationParameters:
+    """The quantization parameters (uint8) of a range, widened so that 0 has a code.
 
     Args:
         low: the smallest number that should have a code.
@@ -28,9 +28,10 @@ def to_numbers(low: float, high: float, *, symmetric: bool) -> ActivationNumbers
     """
     low, high = min(low, 0.0), max(high, 0.0)
     if symmetric:
-        return ActivationNumbers(_scale(max(-low, high) / (INT8_OFFSET - 1)), INT8_OFFSET)
-    scale = _scale((high - low) / (CODES - 1))
-    return ActivationNumbers(scale, round(-low / scale))
+        scale = _scale(max(-low, high) / (N_CODES // 2 - 1))
+        return QuantizationParameters.per_tensor(scale, N_CODES // 2)
+    scale = _scale((high - low) / (N_CODES - 1))
+    return QuantizationParameters.per_tensor(scale, round(-low / scale))
 
 
 def _scale(step: float) -> float:
@@ -64,8 +65,9 @@ def _least_squares(histogram: Histogram, *, symmetric: bool) -> tuple[float, flo
         tried = [(low * below, high * above) for below in shares for above in shares]
 
     def error(ends: tuple[float, float]) -> float:
-        scale, zero_point = to_numbers(*ends, symmetric=symmetric)
-        codes = np.clip(np.rint(values / scale) + zero_point, 0, CODES - 1)
+        found = to_parameters(*ends, symmetric=symmetric)
+        scale, zero_point = float(found.scale), int(found.zero_point)
+        codes = np.clip(np.rint(values / scale) + zero_point, 0, N_CODES - 1)
         missed = (codes - zero_point) * scale - values
         return float(np.sum(weights * missed * missed))  # not `dot`, whose order is the CPU's
 

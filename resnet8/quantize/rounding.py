@@ -3,8 +3,12 @@
 Shape letters: O outputs of a layer, I numbers that each output is computed from.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from resnet8.core.qparams import N_CODES, QuantizationParameters
 
 Matrix = NDArray[np.float64]
 _LARGEST = 127  # int8 code; -128 is left out where weights are symmetric
@@ -19,8 +23,8 @@ def find_scales(
     symmetric: bool,
     per_channel: bool,
     smallest: NDArray[np.float64] | float = 0.0,
-) -> tuple[NDArray[np.float32], int]:
-    """Scales and the zero point that give every weight a code.
+) -> QuantizationParameters:
+    """Finds the int8 quantization parameters that give every weight a code.
 
     Args:
         weight: (O, I).
@@ -28,37 +32,34 @@ def find_scales(
         per_channel: a scale for each output; needs `symmetric`, because a kernel takes one
             zero point.
         smallest: (O,) the least scale that each output may have.
-
-    Returns:
-        (O,) float32 scales, all alike without `per_channel`, and the zero point of int8 codes.
     """
     low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
     if not per_channel:
-        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-        smallest = np.max(smallest)
-    if symmetric:
-        largest = np.maximum(-low, high)
-        return _nonzero(np.maximum(largest / _LARGEST, smallest)), 0
-    scale = _nonzero(np.maximum((high - low) / 255, smallest))
-    return scale, round(float(-128 - low[0] / scale[0]))
+        low, high, smallest = low.min(), high.max(), np.max(smallest)
+    span = np.maximum(-low, high) / _LARGEST if symmetric else (high - low) / (N_CODES - 1)
+    scale = _nonzero(np.maximum(span, smallest))
+    if per_channel:
+        return QuantizationParameters.per_channel(scale, "int8", axis=0)
+    zero_point = 0 if symmetric else round(float(-N_CODES // 2 - low / scale))
+    return QuantizationParameters.per_tensor(float(scale), zero_point, "int8")
 
 
-def _nonzero(scale: Matrix) -> NDArray[np.float32]:
+def _nonzero(scale: Any) -> NDArray[np.float32]:
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
 def nearest(
-    weight: Matrix, scale: NDArray[np.float32], zero_point: int, *, symmetric: bool = True
+    weight: Matrix, parameters: QuantizationParameters, *, symmetric: bool = True
 ) -> NDArray[np.int8]:
     """(O, I) codes nearest to the weights; see `gptq`."""
-    steps = weight / scale[:, None].astype(np.float64)
+    steps = weight / _by_output(parameters.scale, weight)
+    zero_point = _by_output(parameters.zero_point, weight)
     return _codes(steps, zero_point, symmetric=symmetric).astype(np.int8)
 
 
-def gptq(  # noqa: PLR0913
+def gptq(
     weight: Matrix,
-    scale: NDArray[np.float32],
-    zero_point: int,
+    parameters: QuantizationParameters,
     *,
     symmetric: bool = True,
     moments: Matrix,
@@ -71,8 +72,7 @@ def gptq(  # noqa: PLR0913
 
     Args:
         weight: (O, I).
-        scale: (O,).
-        zero_point: of int8 codes.
+        parameters: int8.
         symmetric: whether code -128 stays unused.
         moments: (I, I) mean product of each two inputs.
         damping: added to the moments' diagonal, as a share of its mean, above 0.
@@ -84,13 +84,19 @@ def gptq(  # noqa: PLR0913
     diagonal = np.diag(moments)
     order = np.argsort(-diagonal, kind="stable")
     upper = _root_of_inverse(moments[np.ix_(order, order)], damping)
-    left = weight[:, order] / scale[:, None].astype(np.float64)  # in steps
+    left = weight[:, order] / _by_output(parameters.scale, weight)  # in steps
+    zero_point = _by_output(parameters.zero_point, weight)[:, 0]
     codes = np.empty(weight.shape, np.int8)
     for column, position in enumerate(order):
         codes[:, position] = rounded = _codes(left[:, column], zero_point, symmetric=symmetric)
         error = (left[:, column] - (rounded - zero_point)) / upper[column, column]
         left[:, column:] -= np.outer(error, upper[column, column:])
     return codes
+
+
+def _by_output(numbers: NDArray[Any], weight: Matrix) -> Matrix:
+    """(O, 1) one number for each output, where there may be one for all."""
+    return np.broadcast_to(numbers, len(weight)).astype(np.float64)[:, np.newaxis]
 
 
 def _root_of_inverse(moments: Matrix, damping: float) -> Matrix:
@@ -111,7 +117,7 @@ def _root_of_inverse(moments: Matrix, damping: float) -> Matrix:
     raise ValueError("the moments must be finite.")
 
 
-def _codes(steps: Matrix, zero_point: int, *, symmetric: bool) -> Matrix:
+def _codes(steps: Matrix, zero_point: Matrix, *, symmetric: bool) -> Matrix:
     lowest = -_LARGEST if symmetric else -_LARGEST - 1
     steps = np.rint(steps * _PARTS) / _PARTS
     codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, _LARGEST)

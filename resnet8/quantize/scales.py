@@ -15,28 +15,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resnet8.core.qparams import N_CODES, QuantizationParameters
 from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.quantize import rounding
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.observers import Seen
-from resnet8.quantize.storage import CODES, ActivationNumbers
 
 # Of the code of a bias. Far below the 2**31 that int32 takes, so that the correction of the bias
 # and the sum of products have room, and float32 carries the code without a loss.
 _LARGEST_BIAS = 2.0**22
 # Steps of a bias in a step of the output, at least: a bias is off by at most half of one, 1/16.
 _BIAS_STEPS = 8.0
-
-
-class WeightScales(NamedTuple):
-    """Scale and zero point of a layer's weights: weight = (code - zero_point) * scale.
-
-    scale: (O,) float32.
-    zero_point: of int8 codes.
-    """
-
-    scale: NDArray[np.float32]
-    zero_point: int
 
 
 class Scales(NamedTuple):
@@ -47,8 +36,8 @@ class Scales(NamedTuple):
     notes: why a range is wider, a sentence each.
     """
 
-    activations: dict[str, ActivationNumbers]
-    weights: dict[str, WeightScales]
+    activations: dict[str, QuantizationParameters]
+    weights: dict[str, QuantizationParameters]
     notes: tuple[str, ...]
 
 
@@ -73,7 +62,7 @@ def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, s
 
 def find_scales(  # noqa: PLR0913
     layers: Sequence[Layer],
-    activations: Mapping[str, ActivationNumbers],
+    activations: Mapping[str, QuantizationParameters],
     *,
     points: Mapping[str, str],
     rounded_as: Mapping[str, str],
@@ -96,33 +85,35 @@ def find_scales(  # noqa: PLR0913
     for layer in layers:
         source, output = points[layer.input], rounded_as[layer.name]
         owner = points.get(output)
-        step = activations[source].scale
+        step = float(activations[source].scale)
         # A float output is held to the steps that it would have in 8 bits.
-        output_step = activations[owner].scale if owner else _span(seen[output]) / (CODES - 1)
+        output_step = (
+            float(activations[owner].scale) if owner else _span(seen[output]) / (N_CODES - 1)
+        )
         weight = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
         bias = np.zeros(len(weight)) if layer.bias is None else np.abs(layer.bias, dtype=np.float64)
         smallest = np.maximum(bias, output_step or 1.0) / _LARGEST_BIAS / step
-        scale, zero_point = rounding.find_scales(
+        found = rounding.find_scales(
             weight, smallest=smallest, symmetric=symmetric, per_channel=per_channel
         )
         largest = output_step / _BIAS_STEPS / step
-        if output_step and scale.max() > largest:
+        if output_step and found.scale.max() > largest:
             # First at the cost of weights that no image had a use for.
-            smallest = np.maximum(smallest, np.minimum(scale, largest))
-            scale, zero_point = rounding.find_scales(
+            smallest = np.maximum(smallest, np.minimum(found.scale, largest))
+            found = rounding.find_scales(
                 weight * _used(layer, seen[layer.input]),
                 smallest=smallest,
                 symmetric=symmetric,
                 per_channel=per_channel,
             )
-            needed = float(scale.max()) * step * _BIAS_STEPS * (1 + 1e-6)
+            needed = float(found.scale.max()) * step * _BIAS_STEPS * (1 + 1e-6)
             if owner and needed > output_step * (1 + 2e-6):
-                activations[owner] = activations[owner]._replace(scale=float(np.float32(needed)))
+                activations[owner] = activations[owner]._replace(scale=np.array(needed, np.float32))
                 notes.append(
                     f"The range of {owner} is {needed / output_step:.1f} times as wide as "
                     f"chosen, because {layer.name} adds up products in larger steps."
                 )
-        weights[layer.name] = WeightScales(scale, zero_point)
+        weights[layer.name] = found
     return Scales(activations, weights, tuple(notes))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from resnet8.core.names import INPUT, TorchType
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.fx_graph import (
     WITH_PARAMETERS,
     dequantize_steps,
@@ -19,8 +20,8 @@ from resnet8.models.fx_graph import (
     stored_tensor,
 )
 from resnet8.quantize.library_warnings import no_warnings
-from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers, check_layers
-from resnet8.quantize.written import Written, WrittenLayer, check_written
+from resnet8.quantize.quantization import Quantization
+from resnet8.quantize.written import Written, check_written, written_layers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
 for _name in ("torchao", "torch.utils._pytree"):
@@ -32,6 +33,7 @@ from torchao.quantization.pt2e.quantizer import (  # noqa: E402
     FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpec,
+    QuantizationSpecBase,
     Quantizer,
 )
 
@@ -50,15 +52,15 @@ _MOVING = (
 )
 
 
-def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.nn.Module:
-    """Puts 8-bit weights and activations with the numbers that are given into a program.
+def quantize(program: torch.export.ExportedProgram, quantization: Quantization) -> torch.nn.Module:
+    """Puts 8-bit weights and activations with the quantization that is given into a program.
 
-    Rounded are the same tensors as in the ONNX model, to uint8, and the weights, to int8 with a
-    scale for each output. Biases stay in float, as PyTorch's kernels take them.
+    Rounded are the same tensors as in the ONNX model, to uint8, and the weights, to int8.
+    Biases stay in float, as PyTorch's kernels take them.
 
     Args:
         program: the float program from (N, 32, 32, 3) to (N, K).
-        numbers: what `fit` decided about the ONNX model that it was made from.
+        quantization: what `fit` decided about the ONNX model that it was made from.
 
     Returns:
         A module whose quantize and dequantize steps are written in PyTorch's own operators,
@@ -67,9 +69,9 @@ def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.n
     Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
     """
     module = program.module()
-    _set_parameters(module, numbers)
+    _set_parameters(module, quantization)
     with no_warnings("torchao", expected=_EXPECTED_WARNINGS):
-        prepared = prepare_pt2e(module, _GivenNumbersQuantizer(numbers))
+        prepared = prepare_pt2e(module, _GivenQuantizer(quantization))
         converted = convert_pt2e(prepared)
     return _in_stock_operators(converted)
 
@@ -77,14 +79,14 @@ def quantize(program: torch.export.ExportedProgram, numbers: Numbers) -> torch.n
 def check(
     quantized: torch.export.ExportedProgram,
     program: torch.export.ExportedProgram,
-    numbers: Numbers,
+    quantization: Quantization,
 ) -> None:
-    """Checks that a program holds the numbers that it was to be quantized with.
+    """Checks that a program holds the quantization that it was to get.
 
     Args:
         quantized: what became of `quantize`'s module once it was exported, and written.
         program: the float program.
-        numbers: what `fit` decided.
+        quantization: what `fit` decided.
 
     Raises:
         ArtifactError: something is different.
@@ -93,8 +95,8 @@ def check(
     moving = {layer for layer, node in nodes.items() if node.target in _MOVING}
     check_written(
         _read_written(quantized),
-        numbers,
-        activations={x: y for x, y in numbers.activations.items() if x not in moving},
+        quantization,
+        activations={x: y for x, y in quantization.activations.items() if x not in moving},
         operators={layer: str(node.target) for layer, node in nodes.items()},
         types=("uint8", "int8"),
         library="torchao",
@@ -105,33 +107,21 @@ def _read_written(program: torch.export.ExportedProgram) -> Written:
     module = program.module()
     nodes = layer_nodes(module)
     names = {node: layer for layer, node in nodes.items()}
-    activations: dict[str, list[ActivationNumbers]] = {}
-    types = set()
+    activations: dict[str, list[QuantizationParameters]] = {}
     for node in module.graph.nodes:
         if (found := quantization_after(node)) is not None:
             source = node.all_input_nodes[0]
             tensor = INPUT if source.op == "placeholder" else names[source]
-            types.add(found[1].dtype)
-            zero_point = int(found[1].zero_point)
-            scales: list[Any] = [found[1].scale.item()]
-            scales += [multiply.args[1] for multiply in dequantize_steps(node)]
-            activations[tensor] = [ActivationNumbers(scale, zero_point) for scale in scales]
-    layers = {}
-    weight_types = set()
-    for layer, kinds in read_parameters(program).items():
-        weight = kinds["weight"]
-        if weight.quantization is not None:
-            scale, zero_points, dtype, _ = weight.quantization
-            shape = (-1, *[1] * (weight.values.ndim - 1))
-            steps = np.rint(weight.values / scale.reshape(shape)) + zero_points.reshape(shape)
-            bias = kinds["bias"].values if "bias" in kinds else None
-            layers[layer] = WrittenLayer(steps.astype(np.int8), scale, zero_points, bias)
-            weight_types.add(dtype)
+            scales: list[Any] = [multiply.args[1] for multiply in dequantize_steps(node)]
+            activations[tensor] = [
+                found[1],
+                *(found[1]._replace(scale=np.array(scale, np.float32)) for scale in scales),
+            ]
     operators = {layer: str(node.target) for layer, node in nodes.items()}
-    return Written(activations, types, layers, weight_types, operators)
+    return Written(activations, written_layers(read_parameters(program)), operators)
 
 
-def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
+def _set_parameters(module: torch.fx.GraphModule, quantization: Quantization) -> None:
     """Writes the weights and biases that were found in the place of the float ones."""
     nodes = {
         layer: node
@@ -142,8 +132,8 @@ def _set_parameters(module: torch.fx.GraphModule, numbers: Numbers) -> None:
         layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
         for layer, node in nodes.items()
     }
-    check_layers(numbers, shapes)
-    for layer, found in numbers.parameters.items():
+    quantization.check_layers(shapes)
+    for layer, found in quantization.parameters.items():
         node = nodes[layer]
         for position, values in enumerate(found, start=1):
             if values is not None:
@@ -165,12 +155,14 @@ def _is_parameter(source: object) -> TypeGuard[torch.fx.Node]:
 class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
     """Stands where weights would be observed, with scales that are known already."""
 
-    def __init__(self, *, numbers: LayerNumbers, dtype: torch.dtype, **spec: Any) -> None:
+    def __init__(
+        self, *, parameters: QuantizationParameters, dtype: torch.dtype, **spec: Any
+    ) -> None:
         super().__init__(dtype=dtype)
         self.qscheme, self.ch_axis = spec["qscheme"], spec["ch_axis"]
         self.quant_min, self.quant_max = spec["quant_min"], spec["quant_max"]
-        self._scale = torch.from_numpy(numbers.scale)
-        self._zero_point = torch.full(numbers.scale.shape, numbers.zero_point, dtype=torch.int64)
+        self._scale = torch.from_numpy(parameters.scale)
+        self._zero_point = torch.from_numpy(parameters.zero_point)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         return weight
@@ -179,39 +171,56 @@ class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
         return self._scale, self._zero_point
 
 
-class _GivenNumbersQuantizer(Quantizer):  # type: ignore[misc]
-    """Asks for 8 bits where there are numbers: behind operators, and for weights."""
+class _GivenQuantizer(Quantizer):  # type: ignore[misc]
+    """Asks for 8 bits where there are parameters: behind operators, and for weights."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, quantization: Quantization) -> None:
         super().__init__()
-        self._numbers = numbers
+        self._activations = quantization.activations
+        self._weights = quantization.weights
 
     def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
         names = {node: layer for layer, node in layer_nodes(model).items()}
         for node in model.graph.nodes:
-            layer = self._numbers.layers.get(names.get(node, ""))
+            weight = self._weights.get(names.get(node, ""))
             weights = {}
-            if layer is not None and node.target in WITH_PARAMETERS:
-                given = _GivenPerChannel.with_args(numbers=layer)
-                weights[node.args[1]] = QuantizationSpec(
-                    torch.int8, given, -128, 127, torch.per_channel_symmetric, ch_axis=0
-                )
-            found = self._find(node, names)
-            output = found and FixedQParamsQuantizationSpec(torch.uint8, *found, 0, 255)
+            if weight is not None and node.target in WITH_PARAMETERS:
+                weights[node.args[1]] = _spec(weight)
+            output = self._find(node, names)
             if weights or output:
-                annotation = QuantizationAnnotation(weights, output, _annotated=True)
+                annotation = QuantizationAnnotation(
+                    weights, output and _spec(output), _annotated=True
+                )
                 node.meta["quantization_annotation"] = annotation
         return model
 
     def validate(self, model: torch.fx.GraphModule) -> None:
-        """All that is annotated has numbers."""
+        """All that is annotated has parameters."""
 
     def _find(
         self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
-    ) -> ActivationNumbers | None:
-        """The numbers of a node's output; None where it is in float, or has codes already."""
+    ) -> QuantizationParameters | None:
+        """Those of a node's output; None where it is in float, or has codes already."""
         name = INPUT if node.op == "placeholder" else names.get(node, "")
-        return None if node.target in _MOVING else self._numbers.activations.get(name)
+        return None if node.target in _MOVING else self._activations.get(name)
+
+
+def _spec(parameters: QuantizationParameters) -> QuantizationSpecBase:
+    """What torchao is told of a tensor."""
+    limits = np.iinfo(parameters.dtype)
+    dtype = getattr(torch, parameters.dtype)
+    if parameters.axis is None:
+        return FixedQParamsQuantizationSpec(
+            dtype, float(parameters.scale), int(parameters.zero_point), limits.min, limits.max
+        )
+    return QuantizationSpec(
+        dtype,
+        _GivenPerChannel.with_args(parameters=parameters),
+        limits.min,
+        limits.max,
+        torch.per_channel_symmetric,
+        ch_axis=parameters.axis,
+    )
 
 
 def _quantize_per_tensor(

@@ -20,8 +20,9 @@ from resnet8.core.names import OnnxType
 from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.calibration import draw_balanced
+from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.fit import fit
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.result import Result
 
 Images = NDArray[np.uint8]
@@ -97,8 +98,8 @@ class Workbench:
             (folder / "program.pt2").write_bytes(self.inputs.program)
             return torch_model.load(folder / "program.pt2")
 
-    def fit(self, settings: Settings) -> Numbers:
-        """Draws calibration images and decides the numbers, like the stages of these names."""
+    def fit(self, settings: Settings) -> Quantization:
+        """Draws calibration images and decides the quantization, like the stages of these names."""
         calibrate = settings.calibrate
         drawn = draw_balanced(self.inputs.pool_labels, calibrate.size, seed=calibrate.seed)
         points = onnx_writer.find_points(
@@ -109,11 +110,11 @@ class Workbench:
         images = self.inputs.pool_images[drawn]
         return fit(self.model, images, settings.fit, points=points, cores=1)
 
-    def measure(self, numbers: Numbers, variant: str) -> Result:
+    def measure(self, quantization: Quantization, variant: str) -> Result:
         """Writes a quantized model and compares it with the baseline on all test images."""
         runtime, _, quant_type = variant.partition("_")
         make = self._make_onnx if runtime == "onnx" else self._make_torch
-        predictor, n_bytes, saturates = make(numbers, quant_type)
+        predictor, n_bytes, saturates = make(quantization, quant_type)
         inputs = self.inputs
         found = predict(predictor, inputs.test_images, batch_size=inputs.batch_size, cores=1)
         labels = inputs.test_labels
@@ -131,18 +132,24 @@ class Workbench:
             **{name: row[name] for name in Result._fields if name in row},
         )
 
-    def _make_onnx(self, numbers: Numbers, quant_type: str) -> tuple[Predictor, int, bool]:
-        model = onnx_writer.quantize(self.model, numbers, quant_type=cast("OnnxType", quant_type))
+    def _make_onnx(
+        self, quantization: Quantization, quant_type: str
+    ) -> tuple[Predictor, int, bool]:
+        model = onnx_writer.quantize(
+            self.model, quantization, quant_type=cast("OnnxType", quant_type)
+        )
         content = model.SerializeToString(deterministic=True)
         saturates = onnx_model.mixes_signs(model) and onnx_model.products_saturate()
         return onnx_model.make_predictor(model), len(content), saturates
 
-    def _make_torch(self, numbers: Numbers, _quant_type: str) -> tuple[Predictor, int, bool]:
+    def _make_torch(
+        self, quantization: Quantization, _quant_type: str
+    ) -> tuple[Predictor, int, bool]:
         from resnet8.models import torch_model  # noqa: PLC0415
         from resnet8.quantize import torch_writer  # noqa: PLC0415
 
-        quantized = torch_writer.quantize(self.program, numbers)
+        quantized = torch_writer.quantize(self.program, quantization)
         program = torch_model.export(quantized)
-        torch_writer.check(program, self.program, numbers)
-        content = torch_model.encode(program)
+        torch_writer.check(program, self.program, quantization)
+        content = torch_model.encode(program, as_metadata(quantization.equalization))
         return torch_model.make_predictor(program), len(content), False  # multiplies in float

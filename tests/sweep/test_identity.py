@@ -219,7 +219,7 @@ def test_a_new_module_belongs_to_the_code_once_it_is_imported(package: Path) -> 
     (package / "added.py").write_text("x = 1\n")
     identify_code.cache_clear()
     assert identify_code() == before
-    path = package / "comparison.py"
+    path = package / "compare" / "comparison.py"
     path.write_text("from resnet8.added import x\n" + path.read_text())
     assert package / "added.py" in code_files()
 

@@ -34,7 +34,6 @@ def channel_clip_ranges(
         The low and the high ends, (C,) or (1,).
     """
     scale, zero_point = np.array(row["scale"], np.float64), np.array(row["zero_point"])
-    scale = scale * np.array(row.get("unit", [1.0]))  # in the float model's
     limits = np.iinfo(row["statistics"]["dtype"])
     return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
 

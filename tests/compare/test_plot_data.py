@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
-from resnet8.core.files import csv_bytes
-from resnet8.report.plot_data import (
+from resnet8.compare.plot_data import (
     Confusion,
     LayerSensitivity,
     LayerSqnr,
@@ -19,6 +18,7 @@ from resnet8.report.plot_data import (
     sensitivities,
     sqnr_profile,
 )
+from resnet8.core.files import csv_bytes
 
 NAMES = ["cat", "dog", "frog"]
 

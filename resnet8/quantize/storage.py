@@ -149,5 +149,8 @@ def _layer(
         bias.dtype == np.float32 and bias.shape == weight.shape[:1] and np.isfinite(bias).all()
     ):
         raise ValueError(f"biases {bias.dtype} {bias.shape} of {name!r}")
-    values = weight if quantization is None else quantization.dequantize(weight)
+    with np.errstate(over="ignore"):
+        values = weight if quantization is None else quantization.dequantize(weight)
+    if not np.isfinite(values).all():
+        raise ValueError(f"weights of {name!r} beyond float32")
     return LayerParameters(Parameter(values, quantization), bias)

@@ -28,8 +28,8 @@ from resnet8.core import choice
 from resnet8.core.dataset import read_images
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.files import write_bytes
-from resnet8.core.names import QUANTIZED_VARIANTS
 from resnet8.core.processes import run_stage
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import inputs, recording, summaries, variants
 from resnet8.inspection.capture import Watched, only, select_layers
 from resnet8.report.figures.canvas import draw_all
@@ -54,17 +54,16 @@ def watch_models(path: Path, *, reference: Path | None = None) -> dict[str, Watc
     """
     watched = variants.watch_file(path)
     name = _variant(path, watched)
-    runtime, _, dtype = name.partition("_")
-    beside = path.with_name(f"{runtime}_fp32{path.suffix}")
-    if reference is None and (dtype == "fp32" or not beside.is_file()):
+    beside = path.with_name(f"{name.original}{path.suffix}")
+    if reference is None and (name.is_float or not beside.is_file()):
         return {name: watched}
     original = variants.watch_file(reference or beside)
-    if _variant(reference or beside, original) != f"{runtime}_fp32":
+    if _variant(reference or beside, original) != name.original:
         raise ArtifactError(
             f"The reference must be a float model of the same runtime as {path.name}, "
             f"got {reference}."
         )
-    return {f"{runtime}_fp32": original, name: watched}
+    return {name.original: original, name: watched}
 
 
 def look(
@@ -113,16 +112,16 @@ def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
         raise ArtifactError(f"{exc} Or choose --input random:0, which needs no data.") from exc
 
 
-def _variant(path: Path, watched: Watched) -> str:
+def _variant(path: Path, watched: Watched) -> Variant:
     """The variant that a file is, by what is in it, or by its name where types are mixed."""
     runtime = RUNTIMES.get(path.suffix, "keras")
     quantized = (point.quantization for point in watched.points.values())
     dtype = next((found.dtype for found in quantized if found), None)
     if dtype is None:
-        return f"{runtime}_fp32"
+        return Variant(f"{runtime}_fp32")
     if path.stem in QUANTIZED_VARIANTS:
-        return path.stem
-    return "torch_int8" if runtime == "torch" else f"onnx_{dtype}"
+        return Variant(path.stem)
+    return Variant.TORCH_INT8 if runtime == "torch" else Variant(f"onnx_{dtype}")
 
 
 def main(argv: list[str] | None = None) -> None:

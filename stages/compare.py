@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
 from resnet8.compare.tables import print_classes, print_headline
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -27,19 +27,20 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    images = read_images(args.data / "test_images.npy")
-    labels = read_labels(args.data / "test_labels.npy")
-    label_names = read_label_names(args.data / "labels.json")
-    shape = (len(labels), len(label_names))
-    predictions = read_predictions(args.predictions, params.variants, shape=shape)
+    test_set = read_test_set(args.data)
+    predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
     baseline = predictions[params.compare.baseline]
     rows = {
-        name: compare(baseline, probabilities, labels, label_names=label_names)
+        name: compare(baseline, probabilities, test_set.labels, label_names=test_set.label_names)
         for name, probabilities in predictions.items()
     }
-    comparison = {"baseline": params.compare.baseline, "n_images": len(labels), "variants": rows}
-    correctness = describe_correctness(predictions, images, labels, label_names=label_names)
+    comparison = {
+        "baseline": params.compare.baseline,
+        "n_images": len(test_set.labels),
+        "variants": rows,
+    }
+    correctness = describe_correctness(predictions, test_set)
 
     write_json(args.out, comparison)
     write_json(args.correct, correctness)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8.core.dataset import read_images, read_label_names, read_labels
+from resnet8.core.dataset import read_test_set
 from resnet8.core.evaluation import predict, score
 from resnet8.core.files import write_array, write_json
 from resnet8.core.params import load_params
@@ -33,15 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     batch_size = load_params(args.params).evaluate.batch_size
 
-    images = read_images(args.data / "test_images.npy")
-    labels = read_labels(args.data / "test_labels.npy")
-    label_names = read_label_names(args.data / "labels.json")
+    test_set = read_test_set(args.data)
     runtime = import_module(f"resnet8.models.{args.runtime}_model")
-    predictor = runtime.load_predictor(args.model, n_classes=len(label_names))
+    predictor = runtime.load_predictor(args.model, n_classes=len(test_set.label_names))
 
     progress = partial(tqdm, desc=args.metrics.stem, unit="batch")
-    probabilities = predict(predictor, images, batch_size=batch_size, progress=progress)
-    scores = score(probabilities, labels, label_names=label_names)
+    probabilities = predict(predictor, test_set.images, batch_size=batch_size, progress=progress)
+    scores = score(probabilities, test_set.labels, label_names=test_set.label_names)
     saturates = runtime.saturates(args.model)
 
     write_array(args.predictions, probabilities)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from resnet8.core import choice
-from resnet8.core.dataset import read_images, read_label_names
+from resnet8.core.dataset import read_images, read_test_set
 from resnet8.core.files import write_arrays, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -34,14 +34,16 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     chosen_input = choice.parse(params.inspect.input)
+    test_set = read_test_set(args.data)
     calibration = read_images(args.calibration / "images.npy")
     chosen = inputs.choose(
         chosen_input,
-        test_images=read_images(args.data / "test_images.npy"),
+        test_images=test_set.images,
         calibration_images=calibration,
     )
-    n_classes = len(read_label_names(args.data / "labels.json"))
-    watched = variants.watch(params.variants, args.models, raw=args.raw, n_classes=n_classes)
+    watched = variants.watch(
+        params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
+    )
 
     streamed = inputs.batches(calibration[: params.inspect.images])
     records = recording.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from resnet8.core.dataset import read_images
 from resnet8.core.files import write_json
-from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection import isolation
@@ -30,11 +29,10 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     images = read_images(args.images)[: params.inspect.sensitivity_images]
-    quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
     ranking = {
         name: rank(*isolation.load(name, args.models), images, progress=partial(tqdm, desc=name))
-        for name in quantized
+        for name in params.quantized
     }
 
     write_json(args.out, {"n_images": len(images), "variants": ranking})

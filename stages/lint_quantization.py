@@ -9,7 +9,7 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8.core.dataset import read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -32,10 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(args.model)
     layers = read_json(args.layers)
     quantization = storage.read(args.quantization)
-    shape = (
-        len(read_labels(args.data / "test_labels.npy")),
-        len(read_label_names(args.data / "labels.json")),
-    )
+    shape = read_test_set(args.data).shape
     predictions = read_predictions(args.predictions, params.variants, shape=shape)
 
     findings = lint.lint(

@@ -10,13 +10,14 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.report.figures import canvas
-from resnet8.report.figures.catalog import LabelledImages, layer_drawings, outcome_drawings
+from resnet8.report.figures.catalog import layer_drawings, outcome_drawings
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,20 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     inspection = read_json(args.inspection / "layers.json")
-    captures = {name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants}
+    captures: dict[str, dict[str, Any]] = {
+        name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants
+    }
     sensitivity = read_json(args.metrics / "sensitivity.json")
     comparison = read_json(args.metrics / "comparison.json")
     table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
-    test_set = LabelledImages(
-        images=read_images(args.data / "test_images.npy"),
-        labels=read_labels(args.data / "test_labels.npy"),
-        label_names=read_label_names(args.data / "labels.json"),
-    )
-    predictions = read_predictions(
-        args.predictions,
-        params.variants,
-        shape=(len(test_set.labels), len(test_set.label_names)),
-    )
+    test_set = read_test_set(args.data)
+    predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
     drawings = layer_drawings(inspection, captures, sensitivity=sensitivity)
     drawings |= outcome_drawings(

@@ -10,9 +10,8 @@ import argparse
 from pathlib import Path
 
 from resnet8.compare import plot_data
-from resnet8.core.dataset import read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import csv_bytes, read_json, write_bytes
-from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 
@@ -27,12 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
-    quantized = [name for name in params.variants if name not in FLOAT_VARIANTS]
 
-    labels = read_labels(args.data / "test_labels.npy")
-    label_names = read_label_names(args.data / "labels.json")
-    shape = (len(labels), len(label_names))
-    predictions = read_predictions(args.predictions, params.variants, shape=shape)
+    _, labels, label_names = test_set = read_test_set(args.data)
+    predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
     inspection, sensitivity = read_json(args.layers), read_json(args.sensitivity)
 
     accuracies = plot_data.class_accuracies(predictions, labels, label_names=label_names)
@@ -41,11 +37,12 @@ def main(argv: list[str] | None = None) -> None:
         "per_class_accuracy": csv_bytes(plot_data.ClassAccuracy._fields, accuracies),
         "confusion": csv_bytes(plot_data.Confusion._fields, confusions),
         "sqnr": csv_bytes(
-            plot_data.LayerSqnr._fields, plot_data.sqnr_profile(inspection, variants=quantized)
+            plot_data.LayerSqnr._fields,
+            plot_data.sqnr_profile(inspection, variants=params.quantized),
         ),
         "sensitivity": csv_bytes(
             plot_data.LayerSensitivity._fields,
-            plot_data.sensitivities(sensitivity, variants=quantized),
+            plot_data.sensitivities(sensitivity, variants=params.quantized),
         ),
     }
 

@@ -8,7 +8,7 @@ Params: calibrate.batches
 import argparse
 from pathlib import Path
 
-from resnet8.core.batches import join_batches, read_batch, read_label_names
+from resnet8.core.batches import decode_label_names, join_batches, read_batch
 from resnet8.core.files import read_bytes, write_array, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     numbers = load_params(args.params).calibrate.batches
 
-    names = read_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")
+    names = decode_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")
     contents = {
         x: read_bytes(args.raw / x) for x in ["test_batch", *map("data_batch_{}".format, numbers)]
     }

@@ -12,14 +12,14 @@ import argparse
 from pathlib import Path
 
 from resnet8.core import choice
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.inspection import inputs
+from resnet8.inspection.inputs import choose
 from resnet8.report import provenance
 from resnet8.report.data import view
-from resnet8.report.evidence import Evidence
+from resnet8.report.inputs import ReportInputs
 from resnet8.report.page import render, vega_bundle
 
 
@@ -38,13 +38,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    images = read_images(args.data / "test_images.npy")
-    labels = read_labels(args.data / "test_labels.npy")
-    label_names = read_label_names(args.data / "labels.json")
+    test_set = read_test_set(args.data)
     calibration = args.calibration / "images.npy"
-    models = provenance.model_paths(params.variants, args.models, raw=args.raw)
+    models = {name: name.path(args.models, raw=args.raw) for name in params.variants}
     data = [args.data / "test_images.npy", args.data / "test_labels.npy", calibration]
-    evidence = Evidence(
+    inputs = ReportInputs(
         comparison=read_json(args.metrics / "comparison.json"),
         layers=read_json(args.inspection / "layers.json"),
         parity=read_json(args.metrics / "layer_parity.json"),
@@ -52,24 +50,20 @@ def main(argv: list[str] | None = None) -> None:
         lint=read_json(args.metrics / "quantization_lint.json"),
         sweep=read_json(args.metrics / "sweep.json"),
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
-        chosen=inputs.choose(
+        chosen=choose(
             choice.parse(params.inspect.input),
-            test_images=images,
+            test_images=test_set.images,
             calibration_images=read_images(calibration),
         ),
-        predictions=read_predictions(
-            args.predictions, params.variants, shape=(len(labels), len(label_names))
-        ),
-        images=images,
-        labels=labels,
-        label_names=label_names,
+        predictions=read_predictions(args.predictions, params.variants, shape=test_set.shape),
+        test_set=test_set,
         params=params.model_dump(exclude={"candidate", "gate", "sweep"}),
         models={name: provenance.fingerprint(path) for name, path in models.items()},
         data=[provenance.fingerprint(path) for path in data],
         requirements=read_bytes(args.requirements).decode().splitlines(),
     )
 
-    page = render(view(evidence), vega=vega_bundle()).encode()
+    page = render(view(inputs), vega=vega_bundle()).encode()
 
     write_bytes(args.out, page)
     print(f"{args.out}: {len(page) / 1e6:.1f} MB")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from resnet8.core import cpu
 from resnet8.core.files import remove, unlink_if_dangling, write_json
-from resnet8.core.names import QUANTIZED_VARIANTS
 from resnet8.core.params import Params, check_files, load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.variants import QUANTIZED_VARIANTS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     others = [name for name in QUANTIZED_VARIANTS if name not in params.variants]
     files = [args.predictions / f"{name}.npy" for name in others]
     files += [args.metrics / f"{name}.json" for name in others]
-    files += [args.models / f"{name}{suffix}" for name in others for suffix in (".onnx", ".pt2")]
+    files += [name.path(args.models) for name in others]
     removed = [path for path in files if path.exists()]
     for path in removed:
         remove(path)

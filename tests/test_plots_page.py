@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.report.figures import palette
 from tests.browser import links
 from tests.pipeline.commands import ROOT

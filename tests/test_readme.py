@@ -10,8 +10,8 @@ import yaml
 from resnet8.core.errors import PipelineError
 from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
-from tests.evidence import make_evidence, make_summary
 from tests.parameters import TEST_PARAMS
+from tests.report_inputs import make_evidence, make_summary
 from tests.sweep.results import USUAL, make_selection
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part

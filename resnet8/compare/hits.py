@@ -10,14 +10,14 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from resnet8.compare.comparison import Correct
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
 
 
@@ -49,29 +49,24 @@ class Correctness(NamedTuple):
 
 
 def describe_correctness(
-    predictions: Mapping[str, Probabilities],
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    label_names: Sequence[str],
+    predictions: Mapping[str, Probabilities], test_set: TestSet
 ) -> dict[str, Any]:
     """Notes which images are right.
 
     Args:
         predictions: (N, K) probabilities by variant; the class of the largest counts.
-        images: (N, H, W, C) uint8, for the checksum.
-        labels: (N,) class indices.
-        label_names: K names; a class without images is left out.
+        test_set: what was predicted; a class without images is left out.
 
     Returns:
         What `Record` describes, for a JSON file.
     """
+    _, labels, label_names = test_set
     classes = {name: labels == k for k, name in enumerate(label_names) if (labels == k).any()}
     right = {
         name: probabilities.argmax(axis=1) == labels for name, probabilities in predictions.items()
     }
     record = Record(
-        test_set_sha256=_fingerprint(images, labels, label_names),
+        test_set_sha256=_checksum(test_set),
         n_images={name: int(chosen.sum()) for name, chosen in classes.items()},
         correct={
             variant: {name: _pack(correct[chosen]) for name, chosen in classes.items()}
@@ -99,12 +94,10 @@ def read_correctness(record: Record) -> Correctness:
     )
 
 
-def _fingerprint(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], label_names: Sequence[str]
-) -> str:
-    digest = hashlib.sha256("\n".join(label_names).encode())
-    digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
-    digest.update(np.ascontiguousarray(images).tobytes())
+def _checksum(test_set: TestSet) -> str:
+    digest = hashlib.sha256("\n".join(test_set.label_names).encode())
+    digest.update(np.ascontiguousarray(test_set.labels, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(test_set.images).tobytes())
     return digest.hexdigest()
 
 

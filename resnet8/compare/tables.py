@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from resnet8.core.variants import Variant
+
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
 LAYER_COLUMNS = (
     "layer", "mean", "std", "min", "max", "zero %", "clip %", "levels", "SQNR dB",
@@ -47,14 +49,8 @@ def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple
 
 def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The variants, float ones first, in the order of the pipeline."""
-
-    def position(name: str) -> tuple[bool, int, str]:
-        runtime, _, dtype = name.partition("_")
-        return dtype != "fp32", ("keras", "onnx", "torch").index(runtime), dtype
-
-    return {
-        name: comparison["variants"][name] for name in sorted(comparison["variants"], key=position)
-    }
+    rows: Mapping[str, Mapping[str, Any]] = comparison["variants"]
+    return {variant: rows[variant] for variant in Variant if variant in rows}
 
 
 def markdown_table(comparison: Mapping[str, Any], *, sizes: Mapping[str, int]) -> str:

@@ -193,7 +193,7 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
     return Batch(np.concatenate(images), np.concatenate(labels))
 
 
-def read_label_names(content: bytes, *, name: str) -> list[str]:
+def decode_label_names(content: bytes, *, name: str) -> list[str]:
     """Reads the class names from `batches.meta`.
 
     Raises:

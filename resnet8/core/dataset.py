@@ -5,7 +5,7 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,45 @@ from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.files import read_array, read_json
 
 _REMEDY = "Run `dvc repro` to make it again."
+
+
+class TestSet(NamedTuple):
+    """The images that models are evaluated on.
+
+    images: (N, H, W, C) uint8.
+    labels: (N,) class indices below K.
+    label_names: K names.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    label_names: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K), that of a model's probabilities."""
+        return len(self.labels), len(self.label_names)
+
+
+def read_test_set(folder: Path) -> TestSet:
+    """Reads what stage `prepare` wrote.
+
+    Raises:
+        ArtifactError: a file is missing or holds something else, or they do not belong together.
+    """
+    path = folder / "test_labels.npy"
+    found = TestSet(
+        read_images(folder / "test_images.npy"),
+        read_labels(path),
+        read_label_names(folder / "labels.json"),
+    )
+    if len(found.images) != len(found.labels) or found.labels.max() >= len(found.label_names):
+        raise _another(
+            path,
+            f"a class below {len(found.label_names)} for each of {len(found.images)} images",
+            found.labels,
+        )
+    return found
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from resnet8.core.errors import shown
-from resnet8.core.names import QUANTIZED_VARIANTS
 from resnet8.core.param_errors import describe
 from resnet8.core.sections import Calibrate, Fit, Section
+from resnet8.core.variants import QUANTIZED_VARIANTS
 
 MAX_RUNS = 100_000
 VARIANT = "variant"

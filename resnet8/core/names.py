@@ -1,7 +1,7 @@
-"""Names that parameters choose from: of data, models, types, methods and variants."""
+"""Names that parameters choose from: of data, models, types and methods."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import urlsplit
 
 Dataset = Literal["cifar10", "sample"]
@@ -14,11 +14,6 @@ INPUT = "input"  # of a model, in every runtime; also stands for its layer
 # Images in one batch file; CIFAR-10: Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html
 IMAGES_PER_BATCH: dict[Dataset, int] = {"cifar10": 10_000, "sample": 2_000}
 TRAIN_BATCHES = 5
-FLOAT_VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32")
-QUANTIZED_VARIANTS = (  # all that parameters can ask for
-    *(f"onnx_{name}" for name in get_args(OnnxType)),
-    *(f"torch_{name}" for name in get_args(TorchType)),
-)
 BUILT_IN_MODELS = ("mlperf_tiny", "sample")
 MODEL_SUFFIXES = (".h5", ".keras")
 

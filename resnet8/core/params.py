@@ -12,13 +12,7 @@ from resnet8.core import grid
 from resnet8.core.choice import find_fault, parse
 from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Settings
-from resnet8.core.names import (
-    BUILT_IN_MODELS,
-    FLOAT_VARIANTS,
-    IMAGES_PER_BATCH,
-    QUANTIZED_VARIANTS,
-    is_url,
-)
+from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
 from resnet8.core.param_errors import describe, read_yaml
 from resnet8.core.sections import (
     Calibrate,
@@ -34,6 +28,7 @@ from resnet8.core.sections import (
     Section,
     Sweep,
 )
+from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
 
 
 class Params(Section):
@@ -53,9 +48,14 @@ class Params(Section):
     candidate: str = Field(description="the name of a variant")
 
     @property
-    def variants(self) -> tuple[str, ...]:
+    def variants(self) -> tuple[Variant, ...]:
         """The variants that the pipeline makes, in the order of its steps."""
         return _variants(self.quantize_onnx, self.quantize_torch)
+
+    @property
+    def quantized(self) -> tuple[Variant, ...]:
+        """Those of the variants that are quantized."""
+        return tuple(variant for variant in self.variants if not variant.is_float)
 
     @property
     def settings(self) -> Settings:
@@ -69,12 +69,10 @@ class Params(Section):
         return grid.expand(self.sweep.grid, self.settings, variants=quantized)
 
 
-def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[str, ...]:
-    return (
-        *FLOAT_VARIANTS,
-        *(f"onnx_{name}" for name in onnx.types),
-        *(f"torch_{name}" for name in torch.types),
-    )
+def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
+    quantized = [f"onnx_{name}" for name in onnx.types]
+    quantized += [f"torch_{name}" for name in torch.types]
+    return (*FLOAT_VARIANTS, *map(Variant, quantized))
 
 
 def _valid_sections(raw: dict[str, Any]) -> dict[str, Any]:

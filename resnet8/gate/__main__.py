@@ -61,7 +61,7 @@ def judge(folder: Path, base: str) -> Verdict:
     before = read_correct_images(read_base)
     elsewhere = read_saturating(read, params.variants) ^ read_saturating(read_base, before.by_class)
     changes = find_changes(before, evidence.correctness, significance=params.gate.significance)
-    order = {name: i for i, name in enumerate(params.variants)}
+    order: dict[str, int] = {name: i for i, name in enumerate(params.variants)}
     return Verdict(
         revision=base,
         commit=commit,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from resnet8.compare.comparison import Correct
 from resnet8.compare.hits import Correctness, Record, read_correctness
 from resnet8.core.errors import GateError, shown
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 
 CORRECT_FILE, COMPARISON_FILE = "metrics/correct.json", "metrics/comparison.json"
 REMEDY = "Run `dvc repro` to make it again."

@@ -8,9 +8,9 @@ import numpy as np
 from resnet8.compare.comparison import Correct, Interval, difference_interval, mcnemar_p
 from resnet8.compare.hits import Correctness
 from resnet8.core.errors import GateError
-from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import Params
 from resnet8.core.sections import Gate
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.gate.evidence import Evidence, all_images, deltas_pp
 
 
@@ -103,9 +103,9 @@ def check_limits(evidence: Evidence, params: Params) -> list[Limit]:
             Limit("float_accuracy_min", name, accuracy, gate.float_accuracy_min, "fraction", True,
                   "top-1 accuracy")
         )  # fmt: skip
-    for name, error in evidence.conversion_errors.items():
+    for converted, error in evidence.conversion_errors.items():
         limits.append(
-            Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
+            Limit("float_parity_max", converted, error, gate.float_parity_max, "probability", False,
                   "difference to its original")
         )  # fmt: skip
     for name in params.variants:

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 
 from resnet8.core.evaluation import Predictor
+from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_isolation, torch_isolation
 from resnet8.inspection.sensitivity import Isolate
 from resnet8.inspection.units import read_equalization
@@ -13,17 +14,16 @@ from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.quantize.equalization import equalized
 
 
-def load(variant: str, folder: Path) -> tuple[list[str], Isolate]:
+def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
     """The quantized layers of a variant, and what quantizes some of them only.
 
     Args:
-        variant: `onnx_<type>` or `torch_<type>`.
+        variant: a quantized one.
         folder: holds its model and the float one of ONNX.
     """
-    is_onnx = variant.startswith("onnx")
-    path = folder / f"{variant}.{'onnx' if is_onnx else 'pt2'}"
-    original = onnx_model.load_model(folder / "onnx_fp32.onnx")
-    load_quantized = _load_onnx if is_onnx else _load_torch
+    path = variant.path(folder)
+    original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
+    load_quantized = _load_onnx if variant.runtime == "onnx" else _load_torch
     return load_quantized(path, equalized(original, read_equalization(path)))
 
 

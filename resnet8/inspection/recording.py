@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS, Variant
 from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import (
     RunningCodes,
@@ -60,7 +60,7 @@ def reference_variants(variant: str) -> tuple[str, ...]:
         "onnx_fp32": ("keras_fp32",),
         "torch_fp32": ("keras_fp32", "onnx_fp32"),
     }
-    return conversions.get(variant, (f"{variant.partition('_')[0]}_fp32",))
+    return conversions.get(variant, (Variant(variant).original,))
 
 
 def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]) -> Records:
@@ -75,7 +75,7 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
     """
     records = {
         variant: {
-            layer: LayerRecord(point, is_quantized=variant not in FLOAT_VARIANTS)
+            layer: LayerRecord(point, is_quantized=not Variant(variant).is_float)
             for layer, point in model.points.items()
         }
         for variant, model in watched.items()
@@ -129,7 +129,7 @@ def conversion_errors(records: Records) -> dict[str, dict[str, float]]:
     for variant in FLOAT_VARIANTS:
         for layer, record in records[variant].items():
             for name, error in record.errors.items():
-                pair = f"{name.partition('_')[0]}_{variant.partition('_')[0]}"
+                pair = f"{Variant(name).runtime}_{variant.runtime}"
                 found.setdefault(layer, {})[pair] = error.largest
     return found
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.names import MODEL_SUFFIXES
+from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.units import in_float_units, read_equalization
@@ -13,7 +14,9 @@ from resnet8.models import onnx_model, torch_model
 N_CLASSES = 10  # of CIFAR-10
 
 
-def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> dict[str, Watched]:
+def watch(
+    names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
+) -> dict[str, Watched]:
     """Watches variants in the float model's units, under the names of the ONNX nodes.
 
     Args:
@@ -27,10 +30,8 @@ def watch(names: Sequence[str], folder: Path, *, raw: Path, n_classes: int) -> d
 
     return {
         name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
-        if name == "keras_fp32"
-        else watch_file(
-            folder / f"{name}.{'onnx' if name.startswith('onnx') else 'pt2'}", n_classes=n_classes
-        )
+        if name == Variant.KERAS_FP32
+        else watch_file(name.path(folder), n_classes=n_classes)
         for name in names
     }
 

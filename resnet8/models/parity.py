@@ -24,7 +24,7 @@ SUM_TOLERANCE = 1e-3
 RTOL_LAYER = 1e-4
 
 
-class Parity(NamedTuple):
+class ParityResult(NamedTuple):
     """How close two models are on the same images."""
 
     n_images: int
@@ -78,7 +78,7 @@ def check_probabilities(probabilities: Probabilities, *, name: str) -> None:
 
 def check_parity(
     original: Probabilities, converted: Probabilities, *, tolerance: float, name: str
-) -> Parity:
+) -> ParityResult:
     """Compares probabilities (N, K) of two models for the same images.
 
     Raises:
@@ -92,7 +92,7 @@ def check_parity(
             f"got {difference:g} on {len(original)} images (agreement {agreement:.4f}). "
             "The conversion changed the model; nothing was written."
         )
-    return Parity(len(original), agreement, difference, tolerance)
+    return ParityResult(len(original), agreement, difference, tolerance)
 
 
 def check_layers(

@@ -12,7 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Probabilities
-from resnet8.core.names import FLOAT_VARIANTS, INPUT
+from resnet8.core.names import INPUT
+from resnet8.core.variants import Variant
 from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import read_layers
@@ -112,7 +113,9 @@ def lint(  # noqa: PLR0913, PLR0917
     """
     found = []
     shown = layers["activations"]["calibration"]
-    for variant in [name for name in predictions if name not in FLOAT_VARIANTS]:
+    for variant in map(Variant, predictions):
+        if variant.is_float:
+            continue
         statistics = {
             layer: rows[variant]["statistics"] for layer, rows in shown.items() if variant in rows
         }
@@ -122,11 +125,10 @@ def lint(  # noqa: PLR0913, PLR0917
             for layer, kinds in layers["parameters"].items()
             if "dtype" in kinds.get("weight", {}).get(variant, {}).get("statistics", {})
         }
-        floats = f"{variant.partition('_')[0]}_fp32"
         spans = {
-            layer: rows[floats]["statistics"]["dynamic_range"]
+            layer: rows[variant.original]["statistics"]["dynamic_range"]
             for layer, rows in shown.items()
-            if floats in rows
+            if variant.original in rows
         }
         for rule in (
             _float_operators(operators, passed, rounded, set(layers["parameters"]) - weights),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report.evidence import Json
+from resnet8.report.inputs import Json
 from resnet8.report.tables import ranked, saved
 from resnet8.report.vega_lite import Spec, by_variant, category, chart, css, quantity, tip
 

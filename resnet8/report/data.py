@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.predictions import confusion_matrix
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
-from resnet8.report.evidence import Evidence, Variants, classes_with_images, sort_variants
 from resnet8.report.explorer import explorer
 from resnet8.report.flips import flips_view
+from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
 from resnet8.report.sweep import sweep_charts, sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
@@ -22,62 +22,63 @@ from resnet8.report.verdict import verdict
 Matrices = Mapping[str, NDArray[np.int64]]  # (K, K) confusions by variant
 
 
-def view(evidence: Evidence) -> dict[str, Any]:
+def view(inputs: ReportInputs) -> dict[str, Any]:
     """Prepares all sections; `page_data` is what the page's script reads."""
-    variants = sort_variants(list(evidence.predictions), evidence.comparison)
-    rankings = evidence.sensitivity["variants"]
+    variants = sort_variants(list(inputs.predictions), inputs.comparison)
+    rankings = inputs.sensitivity["variants"]
     ranked = {
         name: tables.ranked(rankings[name])
-        for name in evidence.predictions
+        for name in inputs.predictions
         if name in rankings and rankings[name]["layers"]
     }
     shown = explorer(
-        evidence.layers, evidence.captures, variants=variants.all, rankings=ranked
+        inputs.layers, inputs.captures, variants=variants.all, rankings=ranked
     )  # fmt: skip
+    _, labels, label_names = inputs.test_set
     matrices = {
-        name: confusion_matrix(x, evidence.labels, n_classes=len(evidence.label_names))
-        for name, x in evidence.predictions.items()
+        name: confusion_matrix(x, labels, n_classes=len(label_names))
+        for name, x in inputs.predictions.items()
     }
-    fetch = evidence.params["fetch"]
+    fetch = inputs.params["fetch"]
     model = fetch["model"].rpartition("/")[2]  # of a path or URL, the file's name
     return {
         "title": f"{model} on {fetch['dataset']}",
-        "baseline": evidence.comparison["baseline"],
+        "baseline": inputs.comparison["baseline"],
         "variants": variants,
-        "headline": headline_view(evidence, variants),
-        "provenance": provenance_view(evidence),
-        "classes": classes_view(evidence, variants, matrices),
-        "conversion": conversion_view(evidence),
+        "headline": headline_view(inputs, variants),
+        "provenance": provenance_view(inputs),
+        "classes": classes_view(inputs, variants, matrices),
+        "conversion": conversion_view(inputs),
         "explorer": shown,
-        "chosen": {"picture": png_uri(evidence.chosen[0]), "count": len(evidence.chosen)},
-        "sqnr": sqnr_view(evidence),
-        "sensitivity": [sensitivity_view(evidence, name) for name in ranked],
-        "lint": {**evidence.lint, "table": tables.finding_table(evidence.lint["findings"])},
-        "sweep": sweep_view(evidence.sweep),
+        "chosen": {"picture": png_uri(inputs.chosen[0]), "count": len(inputs.chosen)},
+        "sqnr": sqnr_view(inputs),
+        "sensitivity": [sensitivity_view(inputs, name) for name in ranked],
+        "lint": {**inputs.lint, "table": tables.finding_table(inputs.lint["findings"])},
+        "sweep": sweep_view(inputs.sweep),
         "flips": [
             {"variant": name}
             | flips_view(
-                evidence.predictions[evidence.comparison["baseline"]],
-                evidence.predictions[name],
-                images=evidence.images,
-                labels=evidence.labels,
-                label_names=evidence.label_names,
+                inputs.predictions[inputs.comparison["baseline"]],
+                inputs.predictions[name],
+                images=inputs.test_set.images,
+                labels=inputs.test_set.labels,
+                label_names=inputs.test_set.label_names,
             )
             for name in variants.compared
         ],
         "page_data": {
             "config": vega_lite.config(),
-            "charts": chart_views(evidence, variants, matrices),
-            "confusion": confusion_view(evidence, matrices),
+            "charts": chart_views(inputs, variants, matrices),
+            "confusion": confusion_view(inputs, matrices),
             "explorer": shown,
         },
     }
 
 
-def headline_view(evidence: Evidence, variants: Variants) -> dict[str, Any]:
+def headline_view(inputs: ReportInputs, variants: Variants) -> dict[str, Any]:
     """The verdict and the comparison."""
-    comparison = evidence.comparison
-    sizes = {name: file.size_bytes for name, file in evidence.models.items()}
+    comparison = inputs.comparison
+    sizes = {name: file.size_bytes for name, file in inputs.models.items()}
     return {
         "verdict": verdict(
             comparison, quantized=variants.quantized, converted=variants.converted
@@ -86,64 +87,64 @@ def headline_view(evidence: Evidence, variants: Variants) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def provenance_view(evidence: Evidence) -> dict[str, Any]:
+def provenance_view(inputs: ReportInputs) -> dict[str, Any]:
     """Parameters by section, files with their hashes, and library versions."""
-    pins = [line for line in evidence.requirements if line.strip() and not line.startswith("#")]
-    models = dict.fromkeys(evidence.models.values())  # each file once
+    pins = [line for line in inputs.requirements if line.strip() and not line.startswith("#")]
+    models = dict.fromkeys(inputs.models.values())  # each file once
     return {
         "params": {
             name: section if isinstance(section, Mapping) else {"": section}
-            for name, section in evidence.params.items()
+            for name, section in inputs.params.items()
         },
-        "files": tables.file_table([*evidence.data, *models]),
+        "files": tables.file_table([*inputs.data, *models]),
         "libraries": [line.strip().split("==") for line in pins],
     }
 
 
-def classes_view(evidence: Evidence, variants: Variants, matrices: Matrices) -> dict[str, Any]:
+def classes_view(inputs: ReportInputs, variants: Variants, matrices: Matrices) -> dict[str, Any]:
     """Accuracy by class."""
-    seen = classes_with_images(evidence)
+    seen = classes_with_images(inputs)
     return {
-        "table": tables.class_table(
-            evidence.comparison,
+        "table": tables.class_accuracy_table(
+            inputs.comparison,
             matrices,
             variants=variants.compared,
-            label_names=evidence.label_names,
+            label_names=inputs.test_set.label_names,
         ),
         "n_intervals": len(seen) * len(variants.compared),
-        "without_images": [name for name in evidence.label_names if name not in seen],
+        "without_images": [name for name in inputs.test_set.label_names if name not in seen],
     }
 
 
-def conversion_view(evidence: Evidence) -> dict[str, Any]:
+def conversion_view(inputs: ReportInputs) -> dict[str, Any]:
     """The float models' differences by layer."""
-    rows = evidence.parity["layers"]
+    rows = inputs.parity["layers"]
     return {
-        "table": tables.parity_table(evidence.parity, order=evidence.layers["layers"]),
-        "rtol": evidence.parity["rtol"],
+        "table": tables.parity_table(inputs.parity, order=inputs.layers["layers"]),
+        "rtol": inputs.parity["rtol"],
         "n_layers": len(rows),
         "relative": max((row["relative"] for row in rows.values()), default=0.0),
-        "n_images": evidence.layers["n_images"]["calibration"],
+        "n_images": inputs.layers["n_images"]["calibration"],
     }
 
 
-def sqnr_view(evidence: Evidence) -> dict[str, Any]:
+def sqnr_view(inputs: ReportInputs) -> dict[str, Any]:
     """The SQNR by layer over the calibration set."""
-    quantized = [name for name in evidence.predictions if name not in FLOAT_VARIANTS]
+    quantized = [name for name in inputs.predictions if name not in FLOAT_VARIANTS]
     return {
         "variants": quantized,
         "table": tables.sqnr_table(
-            evidence.layers["activations"]["calibration"],
-            order=evidence.layers["layers"],
+            inputs.layers["activations"]["calibration"],
+            order=inputs.layers["layers"],
             variants=quantized,
         ),
-        "n_images": evidence.layers["n_images"]["calibration"],
+        "n_images": inputs.layers["n_images"]["calibration"],
     }
 
 
-def sensitivity_view(evidence: Evidence, name: str) -> dict[str, Any]:
+def sensitivity_view(inputs: ReportInputs, name: str) -> dict[str, Any]:
     """A variant's ranking of layers, and the figures of the first one."""
-    ranking = evidence.sensitivity["variants"][name]
+    ranking = inputs.sensitivity["variants"][name]
     first = tables.ranked(ranking)[0]
     return {
         "variant": name,
@@ -151,15 +152,15 @@ def sensitivity_view(evidence: Evidence, name: str) -> dict[str, Any]:
         "row": ranking["layers"][first],
         "all": ranking["all"],
         "n_images": ranking["n_images"],
-        "table": tables.sensitivity_table(name, ranking, known=evidence.layers["layers"]),
+        "table": tables.sensitivity_table(name, ranking, known=inputs.layers["layers"]),
     }
 
 
-def chart_views(evidence: Evidence, variants: Variants, matrices: Matrices) -> dict[str, Any]:
+def chart_views(inputs: ReportInputs, variants: Variants, matrices: Matrices) -> dict[str, Any]:
     """The charts that show the same whatever a person chooses, by the id of their place."""
-    comparison, compared = evidence.comparison, variants.compared
+    comparison, compared = inputs.comparison, variants.compared
     quantized = [name for name in variants.all if name not in FLOAT_VARIANTS]
-    seen = classes_with_images(evidence)
+    seen = classes_with_images(inputs)
     found = {
         "deltas": charts.deltas(comparison, variants=compared),
         "class-deltas": charts.class_deltas(comparison, variants=compared, labels=seen),
@@ -169,22 +170,22 @@ def chart_views(evidence: Evidence, variants: Variants, matrices: Matrices) -> d
     }
     if quantized:
         found["sqnr-chart"] = charts.sqnr(
-            evidence.layers["activations"]["calibration"],
-            order=evidence.layers["layers"],
+            inputs.layers["activations"]["calibration"],
+            order=inputs.layers["layers"],
             variants=quantized,
         )
-    found |= sweep_charts(evidence.sweep)
+    found |= sweep_charts(inputs.sweep)
     return found | {
         f"sensitivity-{name}": charts.sensitivity(name, ranking)
-        for name, ranking in evidence.sensitivity["variants"].items()
+        for name, ranking in inputs.sensitivity["variants"].items()
     }
 
 
-def confusion_view(evidence: Evidence, matrices: Matrices) -> dict[str, Any]:
+def confusion_view(inputs: ReportInputs, matrices: Matrices) -> dict[str, Any]:
     """Confusions, and the charts that show them."""
-    labels = list(evidence.label_names)
+    labels = list(inputs.test_set.label_names)
     return {
-        "baseline": evidence.comparison["baseline"],
+        "baseline": inputs.comparison["baseline"],
         "labels": labels,
         "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
         "charts": {

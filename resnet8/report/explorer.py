@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.report import choice_charts as charts
-from resnet8.report.evidence import Captures, Json
+from resnet8.report.inputs import Captures, Json
 from resnet8.report.thumbnails import GAP, channel_grid, is_picture, png_uri
 
 # Channels of each feature map, fewer where all maps together get too large for a page.

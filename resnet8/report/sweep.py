@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnet8.compare.tables import best_settings, count_draws, with_deviation, with_interval
-from resnet8.report.evidence import Json
+from resnet8.core.variants import Variant
+from resnet8.report.inputs import Json
 from resnet8.report.tables import NOTHING, Cell, Table, number, percent, text
 from resnet8.report.vega_lite import Spec, by_variant, chart, css, quantity, tip
 
@@ -93,7 +94,7 @@ def by_runtime(rows: Sequence[Json]) -> dict[str, list[Json]]:
     """The settings that give files of one format."""
     found: dict[str, list[Json]] = {}
     for row in rows:
-        found.setdefault(row["variant"].partition("_")[0], []).append(row)
+        found.setdefault(Variant(row["variant"]).runtime, []).append(row)
     return found
 
 

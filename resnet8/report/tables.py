@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report.evidence import Json
+from resnet8.report.inputs import Json
 from resnet8.report.provenance import Fingerprint
 
 
@@ -96,7 +96,7 @@ def file_table(files: Sequence[Fingerprint]) -> Table:
     return Table("Data and models", ("file", "bytes", "SHA-256"), rows)
 
 
-def class_table(
+def class_accuracy_table(
     comparison: Json,
     confusions: Mapping[str, NDArray[np.int64]],
     *,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from resnet8.compare.tables import SIGNIFICANCE
-from resnet8.report.evidence import Json
+from resnet8.report.inputs import Json
 from resnet8.report.tables import interval
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from resnet8.core.dataset import read_images, read_label_names, read_labels
 from resnet8.core.files import find_model, read_bytes
-from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import Params
+from resnet8.core.variants import Variant
 
 _PACKAGE = Path(__file__).parents[1]
 # The modules that make and measure a quantized model, starting with the Keras file. What they
@@ -88,7 +88,7 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
 def _describe_baseline(params: Params) -> str:
     """The baseline's name; where it is quantized, with the settings behind it."""
     name = params.compare.baseline
-    if name in FLOAT_VARIANTS:
+    if Variant(name).is_float:
         return name
     return f"{name} {json.dumps(params.settings.values(), separators=(',', ':'))}"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
 from resnet8.core.files import read_bytes
 from resnet8.core.params import Params
+from resnet8.core.variants import Variant
 from resnet8.sweep.measure import Inputs
 
 
@@ -24,7 +25,7 @@ def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) 
     label_names = read_label_names(data / "labels.json")
     baseline = params.compare.baseline
     shape = (len(test_labels), len(label_names))
-    with_torch = any(run.variant.startswith("torch") for run in params.runs)
+    with_torch = any(Variant(run.variant).runtime == "torch" for run in params.runs)
     return Inputs(
         model=read_bytes(models / "onnx_fp32.onnx"),
         program=read_bytes(models / "torch_fp32.pt2") if with_torch else b"",

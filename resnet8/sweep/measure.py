@@ -17,6 +17,7 @@ from resnet8.core.evaluation import Predictor, Probabilities, predict
 from resnet8.core.files import scratch_folder
 from resnet8.core.grid import Settings
 from resnet8.core.names import OnnxType
+from resnet8.core.variants import Variant
 from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.calibration import draw_balanced
@@ -112,9 +113,8 @@ class Workbench:
 
     def measure(self, quantization: Quantization, variant: str) -> Result:
         """Writes a quantized model and compares it with the baseline on all test images."""
-        runtime, _, quant_type = variant.partition("_")
-        make = self._make_onnx if runtime == "onnx" else self._make_torch
-        predictor, n_bytes, saturates = make(quantization, quant_type)
+        make = self._make_onnx if Variant(variant).runtime == "onnx" else self._make_torch
+        predictor, n_bytes, saturates = make(quantization, Variant(variant).type)
         inputs = self.inputs
         found = predict(predictor, inputs.test_images, batch_size=inputs.batch_size, cores=1)
         labels = inputs.test_labels

@@ -17,7 +17,7 @@ from resnet8.compare.tables import (
     print_layers,
     sweep_table,
 )
-from tests.evidence import make_summary
+from tests.report_inputs import make_summary
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,

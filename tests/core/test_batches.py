@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from resnet8.core.batches import (
     Batch,
+    decode_label_names,
     encode_batch,
     encode_label_names,
     join_batches,
     read_batch,
-    read_label_names,
 )
 from resnet8.core.errors import ArtifactError
 
@@ -274,7 +274,7 @@ def only_artifact_errors(content: bytes) -> None:
         assert batch.images.dtype == np.uint8
         assert ((batch.labels >= 0) & (batch.labels < 10)).all()
     with suppress(ArtifactError):
-        assert len(set(read_label_names(content, name="batches.meta"))) > 1
+        assert len(set(decode_label_names(content, name="batches.meta"))) > 1
 
 
 @MANY
@@ -408,45 +408,45 @@ def test_encode_label_names_writes_what_the_official_file_has() -> None:
     }
 
 
-def test_read_label_names_returns_what_encode_label_names_was_given() -> None:
+def test_decode_label_names_returns_what_encode_label_names_was_given() -> None:
     content = encode_label_names(["cat", "größe"], images_per_batch=20)
-    assert read_label_names(content, name="batches.meta") == ["cat", "größe"]
+    assert decode_label_names(content, name="batches.meta") == ["cat", "größe"]
 
 
-def test_read_label_names_reads_python_2_pickles() -> None:
+def test_decode_label_names_reads_python_2_pickles() -> None:
     content = python2_meta([b"airplane", b"automobile", b"bird"])
-    assert read_label_names(content, name="batches.meta") == ["airplane", "automobile", "bird"]
+    assert decode_label_names(content, name="batches.meta") == ["airplane", "automobile", "bird"]
 
 
 @pytest.mark.parametrize("names", [["cat", "cat"], ["cat", ""], [""], ["cat"], []])
-def test_read_label_names_refuses_repeated_empty_and_single_names(names: list[str]) -> None:
+def test_decode_label_names_refuses_repeated_empty_and_single_names(names: list[str]) -> None:
     content = pickle.dumps({b"label_names": names})
     with pytest.raises(ArtifactError, match=r"^batches\.meta: .* two or more different names\.$"):
-        read_label_names(content, name="batches.meta")
+        decode_label_names(content, name="batches.meta")
 
 
-def test_read_label_names_counts_bytes_and_text_of_a_name_as_the_same() -> None:
+def test_decode_label_names_counts_bytes_and_text_of_a_name_as_the_same() -> None:
     content = pickle.dumps({b"label_names": ["cat", b"cat"]})
     with pytest.raises(ArtifactError, match="must be two or more different names"):
-        read_label_names(content, name="batches.meta")
+        decode_label_names(content, name="batches.meta")
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", "\udc80"])
-def test_read_label_names_refuses_a_name_that_is_not_utf_8_and_shows_it(name: object) -> None:
+def test_decode_label_names_refuses_a_name_that_is_not_utf_8_and_shows_it(name: object) -> None:
     content = pickle.dumps({b"label_names": ["cat", name]})
     with pytest.raises(ArtifactError, match=r"label_names must be UTF-8, got b?'(caf)?\\"):
-        read_label_names(content, name="batches.meta")
+        decode_label_names(content, name="batches.meta")
 
 
 @pytest.mark.parametrize("names", [None, ("cat", "dog"), ["cat", 1], "cat"])
-def test_read_label_names_refuses_what_is_no_list_of_names(names: object) -> None:
+def test_decode_label_names_refuses_what_is_no_list_of_names(names: object) -> None:
     with pytest.raises(ArtifactError, match="label_names must be a list of names"):
-        read_label_names(pickle.dumps({b"label_names": names}), name="batches.meta")
+        decode_label_names(pickle.dumps({b"label_names": names}), name="batches.meta")
 
 
-def test_read_label_names_calls_nothing() -> None:
+def test_decode_label_names_calls_nothing() -> None:
     with pytest.raises(ArtifactError, match=r"^batches\.meta must be .*, got a call of os\.getpid"):
-        read_label_names(call("os.getpid", ""), name="batches.meta")
+        decode_label_names(call("os.getpid", ""), name="batches.meta")
 
 
 # The official files.
@@ -471,6 +471,6 @@ def test_read_batch_finds_1000_images_of_each_class_in_the_official_test_batch(
 
 
 @pytest.mark.mirror
-def test_read_label_names_finds_the_ten_official_names(official: Path) -> None:
-    names = read_label_names((official / "batches.meta").read_bytes(), name="batches.meta")
+def test_decode_label_names_finds_the_ten_official_names(official: Path) -> None:
+    names = decode_label_names((official / "batches.meta").read_bytes(), name="batches.meta")
     assert " ".join(names) == "airplane automobile bird cat deer dog frog horse ship truck"

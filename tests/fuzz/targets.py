@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet8.core.batches import encode_batch, encode_label_names, read_batch, read_label_names
+from resnet8.core.batches import decode_label_names, encode_batch, encode_label_names, read_batch
 from resnet8.core.errors import ArtifactError, ParamsError, PipelineError
 from resnet8.core.params import load_params
 from samples.demo import SAMPLE_PARAMS
@@ -50,7 +50,7 @@ def read_as_batch(content: bytes) -> None:
 
 def read_as_label_names(content: bytes) -> None:
     try:
-        names = read_label_names(content, name="batches.meta")
+        names = decode_label_names(content, name="batches.meta")
     except ArtifactError as fault:
         check_message(fault)
         return

@@ -8,7 +8,7 @@ import vl_convert
 
 from resnet8.report.charts import class_accuracies, sensitivity, sqnr
 from resnet8.report.data import view
-from tests.evidence import LAYERS, make_evidence
+from tests.report_inputs import LAYERS, make_evidence
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from resnet8.report.explorer import explorer
-from tests.evidence import FLOAT, LAYERS, make_evidence
+from tests.report_inputs import FLOAT, LAYERS, make_evidence
 
 RANKINGS = {"onnx_int8": ["conv", "relu", "dense"], "torch_int8": ["conv"]}
 
 
 def found(rankings: dict[str, list[str]] = RANKINGS, **changes: Any) -> dict[str, Any]:
-    evidence = make_evidence(**changes)
+    inputs = make_evidence(**changes)
     return explorer(
-        evidence.layers, evidence.captures, variants=list(evidence.predictions), rankings=rankings
+        inputs.layers, inputs.captures, variants=list(inputs.predictions), rankings=rankings
     )
 
 
@@ -36,16 +36,16 @@ def test_explorer_says_what_the_data_is() -> None:
 
 
 def test_explorer_stores_a_picture_once() -> None:
-    evidence = make_evidence()
-    captures = dict.fromkeys(FLOAT, evidence.captures["keras_fp32"])
-    maps = explorer(evidence.layers, captures, variants=list(captures), rankings={})["maps"]
+    inputs = make_evidence()
+    captures = dict.fromkeys(FLOAT, inputs.captures["keras_fp32"])
+    maps = explorer(inputs.layers, captures, variants=list(captures), rankings={})["maps"]
     assert len(maps["pictures"]) == len(LAYERS)
     assert maps["layers"]["conv"]["picture"] == dict.fromkeys(captures, 0)
 
 
 def test_explorer_draws_one_scale_for_all_variants() -> None:
-    evidence = make_evidence()
-    values = np.concatenate([x["conv"].ravel() for x in evidence.captures.values()])
+    inputs = make_evidence()
+    values = np.concatenate([x["conv"].ravel() for x in inputs.captures.values()])
     scale = found()["maps"]["layers"]["conv"]
     expected = np.percentile(values, [0.5, 99.5])
     np.testing.assert_allclose([scale["low"], scale["high"]], expected, rtol=5e-3)

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page
 from resnet8.report.data import view
 from resnet8.report.page import render, vega_bundle
 from tests.browser import open_offline
-from tests.evidence import LABELS, make_evidence
+from tests.report_inputs import LABELS, make_evidence
 
 HOSTILE = '<script>document.title = "hacked"</script>'
 SECTIONS = (
@@ -72,8 +72,8 @@ def vega() -> str:
 def opened(tmp_path_factory: pytest.TempPathFactory, vega: str) -> Iterator[tuple[Page, list[str]]]:
     """The page, opened once, and its problems."""
     path = tmp_path_factory.mktemp("report") / "index.html"
-    evidence = make_evidence(label_names=(HOSTILE, *LABELS[1:]))
-    path.write_text(render(view(evidence), vega=vega), encoding="utf-8")
+    inputs = make_evidence(label_names=(HOSTILE, *LABELS[1:]))
+    path.write_text(render(view(inputs), vega=vega), encoding="utf-8")
     with open_offline(path) as (page, problems):
         yield page, problems
 

@@ -10,7 +10,7 @@ import pytest
 from resnet8.report.data import view
 from resnet8.report.figures import palette
 from resnet8.report.page import TEMPLATES, render
-from tests.evidence import LABELS, LAYERS, make_evidence
+from tests.report_inputs import LABELS, LAYERS, make_evidence
 
 HOSTILE = '</script><script>alert("x")</script>&'
 SECTIONS = (

@@ -8,7 +8,7 @@ from resnet8.report.data import view
 from resnet8.report.page import render
 from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
 from resnet8.sweep.summary import summarize
-from tests.evidence import make_evidence, make_summary
+from tests.report_inputs import make_evidence, make_summary
 from tests.sweep.results import BASELINE, USUAL, make_selection
 
 

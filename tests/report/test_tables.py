@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.report.evidence import Evidence
+from resnet8.report.inputs import ReportInputs
 from resnet8.report.tables import (
     NOTHING,
     Table,
-    class_table,
+    class_accuracy_table,
     headline_table,
     parity_table,
     percent,
@@ -20,11 +20,11 @@ from resnet8.report.tables import (
     sqnr_cell,
     sqnr_table,
 )
-from tests.evidence import LABELS, LAYERS, make_evidence
+from tests.report_inputs import LABELS, LAYERS, make_evidence
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def inputs() -> ReportInputs:
     return make_evidence()
 
 
@@ -41,9 +41,9 @@ def test_small_shows_zero_as_exact(value: float | None, shown: str) -> None:
     assert small(value).text == shown
 
 
-def test_headline_table_has_a_row_for_each_variant_in_order(evidence: Evidence) -> None:
-    variants = list(evidence.predictions)
-    table = headline_table(evidence.comparison, variants=variants, sizes={"onnx_int8": 99_400})
+def test_headline_table_has_a_row_for_each_variant_in_order(inputs: ReportInputs) -> None:
+    variants = list(inputs.predictions)
+    table = headline_table(inputs.comparison, variants=variants, sizes={"onnx_int8": 99_400})
     assert [row[0].text for row in table.rows] == variants
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert texts(table, -1)["onnx_int8"] == "99"
@@ -61,7 +61,7 @@ def test_class_table_has_accuracy_delta_and_interval() -> None:
         "per_class_delta_pp": {"airplane": -25.0},
         "per_class_ci95_pp": {"airplane": [-60.0, 20.0]},
     }
-    table = class_table(
+    table = class_accuracy_table(
         {"baseline": "keras_fp32", "variants": {"onnx_int8": row}},
         {"keras_fp32": one_class(4, 3), "onnx_int8": one_class(4, 2)},
         variants=["onnx_int8"],
@@ -76,7 +76,7 @@ def test_class_table_has_accuracy_delta_and_interval() -> None:
 def test_class_table_has_dashes_for_a_class_without_images() -> None:
     row: dict[str, Any] = {"per_class_delta_pp": {}, "per_class_ci95_pp": {}}
     matrix = np.zeros((10, 10), np.int64)
-    table = class_table(
+    table = class_accuracy_table(
         {"baseline": "keras_fp32", "variants": {"onnx_int8": row}},
         {"keras_fp32": matrix, "onnx_int8": matrix},
         variants=["onnx_int8"],
@@ -85,19 +85,19 @@ def test_class_table_has_dashes_for_a_class_without_images() -> None:
     assert table.rows[3][2:] == [NOTHING, NOTHING, NOTHING]
 
 
-def test_parity_table_follows_the_order_of_computation(evidence: Evidence) -> None:
-    table = parity_table(evidence.parity, order=["dense", "somewhere_else", "conv"])
+def test_parity_table_follows_the_order_of_computation(inputs: ReportInputs) -> None:
+    table = parity_table(inputs.parity, order=["dense", "somewhere_else", "conv"])
     assert [row[0].text for row in table.rows] == ["dense", "conv"]
 
 
-def test_parity_table_has_a_dash_for_a_pair_that_is_missing(evidence: Evidence) -> None:
-    table = parity_table(evidence.parity, order=LAYERS)
+def test_parity_table_has_a_dash_for_a_pair_that_is_missing(inputs: ReportInputs) -> None:
+    table = parity_table(inputs.parity, order=LAYERS)
     assert texts(table, 2) == {"conv": "–", "relu": "2.0e-06", "dense": "2.0e-06"}
 
 
-def test_sqnr_table_tells_no_error_from_no_layer(evidence: Evidence) -> None:
+def test_sqnr_table_tells_no_error_from_no_layer(inputs: ReportInputs) -> None:
     table = sqnr_table(
-        evidence.layers["activations"]["calibration"],
+        inputs.layers["activations"]["calibration"],
         order=LAYERS,
         variants=["onnx_int8", "torch_int8"],
     )
@@ -116,18 +116,18 @@ def test_sqnr_cell_is_a_dash_where_all_values_are_zero() -> None:
     assert sqnr_cell({"statistics": {"sqnr_db": None, "max_abs_error": 0.5}}) == NOTHING
 
 
-def test_ranked_begins_with_what_costs_most(evidence: Evidence) -> None:
-    ranking = evidence.sensitivity["variants"]["onnx_int8"]
+def test_ranked_begins_with_what_costs_most(inputs: ReportInputs) -> None:
+    ranking = inputs.sensitivity["variants"]["onnx_int8"]
     assert ranked(ranking) == ["dense", "relu", "conv", "input"]
 
 
-def test_saved_is_the_divergence_of_all_minus_that_of_the_others(evidence: Evidence) -> None:
-    ranking = evidence.sensitivity["variants"]["onnx_int8"]
+def test_saved_is_the_divergence_of_all_minus_that_of_the_others(inputs: ReportInputs) -> None:
+    ranking = inputs.sensitivity["variants"]["onnx_int8"]
     assert [saved(ranking, layer) for layer in LAYERS] == [-0.001, 0.0, 0.001]
 
 
-def test_sensitivity_table_leads_to_layers_that_the_explorer_knows(evidence: Evidence) -> None:
-    ranking = evidence.sensitivity["variants"]["onnx_int8"]
+def test_sensitivity_table_leads_to_layers_that_the_explorer_knows(inputs: ReportInputs) -> None:
+    ranking = inputs.sensitivity["variants"]["onnx_int8"]
     table = sensitivity_table("onnx_int8", ranking, known=LAYERS)
     leads = {row[0].text: (row[0].layer, row[0].variant) for row in table.rows}
     assert leads["dense"] == ("dense", "onnx_int8")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.core.batches import read_batch, read_label_names
+from resnet8.core.batches import decode_label_names, read_batch
 from resnet8.core.names import IMAGES_PER_BATCH
 from samples.dataset import SAMPLE_MODEL, write_sample
 from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
@@ -78,7 +78,7 @@ def test_write_sample_writes_batches_that_the_pipeline_reads(tmp_path: Path) -> 
 def test_write_sample_writes_label_names_that_the_pipeline_reads(tmp_path: Path) -> None:
     write_sample(["batches.meta"], tmp_path)
     content = (tmp_path / "batches.meta").read_bytes()
-    assert read_label_names(content, name="batches.meta") == list(LABEL_NAMES)
+    assert decode_label_names(content, name="batches.meta") == list(LABEL_NAMES)
 
 
 def test_sample_model_is_an_hdf5_file() -> None:

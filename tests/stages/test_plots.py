@@ -10,8 +10,8 @@ import yaml
 
 from resnet8.core.errors import ArtifactError
 from stages import plots
-from tests.evidence import make_evidence
 from tests.parameters import TEST_PARAMS
+from tests.report_inputs import make_evidence
 
 QUANTIZED = ("onnx_int8",)
 COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_percent")

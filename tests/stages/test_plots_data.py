@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from resnet8.core.errors import ArtifactError
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.sweep.plot_data import Choice, Draw
 from stages import plots_data
 from tests.parameters import TEST_PARAMS

@@ -9,9 +9,9 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_array, write_arrays, write_json
 from resnet8.report.thumbnails import png_uri
 from stages import report
-from tests.evidence import FLOAT, LABELS, make_evidence
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
+from tests.report_inputs import FLOAT, LABELS, make_evidence
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in the tests' parameters
 

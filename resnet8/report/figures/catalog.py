@@ -6,31 +6,19 @@ Shape letters: N images, K classes.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.predictions import confusion_matrix, find_flips
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report.figures import class_figures, histograms, layer_figures, outcome_figures
 from resnet8.report.figures.canvas import Drawing
-from resnet8.report.figures.class_figures import Interval
+from resnet8.report.figures.class_figures import AccuracyInterval
 from resnet8.report.figures.feature_maps import draw_feature_maps
-
-
-class LabelledImages(NamedTuple):
-    """Images that were classified.
-
-    images: (N, 32, 32, 3).
-    labels: (N,) class indices.
-    label_names: K names.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    label_names: Sequence[str]
 
 
 def layer_drawings(
@@ -82,7 +70,7 @@ def layer_drawings(
 
 def outcome_drawings(
     predictions: Mapping[str, Probabilities],
-    test_set: LabelledImages,
+    test_set: TestSet,
     *,
     comparison: Mapping[str, Any],
     class_accuracies: Iterable[Mapping[str, str]],
@@ -99,9 +87,9 @@ def outcome_drawings(
     baseline: str = comparison["baseline"]
     variants = [name for name in predictions if name not in (*FLOAT_VARIANTS, baseline)]
     shown = {name: predictions[name] for name in (baseline, *variants)}
-    accuracies: dict[str, dict[str, Interval]] = {name: {} for name in shown}
+    accuracies: dict[str, dict[str, AccuracyInterval]] = {name: {} for name in shown}
     for row in class_accuracies:
-        accuracies.setdefault(row["variant"], {})[row["class_name"]] = Interval(
+        accuracies.setdefault(row["variant"], {})[row["class_name"]] = AccuracyInterval(
             *(float(row[f"{name}_percent"]) for name in ("accuracy", "low", "high"))
         )
     found: dict[str, Drawing] = {

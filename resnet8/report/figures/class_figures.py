@@ -26,7 +26,7 @@ from resnet8.report.figures.canvas import (
 EVERYTHING = "all classes"
 
 
-class Interval(NamedTuple):
+class AccuracyInterval(NamedTuple):
     """A number with the ends of its 95% interval."""
 
     value: float
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 
 @styled()
 def draw_class_accuracy(
-    accuracies: Mapping[str, Mapping[str, Interval]], *, label_names: Sequence[str]
+    accuracies: Mapping[str, Mapping[str, AccuracyInterval]], *, label_names: Sequence[str]
 ) -> Figure:
     """Draws the accuracy of variants on each class, with 95% intervals.
 
@@ -69,9 +69,12 @@ def draw_class_delta(
     for variant in variants:
         row = comparison["variants"][variant]
         ends = row["per_class_ci95_pp"]
-        overall = Interval(row["accuracy_delta_pp"], row["ci95_low_pp"], row["ci95_high_pp"])
+        overall = AccuracyInterval(
+            row["accuracy_delta_pp"], row["ci95_low_pp"], row["ci95_high_pp"]
+        )
         intervals[variant] = {EVERYTHING: overall} | {
-            name: Interval(delta, *ends[name]) for name, delta in row["per_class_delta_pp"].items()
+            name: AccuracyInterval(delta, *ends[name])
+            for name, delta in row["per_class_delta_pp"].items()
         }
     figure, axes = _draw_intervals(
         intervals,
@@ -87,7 +90,7 @@ def draw_class_delta(
 
 
 def _draw_intervals(
-    intervals: Mapping[str, Mapping[str, Interval]],
+    intervals: Mapping[str, Mapping[str, AccuracyInterval]],
     names: Sequence[str],
     *,
     title: str,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import Variant
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import (
     MINUS,
@@ -70,11 +70,11 @@ def draw_feature_maps(
         quantized ones differ from the float model that they were made from.
     """
     shown = {name: as_maps(outputs[name]) for name in shown_variants(outputs)}
-    originals = {name: f"{name.partition('_')[0]}_fp32" for name in shown}
+    originals = {name: Variant(name).original for name in shown}
     errors = {
         name: maps - as_maps(outputs[originals[name]])
         for name, maps in shown.items()
-        if name not in FLOAT_VARIANTS and originals[name] in outputs
+        if name != originals[name] and originals[name] in outputs
     }
     first = next(iter(shown.values()))
     ends = float(first.min()), float(first.max())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import (
     PALE,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import (
     PALE,

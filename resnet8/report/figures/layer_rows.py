@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]  # by variant

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from resnet8.core.names import QUANTIZED_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.canvas import Layout
 

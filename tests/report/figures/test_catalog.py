@@ -17,7 +17,7 @@ from resnet8.report.figures.catalog import (
     layer_drawings,
     outcome_drawings,
 )
-from tests.evidence import FLOAT, make_evidence
+from tests.report_inputs import FLOAT, make_evidence
 
 ALL_QUANTIZED = ("onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8")
 LAYERS = ("block/conv2d_3.0", "activation_1", "dense")

@@ -7,13 +7,23 @@ import pytest
 
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import Axes
-from resnet8.report.figures.class_figures import Interval, draw_class_accuracy, draw_class_delta
-from tests.evidence import LABELS, make_evidence
+from resnet8.report.figures.class_figures import (
+    AccuracyInterval,
+    draw_class_accuracy,
+    draw_class_delta,
+)
+from tests.report_inputs import LABELS, make_evidence
 
 NAMES = ["cat", "dog", "frog"]
 ACCURACIES = {
-    "keras_fp32": {"cat": Interval(80.0, 70.0, 88.0), "dog": Interval(60.0, 50.0, 69.0)},
-    "onnx_int8": {"cat": Interval(75.0, 65.0, 83.0), "dog": Interval(0.0, 0.0, 5.0)},
+    "keras_fp32": {
+        "cat": AccuracyInterval(80.0, 70.0, 88.0),
+        "dog": AccuracyInterval(60.0, 50.0, 69.0),
+    },
+    "onnx_int8": {
+        "cat": AccuracyInterval(75.0, 65.0, 83.0),
+        "dog": AccuracyInterval(0.0, 0.0, 5.0),
+    },
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from resnet8.report.figures import canvas
 from resnet8.report.figures.canvas import Axes, Figure
 from resnet8.report.figures.histograms import draw_layer
-from tests.evidence import make_evidence
+from tests.report_inputs import make_evidence
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 

@@ -13,7 +13,7 @@ from resnet8.report.figures.layer_figures import (
     draw_sensitivity,
     draw_sqnr,
 )
-from tests.evidence import LAYERS, make_evidence
+from tests.report_inputs import LAYERS, make_evidence
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from resnet8.report.evidence import classes_with_images, sort_variants
-from tests.evidence import make_evidence
+from resnet8.report.inputs import classes_with_images, sort_variants
+from tests.report_inputs import make_evidence
 
 
 def comparison(**agreement: float) -> dict[str, Any]:

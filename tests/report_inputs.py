@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
-from resnet8.report.evidence import Evidence
+from resnet8.report.inputs import ReportInputs
 from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
@@ -24,7 +24,7 @@ def make_evidence(
     label_names: tuple[str, ...] = LABELS,
     layers: tuple[str, ...] = LAYERS,
     missing_class: int | None = None,
-) -> Evidence:
+) -> ReportInputs:
     """Results of the three float variants and some quantized ones.
 
     `onnx_*` variants have the first layer together with the second; the second one, in the
@@ -48,7 +48,7 @@ def make_evidence(
         name: compare(baseline, x, labels, label_names=label_names)
         for name, x in predictions.items()
     }
-    return Evidence(
+    return ReportInputs(
         comparison={"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows},
         layers=_layers_json(rng, variants, quantized, layers),
         parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},

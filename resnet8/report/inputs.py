@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
-from resnet8.core.names import FLOAT_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report.provenance import Fingerprint
 
 Json = Mapping[str, Any]
 Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and layer
 
 
-class Evidence(NamedTuple):
+class ReportInputs(NamedTuple):
     """All that a report is made from.
 
     comparison, layers, parity, sensitivity, lint, sweep: the JSON files of these names.
     captures: outputs (N, ...) for the chosen input by variant and layer.
     chosen: (N, 32, 32, 3) the chosen input.
     predictions: (N, K) by variant, in the variants' order.
-    images, labels: (N, 32, 32, 3) and (N,), the test set.
-    label_names: K names.
+    test_set: what was predicted.
     params: all parameters by section.
     models: the model file of each variant.
     data: the files of images and labels.
@@ -41,9 +41,7 @@ class Evidence(NamedTuple):
     captures: Captures
     chosen: NDArray[np.uint8]
     predictions: Mapping[str, Probabilities]
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    label_names: Sequence[str]
+    test_set: TestSet
     params: Json
     models: Mapping[str, Fingerprint]
     data: Sequence[Fingerprint]
@@ -76,7 +74,7 @@ def sort_variants(names: Sequence[str], comparison: Json) -> Variants:
     )
 
 
-def classes_with_images(evidence: Evidence) -> dict[str, int]:
+def classes_with_images(inputs: ReportInputs) -> dict[str, int]:
     """The names and numbers of the classes that test images have."""
-    present = set(evidence.labels.tolist())
-    return {name: k for k, name in enumerate(evidence.label_names) if k in present}
+    present = set(inputs.test_set.labels.tolist())
+    return {name: k for k, name in enumerate(inputs.test_set.label_names) if k in present}

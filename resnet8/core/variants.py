@@ -1,0 +1,62 @@
+"""The variants of a model that the pipeline makes and compares."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from resnet8.core.files import find_model
+
+_SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+class Variant(StrEnum):
+    """A model in one runtime with one type of numbers, in the order of the pipeline's steps.
+
+    Types of quantized models are those of activations and weights, as in `params.yaml`.
+    """
+
+    KERAS_FP32 = "keras_fp32"
+    ONNX_FP32 = "onnx_fp32"
+    TORCH_FP32 = "torch_fp32"
+    ONNX_INT8 = "onnx_int8"
+    ONNX_UINT8 = "onnx_uint8"
+    ONNX_UINT8_INT8 = "onnx_uint8_int8"
+    TORCH_INT8 = "torch_int8"
+
+    @property
+    def runtime(self) -> str:
+        """`keras`, `onnx` or `torch`."""
+        return self.partition("_")[0]
+
+    @property
+    def type(self) -> str:
+        """`fp32`, or the type of a quantized model."""
+        return self.partition("_")[2]
+
+    @property
+    def is_float(self) -> bool:
+        return self.type == "fp32"
+
+    @property
+    def original(self) -> "Variant":
+        """The float variant of the same runtime."""
+        return Variant(f"{self.runtime}_fp32")
+
+    def path(self, models: Path, *, raw: Path | None = None) -> Path:
+        """The model's file.
+
+        Args:
+            models: folder of the ONNX and PyTorch models.
+            raw: folder of the Keras model.
+
+        Raises:
+            ArtifactError: `raw` holds no Keras model.
+        """
+        if self.runtime in _SUFFIXES:
+            return models / f"{self}{_SUFFIXES[self.runtime]}"
+        if raw is None:
+            raise ValueError(f"the folder of {self} must be given.")
+        return find_model(raw)
+
+
+FLOAT_VARIANTS = tuple(variant for variant in Variant if variant.is_float)
+QUANTIZED_VARIANTS = tuple(variant for variant in Variant if not variant.is_float)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
+from resnet8.core.dataset import TestSet
 from resnet8.report.inputs import ReportInputs
 from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
@@ -18,7 +19,7 @@ LAYERS = ("conv", "relu", "dense")
 N_IMAGES = 60
 
 
-def make_evidence(
+def make_inputs(
     *,
     quantized: tuple[str, ...] = ("onnx_int8", "torch_int8"),
     label_names: tuple[str, ...] = LABELS,
@@ -80,9 +81,9 @@ def make_evidence(
         captures={name: _captures(rng, layers) for name in variants},
         chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
         predictions=predictions,
-        images=rng.integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8),
-        labels=labels,
-        label_names=label_names,
+        test_set=TestSet(
+            rng.integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8), labels, label_names
+        ),
         params={
             "fetch": {"dataset": "made_up", "model": "models/mine.h5", "model_sha256": None},
             "calibrate": {"size": 50, "seed": 0, "batches": [1, 2]},

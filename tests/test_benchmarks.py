@@ -15,6 +15,7 @@ from benchmarks.peers import __main__ as peers_main
 from benchmarks.peers import runs, scores
 from benchmarks.peers.environments import make_environment
 from benchmarks.timing import interleave, rate, ratio
+from resnet8.core.dataset import TestSet
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import write_array
 
@@ -212,7 +213,7 @@ def test_score_is_exact_for_the_baseline_itself(
     names = [str(k) for k in range(10)]
     run = loops.pipeline_loop("onnx_fp32", path, images, batch_size=50, n_classes=10)
     baseline: Any = run.run()
-    labelled = scores.LabelledImages(images, labels, names)
+    labelled = TestSet(images, labels, names)
     row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=50)["it"]
     assert (row["agreement"], row["kl_divergence"], row["times_float_speed"]) == (1.0, 0.0, 1.0)
     assert row["bytes"] == path.stat().st_size

@@ -11,7 +11,7 @@ from resnet8.core.errors import PipelineError
 from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
 from tests.parameters import TEST_PARAMS
-from tests.report_inputs import make_evidence, make_summary
+from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import USUAL, make_selection
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part
@@ -28,7 +28,7 @@ def params(**fetch: Any) -> Params:
 
 @pytest.fixture(scope="module")
 def metrics() -> dict[str, Any]:
-    evidence = make_evidence()
+    evidence = make_inputs()
     found = {
         "comparison": evidence.comparison,
         "layers": {"activations": {}},

@@ -22,9 +22,9 @@ from benchmarks.peers.runs import (
     our_runs,
     peer_runs,
 )
-from benchmarks.peers.scores import LabelledImages, format_row, score
+from benchmarks.peers.scores import format_row, score
 from benchmarks.timing import interleave, ratio
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_array, read_json, write_array, write_json
 from resnet8.core.params import load_params
@@ -70,14 +70,11 @@ def quantize(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, list[
 def evaluate(args: argparse.Namespace, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Scores the models on the test set against the pipeline's baseline; see `score`."""
     params = load_params(args.params)
-    images = read_images(args.data / "cifar10" / "test_images.npy")
-    labels = read_labels(args.data / "cifar10" / "test_labels.npy")
-    label_names = read_label_names(args.data / "cifar10" / "labels.json")
-    name, shape = params.compare.baseline, (len(labels), len(label_names))
-    predictions = read_predictions(args.artifacts / "predictions", [name], shape=shape)
+    test_set, name = read_test_set(args.data / "cifar10"), params.compare.baseline
+    predictions = read_predictions(args.artifacts / "predictions", [name], shape=test_set.shape)
     return score(
         files,
-        LabelledImages(images, labels, label_names),
+        test_set,
         baseline=predictions[name],
         batch_size=params.evaluate.batch_size,
     )

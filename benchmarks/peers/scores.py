@@ -3,37 +3,22 @@
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from benchmarks.timing import interleave, ratio
 from resnet8.compare.comparison import compare
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities, predict
 from resnet8.models import onnx_model
 
 SPEED_IMAGES, SPEED_ROUNDS = 2000, 5
 
 
-class LabelledImages(NamedTuple):
-    """What models are evaluated on.
-
-    images: (N, 32, 32, 3) uint8.
-    labels: (N,) class indices.
-    label_names: K names.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    label_names: Sequence[str]
-
-
 def score(
-    files: Mapping[str, Path], test_set: LabelledImages, *, baseline: Probabilities, batch_size: int
+    files: Mapping[str, Path], test_set: TestSet, *, baseline: Probabilities, batch_size: int
 ) -> dict[str, dict[str, Any]]:
     """Compares models with the baseline, and their speed with that of the first.
 

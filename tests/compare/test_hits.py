@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from resnet8.compare.hits import Record, describe_correctness, read_correctness
+from resnet8.core.dataset import TestSet
 
 NAMES = ("cat", "dog", "frog")
 
@@ -18,7 +19,7 @@ NAMES = ("cat", "dog", "frog")
 def described(labels: list[int], guesses: list[int]) -> dict[str, Any]:
     images = np.zeros((len(labels), 32, 32, 3), np.uint8)
     probabilities = np.eye(3, dtype=np.float32)[guesses]
-    return describe_correctness({"v": probabilities}, images, np.array(labels), label_names=NAMES)
+    return describe_correctness({"v": probabilities}, TestSet(images, np.array(labels), NAMES))
 
 
 def test_bits_are_those_of_the_class_in_the_order_of_the_test_set() -> None:
@@ -45,9 +46,8 @@ def test_ten_thousand_images_take_less_than_two_kilobytes() -> None:
 
 def fingerprint(images: NDArray[np.uint8], labels: list[int], names: tuple[str, ...]) -> str:
     probabilities = np.eye(3, dtype=np.float32)[labels]
-    return describe_correctness({"v": probabilities}, images, np.array(labels), label_names=names)[
-        "test_set_sha256"
-    ]
+    test_set = TestSet(images, np.array(labels), names)
+    return str(describe_correctness({"v": probabilities}, test_set)["test_set_sha256"])
 
 
 def test_checksum_changes_with_a_pixel_a_label_a_name_and_the_order() -> None:

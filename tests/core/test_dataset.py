@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import (
+    read_images,
+    read_label_names,
+    read_labels,
+    read_predictions,
+    read_test_set,
+)
 from resnet8.core.errors import ArtifactError
 
 
@@ -98,3 +104,29 @@ def test_read_predictions_refuses(tmp_path: Path, array: Any) -> None:
 def test_read_predictions_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"w\.npy must be a NumPy array file"):
         read_predictions(tmp_path, ["w"], shape=(4, 3))
+
+
+def write_test_set(folder: Path, images: Any, labels: Any, names: list[str]) -> None:
+    np.save(folder / "test_images.npy", images)
+    np.save(folder / "test_labels.npy", labels)
+    (folder / "labels.json").write_text(json.dumps({"label_names": names}))
+
+
+def test_read_test_set_gives_what_prepare_writes(tmp_path: Path) -> None:
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    write_test_set(tmp_path, images, np.array([0, 1, 1]), ["cat", "dog"])
+    found = read_test_set(tmp_path)
+    assert np.array_equal(found.images, images)
+    assert found.labels.tolist() == [0, 1, 1]
+    assert found.label_names == ["cat", "dog"]
+    assert found.shape == (3, 2)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2]])
+def test_read_test_set_refuses_files_that_do_not_belong_together(
+    tmp_path: Path, labels: list[int]
+) -> None:
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    write_test_set(tmp_path, images, np.array(labels), ["cat", "dog"])
+    with pytest.raises(ArtifactError, match=r"test_labels\.npy must hold a class below 2 for each"):
+        read_test_set(tmp_path)

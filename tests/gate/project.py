@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import score
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -68,7 +69,7 @@ def write_metrics(
     comparison = {"baseline": "keras_fp32", "n_images": len(LABELS), "variants": rows}
     write_json(metrics / "comparison.json", comparison)
     write_json(
-        metrics / "correct.json", describe_correctness(found, images, LABELS, label_names=NAMES)
+        metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, NAMES))
     )
     for name, original in (("onnx", "keras"), ("torch", "onnx")):
         parity = {"max_abs_probability_diff": conversion_error, "agreement": 1.0}

@@ -6,6 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from resnet8.compare.hits import Correctness, Record, describe_correctness, read_correctness
+from resnet8.core.dataset import TestSet
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params, load_params
 from resnet8.gate.evidence import Evidence
@@ -27,7 +28,7 @@ BASE = tuple(range(100))  # wrong in the usual float models
 
 def correctness(correct: Right) -> Correctness:
     found = {name: predictions(x) for name, x in correct.items()}
-    record = describe_correctness(found, IMAGES, LABELS, label_names=NAMES)
+    record = describe_correctness(found, TestSet(IMAGES, LABELS, NAMES))
     return read_correctness(Record.model_validate(record))
 
 

@@ -8,12 +8,12 @@ import vl_convert
 
 from resnet8.report.charts import class_accuracies, sensitivity, sqnr
 from resnet8.report.data import view
-from tests.report_inputs import LAYERS, make_evidence
+from tests.report_inputs import LAYERS, make_inputs
 
 
 @pytest.fixture(scope="module")
 def page_data() -> dict[str, Any]:
-    found: dict[str, Any] = view(make_evidence())["page_data"]
+    found: dict[str, Any] = view(make_inputs())["page_data"]
     return found
 
 
@@ -41,12 +41,12 @@ def test_class_accuracies_are_percent_of_the_row() -> None:
 
 
 def test_sqnr_leaves_out_layers_without_a_ratio() -> None:
-    activations = make_evidence().layers["activations"]["calibration"]
+    activations = make_inputs().layers["activations"]["calibration"]
     spec = sqnr(activations, order=LAYERS, variants=["onnx_int8"])
     assert [(row["layer"], row["sqnr"]) for row in spec["data"]["values"]] == [("dense", 28.0)]
 
 
 def test_sensitivity_has_the_worst_layer_first() -> None:
-    ranking = make_evidence().sensitivity["variants"]["onnx_int8"]
+    ranking = make_inputs().sensitivity["variants"]["onnx_int8"]
     values = sensitivity("onnx_int8", ranking)["data"]["values"]
     assert values[0] == {"layer": "dense", "alone": 0.003, "saved": 0.001}

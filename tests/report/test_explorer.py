@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from resnet8.report.explorer import explorer
-from tests.report_inputs import FLOAT, LAYERS, make_evidence
+from tests.report_inputs import FLOAT, LAYERS, make_inputs
 
 RANKINGS = {"onnx_int8": ["conv", "relu", "dense"], "torch_int8": ["conv"]}
 
 
 def found(rankings: dict[str, list[str]] = RANKINGS, **changes: Any) -> dict[str, Any]:
-    inputs = make_evidence(**changes)
+    inputs = make_inputs(**changes)
     return explorer(
         inputs.layers, inputs.captures, variants=list(inputs.predictions), rankings=rankings
     )
@@ -36,7 +36,7 @@ def test_explorer_says_what_the_data_is() -> None:
 
 
 def test_explorer_stores_a_picture_once() -> None:
-    inputs = make_evidence()
+    inputs = make_inputs()
     captures = dict.fromkeys(FLOAT, inputs.captures["keras_fp32"])
     maps = explorer(inputs.layers, captures, variants=list(captures), rankings={})["maps"]
     assert len(maps["pictures"]) == len(LAYERS)
@@ -44,7 +44,7 @@ def test_explorer_stores_a_picture_once() -> None:
 
 
 def test_explorer_draws_one_scale_for_all_variants() -> None:
-    inputs = make_evidence()
+    inputs = make_inputs()
     values = np.concatenate([x["conv"].ravel() for x in inputs.captures.values()])
     scale = found()["maps"]["layers"]["conv"]
     expected = np.percentile(values, [0.5, 99.5])

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page
 from resnet8.report.data import view
 from resnet8.report.page import render, vega_bundle
 from tests.browser import open_offline
-from tests.report_inputs import LABELS, make_evidence
+from tests.report_inputs import LABELS, make_inputs
 
 HOSTILE = '<script>document.title = "hacked"</script>'
 SECTIONS = (
@@ -72,7 +72,7 @@ def vega() -> str:
 def opened(tmp_path_factory: pytest.TempPathFactory, vega: str) -> Iterator[tuple[Page, list[str]]]:
     """The page, opened once, and its problems."""
     path = tmp_path_factory.mktemp("report") / "index.html"
-    inputs = make_evidence(label_names=(HOSTILE, *LABELS[1:]))
+    inputs = make_inputs(label_names=(HOSTILE, *LABELS[1:]))
     path.write_text(render(view(inputs), vega=vega), encoding="utf-8")
     with open_offline(path) as (page, problems):
         yield page, problems
@@ -365,7 +365,7 @@ def test_page_never_scrolls_sideways(page: Page, width: int) -> None:
 
 def test_page_works_without_quantized_variants(page: Page, vega: str) -> None:
     # Last in this file: another page takes the place of the one that all tests share.
-    page.set_content(render(view(make_evidence(quantized=())), vega=vega))
+    page.set_content(render(view(make_inputs(quantized=())), vega=vega))
     choose(page, variant_b="torch_fp32")
     assert "mark-rect" in drawing(page, HISTOGRAM)
     assert page.locator("#error-note").is_visible()

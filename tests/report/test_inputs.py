@@ -3,7 +3,7 @@
 from typing import Any
 
 from resnet8.report.inputs import classes_with_images, sort_variants
-from tests.report_inputs import make_evidence
+from tests.report_inputs import make_inputs
 
 
 def comparison(**agreement: float) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_sort_variants_takes_a_quantized_baseline() -> None:
 
 
 def test_classes_with_images_leaves_out_those_without() -> None:
-    found = classes_with_images(make_evidence(missing_class=3))
+    found = classes_with_images(make_inputs(missing_class=3))
     assert len(found) == 9
     assert "cat" not in found
     assert found["truck"] == 9

@@ -10,7 +10,7 @@ import pytest
 from resnet8.report.data import view
 from resnet8.report.figures import palette
 from resnet8.report.page import TEMPLATES, render
-from tests.report_inputs import LABELS, LAYERS, make_evidence
+from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 HOSTILE = '</script><script>alert("x")</script>&'
 SECTIONS = (
@@ -45,16 +45,16 @@ class Page(HTMLParser):
 
 
 def page_of(**changes: Any) -> Page:
-    return Page(render(view(make_evidence(**changes)), vega=""))
+    return Page(render(view(make_inputs(**changes)), vega=""))
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render(view(make_evidence()), vega="")
+    return render(view(make_inputs()), vega="")
 
 
 def test_render_gives_the_same_for_the_same(html: str) -> None:
-    assert render(view(make_evidence()), vega="") == html
+    assert render(view(make_inputs()), vega="") == html
 
 
 def test_render_links_to_each_section_in_order(html: str) -> None:
@@ -133,7 +133,7 @@ def luminance(color: str) -> float:
 
 
 def test_render_says_so_when_nothing_is_quantized() -> None:
-    html = render(view(make_evidence(quantized=())), vega="")
+    html = render(view(make_inputs(quantized=())), vega="")
     assert "There are no quantized variants to compare it with." in html
     assert "so there is no quantization noise" in html
     assert "so there is nothing to rank" in html
@@ -141,7 +141,7 @@ def test_render_says_so_when_nothing_is_quantized() -> None:
 
 
 def test_render_names_classes_without_images() -> None:
-    html = render(view(make_evidence(missing_class=3)), vega="")
+    html = render(view(make_inputs(missing_class=3)), vega="")
     assert "Without test images: cat." in html
 
 

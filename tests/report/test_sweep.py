@@ -8,7 +8,7 @@ from resnet8.report.data import view
 from resnet8.report.page import render
 from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
 from resnet8.sweep.summary import summarize
-from tests.report_inputs import make_evidence, make_summary
+from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import BASELINE, USUAL, make_selection
 
 
@@ -76,7 +76,7 @@ def test_front_of_files_of_one_size_has_a_range(summary: dict[str, Any]) -> None
 
 
 def test_page_says_the_answer_and_what_is_missing() -> None:
-    html = render(view(make_evidence()), vega="")
+    html = render(view(make_inputs()), vega="")
     assert make_summary()["answer"] in html
     assert "24 of 25 runs are finished; <code>make sweep</code> makes the others." in html
     assert "8 settings in 24 finished runs" in html
@@ -89,7 +89,7 @@ def test_page_and_tables_say_which_runs_an_earlier_version_made(summary: dict[st
         "note": "24 runs, 2 of them measured with an earlier version; `make sweep` renews them.",
         "settings": [default | {"n_earlier": 2}, *others],
     }
-    html = render(view(make_evidence()._replace(sweep=mixed)), vega="")
+    html = render(view(make_inputs()._replace(sweep=mixed)), vega="")
     assert (
         "2 of them measured with an earlier version; <code>make sweep</code> renews them." in html
     )
@@ -102,5 +102,5 @@ def test_page_and_tables_say_which_runs_an_earlier_version_made(summary: dict[st
 def test_page_without_runs_says_how_to_make_them() -> None:
     none = summarize(make_selection([]), USUAL, n_runs=7)
     assert sweep_charts(none) == {}
-    html = render(view(make_evidence()._replace(sweep=none)), vega="")
+    html = render(view(make_inputs()._replace(sweep=none)), vega="")
     assert "these data; <code>make sweep</code> makes all 7." in html

@@ -20,12 +20,12 @@ from resnet8.report.tables import (
     sqnr_cell,
     sqnr_table,
 )
-from tests.report_inputs import LABELS, LAYERS, make_evidence
+from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
-    return make_evidence()
+    return make_inputs()
 
 
 def texts(table: Table, column: int) -> dict[str, str]:

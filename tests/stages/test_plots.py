@@ -11,7 +11,7 @@ import yaml
 from resnet8.core.errors import ArtifactError
 from stages import plots
 from tests.parameters import TEST_PARAMS
-from tests.report_inputs import make_evidence
+from tests.report_inputs import make_inputs
 
 QUANTIZED = ("onnx_int8",)
 COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_percent")
@@ -19,7 +19,7 @@ COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_per
 
 def write_inputs(folder: Path) -> list[str]:
     """All that the stage reads; its arguments."""
-    found = make_evidence(quantized=QUANTIZED, layers=("conv.0", "relu", "dense"))
+    found = make_inputs(quantized=QUANTIZED, layers=("conv.0", "relu", "dense"))
     params = yaml.safe_load(TEST_PARAMS.read_text())
     params["quantize_onnx"]["types"], params["quantize_torch"]["types"] = ["int8"], []
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -29,18 +29,20 @@ def write_inputs(folder: Path) -> list[str]:
         "inspection/layers.json": found.layers,
         "metrics/sensitivity.json": found.sensitivity,
         "metrics/comparison.json": found.comparison,
-        "data/labels.json": {"label_names": found.label_names},
+        "data/labels.json": {"label_names": found.test_set.label_names},
     }.items():
         (folder / path).write_text(json.dumps(content))
     with (folder / "metrics/plots/per_class_accuracy.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows((v, x, 85, 80, 90) for v in found.predictions for x in found.label_names)
+        table.writerows(
+            (v, x, 85, 80, 90) for v in found.predictions for x in found.test_set.label_names
+        )
     for name, probabilities in found.predictions.items():
         np.save(folder / "predictions" / f"{name}.npy", probabilities)
         np.savez(folder / "inspection" / f"{name}.npz", **found.captures[name])
-    np.save(folder / "data" / "test_images.npy", found.images)
-    np.save(folder / "data" / "test_labels.npy", found.labels)
+    np.save(folder / "data" / "test_images.npy", found.test_set.images)
+    np.save(folder / "data" / "test_labels.npy", found.test_set.labels)
     paths = {name: name for name in ("inspection", "metrics", "predictions", "data", "out")}
     paths["params"] = "params.yaml"
     return [part for key, name in paths.items() for part in (f"--{key}", str(folder / name))]

@@ -33,6 +33,7 @@ def write_inputs(folder: Path, quantized: tuple[str, ...]) -> list[str]:
     for name in ("data", "predictions"):
         (folder / name).mkdir()
     np.save(folder / "data" / "test_labels.npy", np.arange(90) % 9)
+    np.save(folder / "data" / "test_images.npy", np.zeros((90, 32, 32, 3), np.uint8))
     (folder / "data" / "labels.json").write_text(json.dumps({"label_names": NAMES}))
     for name in (*FLOAT_VARIANTS, *quantized):
         probabilities = rng.dirichlet([1] * 10, 90).astype(np.float32)

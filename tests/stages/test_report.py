@@ -11,7 +11,7 @@ from resnet8.report.thumbnails import png_uri
 from stages import report
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
-from tests.report_inputs import FLOAT, LABELS, make_evidence
+from tests.report_inputs import FLOAT, LABELS, make_inputs
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in the tests' parameters
 
@@ -25,7 +25,7 @@ def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     """Arguments for files of results in a folder."""
-    evidence = make_evidence(quantized=QUANTIZED)
+    evidence = make_inputs(quantized=QUANTIZED)
     content = yaml.safe_load(TEST_PARAMS.read_text())
     content["quantize_onnx"]["types"] = ["int8", "uint8"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -34,9 +34,9 @@ def command(tmp_path: Path) -> list[str]:
         write_json(tmp_path / "metrics" / f"{file}.json", getattr(evidence, name))
     write_json(tmp_path / "inspection" / "layers.json", evidence.layers)
     write_json(tmp_path / "data" / "labels.json", {"label_names": LABELS})
-    write_array(tmp_path / "data" / "test_images.npy", evidence.images)
-    write_array(tmp_path / "data" / "test_labels.npy", evidence.labels)
-    write_array(tmp_path / "calibration" / "images.npy", evidence.images[:50])
+    write_array(tmp_path / "data" / "test_images.npy", evidence.test_set.images)
+    write_array(tmp_path / "data" / "test_labels.npy", evidence.test_set.labels)
+    write_array(tmp_path / "calibration" / "images.npy", evidence.test_set.images[:50])
     for folder in ("raw", "models"):
         (tmp_path / folder).mkdir()
     (tmp_path / "raw" / "model.h5").write_bytes(b"keras")
@@ -85,7 +85,7 @@ def test_report_shows_the_image_that_parameters_choose(command: list[str], tmp_p
     params["inspect"]["input"] = "test:7"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     report.main(command)
-    chosen = png_uri(make_evidence(quantized=QUANTIZED).images[7])
+    chosen = png_uri(make_inputs(quantized=QUANTIZED).test_set.images[7])
     assert f'id="chosen" src="{chosen}"' in (tmp_path / "report" / "index.html").read_text()
 
 

@@ -12,35 +12,34 @@ from matplotlib.text import Text
 
 from resnet8.report.figures.canvas import Drawing
 from resnet8.report.figures.catalog import (
-    LabelledImages,
     file_names,
     layer_drawings,
     outcome_drawings,
 )
-from tests.report_inputs import FLOAT, make_evidence
+from tests.report_inputs import FLOAT, make_inputs
 
 ALL_QUANTIZED = ("onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8")
 LAYERS = ("block/conv2d_3.0", "activation_1", "dense")
 
 
 def all_drawings(**changes: Any) -> dict[str, Drawing]:
-    """Of made-up results; arguments are those of make_evidence."""
-    found = make_evidence(**({"layers": LAYERS} | changes))
+    """Of made-up results; arguments are those of make_inputs."""
+    found = make_inputs(**({"layers": LAYERS} | changes))
     layers = layer_drawings(found.layers, found.captures, sensitivity=found.sensitivity)
     table = [
         {
             "variant": variant,
-            "class_name": found.label_names[label],
+            "class_name": found.test_set.label_names[label],
             "accuracy_percent": "85.5",
             "low_percent": "80.25",
             "high_percent": "90.125",
         }
         for variant in found.predictions
-        for label in np.unique(found.labels)
+        for label in np.unique(found.test_set.labels)
     ]
     return layers | outcome_drawings(
         found.predictions,
-        LabelledImages(found.images, found.labels, found.label_names),
+        found.test_set,
         comparison=found.comparison,
         class_accuracies=table,
     )
@@ -65,7 +64,7 @@ def test_without_quantized_variants_there_are_pictures_of_the_float_model() -> N
 
 
 def test_a_model_without_weights_has_no_picture_of_them() -> None:
-    found = make_evidence()
+    found = make_inputs()
     found.layers["parameters"].clear()
     drawings = layer_drawings(found.layers, found.captures, sensitivity=found.sensitivity)
     assert "channel_ranges" not in drawings
@@ -73,10 +72,10 @@ def test_a_model_without_weights_has_no_picture_of_them() -> None:
 
 
 def test_a_quantized_baseline_is_compared_with_the_other_quantized_variants() -> None:
-    found = make_evidence()
+    found = make_inputs()
     drawings = outcome_drawings(
         found.predictions,
-        LabelledImages(found.images, found.labels, found.label_names),
+        found.test_set,
         comparison=found.comparison | {"baseline": "onnx_int8"},
         class_accuracies=[],
     )
@@ -91,7 +90,7 @@ def test_class_accuracies_are_those_of_the_table() -> None:
 
 
 def test_feature_maps_are_of_the_first_chosen_image() -> None:
-    found = make_evidence()
+    found = make_inputs()
     found.layers["n_images"]["input"] = 2
     outputs = {"conv": np.stack([np.full((2, 3, 3), i, np.float32) for i in (5, 6)])}
     drawings = layer_drawings(

@@ -12,7 +12,7 @@ from resnet8.report.figures.class_figures import (
     draw_class_accuracy,
     draw_class_delta,
 )
-from tests.report_inputs import LABELS, make_evidence
+from tests.report_inputs import LABELS, make_inputs
 
 NAMES = ["cat", "dog", "frog"]
 ACCURACIES = {
@@ -83,7 +83,7 @@ def test_class_accuracy_marks_variants_differently() -> None:
 
 @pytest.fixture
 def comparison() -> dict[str, Any]:
-    return make_evidence(quantized=("onnx_int8", "torch_int8")).comparison
+    return make_inputs(quantized=("onnx_int8", "torch_int8")).comparison
 
 
 def test_class_delta_begins_with_all_classes(comparison: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def test_class_delta_is_hollow_where_the_interval_holds_zero(comparison: dict[st
 
 
 def test_class_delta_says_which_class_has_no_images() -> None:
-    comparison = make_evidence(missing_class=3).comparison
+    comparison = make_inputs(missing_class=3).comparison
     axes = delta(comparison, "onnx_int8", "torch_int8")
     assert [(x.get_text(), x.get_position()[1]) for x in axes.texts] == [("no images", 4)]
     assert len(points(axes, "onnx_int8")) == 10

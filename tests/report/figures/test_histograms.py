@@ -8,14 +8,14 @@ import pytest
 from resnet8.report.figures import canvas
 from resnet8.report.figures.canvas import Axes, Figure
 from resnet8.report.figures.histograms import draw_layer
-from tests.report_inputs import make_evidence
+from tests.report_inputs import make_inputs
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 
 @pytest.fixture
 def layers() -> dict[str, Any]:
-    return make_evidence(quantized=QUANTIZED).layers
+    return make_inputs(quantized=QUANTIZED).layers
 
 
 def draw(layers: dict[str, Any], layer: str, **changes: Any) -> Figure:
@@ -56,7 +56,7 @@ def test_draw_layer_without_parameters_has_activations_only(layers: dict[str, An
 
 
 def test_draw_layer_without_quantized_variants_draws_float() -> None:
-    figure = draw(make_evidence(quantized=()).layers, "relu")
+    figure = draw(make_inputs(quantized=()).layers, "relu")
     assert [axes.get_title("left") for axes in figure.axes] == ["Activations"]
     assert texts(figure.axes[0]) == ["onnx_fp32: zeros 12.5%"]
     assert "8 bits" not in figure.texts[1].get_text()

@@ -13,19 +13,19 @@ from resnet8.report.figures.layer_figures import (
     draw_sensitivity,
     draw_sqnr,
 )
-from tests.report_inputs import LAYERS, make_evidence
+from tests.report_inputs import LAYERS, make_inputs
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 
 @pytest.fixture
 def layers() -> dict[str, Any]:
-    return make_evidence(quantized=QUANTIZED).layers
+    return make_inputs(quantized=QUANTIZED).layers
 
 
 @pytest.fixture
 def sensitivity() -> dict[str, Any]:
-    return make_evidence(quantized=QUANTIZED).sensitivity["variants"]["onnx_int8"]
+    return make_inputs(quantized=QUANTIZED).sensitivity["variants"]["onnx_int8"]
 
 
 def ranges(layers: dict[str, Any]) -> Axes:
@@ -152,7 +152,7 @@ def test_channel_ranges_of_one_scale_are_those_of_every_channel(layers: dict[str
 
 
 def test_channel_ranges_without_quantized_variants_show_float_weights() -> None:
-    figure = channel_ranges(make_evidence(quantized=()).layers)
+    figure = channel_ranges(make_inputs(quantized=()).layers)
     assert not figure.axes[0].lines
     assert "8 bits" not in figure.texts[1].get_text()
 

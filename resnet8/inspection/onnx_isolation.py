@@ -3,15 +3,14 @@
 from collections.abc import Collection
 
 import onnx
-from onnx import numpy_helper
 
 from resnet8.core.names import INPUT
 from resnet8.models.onnx_graph import (
     PASSING,
     Graph,
-    copy_of,
     fake_quantized,
     read_parameters,
+    with_parameters,
 )
 
 
@@ -36,24 +35,25 @@ def isolate(
 
     Args:
         model: the float model.
-        quantized: what `onnx_quantization.quantize` made of it.
+        quantized: what `onnx_writer.quantize` made of it.
         layers: those to quantize, out of `quantized_layers`.
     """
-    isolated = copy_of(model)
-    nodes = {node.name: node for node in isolated.graph.node}
-    constants = {x.name: x for x in isolated.graph.initializer}
+    parameters = {
+        layer: (
+            kinds["weight"].values if "weight" in kinds else None,
+            kinds["bias"].values if "bias" in kinds else None,
+        )
+        for layer, kinds in read_parameters(quantized).items()
+        if layer in layers
+    }
     graph = Graph(quantized)
-    for node, position, parameter in graph.stored_parameters():
-        if node.name in layers:
-            name = nodes[node.name].input[position]
-            constants[name].CopyFrom(numpy_helper.from_array(parameter.values, name))
     owners = _quantized_tensors(model, quantized)
     kept = {
         tensor: graph.quantization_of(step)
         for tensor, step in graph.quantize_steps().items()
         if owners[tensor] in layers
     }
-    return fake_quantized(isolated, kept)
+    return fake_quantized(with_parameters(model, parameters), kept)
 
 
 def _quantized_tensors(model: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, str]:

@@ -50,7 +50,7 @@ def isolate(
 
     Args:
         originals: the float model's weights and biases by layer.
-        quantized: what `torch_quantization.quantize` made of it.
+        quantized: what `torch_writer.quantize` made of it.
         layers: those to leave quantized, out of `quantized_layers`.
 
     Returns:

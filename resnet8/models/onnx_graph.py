@@ -4,7 +4,7 @@ Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,6 @@ PASSING = (
 )
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
-_KINDS = {1: "weight", 2: "bias"}  # by input of a node
 
 
 class Graph:
@@ -78,21 +77,13 @@ class Graph:
         dtype = zero_point.dtype.name
         return QuantizationParameters(scale, zero_point.astype(np.int64), dtype, axis)
 
-    def stored_parameters(self) -> Iterator[tuple[onnx.NodeProto, int, Parameter]]:
-        """Weights (input 1 of a node) and biases (input 2), in the shape that the node has."""
-        for node in self.nodes:
-            if node.op_type in _WITH_PARAMETERS:
-                for position, tensor in enumerate(node.input[1:], start=1):
-                    parameter = self._parameter(tensor)
-                    if parameter is not None:
-                        yield node, position, parameter
-
-    def _parameter(self, tensor: str) -> Parameter | None:
+    def parameter(self, tensor: str) -> Parameter | None:
+        """A stored tensor, or one that is dequantized from stored codes; None if computed."""
         if self.is_constant(tensor):
             return Parameter(self.constants[tensor].astype(np.float32))
         step = self.producers.get(tensor)
         if step is None or step.op_type != DEQUANTIZE or not self.is_constant(step.input[0]):
-            return None  # computed from activations
+            return None
         quantization = self.quantization_of(step)
         return Parameter(quantization.dequantize(self.constants[step.input[0]]), quantization)
 
@@ -116,12 +107,16 @@ def stores_outputs_last(node: onnx.NodeProto) -> bool:
 
 def read_parameters(model: onnx.ModelProto) -> dict[str, dict[str, Parameter]]:
     """The weights and biases of all layers, output channels along the first axis."""
+    graph = Graph(model)
     found: dict[str, dict[str, Parameter]] = {}
-    for node, position, parameter in Graph(model).stored_parameters():
-        outputs_last = position == 1 and stores_outputs_last(node)
-        found.setdefault(node.name, {})[_KINDS[position]] = (
-            _transposed(parameter) if outputs_last else parameter
-        )
+    for node in graph.nodes:
+        for kind, tensor in zip(("weight", "bias"), node.input[1:], strict=False):
+            parameter = graph.parameter(tensor) if node.op_type in _WITH_PARAMETERS else None
+            if parameter is not None:
+                outputs_last = kind == "weight" and stores_outputs_last(node)
+                found.setdefault(node.name, {})[kind] = (
+                    _transposed(parameter) if outputs_last else parameter
+                )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resnet8.core.dataset import read_images, read_label_names, read_labels, read_predictions
+from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.files import read_bytes
 from resnet8.core.params import Params
 from resnet8.core.variants import Variant
@@ -21,19 +21,16 @@ def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) 
     Raises:
         ArtifactError: a file is missing or holds something else.
     """
-    test_labels = read_labels(data / "test_labels.npy")
-    label_names = read_label_names(data / "labels.json")
-    baseline = params.compare.baseline
-    shape = (len(test_labels), len(label_names))
+    test_set, baseline = read_test_set(data), params.compare.baseline
     with_torch = any(Variant(run.variant).runtime == "torch" for run in params.runs)
     return Inputs(
         model=read_bytes(models / "onnx_fp32.onnx"),
         program=read_bytes(models / "torch_fp32.pt2") if with_torch else b"",
         pool_images=read_images(data / "train_images.npy"),
         pool_labels=read_labels(data / "train_labels.npy"),
-        test_images=read_images(data / "test_images.npy"),
-        test_labels=test_labels,
-        label_names=label_names,
-        baseline=read_predictions(predictions, [baseline], shape=shape)[baseline],
+        test_images=test_set.images,
+        test_labels=test_set.labels,
+        label_names=test_set.label_names,
+        baseline=read_predictions(predictions, [baseline], shape=test_set.shape)[baseline],
         batch_size=params.evaluate.batch_size,
     )

@@ -10,8 +10,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+INSTALL_DEVELOPMENT := $(INSTALL) -c constraints-dev.txt
 
-.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock readme plots-page clean
+UV := build/uv/bin/uv
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet
+REQUIREMENTS := requirements.txt requirements-dev.txt requirements-fuzz.txt
+
+.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock lock-dev readme plots-page clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -75,7 +80,7 @@ test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian
 	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus
 
 fuzz: $(DEVELOPMENT)  ## feed the readers with what a fuzzer thinks up: make fuzz SECONDS=600
-	@$(INSTALL) -r requirements-fuzz.txt
+	@$(INSTALL_DEVELOPMENT) -r requirements-fuzz.txt
 	$(BIN)/python -m tests.fuzz --target batches --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz --target params --seconds $(SECONDS)
 
@@ -90,12 +95,21 @@ format: $(DEVELOPMENT)  ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(DEVELOPMENT)  ## renew constraints.txt from the requirement files
-	$(INSTALL) uv
-	@echo "# Everything that the requirement files bring along, locked for Python 3.11 to 3.13." > constraints.txt
-	@echo "# Made by \`make lock\`." >> constraints.txt
-	$(BIN)/uv pip compile requirements.txt requirements-dev.txt requirements-fuzz.txt --universal --python-version 3.11 \
-		--no-header --no-annotate --quiet >> constraints.txt
+# Not with what .venv has: the files that are renewed may exclude each other before. All requirements
+# are resolved together, so that both files fit into one environment.
+lock: $(UV)  ## renew constraints.txt and constraints-dev.txt from the requirement files
+	$(COMPILE) $(REQUIREMENTS) > build/all.txt
+	$(COMPILE) requirements.txt -c build/all.txt > build/runtime.txt
+	@{ echo "# Everything that the pipeline runs with, locked for Python 3.11 to 3.13: requirements.txt and what"; \
+		echo "# it brings along. Made by \`make lock\`."; cat build/runtime.txt; } > constraints.txt
+	@$(MAKE) --no-print-directory lock-dev
+
+lock-dev: $(UV)  ## renew constraints-dev.txt alone, after which no stage runs again
+	$(COMPILE) $(REQUIREMENTS) -c constraints.txt > build/all.txt
+	@{ echo "# What only requirements-dev.txt and requirements-fuzz.txt bring along, locked likewise; no stage"; \
+		echo "# depends on it. Made by \`make lock\` and \`make lock-dev\`."; \
+		awk -F == 'NR == FNR {runtime[$$1]; next} !($$1 in runtime)' constraints.txt build/all.txt; \
+		} > constraints-dev.txt
 
 renew: $(DEVELOPMENT)  ## after a change: results, README and pictures anew; says what changed
 	$(BIN)/python -m stages.validate --check-only
@@ -124,6 +138,10 @@ $(RUNTIME): requirements.txt constraints.txt
 	@$(INSTALL) -r requirements.txt
 	@touch $@
 
-$(DEVELOPMENT): $(RUNTIME) requirements-dev.txt
-	@$(INSTALL) -r requirements-dev.txt
+$(DEVELOPMENT): $(RUNTIME) requirements-dev.txt constraints-dev.txt
+	@$(INSTALL_DEVELOPMENT) -r requirements-dev.txt
 	@touch $@
+
+$(UV):
+	@$(PYTHON) -m venv --clear build/uv
+	@build/uv/bin/python -m pip install --disable-pip-version-check --quiet uv

@@ -1,34 +1,83 @@
-"""Every package of the environment, also those that others bring along, has one exact version."""
+"""Every package of the environment, also those that others bring along, has one exact version.
+
+constraints.txt has those that the pipeline runs with, constraints-dev.txt the others.
+"""
 
 import re
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-# Installers, which the environment comes with or `make lock` brings; they change no result.
+RUNTIME, DEVELOPMENT = FILES = ("constraints.txt", "constraints-dev.txt")
+# Installers, which the environment comes with or people bring; they change no result.
 INSTALLERS = {"pip", "setuptools", "uv", "wheel"}
+# What PyTorch with CUDA needs; the build for CPUs does not ask for it.
+CUDA = re.compile(r"(cuda|nvidia)-.+|triton")
 
 
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def locked() -> dict[str, set[str]]:
-    """The versions that constraints.txt allows here, by package."""
+def lines(file: str) -> list[Requirement]:
+    text = (ROOT / file).read_text()
+    return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def locked(file: str) -> dict[str, set[str]]:
+    """The versions that a file of constraints allows here, by package."""
     found: dict[str, set[str]] = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate():
-                versions = {x.version for x in requirement.specifier if x.operator == "=="}
-                found.setdefault(canonical(requirement.name), set()).update(versions)
+    for requirement in lines(file):
+        if requirement.marker is None or requirement.marker.evaluate():
+            versions = {x.version for x in requirement.specifier if x.operator == "=="}
+            found.setdefault(canonical(requirement.name), set()).update(versions)
     return found
 
 
-def test_constraints_pin_one_exact_version_of_each_package() -> None:
-    assert {name: x for name, x in locked().items() if len(x) != 1} == {}
+def closure(*files: str) -> set[str]:
+    """The packages of requirement files, and all that these need here, without CUDA.
+
+    By what the installed ones say; one that is not installed (a fuzzer) brings nothing along.
+    """
+    found: set[tuple[str, str]] = set()  # with an extra, or ""
+    waiting = [requirement for file in files for requirement in lines(file)]
+    while waiting:
+        requirement = waiting.pop()
+        for extra in {"", *requirement.extras}:
+            package = (canonical(requirement.name), extra)
+            if package not in found:
+                found.add(package)
+                waiting += needed(*package)
+    return {name for name, _ in found if not CUDA.fullmatch(name)}
+
+
+def needed(name: str, extra: str) -> list[Requirement]:
+    """What an installed package needs here, with an extra of its own or without ("")."""
+    try:
+        found = [Requirement(line) for line in requires(name) or []]
+    except PackageNotFoundError:
+        return []
+    return [x for x in found if x.marker is None or x.marker.evaluate({"extra": extra})]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_constraints_pin_one_exact_version_of_each_package(file: str) -> None:
+    assert {name: x for name, x in locked(file).items() if len(x) != 1} == {}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_constraints_are_sorted_by_canonical_name(file: str) -> None:
+    names = [requirement.name for requirement in lines(file)]
+    assert names == sorted(map(canonical, names))
+
+
+def test_no_package_is_in_both_files() -> None:
+    # Anywhere: here, or where its marker holds.
+    names = [{requirement.name for requirement in lines(file)} for file in FILES]
+    assert set.intersection(*names) == set()
 
 
 def test_every_installed_package_has_the_locked_version() -> None:
@@ -38,5 +87,23 @@ def test_every_installed_package_has_the_locked_version() -> None:
         if canonical(x.name) not in INSTALLERS
     }
     assert len(installed) > 100
-    allowed = locked()
+    allowed = locked(RUNTIME) | locked(DEVELOPMENT)
     assert {k: v for k, v in installed.items() if allowed.get(k) != {v}} == {}
+
+
+def test_runtime_constraints_are_what_the_pipeline_runs_with() -> None:
+    found = {name for name in locked(RUNTIME) if not CUDA.fullmatch(name)}
+    assert len(found) > 100
+    assert found == closure("requirements.txt")
+
+
+def test_development_constraints_are_what_only_development_needs() -> None:
+    development = closure("requirements-dev.txt", "requirements-fuzz.txt")
+    assert set(locked(DEVELOPMENT)) == development - closure("requirements.txt")
+
+
+def test_every_direct_dependency_has_its_pin_in_the_constraints() -> None:
+    allowed = locked(RUNTIME) | locked(DEVELOPMENT)
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-fuzz.txt"):
+        pins = {canonical(name): versions for name, versions in locked(file).items()}
+        assert {k: v for k, v in pins.items() if allowed.get(k) != v} == {}, file

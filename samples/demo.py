@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = (
     ".dvc/plots",
     ".dvcignore",
+    "constraints.txt",
     "dvc.yaml",
     "requirements.txt",
     "resnet8",

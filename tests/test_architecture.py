@@ -166,6 +166,16 @@ def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -
     assert without == {"validate", "prepare", "candidate"}
 
 
+def test_stages_depend_on_the_pinned_libraries_with_what_these_bring_along(
+    stages: list[Any],
+) -> None:
+    pins = {"constraints.txt", "requirements.txt"}
+    for stage in stages:
+        assert declared(stage) & pins in (set(), pins), stage.addressing
+    # A linter's version changes no result.
+    assert not [stage for stage in stages if "constraints-dev.txt" in declared(stage)]
+
+
 def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
     known = set(yaml.safe_load(TEST_PARAMS.read_text()))
     for stage in stages:

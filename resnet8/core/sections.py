@@ -3,13 +3,15 @@
 Field descriptions complete the sentence `<key> must be …` in error messages.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from resnet8.core.choice import FORMS, PATTERN
 from resnet8.core.names import (
+    BUILT_IN_MODELS,
     IMAGES_PER_BATCH,
+    MODEL_SUFFIXES,
     TRAIN_BATCHES,
     Dataset,
     OnnxType,
@@ -20,6 +22,27 @@ from resnet8.core.names import (
 )
 
 Item = TypeVar("Item")
+# Bounds of entries; `_number` has those of fields.
+_BATCHES: dict[str, Any] = {"ge": 1, "le": TRAIN_BATCHES}
+_POINTS: dict[str, Any] = {"ge": 0, "le": 100}
+_POOL = TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"]  # training images, at most
+_SHA256_DIGITS = 64
+
+
+def _number(sentence: str, **bounds: Any) -> Any:
+    """A number within bounds (`ge`, `gt`, `le`, `lt`), which the sentence names in braces."""
+    return Field(description=sentence.format(**bounds), **bounds)
+
+
+def _name(names: Any) -> Any:
+    """One of the names in a Literal."""
+    *others, last = get_args(names)
+    return Field(description=f"{', '.join(others)} or {last}")
+
+
+def _types(names: Any) -> Any:
+    """Some of the names in a Literal."""
+    return Field(description=f"a list of different types out of {', '.join(get_args(names))}")
 
 
 def _distinct(items: list[Item]) -> list[Item]:
@@ -37,48 +60,51 @@ class Section(BaseModel):
 class Fetch(Section):
     """Which data and which model."""
 
-    dataset: Dataset = Field(description="cifar10 or sample")
+    dataset: Dataset = _name(Dataset)
     model: Annotated[str, AfterValidator(known_model)] = Field(
-        description="mlperf_tiny, sample, or the path or http(s) URL of a .h5 or .keras file"
+        description=f"{', '.join(BUILT_IN_MODELS)}, or the path or http(s) URL of a "
+        f"{' or '.join(MODEL_SUFFIXES)} file"
     )
-    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        description="null or a SHA-256 of 64 lower-case hexadecimal digits"
+    model_sha256: Annotated[str, Field(pattern=f"^[0-9a-f]{{{_SHA256_DIGITS}}}$")] | None = Field(
+        description=f"null or a SHA-256 of {_SHA256_DIGITS} lower-case hexadecimal digits"
     )
 
 
 class Calibrate(Section):
     """Which training images the quantizers see."""
 
-    size: int = Field(
-        ge=1, le=TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"], description="a number from 1 to 50000"
-    )
-    seed: int = Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
+    size: int = _number("a number from {ge} to {le}", ge=1, le=_POOL)
+    seed: int = _number("a whole number from {ge} to {le}", ge=0, le=2**32 - 1)
     batches: Annotated[
-        list[Annotated[int, Field(ge=1, le=TRAIN_BATCHES)]],
+        list[Annotated[int, Field(**_BATCHES)]],
         Field(min_length=1),
         AfterValidator(_distinct),
-    ] = Field(description="a list of different batch numbers from 1 to 5, at least one")
+    ] = Field(
+        description="a list of different batch numbers from {ge} to {le}, at least one".format(
+            **_BATCHES
+        )
+    )
 
 
 class ConvertOnnx(Section):
     """How the ONNX model is written."""
 
-    opset: int = Field(ge=13, le=18, description="an ONNX operator set from 13 to 18")
+    opset: int = _number("an ONNX operator set from {ge} to {le}", ge=13, le=18)
 
 
 class Fit(Section):
     """What quantization learns from the calibration images, for all quantized variants."""
 
-    activation_range: RangeMethod = Field(description="minmax, percentile, entropy or mse")
+    activation_range: RangeMethod = _name(RangeMethod)
     activation_symmetric: bool = Field(description="true or false")
-    percentile: float = Field(gt=50, le=100, description="a percentage above 50, up to 100")
-    histogram_bins: int = Field(ge=128, le=65_536, description="a number from 128 to 65536")
-    entropy_levels: int = Field(ge=2, le=256, description="a number from 2 to 256")
-    equalization: float = Field(ge=0, le=1, description="a strength from 0 to 1")
-    weight_rounding: Rounding = Field(description="nearest or gptq")
+    percentile: float = _number("a percentage above {gt}, up to {le}", gt=50, le=100)
+    histogram_bins: int = _number("a number from {ge} to {le}", ge=128, le=65_536)
+    entropy_levels: int = _number("a number from {ge} to {le}", ge=2, le=256)
+    equalization: float = _number("a strength from {ge} to {le}", ge=0, le=1)
+    weight_rounding: Rounding = _name(Rounding)
     weight_symmetric: bool = Field(description="true or false")
     per_channel: bool = Field(description="true or false")
-    gptq_damping: float = Field(gt=0, le=1, description="a share above 0, up to 1")
+    gptq_damping: float = _number("a share above {gt}, up to {le}", gt=0, le=1)
     bias_correction: bool = Field(description="true or false")
     float_layers: Annotated[list[str], AfterValidator(_distinct)] = Field(
         description="a list of different names of layers"
@@ -88,33 +114,27 @@ class Fit(Section):
 class QuantizeOnnx(Section):
     """What ONNX Runtime makes of it; types are activations/weights."""
 
-    types: Annotated[list[OnnxType], AfterValidator(_distinct)] = Field(
-        description="a list of different types out of int8, uint8, uint8_int8"
-    )
+    types: Annotated[list[OnnxType], AfterValidator(_distinct)] = _types(OnnxType)
 
 
 class QuantizeTorch(Section):
     """What torchao makes of it."""
 
-    types: Annotated[list[TorchType], AfterValidator(_distinct)] = Field(
-        description="a list of different types out of int8"
-    )
+    types: Annotated[list[TorchType], AfterValidator(_distinct)] = _types(TorchType)
 
 
 class Evaluate(Section):
     """How models are run over the test set."""
 
-    batch_size: int = Field(ge=1, le=10_000, description="a number of images from 1 to 10000")
+    batch_size: int = _number("a number of images from {ge} to {le}", ge=1, le=10_000)
 
 
 class Inspect(Section):
     """What is looked at inside the models."""
 
     input: Annotated[str, Field(pattern=PATTERN)] = Field(description=FORMS)
-    images: int = Field(ge=1, le=50_000, description="a number of images from 1 to 50000")
-    sensitivity_images: int = Field(
-        ge=1, le=50_000, description="a number of images from 1 to 50000"
-    )
+    images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
+    sensitivity_images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
 
 
 class Sweep(Section):
@@ -132,25 +152,28 @@ class Compare(Section):
     baseline: str = Field(description="the name of a variant")
 
 
-Limits = dict[str, Annotated[float, Field(ge=0, le=100)]]
-
-
-def _with_default(limits: Limits) -> Limits:
+def _with_default(limits: dict[str, float]) -> dict[str, float]:
     if "default" not in limits:
         raise ValueError("no default")
     return limits
 
 
+Limits = Annotated[
+    dict[str, Annotated[float, Field(**_POINTS)]],
+    AfterValidator(_with_default),
+    Field(
+        description="a mapping from default and names of variants to points "
+        "from {ge} to {le}".format(**_POINTS)
+    ),
+]
+
+
 class Gate(Section):
     """What `make gate` lets pass; limits in percentage points (pp) are by variant."""
 
-    float_accuracy_min: float = Field(ge=0, le=1, description="a fraction from 0 to 1")
-    float_parity_max: float = Field(gt=0, le=1, description="a probability above 0, up to 1")
-    drop_max_pp: Annotated[Limits, AfterValidator(_with_default)] = Field(
-        description="a mapping from default and names of variants to points from 0 to 100"
-    )
-    class_drop_max_pp: Annotated[Limits, AfterValidator(_with_default)] = Field(
-        description="a mapping from default and names of variants to points from 0 to 100"
-    )
-    calibration_images_min: int = Field(ge=1, description="a number of images, at least 1")
-    significance: float = Field(gt=0, lt=1, description="a probability between 0 and 1")
+    float_accuracy_min: float = _number("a fraction from {ge} to {le}", ge=0, le=1)
+    float_parity_max: float = _number("a probability above {gt}, up to {le}", gt=0, le=1)
+    drop_max_pp: Limits
+    class_drop_max_pp: Limits
+    calibration_images_min: int = _number("a number of images, at least {ge}", ge=1)
+    significance: float = _number("a probability between {gt} and {lt}", gt=0, lt=1)

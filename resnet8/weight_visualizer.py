@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare import tables
-from resnet8.core import choice
 from resnet8.core.dataset import read_images
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.files import write_bytes
+from resnet8.core.input_spec import FORMS, InputSpec
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import inputs, recording, summaries, variants
@@ -94,18 +94,18 @@ def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
     """The images that `text` chooses, out of the arrays of the pipeline where it needs them.
 
     Raises:
-        ParamsError: the choice has another form or is out of range.
+        ParamsError: the text has another form or is out of range.
         ArtifactError: the arrays are not there.
     """
     try:
-        chosen = choice.parse(text)
+        spec = InputSpec.parse(text)
         files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
         found = {
             f"{source}_images": read_images(data / file)
             for source, file in files.items()
-            if source == chosen.source
+            if source == spec.source
         }
-        return inputs.choose(chosen, **found)
+        return inputs.choose(spec, **found)
     except ValueError as exc:
         raise ParamsError(f"--input: {exc}") from exc
     except ArtifactError as exc:
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("model", type=Path, help=".h5, .keras, .onnx or .pt2")
     parser.add_argument("--reference", type=Path, help="float model to compare with")
-    parser.add_argument("--input", default="test:0", help=choice.FORMS.replace("%", "%%"))
+    parser.add_argument("--input", default="test:0", help=FORMS.replace("%", "%%"))
     parser.add_argument("--layers", default="*", help="pattern, such as 'conv2d_*' or 'add,dense'")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the pipeline")
     parser.add_argument("--out", type=Path, default=Path("build/visualizer"))
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as exc:
         raise ParamsError(f"--layers: {exc}") from exc
     chosen = {name: only(model, layers) for name, model in watched.items()}
-    found = look(chosen, images, label=choice.describe(choice.parse(args.input)))
+    found = look(chosen, images, label=InputSpec.parse(args.input).in_words)
     captures = {name: recording.capture(model, images[:1]) for name, model in chosen.items()}
 
     tables.print_layers(found)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from resnet8.core import choice
 from resnet8.core.dataset import read_images, read_test_set
 from resnet8.core.files import write_arrays, write_json
+from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection import inputs, recording, summaries, variants
@@ -33,11 +33,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    chosen_input = choice.parse(params.inspect.input)
+    spec = InputSpec.parse(params.inspect.input)
     test_set = read_test_set(args.data)
     calibration = read_images(args.calibration / "images.npy")
     chosen = inputs.choose(
-        chosen_input,
+        spec,
         test_images=test_set.images,
         calibration_images=calibration,
     )
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
     layers = {
-        "input": choice.describe(chosen_input),
+        "input": spec.in_words,
         "n_images": n_images,
         "layers": recording.layer_order(records),
         "absent": {name: model.absent for name, model in watched.items()},

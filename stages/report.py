@@ -11,9 +11,9 @@ Params: all but candidate, gate and sweep
 import argparse
 from pathlib import Path
 
-from resnet8.core import choice
 from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection.inputs import choose
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         sweep=read_json(args.metrics / "sweep.json"),
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=choose(
-            choice.parse(params.inspect.input),
+            InputSpec.parse(params.inspect.input),
             test_images=test_set.images,
             calibration_images=read_images(calibration),
         ),

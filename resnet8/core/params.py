@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from resnet8.core import grid
-from resnet8.core.choice import find_fault, parse
 from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Settings
+from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
 from resnet8.core.param_errors import describe, read_yaml
 from resnet8.core.sections import (
@@ -138,9 +138,9 @@ def _faults_between(valid: dict[str, Any]) -> list[str]:
             valid["sweep"].grid, base, lambda x: _faults_of_settings({**valid, **dict(x)})
         )
     if fetch and calibrate and "inspect" in valid:
-        choice = parse(valid["inspect"].input)
+        spec = InputSpec.parse(valid["inspect"].input)
         n_test = IMAGES_PER_BATCH[fetch.dataset]
-        if fault := find_fault(choice, n_test=n_test, n_calibration=calibrate.size):
+        if fault := spec.find_fault(n_test=n_test, n_calibration=calibrate.size):
             faults.append(f"inspect.input: {fault}")
     if "gate" in valid:
         for key in ("drop_max_pp", "class_drop_max_pp"):

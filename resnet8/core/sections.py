@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from resnet8.core.choice import FORMS, PATTERN
+from resnet8.core.input_spec import FORMS, PATTERN
 from resnet8.core.names import (
     BUILT_IN_MODELS,
     IMAGES_PER_BATCH,

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.choice import BATCH_SIZE, Choice, find_fault
+from resnet8.core.input_spec import BATCH_SIZE, InputSpec
 
 
 def choose(
-    choice: Choice,
+    choice: InputSpec,
     *,
     test_images: NDArray[np.uint8] | None = None,
     calibration_images: NDArray[np.uint8] | None = None,
@@ -37,7 +37,7 @@ def choose(
     images = test_images if choice.source == "test" else calibration_images
     if images is None:
         raise ValueError(f"{choice.source} images must be given to choose some of them.")
-    if fault := find_fault(choice, n_test=len(images), n_calibration=len(images)):
+    if fault := choice.find_fault(n_test=len(images), n_calibration=len(images)):
         raise ValueError(fault)
     if choice.source == "test":
         return images[list(choice.numbers)]

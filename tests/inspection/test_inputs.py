@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet8.core import choice
+from resnet8.core.input_spec import InputSpec
 from resnet8.inspection import inputs
 
 IMAGES = np.arange(120 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(120, 32, 32, 3)
 
 
 def choose(text: str) -> NDArray[np.uint8]:
-    return inputs.choose(choice.parse(text), test_images=IMAGES, calibration_images=IMAGES)
+    return inputs.choose(InputSpec.parse(text), test_images=IMAGES, calibration_images=IMAGES)
 
 
 def test_choose_takes_one_test_image() -> None:
@@ -34,7 +34,7 @@ def test_choose_draws_the_same_noise_for_the_same_seed_only() -> None:
 
 
 def test_choose_needs_no_images_for_noise() -> None:
-    assert inputs.choose(choice.parse("random:0")).dtype == np.uint8
+    assert inputs.choose(InputSpec.parse("random:0")).dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -48,27 +48,6 @@ def test_choose_needs_no_images_for_noise() -> None:
 def test_choose_refuses_what_is_out_of_range(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         choose(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "test", "test:", "test:-1", "test:1,", "training:0", "random:x", "test:0\n"]
-)
-def test_parse_refuses_other_forms(text: str) -> None:
-    with pytest.raises(ValueError, match=r"the input must be test:<index>.*, got "):
-        choice.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("test:0", "test image 0"),
-        ("test:3,5", "test images 3, 5"),
-        ("calibration:2", "calibration batch 2"),
-        ("random:7", "random pixels with seed 7"),
-    ],
-)
-def test_describe_says_what_is_looked_at(text: str, words: str) -> None:
-    assert choice.describe(choice.parse(text)) == words
 
 
 def test_batches_hold_every_image_once_in_order() -> None:

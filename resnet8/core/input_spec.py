@@ -1,0 +1,64 @@
+"""The word that says what an inspection looks at.
+
+`test:0`, `test:3,5` (test images by index), `calibration:0` (a batch of the calibration images
+by number) or `random:7` (noise drawn with that seed).
+"""
+
+import re
+from typing import NamedTuple
+
+BATCH_SIZE = 50  # calibration images in a batch
+_NUMBER = "[0-9]{1,9}"
+PATTERN = f"^(test:{_NUMBER}(,{_NUMBER})*|calibration:{_NUMBER}|random:{_NUMBER})$"
+FORMS = "test:<index>[,<index>...], calibration:<batch number> or random:<seed>"
+
+
+class InputSpec(NamedTuple):
+    """What to look at.
+
+    source: `test`, `calibration` or `random`.
+    numbers: image indices, or one batch number, or one seed.
+    """
+
+    source: str
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "InputSpec":
+        """Reads it as it was written.
+
+        Raises:
+            ValueError: it has another form.
+        """
+        if not re.fullmatch(PATTERN, text):
+            raise ValueError(f"the input must be {FORMS}, got {text!r}.")
+        source, _, numbers = text.partition(":")
+        return cls(source, tuple(int(number) for number in numbers.split(",")))
+
+    @property
+    def in_words(self) -> str:
+        """What is looked at, in words."""
+        numbers = ", ".join(str(number) for number in self.numbers)
+        if self.source == "test":
+            return f"test image{'s' if len(self.numbers) > 1 else ''} {numbers}"
+        words = {"calibration": "calibration batch", "random": "random pixels with seed"}
+        return f"{words[self.source]} {numbers}"
+
+    def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
+        """Says which number is out of range, None if all are within.
+
+        Args:
+            n_test: test images that there are.
+            n_calibration: calibration images that there are.
+        """
+        if self.source == "random":
+            return None
+        count = n_test if self.source == "test" else -(-n_calibration // BATCH_SIZE)
+        return next(
+            (
+                f"{self.source} numbers must be from 0 to {count - 1}, got {number}."
+                for number in self.numbers
+                if number >= count
+            ),
+            None,
+        )

@@ -12,6 +12,7 @@ from resnet8.core.files import csv_bytes, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.sweep import plot_data, record
+from resnet8.sweep.grid import list_runs
 from resnet8.sweep.identity import identify
 from resnet8.sweep.selection import select
 from resnet8.sweep.summary import summarize
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     identity = identify(params, raw=args.raw, data=args.data)
     finished = record.read(args.record)
 
-    keys = {record.key_of(run, identity): run for run in params.runs}
+    keys = {record.key_of(run, identity): run for run in list_runs(params)}
     selection = select(finished, keys, identity)
     summary = summarize(selection, params.settings, n_runs=len(keys))
     draws = plot_data.list_draws(selection.rows, params.settings)

@@ -17,6 +17,7 @@ from resnet8.core.errors import PipelineError
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.sweep import cluster, record
+from resnet8.sweep.grid import list_runs
 from resnet8.sweep.identity import identify
 from resnet8.sweep.inputs import read_inputs
 from resnet8.sweep.runs import describe_failures, keep, missing_runs
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     identity = identify(params, raw=args.raw, data=args.data)
-    keys = {record.key_of(run, identity): run for run in params.runs}
+    keys = {record.key_of(run, identity): run for run in list_runs(params)}
     missing = missing_runs(args.record, keys)
     print(f"{len(keys)} runs: {len(keys) - len(missing)} finished before, {len(missing)} to make")
     if not missing:

@@ -42,7 +42,7 @@ def imported(path: Path) -> set[str]:
 BEHIND = {
     "params.variants": {"quantize_onnx", "quantize_torch"},
     "params.quantized": {"quantize_onnx", "quantize_torch"},
-    "params.runs": {"sweep", "calibrate", "fit", "quantize_onnx", "quantize_torch"},
+    "list_runs(params": {"sweep", "calibrate", "fit", "quantize_onnx", "quantize_torch"},
     "params.settings": {"calibrate", "fit"},
     "identify(params": {"calibrate", "compare", "convert_onnx", "evaluate", "fit"},
 }

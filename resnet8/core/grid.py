@@ -1,16 +1,13 @@
-"""The runs of a sweep: combinations of what parameters may say.
+"""The grid of a sweep: blocks that give parameters lists of values, and what can be wrong in them.
 
-Each block of the grid gives parameters lists of values; all combinations of them are runs, and
-what a block does not name is as in the rest of the parameters. Runs that several blocks have in
-common are there once.
+All combinations of a block's values are runs; resnet8/sweep/grid.py lists them.
 """
 
 import difflib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -52,42 +49,11 @@ class Settings(Section):
         return {f"{section}.{name}": raw[section][name] for section, _, name in parts}
 
 
-class Run(NamedTuple):
-    """One quantized model that is measured."""
-
-    variant: str
-    settings: Settings
-
-    def describe(self, usual: Settings) -> str:
-        """The variant, and which settings are not the usual ones."""
-        return ", ".join([self.variant, *describe_changes(self.settings, usual)])
-
-
-def describe_changes(settings: Settings, usual: Settings) -> list[str]:
-    """Which settings are not the usual ones, as `name value`."""
-    before = usual.values()
-    return [
-        f"{knob.partition('.')[2]} {json.dumps(value)}".replace('"', "")
-        for knob, value in settings.values().items()
-        if value != before[knob]
-    ]
-
-
-def expand(grid: Sequence[Block], settings: Settings, *, variants: Sequence[str]) -> list[Run]:
-    """The runs of a grid without faults, in its order.
-
-    Args:
-        grid: the blocks.
-        settings: for what a block does not name.
-        variants: for blocks that name none.
-    """
-    found: dict[str, Run] = {}
-    for block in grid:
-        for changes in _combinations(block):
-            changed = settings.changed(changes)
-            for variant in block.get(VARIANT, variants):
-                found.setdefault(f"{variant} {changed.values()}", Run(variant, changed))
-    return list(found.values())
+def combinations(block: Block) -> Iterator[dict[str, Any]]:
+    """Each choice of one value for each knob, the last knob changing fastest."""
+    knobs = [knob for knob in block if knob != VARIANT]
+    for values in product(*(block[knob] for knob in knobs)):
+        yield dict(zip(knobs, values, strict=True))
 
 
 def find_faults(
@@ -108,7 +74,7 @@ def find_faults(
         faults = [
             f"sweep.grid[{n}]: {fault}"
             for n, block in enumerate(grid)
-            for changes in _combinations(block)
+            for changes in combinations(block)
             for fault in _faults_of(settings, changes, between)
         ]
     return list(dict.fromkeys(faults))
@@ -138,10 +104,3 @@ def _faults_of(
         return between(settings.changed(changes))
     except ValidationError as exc:
         return [describe(error, Settings) for error in exc.errors(include_url=False)]
-
-
-def _combinations(block: Block) -> Iterator[dict[str, Any]]:
-    """Each choice of one value for each knob, the last knob changing fastest."""
-    knobs = [knob for knob in block if knob != VARIANT]
-    for values in product(*(block[knob] for knob in knobs)):
-        yield dict(zip(knobs, values, strict=True))

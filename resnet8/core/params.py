@@ -62,12 +62,6 @@ class Params(Section):
         """What decides the numbers of the quantized variants."""
         return Settings(calibrate=self.calibrate, fit=self.fit)
 
-    @property
-    def runs(self) -> list[grid.Run]:
-        """The runs of a sweep."""
-        quantized = self.variants[len(FLOAT_VARIANTS) :]
-        return grid.expand(self.sweep.grid, self.settings, variants=quantized)
-
 
 def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
     quantized = [f"onnx_{name}" for name in onnx.types]

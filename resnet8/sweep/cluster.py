@@ -17,8 +17,8 @@ from distributed.comm import connect
 from distributed.system import MEMORY_LIMIT
 
 from resnet8.core.errors import ClusterError, PipelineError
-from resnet8.core.grid import Run
 from resnet8.sweep import remote
+from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import LIBRARIES, pack_code, public_version
 from resnet8.sweep.measure import Inputs
 from resnet8.sweep.result import Result

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, get_origin
 
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.files import read_bytes, write_bytes
-from resnet8.core.grid import KNOBS, Run
+from resnet8.core.grid import KNOBS
+from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.result import Result
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from resnet8.core.grid import Run, Settings
+from resnet8.core.grid import Settings
 from resnet8.sweep import record
+from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.result import Result
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from resnet8.core.grid import Run
+from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.record import Key
 from resnet8.sweep.result import Result

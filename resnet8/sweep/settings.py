@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.grid import Settings, describe_changes
+from resnet8.core.grid import Settings
 from resnet8.sweep.crossed import Estimate, estimate, estimate_mean
+from resnet8.sweep.grid import describe_changes
 from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Row
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from resnet8.core.grid import Run
 from resnet8.core.params import load_params
+from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Selection

@@ -15,10 +15,10 @@ import cloudpickle
 import pytest
 
 from resnet8.core.errors import ClusterError
-from resnet8.core.grid import Run
 from resnet8.sweep import cluster as module
 from resnet8.sweep import record
 from resnet8.sweep.cluster import WorkerWatch, compute, open_client, scheduler_address
+from resnet8.sweep.grid import Run
 from resnet8.sweep.measure import Inputs, Workbench
 from resnet8.sweep.record import key_of
 from resnet8.sweep.runs import describe_failures, keep, missing_runs

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resnet8.core.grid import Run
+from resnet8.sweep.grid import Run
 from resnet8.sweep.record import Key, key_of
 from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Row, note, select

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from resnet8.core.errors import shown
-from resnet8.core.param_errors import describe
+from resnet8.core.param_errors import describe_fault
 from resnet8.core.sections import Calibrate, Fit, Section
 from resnet8.core.variants import QUANTIZED_VARIANTS
 
@@ -103,4 +103,4 @@ def _faults_of(
     try:
         return between(settings.changed(changes))
     except ValidationError as exc:
-        return [describe(error, Settings) for error in exc.errors(include_url=False)]
+        return [describe_fault(error, Settings) for error in exc.errors(include_url=False)]

@@ -67,7 +67,7 @@ def read_yaml(path: Path) -> object:
         raise ParamsError(f"{path} must be YAML, got: {reason}.") from exc
 
 
-def describe(error: Any, root: type[BaseModel]) -> str:
+def describe_fault(error: Any, root: type[BaseModel]) -> str:
     """One line for one error; field descriptions complete `<key> must be …`.
 
     Args:

@@ -13,7 +13,7 @@ from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Settings
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
-from resnet8.core.param_errors import describe, read_yaml
+from resnet8.core.param_errors import describe_fault, read_yaml
 from resnet8.core.sections import (
     Calibrate,
     Compare,
@@ -166,7 +166,7 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
         params = Params.model_validate(raw)
         faults = []
     except ValidationError as exc:
-        faults = [describe(error, Params) for error in exc.errors(include_url=False)]
+        faults = [describe_fault(error, Params) for error in exc.errors(include_url=False)]
     if isinstance(raw, dict):
         faults += _faults_between(_valid_sections(raw))
     if faults:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from resnet8.core.grid import VARIANT, Block, Settings, combinations
-from resnet8.core.names import FLOAT_VARIANTS
 from resnet8.core.params import Params
 
 
@@ -36,7 +35,7 @@ def describe_changes(settings: Settings, usual: Settings) -> list[str]:
 
 def list_runs(params: Params) -> list[Run]:
     """The runs of the parameters' grid; blocks that name no variants have all quantized ones."""
-    quantized = params.variants[len(FLOAT_VARIANTS) :]
+    quantized = [str(variant) for variant in params.quantized]
     return expand(params.sweep.grid, params.settings, variants=quantized)
 
 

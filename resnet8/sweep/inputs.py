@@ -5,7 +5,6 @@ from pathlib import Path
 from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.files import read_bytes
 from resnet8.core.params import Params
-from resnet8.core.variants import Variant
 from resnet8.sweep.grid import list_runs
 from resnet8.sweep.measure import Inputs
 
@@ -23,7 +22,7 @@ def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) 
         ArtifactError: a file is missing or holds something else.
     """
     test_set, baseline = read_test_set(data), params.compare.baseline
-    with_torch = any(run.variant.runtime == "torch" for run in list_runs(params))
+    with_torch = any(Variant(run.variant).runtime == "torch" for run in list_runs(params))
     return Inputs(
         model=read_bytes(models / "onnx_fp32.onnx"),
         program=read_bytes(models / "torch_fp32.pt2") if with_torch else b"",

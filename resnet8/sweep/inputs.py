@@ -5,6 +5,7 @@ from pathlib import Path
 from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.files import read_bytes
 from resnet8.core.params import Params
+from resnet8.core.variants import Variant
 from resnet8.sweep.grid import list_runs
 from resnet8.sweep.measure import Inputs
 

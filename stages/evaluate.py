@@ -17,15 +17,13 @@ from resnet8.core.evaluation import predict, score
 from resnet8.core.files import write_array, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-
-# Imported by name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
-RUNTIMES = ("keras", "onnx", "torch")
+from resnet8.core.variants import Variant
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--runtime", choices=RUNTIMES, required=True)
+    parser.add_argument("--variant", type=Variant, choices=list(Variant), required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
@@ -34,19 +32,20 @@ def main(argv: list[str] | None = None) -> None:
     batch_size = load_params(args.params).evaluate.batch_size
 
     test_set = read_test_set(args.data)
-    runtime = import_module(f"resnet8.models.{args.runtime}_model")
+    # By name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
+    runtime = import_module(f"resnet8.models.{args.variant.runtime}_model")
     predictor = runtime.load_predictor(args.model, n_classes=len(test_set.label_names))
 
-    progress = partial(tqdm, desc=args.metrics.stem, unit="batch")
+    progress = partial(tqdm, desc=args.variant, unit="batch")
     probabilities = predict(predictor, test_set.images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, test_set.labels, label_names=test_set.label_names)
     saturates = runtime.saturates(args.model)
 
     write_array(args.predictions, probabilities)
-    named = {"variant": args.metrics.stem, "saturating_products": saturates}
+    named = {"variant": args.variant, "saturating_products": saturates}
     write_json(args.metrics, named | scores)
     note = "; 8-bit products saturate on this CPU, which has no VNNI" if saturates else ""
-    print(f"{args.metrics.stem}: top-1 accuracy {scores['top1_accuracy']:.4f}{note}")
+    print(f"{args.variant}: top-1 accuracy {scores['top1_accuracy']:.4f}{note}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ FIGURES = ROOT / "resnet8" / "report" / "figures"
 PACKAGES = ("core", "models", "quantize", "compare", "inspection", "sweep", "gate", "report")
 LOCAL = ("resnet8", "samples", "stages", "tests")
 # The module that the evaluate script imports by this name.
-RUNTIME_MODULE = re.compile(r"--runtime (\w+)")
 
 
 def imported(path: Path) -> set[str]:
@@ -143,11 +142,12 @@ def test_deps_name_every_package_that_a_stage_imports_from(stages: list[Any]) ->
     for stage in stages:
         script = script_of(stage)
         needed = {script, *local_files(script)}
-        if RUNTIME_MODULE.search(stage.cmd):
+        if script.stem == "evaluate":  # imports the runtime by name
             needed |= local_files(CORE.parent / "models" / "keras_model.py")
             needed.add(CORE.parent / "models" / "keras_model.py")
         if identity.__name__ in imported(script):  # it reads the code that figures depend on
             needed |= set(identity.code_files())
+        needed |= {ROOT / "resnet8/__init__.py", ROOT / "stages/__init__.py"}  # they run first
         code = {
             x for x in declared(stage) if x.split("/")[0] in ("resnet8", "samples", "stages")
         } - {"samples/resnet8_shapes.h5"}
@@ -158,6 +158,13 @@ def unit(path: Path) -> Path:
     """What DVC watches for a module: its package, or itself."""
     packages = [FIGURES, *((ROOT / "resnet8" / name) for name in PACKAGES)]
     return next((folder for folder in packages if path.is_relative_to(folder)), path)
+
+
+def test_stages_that_read_the_test_set_depend_on_all_of_it(stages: list[Any]) -> None:
+    files = {f"data/cifar10/{x}" for x in ("labels.json", "test_images.npy", "test_labels.npy")}
+    readers = [stage for stage in stages if "read_test_set(" in script_of(stage).read_text()]
+    assert len(readers) > 5
+    assert not [stage.addressing for stage in readers if files - declared(stage)]
 
 
 def test_stages_that_compute_depend_on_the_pinned_libraries(stages: list[Any]) -> None:

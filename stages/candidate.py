@@ -1,6 +1,6 @@
-"""Publishes one variant's metrics under a fixed path, for `dvc metrics diff`.
+"""Publishes one variant's summary under a fixed path, for `dvc metrics diff`.
 
-Reads: metrics/<candidate>.json
+Reads: metrics/summary/<candidate>.json
 Writes: metrics/candidate.json
 Params: candidate (names the file in dvc.yaml)
 """
@@ -14,14 +14,14 @@ from resnet8.core.processes import run_stage
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--summary", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
-    metrics = read_json(args.metrics)
+    summary = read_json(args.summary)
 
-    write_json(args.out, metrics)
-    print(f"candidate is {args.metrics.stem}")
+    write_json(args.out, summary)
+    print(f"candidate is {args.summary.stem}")
 
 
 if __name__ == "__main__":

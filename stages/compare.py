@@ -1,7 +1,7 @@
 """Compares each variant with the baseline, image by image, and prints the table.
 
 Reads: artifacts/predictions/, data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json
-Writes: metrics/comparison.json, metrics/correct.json
+Writes: metrics/comparison.json, metrics/correct.json, metrics/summary/<variant>.json
 Params: compare, quantize_onnx.types, quantize_torch.types
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
-from resnet8.compare.tables import print_classes, print_headline
+from resnet8.compare.tables import print_classes, print_headline, summarize
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--correct", type=Path, required=True)
+    parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
 
     write_json(args.out, comparison)
     write_json(args.correct, correctness)
+    for name, row in rows.items():
+        write_json(args.summary / f"{name}.json", summarize(name, row))
     print_headline(comparison)
     print_classes(comparison)
 

@@ -220,6 +220,11 @@ def test_outputs_are_ignored_by_git_or_kept_in_metrics(stages: list[Any]) -> Non
             ), path
 
 
+def test_metrics_of_dvc_are_a_summary_of_each_variant_and_the_candidate(stages: list[Any]) -> None:
+    found = {out.def_path: stage.name for stage in stages for out in stage.outs if out.is_metric}
+    assert found == {"metrics/summary": "compare", "metrics/candidate.json": "candidate"}
+
+
 def test_calibration_reads_no_test_image(stages: list[Any]) -> None:
     test_set = {"data/cifar10/test_images.npy", "data/cifar10/test_labels.npy"}
     readers = {stage.name.split("@")[0] for stage in stages if test_set & declared(stage)}

@@ -1,4 +1,4 @@
-"""Shows a comparison to people: in the terminal and in Markdown."""
+"""Shows a comparison to people: in the terminal, in Markdown and in `dvc metrics`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,6 +45,15 @@ def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple
         f"{100 * row['agreement']:.2f}",
         f"{row['kl_divergence']:.4f}",
     )
+
+
+def summarize(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What `dvc metrics` shows of a variant.
+
+    DVC sorts by key: accuracy comes first, its difference from the baseline next.
+    """
+    copied = ("accuracy_delta_pp", "agreement", "kl_divergence")
+    return {"variant": name, "accuracy": row["top1_accuracy"], **{key: row[key] for key in copied}}
 
 
 def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -137,6 +137,7 @@ def test_compare_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case
         "data": folder / "data",
         "out": tmp_path / "comparison.json",
         "correct": tmp_path / "correct.json",
+        "summary": tmp_path / "summary",
     }
     refuse(compare.main, arguments, capfd, folder=folder, message=case.message)
 

@@ -244,7 +244,18 @@ def test_candidate_republishes_the_chosen_variant(folder: Path) -> None:
     set_params(folder, candidate="torch_int8")
     changed = repro(folder)
     assert stages_run(changed.stdout) == {"validate", "candidate"}
-    assert read_metrics(folder, "candidate") == read_metrics(folder, "torch_int8")
+    assert read_metrics(folder, "candidate") == read_metrics(folder, "summary/torch_int8")
+
+
+def test_dvc_shows_a_row_of_figures_for_each_variant(folder: Path) -> None:
+    shown = run(folder, "dvc", "metrics", "show").stdout.splitlines()
+    assert max(map(len, shown)) <= 140
+    header, *rows = (line.split() for line in shown)
+    figures = ["accuracy", "accuracy_delta_pp", "agreement", "kl_divergence", "variant"]
+    assert header == ["Path", *figures]
+    paths = {f"metrics/summary/{name}.json" for name in VARIANTS} | {"metrics/candidate.json"}
+    assert {row[0] for row in rows} == paths
+    assert all(len(row) == len(header) and "-" not in row for row in rows)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[str, int]]:

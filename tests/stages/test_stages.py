@@ -200,7 +200,7 @@ def test_compare_writes_every_variant_and_prints_the_table(
     write_predictions(tmp_path / "predictions", VARIANTS)
     write_labels(tmp_path / "data")
     out, correct = tmp_path / "comparison.json", tmp_path / "correct.json"
-    folders = {"predictions": tmp_path / "predictions", "data": tmp_path / "data"}
+    folders = {name: tmp_path / name for name in ("predictions", "data", "summary")}
     compare.main(arguments(params=params, **folders, out=out, correct=correct))
     bits = json.loads(correct.read_text())
     assert set(bits["correct"]) == set(VARIANTS)
@@ -211,6 +211,15 @@ def test_compare_writes_every_variant_and_prints_the_table(
         "top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp", "mcnemar_p",
         "agreement", "kl_divergence", "max_abs_probability_diff", "per_class_delta_pp",
     }  # fmt: skip
+    assert {path.name for path in folders["summary"].iterdir()} == {f"{x}.json" for x in VARIANTS}
+    for name, row in found["variants"].items():
+        assert json.loads((folders["summary"] / f"{name}.json").read_text()) == {
+            "variant": name,
+            "accuracy": row["top1_accuracy"],
+            "accuracy_delta_pp": row["accuracy_delta_pp"],
+            "agreement": row["agreement"],
+            "kl_divergence": row["kl_divergence"],
+        }
     assert "30 test images, compared with keras_fp32" in capsys.readouterr().out
 
 
@@ -225,13 +234,14 @@ def test_compare_names_predictions_that_are_missing(tmp_path: Path, params: Path
                 data=tmp_path / "data",
                 out=tmp_path / "comparison.json",
                 correct=tmp_path / "correct.json",
+                summary=tmp_path / "summary",
             )
         )
 
 
-def test_candidate_copies_the_metrics(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "top1_accuracy": 0.5}')
-    candidate.main(arguments(metrics=tmp_path / "a.json", out=tmp_path / "b.json"))
+def test_candidate_copies_the_summary(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "accuracy": 0.5}')
+    candidate.main(arguments(summary=tmp_path / "a.json", out=tmp_path / "b.json"))
     assert json.loads((tmp_path / "b.json").read_text())["variant"] == "onnx_int8"
 
 

@@ -48,12 +48,9 @@ def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple
 
 
 def summarize(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What `dvc metrics` shows of a variant.
-
-    DVC sorts by key: accuracy comes first, its difference from the baseline next.
-    """
-    copied = ("accuracy_delta_pp", "agreement", "kl_divergence")
-    return {"variant": name, "accuracy": row["top1_accuracy"], **{key: row[key] for key in copied}}
+    """The figures of a variant that `dvc metrics` shows, sorted by key."""
+    copied = ("accuracy_delta_pp", "agreement", "kl_divergence", "top1_accuracy")
+    return {"variant": name, **{key: row[key] for key in copied}}
 
 
 def _rows(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

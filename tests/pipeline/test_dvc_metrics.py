@@ -64,9 +64,9 @@ def test_diff_has_the_headline_of_changed_variants_first_and_each_fact_once(fold
     header, *rows = shown(folder, "dvc", "metrics", "diff")
     assert header == ["Path", "Metric", "HEAD", "workspace", "Change"]
     assert {row[0] for row in rows} == {f"metrics/summary/{name}.json" for name in QUANTIZED}
-    figures = ["accuracy", "accuracy_delta_pp", "agreement", "kl_divergence"]
+    figures = ["accuracy_delta_pp", "agreement", "kl_divergence", "top1_accuracy"]
     assert [row[1] for row in rows] == 3 * figures
-    assert [row[2:] for row in rows[::4]] == 3 * [["0.8708", "0.8696", "-0.0012"]]
+    assert [row[2:] for row in rows[::4]] == 3 * [["-0.11", "-0.23", "-0.12"]]
 
 
 def test_accuracies_per_class_are_compared_on_demand(folder: Path) -> None:
@@ -82,5 +82,5 @@ def test_accuracies_per_class_are_compared_on_demand(folder: Path) -> None:
 def test_experiments_are_shown_as_documented(folder: Path, name: str) -> None:
     (command,) = SHOWN.findall((ROOT / name).read_text())
     _line, header, _line, *rows, _line = shown(folder, *shlex.split(command))
-    assert header == ["Experiment", "metrics/summary/onnx_int8.json:accuracy", "calibrate.size"]
+    assert header == ["Experiment", "metrics/summary/onnx_int8.json:top1_accuracy", "calibrate.size"]
     assert [row[1:] for row in rows] == [["0.8696", "7"], ["0.8708", "1000"]]

@@ -251,7 +251,7 @@ def test_dvc_shows_a_row_of_figures_for_each_variant(folder: Path) -> None:
     shown = run(folder, "dvc", "metrics", "show").stdout.splitlines()
     assert max(map(len, shown)) <= 140
     header, *rows = (line.split() for line in shown)
-    figures = ["accuracy", "accuracy_delta_pp", "agreement", "kl_divergence", "variant"]
+    figures = ["accuracy_delta_pp", "agreement", "kl_divergence", "top1_accuracy", "variant"]
     assert header == ["Path", *figures]
     paths = {f"metrics/summary/{name}.json" for name in VARIANTS} | {"metrics/candidate.json"}
     assert {row[0] for row in rows} == paths

@@ -215,7 +215,7 @@ def test_compare_writes_every_variant_and_prints_the_table(
     for name, row in found["variants"].items():
         assert json.loads((folders["summary"] / f"{name}.json").read_text()) == {
             "variant": name,
-            "accuracy": row["top1_accuracy"],
+            "top1_accuracy": row["top1_accuracy"],
             "accuracy_delta_pp": row["accuracy_delta_pp"],
             "agreement": row["agreement"],
             "kl_divergence": row["kl_divergence"],
@@ -240,7 +240,7 @@ def test_compare_names_predictions_that_are_missing(tmp_path: Path, params: Path
 
 
 def test_candidate_copies_the_summary(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "accuracy": 0.5}')
+    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "top1_accuracy": 0.5}')
     candidate.main(arguments(summary=tmp_path / "a.json", out=tmp_path / "b.json"))
     assert json.loads((tmp_path / "b.json").read_text())["variant"] == "onnx_int8"
 

@@ -97,7 +97,7 @@ def fit_settings() -> Any:
 
 
 @pytest.fixture(scope="session")
-def numbers(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
+def quantization(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
     """What `fit` decides about the sample."""
     from resnet8.quantize import onnx_writer
     from resnet8.quantize.fit import fit
@@ -107,17 +107,19 @@ def numbers(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings:
 
 
 @pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])
-def onnx_quantized(request: pytest.FixtureRequest, onnx_fp32: Any, numbers: Any) -> tuple[str, Any]:
+def onnx_quantized(
+    request: pytest.FixtureRequest, onnx_fp32: Any, quantization: Any
+) -> tuple[str, Any]:
     """The type's name and the model."""
     from resnet8.quantize import onnx_writer
 
-    model = onnx_writer.quantize(onnx_fp32, numbers, quant_type=request.param)
+    model = onnx_writer.quantize(onnx_fp32, quantization, quant_type=request.param)
     return request.param, model
 
 
 @pytest.fixture(scope="session")
-def torch_int8(torch_fp32: Any, numbers: Any) -> Any:
+def torch_int8(torch_fp32: Any, quantization: Any) -> Any:
     from resnet8.models import torch_model
     from resnet8.quantize import torch_writer
 
-    return torch_model.export(torch_writer.quantize(torch_fp32, numbers))
+    return torch_model.export(torch_writer.quantize(torch_fp32, quantization))

@@ -51,6 +51,8 @@ class _Weight(_Strict):
         if self.axis is None:
             (scale,) = self.scale
             return QuantizationParameters.per_tensor(scale, self.zero_point, self.dtype)
+        if self.zero_point:
+            raise ValueError(f"zero point {self.zero_point} beside a scale for each output")
         scales = np.array(self.scale, np.float32)
         return QuantizationParameters.per_channel(scales, self.dtype, self.axis)
 

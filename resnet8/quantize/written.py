@@ -71,9 +71,9 @@ def check_written(  # noqa: PLR0913
         if decided is None or found is None:
             check(what, decided, found)
             return
+        check(f"codes of {what}", decided.dtype, found.dtype)
         check(f"scales of {what}", decided.scale, found.scale)
         check(f"zero points of {what}", decided.zero_point, found.zero_point)
-        check(f"codes of {what}", decided.dtype, found.dtype)
 
     for tensor in sorted({*activations, *written.activations}):
         parameters = activations.get(tensor)
@@ -81,10 +81,11 @@ def check_written(  # noqa: PLR0913
             check_parameters(tensor, parameters and parameters.as_dtype(types[0]), step)
     decided_weights = quantization.weights
     for name in sorted({*decided_weights, *written.layers}):
-        decided, found = quantization.layers.get(name), written.layers.get(name)
+        decided = quantization.layers[name] if name in decided_weights else None
+        found = written.layers.get(name)
         what = f"the weights of {name}"
-        if name not in decided_weights or decided is None or found is None:
-            check(what, decided, found)
+        if decided is None or found is None:
+            check(what, decided and decided.weight.values, found and found.weight.values)
             continue
         expected = decided_weights[name].as_dtype(types[1])
         check_parameters(what, expected, found.weight.quantization)

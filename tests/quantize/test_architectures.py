@@ -82,9 +82,9 @@ def test_fit_serves_both_runtimes_for(
     float_model = as_after_training(folded, calibration_images)
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_writer.find_points(float_model, symmetric=False)
-    numbers = fit(float_model, calibration_images[:20], fit_settings, points=points)
-    in_onnx = onnx_writer.quantize(float_model, numbers, quant_type="uint8")
-    in_torch = torch_model.export(torch_writer.quantize(program, numbers))
+    quantization = fit(float_model, calibration_images[:20], fit_settings, points=points)
+    in_onnx = onnx_writer.quantize(float_model, quantization, quant_type="uint8")
+    in_torch = torch_model.export(torch_writer.quantize(program, quantization))
     images = test_set[0][:50].astype(np.float32)
     expected, found = (onnx_model.make_predictor(x)(images) for x in (float_model, in_onnx))
     assert np.ptp(expected, axis=0).mean() > 10 * MEAN_PROBABILITIES  # images make a difference

@@ -1,5 +1,6 @@
 """Equalized models compute the same, with ranges that are more alike."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,16 @@ import numpy as np
 import onnx
 import pytest
 
-from resnet8.quantize.equalization import Group, equalized, find_factors, find_groups
+from resnet8.quantize.equalization import (
+    Equalization,
+    Group,
+    as_metadata,
+    decode,
+    encode,
+    equalized,
+    find_factors,
+    find_groups,
+)
 from tests.quantize import graphs
 from tests.quantize.graphs import build, layer, node, weights
 
@@ -196,12 +206,12 @@ def largest_of(tensors: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def factors_of(model: onnx.ModelProto, *, strength: float = 1.0) -> dict[str, Any]:
+def factors_of(model: onnx.ModelProto, *, strength: float = 1.0) -> Equalization:
     seen = largest_of(graphs.computed(model, graphs.drawn(model)))
     return find_factors(find_groups(model), seen, strength=strength)
 
 
-def assert_same_output(model: onnx.ModelProto, factors: Mapping[str, Any]) -> None:
+def assert_same_output(model: onnx.ModelProto, factors: Equalization) -> None:
     output = model.graph.output[0].name
     images = graphs.drawn(model)
     before, after = (
@@ -221,7 +231,7 @@ def test_find_groups_ties_what_can_be_divided(name: str) -> None:
 def test_equalized_computes_the_same(name: str) -> None:
     model = made(FREE[name][0])
     factors = factors_of(model)
-    assert min(x.min() for x in factors.values()) < 0.9  # there is something to equalize
+    assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
     assert_same_output(model, factors)
 
 
@@ -231,7 +241,7 @@ def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
     factors, images = factors_of(model), graphs.drawn(model)
     before, after = (graphs.computed(x, images) for x in (model, equalized(model, factors)))
     for tensor, values in before.items():
-        found = factors.get(tensor, np.ones(1, np.float32))
+        found = factors.outputs.get(tensor, np.ones(1, np.float32))
         expected = values / found.reshape(-1, *[1] * (values.ndim - 2))
         room = RTOL_EQUALIZED * np.abs(expected).max()
         np.testing.assert_allclose(after[tensor], expected, atol=room, err_msg=tensor)
@@ -272,7 +282,8 @@ def depthwise() -> onnx.ModelProto:
 def test_equalized_computes_the_same_with_a_depthwise_convolution() -> None:
     model = depthwise()
     factors = factors_of(model)
-    assert set(factors) == {"first", "a", "deep", "x"}
+    assert set(factors.outputs) == {"first", "a", "deep", "x"}
+    assert set(factors.inputs) == {"deep", "last"}
     assert_same_output(model, factors)
 
 
@@ -342,41 +353,47 @@ LARGEST = {"a": np.array([2.0, 1.0, 0.5], np.float32)}
 
 
 def test_find_factors_of_strength_0_are_none() -> None:
-    assert find_factors([GROUP], LARGEST, strength=0) == {}
+    assert find_factors([GROUP], LARGEST, strength=0) == Equalization({}, {})
 
 
 def test_find_factors_of_strength_1_make_ranges_equal() -> None:
-    factors = find_factors([GROUP], LARGEST, strength=1)
-    assert (LARGEST["a"] / factors["a"]).tolist() == [2.0, 2.0, 2.0]
+    outputs, _ = find_factors([GROUP], LARGEST, strength=1)
+    assert (LARGEST["a"] / outputs["a"]).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_find_factors_of_strength_one_half_bring_ranges_half_way() -> None:
-    factors = find_factors([GROUP], LARGEST, strength=0.5)
-    np.testing.assert_allclose(factors["a"], np.sqrt([1, 0.5, 0.25]), atol=HALF_A_PART)
+    outputs, _ = find_factors([GROUP], LARGEST, strength=0.5)
+    np.testing.assert_allclose(outputs["a"], np.sqrt([1, 0.5, 0.25]), atol=HALF_A_PART)
 
 
 def test_find_factors_are_the_same_for_all_tensors_of_a_group() -> None:
-    factors = find_factors([GROUP], LARGEST, strength=1)
-    assert list(factors) == ["a", "b", "c"]
-    assert len({x.tobytes() for x in factors.values()}) == 1
+    outputs, _ = find_factors([GROUP], LARGEST, strength=1)
+    assert list(outputs) == ["a", "b", "c"]
+    assert len({x.tobytes() for x in outputs.values()}) == 1
+
+
+def test_find_factors_are_those_of_the_inputs_that_layers_read() -> None:
+    outputs, inputs = find_factors([GROUP], LARGEST, strength=1)
+    assert list(inputs) == ["next"]
+    np.testing.assert_array_equal(inputs["next"], outputs["a"])
 
 
 def test_find_factors_take_a_channel_for_as_large_as_it_is_in_any_tensor_of_the_group() -> None:
     seen = LARGEST | {"c": np.array([1.0, 10.0, 2.0], np.float32)}
-    factors = find_factors([GROUP], seen, strength=1)
-    assert factors["a"].tolist() == [1.0, 1.0, 0.25]
+    outputs, _ = find_factors([GROUP], seen, strength=1)
+    assert outputs["a"].tolist() == [1.0, 1.0, 0.25]
 
 
 def test_find_factors_of_a_silent_channel_are_a_hundredth() -> None:
     largest = {"a": np.array([2.0, 0.0], np.float32)}
-    factors = find_factors([GROUP], largest, strength=1)
-    np.testing.assert_allclose(factors["a"], [1, 0.01], atol=HALF_A_PART)
+    outputs, _ = find_factors([GROUP], largest, strength=1)
+    np.testing.assert_allclose(outputs["a"], [1, 0.01], atol=HALF_A_PART)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.75, 1.0])
 def test_find_factors_are_whole_parts_so_that_no_power_decides_about_bits(strength: float) -> None:
     largest = {"a": np.geomspace(0.001, 1, 50).astype(np.float32)}
-    parts = find_factors([GROUP], largest, strength=strength)["a"].astype(np.float64) * 4096
+    parts = find_factors([GROUP], largest, strength=strength).outputs["a"].astype(np.float64) * 4096
     assert (parts == np.rint(parts)).all()
     assert parts.min() > 0
 
@@ -385,4 +402,98 @@ def test_find_factors_are_whole_parts_so_that_no_power_decides_about_bits(streng
     "largest", [{}, {"a": np.zeros(3, np.float32)}], ids=["not seen", "silent"]
 )
 def test_find_factors_of_a_group_without_values_are_none(largest: Any) -> None:
-    assert find_factors([GROUP], largest, strength=1) == {}
+    assert find_factors([GROUP], largest, strength=1) == Equalization({}, {})
+
+
+# As text, which files of models carry.
+
+HALVES = np.array([1.0, 0.5], np.float32)
+MADE = Equalization(
+    {"a": HALVES, "b": HALVES, "c": np.array([0.25, 41 / 4096, 1.0], np.float32)},
+    {"next": HALVES, "last": np.array([4095 / 4096], np.float32)},
+)
+
+
+def assert_same(found: Equalization, expected: Equalization) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, factors in theirs.items():
+            assert ours[name].dtype == np.float32
+            np.testing.assert_array_equal(ours[name], factors)
+
+
+def test_decode_gives_what_was_encoded() -> None:
+    assert_same(decode(encode(MADE)), MADE)
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_decode_gives_the_factors_that_were_found(name: str) -> None:
+    factors = factors_of(made(FREE[name][0]), strength=0.75)
+    assert factors.outputs
+    assert_same(decode(encode(factors)), factors)
+
+
+def test_decode_gives_every_factor_that_there_is() -> None:
+    factors = (np.arange(1, 4097) / 4096).astype(np.float32)
+    assert_same(decode(encode(Equalization({"a": factors}))), Equalization({"a": factors}))
+
+
+def test_encode_says_once_what_tensors_share() -> None:
+    assert json.loads(encode(Equalization({"a": HALVES, "b": HALVES}, {"next": HALVES}))) == [
+        {
+            "numerators": [4096, 2048],
+            "denominator": 4096,
+            "outputs": ["a", "b"],
+            "inputs": ["next"],
+        }
+    ]
+
+
+def test_as_metadata_is_what_encode_writes() -> None:
+    assert as_metadata(MADE) == {"equalization": encode(MADE)}
+
+
+def test_as_metadata_is_empty_without_factors() -> None:
+    assert as_metadata(Equalization()) == {}
+
+
+def test_decode_of_nothing_is_without_factors() -> None:
+    assert decode("") == Equalization({}, {})
+
+
+def text_of(**changes: Any) -> str:
+    group = {"numerators": [4096], "denominator": 4096, "outputs": ["a"], "inputs": []}
+    return json.dumps([group | changes])
+
+
+def test_decode_takes_the_text_that_the_rubbish_below_is_made_of() -> None:
+    assert decode(text_of()).outputs["a"].tolist() == [1.0]
+
+
+RUBBISH = {
+    "a page": "<!DOCTYPE html>",
+    "an object": "{}",
+    "numbers": "[1, 2]",
+    "nothing in a group": "[{}]",
+    "half of it": text_of()[:-5],
+    "no factors": text_of(numerators=[]),
+    "a factor of zero": text_of(numerators=[0]),
+    "a factor below zero": text_of(numerators=[-1]),
+    "a factor above one": text_of(numerators=[4097]),
+    "half a numerator": text_of(numerators=[0.5]),
+    "a numerator in words": text_of(numerators=["1"]),
+    "a numerator that is true": text_of(numerators=[True]),
+    "a numerator that is NaN": text_of(numerators=[float("nan")]),
+    "another denominator": text_of(denominator=1024),
+    "a denominator of zero": text_of(denominator=0),
+    "names that are none": text_of(outputs=[1]),
+    "a name for names": text_of(outputs="a"),
+    "another key": text_of(more=1),
+    "nested without end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", RUBBISH.values(), ids=RUBBISH)
+def test_decode_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        decode(text)

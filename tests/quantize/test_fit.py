@@ -8,11 +8,11 @@ import pytest
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import fake_quantized, with_parameters
 from resnet8.quantize import observers
-from resnet8.quantize.equalization import equalized
+from resnet8.quantize.equalization import Equalization, equalized
 from resnet8.quantize.fit import fit
-from resnet8.quantize.layers import read_layers
+from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.onnx_writer import find_points
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 from tests.quantize import graphs
 
 RTOL_FLOAT32 = 1e-6
@@ -39,10 +39,10 @@ def images(model: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def fitted(model: Any, images: Any, fit_settings: Fit) -> Any:
-    """A function that fits numbers to the small model, with other settings."""
-    found: dict[str, Numbers] = {}
+    """A function that fits a quantization to the small model, with other settings."""
+    found: dict[str, Quantization] = {}
 
-    def run(**changes: Any) -> Numbers:
+    def run(**changes: Any) -> Quantization:
         if repr(changes) not in found:
             found[repr(changes)] = fitted_to(model, images, fit_settings, **changes)
         return found[repr(changes)]
@@ -50,7 +50,7 @@ def fitted(model: Any, images: Any, fit_settings: Fit) -> Any:
     return run
 
 
-def fitted_to(model: Any, images: Any, settings: Fit, **changes: Any) -> Numbers:
+def fitted_to(model: Any, images: Any, settings: Fit, **changes: Any) -> Quantization:
     chosen = settings.model_copy(update=changes)
     points = find_points(
         model, symmetric=chosen.activation_symmetric, float_layers=chosen.float_layers
@@ -58,33 +58,38 @@ def fitted_to(model: Any, images: Any, settings: Fit, **changes: Any) -> Numbers
     return fit(model, images, chosen, points=points)
 
 
-def assert_same_numbers(first: Numbers, second: Numbers) -> None:
+def assert_same_quantization(first: Quantization, second: Quantization) -> None:
+    assert list(first.activations) == list(second.activations)
     assert first.activations == second.activations
-    assert first._replace(activations={}, layers={}, factors={}) == second._replace(
-        activations={}, layers={}, factors={}
-    )
+    without = {"activations": {}, "layers": {}, "equalization": Equalization()}
+    assert first._replace(**without) == second._replace(**without)
     assert list(first.layers) == list(second.layers)
     for name, layer in first.layers.items():
-        for ours, theirs in zip(layer, second.layers[name], strict=True):
+        other = second.layers[name]
+        np.testing.assert_array_equal(layer.weight.values, other.weight.values)
+        for ours, theirs in zip(layer.weight.quantization, other.weight.quantization, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    assert list(first.factors) == list(second.factors)
-    for name, factors in first.factors.items():
-        np.testing.assert_array_equal(factors, second.factors[name])
+        np.testing.assert_array_equal(layer.bias, other.bias)
+    for ours, theirs in zip(first.equalization, second.equalization, strict=True):
+        assert list(ours) == list(theirs)
+        for name, factors in ours.items():
+            np.testing.assert_array_equal(factors, theirs[name])
 
 
 # What is decided.
 
 
 def test_fit_gives_every_layer_codes_of_its_shape(fitted: Any, model: Any) -> None:
-    layers = fitted().layers
-    assert sorted(layers) == LAYERS
+    quantization = fitted()
+    assert sorted(quantization.layers) == LAYERS
     for layer in read_layers(model):
-        found = layers[layer.name]
-        assert (found.codes.dtype, found.codes.shape) == (np.int8, layer.weight.shape)
-        assert (found.scale.dtype, found.scale.shape) == (np.float32, layer.bias.shape)
+        codes, weights = quantization.codes[layer.name], quantization.weights[layer.name]
+        assert (codes.dtype, codes.shape) == (np.int8, layer.weight.shape)
+        assert (weights.scale.dtype, weights.scale.shape) == (np.float32, layer.bias.shape)
+        assert (weights.dtype, weights.axis) == ("int8", 0)
 
 
-def test_fit_gives_every_point_the_numbers_of_the_tensor_that_it_shares_them_with(
+def test_fit_gives_every_point_the_parameters_of_the_tensor_that_it_shares_them_with(
     fitted: Any, model: Any
 ) -> None:
     activations = fitted().activations
@@ -95,9 +100,9 @@ def test_fit_gives_every_point_the_numbers_of_the_tensor_that_it_shares_them_wit
         assert activations[tensor] == activations[owner]
 
 
-def test_fit_gives_the_same_numbers_twice(model: Any, images: Any, fit_settings: Fit) -> None:
+def test_fit_gives_the_same_quantization_twice(model: Any, images: Any, fit_settings: Fit) -> None:
     first, second = (fitted_to(model, images, fit_settings) for _ in range(2))
-    assert_same_numbers(first, second)
+    assert_same_quantization(first, second)
 
 
 def test_fit_does_not_depend_on_the_batch_size(
@@ -105,9 +110,9 @@ def test_fit_does_not_depend_on_the_batch_size(
 ) -> None:
     monkeypatch.setattr(observers, "BATCH_SIZE", 7)
     found, expected = fitted_to(model, images, fit_settings, **PLAIN), fitted(**PLAIN)
-    for name, numbers in expected.activations.items():
-        assert found.activations[name].zero_point == numbers.zero_point
-        assert found.activations[name].scale == pytest.approx(numbers.scale, rel=RTOL_MEANS)
+    for name, parameters in expected.activations.items():
+        assert found.activations[name].zero_point == parameters.zero_point
+        assert found.activations[name].scale == pytest.approx(parameters.scale, rel=RTOL_MEANS)
 
 
 def test_fit_leaves_model_and_images_as_they_were(
@@ -144,17 +149,17 @@ def test_fit_reports_each_tensor_that_layers_read(
 
 def test_fit_by_minmax_covers_what_was_seen(fitted: Any, model: Any, images: Any) -> None:
     tensors = graphs.computed(model, images)
-    for name, numbers in fitted(**PLAIN).activations.items():
+    for name, parameters in fitted(**PLAIN).activations.items():
         if name != "input":
             low, high = min(float(tensors[name].min()), 0), float(tensors[name].max())
-            assert numbers.low == pytest.approx(low, abs=0.51 * numbers.scale), name
-            assert numbers.high == pytest.approx(high, abs=0.51 * numbers.scale), name
+            room = 0.51 * float(parameters.scale)
+            assert parameters.clip_range == pytest.approx((low, high), abs=room), name
 
 
 def test_fit_of_symmetric_activations_has_zero_in_the_middle(fitted: Any) -> None:
-    numbers = fitted(**PLAIN, activation_symmetric=True)
-    assert numbers.symmetric
-    assert {x.zero_point for x in numbers.activations.values()} == {128}
+    quantization = fitted(**PLAIN, activation_symmetric=True)
+    assert quantization.symmetric
+    assert {int(x.zero_point) for x in quantization.activations.values()} == {128}
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
@@ -162,7 +167,7 @@ def test_fit_by_other_methods_covers_no_more_than_minmax(fitted: Any, method: st
     few = {"histogram_bins": 256, "percentile": 99.0}
     found = fitted(**PLAIN | {"activation_range": method} | few).activations
     whole = fitted(**PLAIN).activations
-    spans = [(x.high - x.low) / (whole[name].high - whole[name].low) for name, x in found.items()]
+    spans = [np.ptp(x.clip_range) / np.ptp(whole[name].clip_range) for name, x in found.items()]
     assert max(spans) <= 1 + 1 / 255
     assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
 
@@ -170,36 +175,36 @@ def test_fit_by_other_methods_covers_no_more_than_minmax(fitted: Any, method: st
 # Weights.
 
 
-def test_fit_by_nearest_is_within_half_a_step_of_the_weights(fitted: Any, model: Any) -> None:
-    found = fitted(**PLAIN).layers
+def assert_within_half_a_step(quantization: Quantization, model: Any) -> None:
     for layer in read_layers(model):
-        scale = found[layer.name].scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-        room = scale * (0.5 + 128 * RTOL_FLOAT32)
-        assert (np.abs(found[layer.name].weight - layer.weight) <= room).all()
+        scale = quantization.weights[layer.name].scale
+        room = scale.reshape(-1, *[1] * (layer.weight.ndim - 1)) * (0.5 + 128 * RTOL_FLOAT32)
+        found = quantization.layers[layer.name].weight.values
+        assert (np.abs(found - layer.weight) <= room).all()
+
+
+def test_fit_by_nearest_is_within_half_a_step_of_the_weights(fitted: Any, model: Any) -> None:
+    assert_within_half_a_step(fitted(**PLAIN), model)
 
 
 def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_weights(
     fitted: Any, model: Any
 ) -> None:
-    numbers = fitted(**PLAIN | {"equalization": 1.0})
-    assert numbers.factors
-    for layer in read_layers(equalized(model, numbers.factors)):
-        found = numbers.layers[layer.name]
-        scale = found.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-        room = scale * (0.5 + 128 * RTOL_FLOAT32)
-        assert (np.abs(found.weight - layer.weight) <= room).all()
+    quantization = fitted(**PLAIN | {"equalization": 1.0})
+    assert quantization.equalization.outputs
+    assert_within_half_a_step(quantization, equalized(model, quantization.equalization))
 
 
 def test_fit_per_tensor_gives_a_layer_one_scale(fitted: Any) -> None:
-    for layer in fitted(**PLAIN, per_channel=False).layers.values():
-        assert len(set(layer.scale.tolist())) == 1
+    for weights in fitted(**PLAIN, per_channel=False).weights.values():
+        assert (weights.scale.shape, weights.axis) == ((), None)
 
 
 def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Any) -> None:
-    layers = fitted(**PLAIN, per_channel=False, weight_symmetric=False).layers
-    assert {layer.zero_point for layer in layers.values()} != {0}
-    for layer in layers.values():
-        assert (layer.codes.min(), layer.codes.max()) == (-128, 127)
+    quantization = fitted(**PLAIN, per_channel=False, weight_symmetric=False)
+    assert {int(x.zero_point) for x in quantization.weights.values()} != {0}
+    for codes in quantization.codes.values():
+        assert (codes.min(), codes.max()) == (-128, 127)
 
 
 def test_fit_looks_behind_quantized_layers_only_where_it_has_to(
@@ -225,12 +230,12 @@ def test_fit_looks_behind_quantized_layers_only_where_it_has_to(
     assert seen == {"none": 0, "gptq": 5, "bias": 5}  # once for each tensor that layers read
 
 
-def errors_of(numbers: Numbers, model: Any, images: Any) -> dict[str, Any]:
+def errors_of(quantization: Quantization, model: Any, images: Any) -> dict[str, Any]:
     """By layer, (N, O, ...) how far quantized outputs are from the equalized float model's."""
-    float_model = equalized(model, numbers.factors)
-    rounded = {name: (layer.weight, layer.bias) for name, layer in numbers.layers.items()}
-    activations = {name: x.qparams for name, x in numbers.activations.items()}
-    quantized = with_parameters(fake_quantized(float_model, activations), rounded)
+    float_model = equalized(model, quantization.equalization)
+    quantized = with_parameters(
+        fake_quantized(float_model, quantization.activations), quantization.parameters
+    )
     before, after = (graphs.computed(x, images) for x in (float_model, quantized))
     return {
         layer.name: (after[layer.output] - before[layer.output]).astype(np.float64)
@@ -258,26 +263,29 @@ def test_fit_by_gptq_errs_less_than_by_nearest(fitted: Any, model: Any, images: 
 # Biases.
 
 
+def bias_step(quantization: Quantization, layer: Layer) -> Any:
+    """(O,) or () input scale times weight scale."""
+    weight_scale = quantization.weights[layer.name].scale.astype(np.float64)
+    return weight_scale * float(quantization.activations[layer.input].scale)
+
+
 @pytest.mark.parametrize("changes", [{}, PLAIN], ids=["all options", "plain"])
 def test_fit_rounds_biases_to_steps_of_input_and_weight_scale(
     fitted: Any, model: Any, changes: Any
 ) -> None:
-    numbers = fitted(**changes)
+    quantization = fitted(**changes)
     for layer in read_layers(model):
-        found = numbers.layers[layer.name]
-        step = found.scale.astype(np.float64) * numbers.activations[layer.input].scale
-        steps = found.bias / step
+        step = bias_step(quantization, layer)
+        steps = quantization.layers[layer.name].bias / step
         # As close to a whole number as float32 is.
         np.testing.assert_allclose(steps, np.rint(steps), rtol=RTOL_FLOAT32, atol=1e-9)
 
 
 def test_fit_without_correction_keeps_biases_within_half_a_step(fitted: Any, model: Any) -> None:
-    numbers = fitted(**PLAIN)
+    quantization = fitted(**PLAIN)
     for layer in read_layers(model):
-        found = numbers.layers[layer.name]
-        step = found.scale * numbers.activations[layer.input].scale
-        room = 0.5 * step + RTOL_FLOAT32 * np.abs(layer.bias)
-        assert (np.abs(found.bias - layer.bias) <= room).all()
+        room = 0.5 * bias_step(quantization, layer) + RTOL_FLOAT32 * np.abs(layer.bias)
+        assert (np.abs(quantization.layers[layer.name].bias - layer.bias) <= room).all()
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "gptq"])
@@ -286,13 +294,13 @@ def test_fit_corrects_the_mean_error_of_each_output_to_half_a_step_of_its_bias(
     fitted: Any, model: Any, images: Any, rounding: str, equalization: float
 ) -> None:
     changes = {"weight_rounding": rounding, "equalization": equalization}
-    numbers = fitted(**PLAIN | changes | {"bias_correction": True})
-    means = mean_errors(errors_of(numbers, model, images))
-    outputs = graphs.computed(equalized(model, numbers.factors), images)
+    quantization = fitted(**PLAIN | changes | {"bias_correction": True})
+    means = mean_errors(errors_of(quantization, model, images))
+    outputs = graphs.computed(equalized(model, quantization.equalization), images)
     for layer in read_layers(model):
-        scale = numbers.layers[layer.name].scale
-        step = scale.astype(np.float64) * numbers.activations[layer.input].scale
-        room = 0.5 * step + RTOL_MEANS * np.abs(outputs[layer.output]).max()
+        room = (
+            0.5 * bias_step(quantization, layer) + RTOL_MEANS * np.abs(outputs[layer.output]).max()
+        )
         assert (means[layer.name] <= room).all(), layer.name
 
 
@@ -311,12 +319,12 @@ def test_fit_has_larger_mean_errors_without_correction(
 
 
 def test_fit_leaves_out_the_layers_that_stay_in_float(fitted: Any) -> None:
-    numbers = fitted(**PLAIN, float_layers=["conv2"])
-    assert sorted(numbers.layers) == ["conv0", "conv1", "conv3", "dense"]
-    assert numbers.float_layers == ("conv2",)
+    quantization = fitted(**PLAIN, float_layers=["conv2"])
+    assert sorted(quantization.layers) == ["conv0", "conv1", "conv3", "dense"]
+    assert quantization.float_layers == ("conv2",)
 
 
-def test_fit_gives_a_float_layers_output_no_numbers_where_nothing_rounds_it(fitted: Any) -> None:
+def test_fit_gives_a_float_layers_output_no_parameters_where_nothing_rounds_it(fitted: Any) -> None:
     activations = fitted(**PLAIN, float_layers=["conv2", "conv3"]).activations
     assert "conv3" not in activations
 
@@ -332,13 +340,13 @@ def test_fit_notes_an_equalization_that_found_nothing_to_equalize(fit_settings: 
     ]
     model = graphs.build(steps, graphs.weights(conv=(4, 3, 3, 3)))
     settings = fit_settings.model_copy(update={"activation_range": "minmax"})
-    numbers = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert numbers.notes == ("fit.equalization: 0.75 had no effect on this model.",)
+    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
+    assert quantization.notes == ("fit.equalization: 0.75 had no effect on this model.",)
 
 
 def test_fit_notes_a_percentile_that_keeps_everything(fitted: Any) -> None:
-    numbers = fitted(**PLAIN | {"activation_range": "percentile", "percentile": 100.0})
-    assert numbers.notes == ("fit.activation_range: percentile had no effect on this model.",)
+    quantization = fitted(**PLAIN | {"activation_range": "percentile", "percentile": 100.0})
+    assert quantization.notes == ("fit.activation_range: percentile had no effect on this model.",)
 
 
 def test_fit_notes_gptq_where_it_rounds_to_the_nearest(fit_settings: Fit) -> None:
@@ -350,8 +358,8 @@ def test_fit_notes_gptq_where_it_rounds_to_the_nearest(fit_settings: Fit) -> Non
     ]
     model = graphs.build(steps, graphs.weights(conv=(4, 1, 1, 1)), shape=(1, 8, 8))
     settings = fit_settings.model_copy(update=PLAIN | {"weight_rounding": "gptq"})
-    numbers = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert numbers.notes == ("fit.weight_rounding: gptq had no effect on this model.",)
+    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
+    assert quantization.notes == ("fit.weight_rounding: gptq had no effect on this model.",)
 
 
 def test_fit_notes_bias_correction_without_biases(fit_settings: Fit) -> None:
@@ -362,9 +370,9 @@ def test_fit_notes_bias_correction_without_biases(fit_settings: Fit) -> None:
     ]
     model = graphs.build(steps, {"conv.weight": graphs.weights(c=(4, 3, 3, 3))["c.weight"]})
     settings = fit_settings.model_copy(update=PLAIN | {"bias_correction": True})
-    numbers = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert numbers.notes == ("fit.bias_correction: true had no effect on this model.",)
-    assert numbers.layers["conv"].bias is None
+    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
+    assert quantization.notes == ("fit.bias_correction: true had no effect on this model.",)
+    assert quantization.layers["conv"].bias is None
 
 
 # Other models, and as few images as there can be.
@@ -392,8 +400,8 @@ def test_fit_takes_images_that_are_all_the_same(model: Any, images: Any, fit_set
 
 
 def test_fit_takes_black_images(model: Any, images: Any, fit_settings: Fit) -> None:
-    numbers = fitted_to(model, np.zeros_like(images[:5]), fit_settings)
-    assert numbers.activations["input"].scale > 0
+    quantization = fitted_to(model, np.zeros_like(images[:5]), fit_settings)
+    assert quantization.activations["input"].scale > 0
 
 
 def depthwise() -> Any:
@@ -425,12 +433,13 @@ def depthwise() -> Any:
 def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fit) -> None:
     model = depthwise()
     images = graphs.drawn(model, 20)
-    numbers = fitted_to(model, images, fit_settings)
-    assert sorted(numbers.layers) == ["conv0", "deep", "dense", "point"]
-    assert not {"conv0", "clip"} & numbers.factors.keys()
-    means = mean_errors(errors_of(numbers, model, images))
-    outputs = graphs.computed(equalized(model, numbers.factors), images)
+    quantization = fitted_to(model, images, fit_settings)
+    assert sorted(quantization.layers) == ["conv0", "deep", "dense", "point"]
+    assert not {"conv0", "clip"} & quantization.equalization.outputs.keys()
+    means = mean_errors(errors_of(quantization, model, images))
+    outputs = graphs.computed(equalized(model, quantization.equalization), images)
     for layer in read_layers(model):
-        step = numbers.layers[layer.name].scale * numbers.activations[layer.input].scale
-        room = 0.5 * step + RTOL_MEANS * np.abs(outputs[layer.output]).max()
+        room = (
+            0.5 * bias_step(quantization, layer) + RTOL_MEANS * np.abs(outputs[layer.output]).max()
+        )
         assert (means[layer.name] <= room).all(), layer.name

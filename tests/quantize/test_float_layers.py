@@ -15,7 +15,7 @@ from resnet8.quantize import onnx_writer, storage, torch_writer
 from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
 from resnet8.quantize.layers import read_layers
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 
 LAYERS = ("conv2d", "conv2d_2", "dense")
 # What a layer in float may add by chance; neighbours that do not fit it cost a hundredfold.
@@ -26,7 +26,7 @@ ROOM = 1.5
 def given(onnx_fp32: Any, calibration_images: Any, fit_settings: Any) -> Any:
     """A function that fits with some layers in float, and everything else as in params.yaml."""
 
-    def run(*layers: str) -> Numbers:
+    def run(*layers: str) -> Quantization:
         settings = fit_settings.model_copy(update={"float_layers": list(layers)})
         assert settings.equalization > 0
         points = onnx_writer.find_points(onnx_fp32, symmetric=False, float_layers=layers)
@@ -53,9 +53,9 @@ def divergence(onnx_fp32: Any, test_set: Any, given: Any) -> Any:
 def test_a_layer_in_float_makes_no_model_worse(
     given: Any, onnx_fp32: Any, torch_fp32: Any, divergence: Any, layer: str
 ) -> None:
-    numbers = given(layer)
-    model = onnx_writer.quantize(onnx_fp32, numbers, quant_type="uint8")
-    module = torch_writer.quantize(torch_fp32, numbers)
+    quantization = given(layer)
+    model = onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
+    module = torch_writer.quantize(torch_fp32, quantization)
     assert divergence(onnx_model.make_predictor(model)) <= ROOM
     assert divergence(torch_model.as_predictor(module)) <= ROOM
 
@@ -64,8 +64,8 @@ def test_a_layer_in_float_makes_no_model_worse(
 def test_onnx_runtime_keeps_layers_in_float_when_it_opens_the_model(
     given: Any, onnx_fp32: Any, tmp_path: Path, quant_type: Any
 ) -> None:
-    numbers = given("conv2d", "dense")
-    model = onnx_writer.quantize(onnx_fp32, numbers, quant_type=quant_type)
+    quantization = given("conv2d", "dense")
+    model = onnx_writer.quantize(onnx_fp32, quantization, quant_type=quant_type)
     onnx.checker.check_model(model, full_check=True)
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "opened.onnx")
@@ -81,23 +81,23 @@ def test_onnx_runtime_keeps_layers_in_float_when_it_opens_the_model(
     assert {layers["conv2d"], layers["dense"]} <= set(weights)
 
 
-def test_numbers_have_the_equalized_parameters_of_layers_in_float(
-    given: Any, onnx_fp32: Any
-) -> None:
-    numbers = given("conv2d_2")
-    expected = {layer.name: layer for layer in read_layers(equalized(onnx_fp32, numbers.factors))}
-    ((name, found),) = numbers.equalized.items()
-    assert name == "conv2d_2"
-    np.testing.assert_array_equal(found.weight, expected["conv2d_2"].weight)
+def test_fit_gives_the_equalized_parameters_of_layers_in_float(given: Any, onnx_fp32: Any) -> None:
+    quantization = given("conv2d_2")
+    expected = {
+        layer.name: layer for layer in read_layers(equalized(onnx_fp32, quantization.equalization))
+    }
+    assert quantization.layers.keys() - quantization.weights.keys() == {"conv2d_2"}
+    found = quantization.layers["conv2d_2"]
+    np.testing.assert_array_equal(found.weight.values, expected["conv2d_2"].weight)
     np.testing.assert_array_equal(found.bias, expected["conv2d_2"].bias)
 
 
 def test_equalized_parameters_are_read_as_they_were_written(given: Any, tmp_path: Path) -> None:
-    numbers = given("conv2d_2")
-    storage.write(tmp_path, numbers, {})
+    quantization = given("conv2d_2")
+    storage.write(tmp_path, quantization, {})
     back = storage.read(tmp_path)
-    assert back.parameters.keys() == numbers.parameters.keys()
-    for name, parameters in numbers.parameters.items():
-        np.testing.assert_array_equal(back.parameters[name].weight, parameters.weight)
-        np.testing.assert_array_equal(back.parameters[name].bias, parameters.bias)
-    assert back.equalized.keys() == {"conv2d_2"}
+    assert back.parameters.keys() == quantization.parameters.keys()
+    for name, parameters in quantization.parameters.items():
+        for ours, theirs in zip(back.parameters[name], parameters, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert back.layers.keys() - back.weights.keys() == {"conv2d_2"}

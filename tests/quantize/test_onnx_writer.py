@@ -13,10 +13,11 @@ import pytest
 
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.evaluation import predict
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.fit import fit
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 
 IN_8_BITS = ("Conv", "Add", "AveragePool", "Gemm")
 NUMPY_TYPES = {
@@ -128,14 +129,14 @@ def test_weight_scales_are_per_output_channel(onnx_quantized: Any) -> None:
             assert arrays[key.replace("_quantized", "_scale")].shape == (weight.shape[0],)
 
 
-# The numbers that were given.
+# The parameters that were given.
 
 
 @pytest.fixture(scope="module")
 def fitted(onnx_fp32: Any, calibration_images: Any, fit_settings: Any) -> Any:
-    """A function that fits numbers the quick way, with other settings."""
+    """A function that fits a quantization the quick way, with other settings."""
 
-    def run(**changes: Any) -> Numbers:
+    def run(**changes: Any) -> Quantization:
         settings = fit_settings.model_copy(update=QUICK | changes)
         points = onnx_writer.find_points(
             onnx_fp32, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
@@ -145,7 +146,15 @@ def fitted(onnx_fp32: Any, calibration_images: Any, fit_settings: Any) -> Any:
     return run
 
 
-def assert_given_numbers(model: onnx.ModelProto, source: onnx.ModelProto, given: Numbers) -> None:
+def code_by_code(weight: Any, parameters: QuantizationParameters) -> Any:
+    """The int8 codes that weights stand for, in double precision."""
+    scale = np.broadcast_to(parameters.scale, len(weight)).reshape(-1, *[1] * (weight.ndim - 1))
+    return np.rint(weight.astype(np.float64) / scale) + parameters.zero_point.max()
+
+
+def assert_given_parameters(
+    model: onnx.ModelProto, source: onnx.ModelProto, given: Quantization
+) -> None:
     """Checks scales, zero points, codes and biases as the file has them."""
     arrays = arrays_of(model)
     inputs = {node.name: node.input for node in source.graph.node}
@@ -153,30 +162,33 @@ def assert_given_numbers(model: onnx.ModelProto, source: onnx.ModelProto, given:
     rounded = {x.input[0] for x in model.graph.node if x.op_type == "QuantizeLinear"}
     assert rounded == given.activations.keys()
     own = {x.input[0]: x.input[1:] for x in model.graph.node if x.op_type == "QuantizeLinear"}
-    for tensor, numbers in given.activations.items():
+    for tensor, parameters in given.activations.items():
         scale, zero_point = (arrays[name] for name in own[tensor])
-        assert float(scale) == numbers.scale, tensor
-        assert int(zero_point) + offset[zero_point.dtype] == numbers.zero_point, tensor
-    for name, numbers in given.layers.items():
+        assert float(scale) == parameters.scale, tensor
+        assert int(zero_point) + offset[zero_point.dtype] == parameters.zero_point, tensor
+    for name, parameters in given.weights.items():
         tensor, weight, bias = inputs[name]
         codes, scale, zero_point = (
             arrays[f"{weight}_{part}"] for part in ("quantized", "scale", "zero_point")
         )
-        moved = offset[codes.dtype] - 128  # int8 codes are what numbers have
+        moved = offset[codes.dtype] - 128  # int8 codes are what a quantization has
         stored = codes.T if name == "dense" else codes
-        np.testing.assert_array_equal(stored.astype(int) + moved, numbers.codes, err_msg=name)
-        np.testing.assert_array_equal(np.broadcast_to(scale, numbers.scale.shape), numbers.scale)
-        assert set((zero_point.astype(int) + moved).ravel()) == {numbers.zero_point}
-        step = numbers.scale.astype(np.float64) * given.activations[tensor].scale
-        steps = np.rint(numbers.bias / step)
+        values = given.layers[name].weight.values
+        expected = code_by_code(values, parameters)
+        np.testing.assert_array_equal(stored.astype(int) + moved, expected, err_msg=name)
+        assert scale.shape == parameters.scale.shape
+        np.testing.assert_array_equal(scale, parameters.scale)
+        np.testing.assert_array_equal(zero_point.astype(int) + moved, parameters.zero_point)
+        step = parameters.scale.astype(np.float64) * float(given.activations[tensor].scale)
+        steps = np.rint(given.layers[name].bias / step)
         assert arrays[f"{bias}_quantized"].dtype == np.int32
         np.testing.assert_array_equal(arrays[f"{bias}_quantized"], steps, err_msg=name)
 
 
-def test_quantize_writes_the_numbers_that_are_given(
-    onnx_quantized: Any, onnx_fp32: Any, numbers: Numbers
+def test_quantize_writes_the_parameters_that_are_given(
+    onnx_quantized: Any, onnx_fp32: Any, quantization: Quantization
 ) -> None:
-    assert_given_numbers(onnx_quantized[1], onnx_fp32, numbers)
+    assert_given_parameters(onnx_quantized[1], onnx_fp32, quantization)
 
 
 @pytest.mark.parametrize("quant_type", NUMPY_TYPES)
@@ -190,12 +202,12 @@ def test_quantize_writes_the_numbers_that_are_given(
     ],
     ids=["per tensor", "asymmetric weights", "symmetric activations", "the other way round"],
 )
-def test_quantize_writes_numbers_of_every_form(
+def test_quantize_writes_parameters_of_every_form(
     onnx_fp32: Any, fitted: Any, quant_type: Any, changes: Any
 ) -> None:
     given = fitted(**changes)
     model = onnx_writer.quantize(onnx_fp32, given, quant_type=quant_type)
-    assert_given_numbers(model, onnx_fp32, given)
+    assert_given_parameters(model, onnx_fp32, given)
 
 
 def test_quantize_per_tensor_gives_one_scale_per_weight(onnx_fp32: Any, fitted: Any) -> None:
@@ -218,9 +230,9 @@ def test_quantize_keeps_most_predictions_with_symmetric_activations(
 
 
 def test_types_give_the_same_predictions_where_sums_are_float(
-    onnx_quantized: Any, onnx_fp32: Any, numbers: Numbers, test_set: Any
+    onnx_quantized: Any, onnx_fp32: Any, quantization: Quantization, test_set: Any
 ) -> None:
-    reference = onnx_writer.quantize(onnx_fp32, numbers, quant_type="int8")
+    reference = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
     expected, found = (
         onnx_model.make_predictor(x, as_written=True)(test_set[0][:50].astype(np.float32))
         for x in (reference, onnx_quantized[1])
@@ -229,12 +241,12 @@ def test_types_give_the_same_predictions_where_sums_are_float(
 
 
 def test_types_predict_the_same_classes(
-    onnx_quantized: Any, onnx_fp32: Any, numbers: Numbers, test_set: Any
+    onnx_quantized: Any, onnx_fp32: Any, quantization: Quantization, test_set: Any
 ) -> None:
     name, model = onnx_quantized
     if name == "uint8_int8" and onnx_model.products_saturate():
         pytest.skip("sums of this type saturate on this CPU")
-    reference = onnx_writer.quantize(onnx_fp32, numbers, quant_type="int8")
+    reference = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
     expected, found = (
         predict(onnx_model.make_predictor(x), test_set[0], batch_size=100).argmax(axis=1)
         for x in (reference, model)
@@ -243,22 +255,22 @@ def test_types_predict_the_same_classes(
 
 
 @pytest.mark.parametrize("quant_type", ["int8", "uint8"])
-def test_quantize_refuses_numbers_without_those_of_a_tensor(
-    onnx_fp32: Any, numbers: Numbers, quant_type: Any
+def test_quantize_refuses_a_quantization_without_the_parameters_of_a_tensor(
+    onnx_fp32: Any, quantization: Quantization, quant_type: Any
 ) -> None:
-    activations = {k: x for k, x in numbers.activations.items() if k != "activation_3"}
+    activations = {k: x for k, x in quantization.activations.items() if k != "activation_3"}
     with pytest.raises(ArtifactError, match="must write activation_3 with no numbers, got .+"):
         onnx_writer.quantize(
-            onnx_fp32, numbers._replace(activations=activations), quant_type=quant_type
+            onnx_fp32, quantization._replace(activations=activations), quant_type=quant_type
         )
 
 
-def test_quantize_refuses_numbers_of_another_kind_of_range(
-    onnx_fp32: Any, numbers: Numbers
+def test_quantize_refuses_a_quantization_of_another_kind_of_range(
+    onnx_fp32: Any, quantization: Quantization
 ) -> None:
     # With symmetric activations, ONNX Runtime rounds in front of a ReLU, too.
     with pytest.raises(ArtifactError, match="ONNX Runtime must write .+ with no numbers, got .+"):
-        onnx_writer.quantize(onnx_fp32, numbers._replace(symmetric=True), quant_type="int8")
+        onnx_writer.quantize(onnx_fp32, quantization._replace(symmetric=True), quant_type="int8")
 
 
 def test_quantize_leaves_layers_in_float_that_are_asked_for(onnx_fp32: Any, fitted: Any) -> None:
@@ -271,7 +283,7 @@ def test_quantize_leaves_layers_in_float_that_are_asked_for(onnx_fp32: Any, fitt
         if node.op_type in ("Conv", "Gemm") and makers.get(node.input[1]) != "DequantizeLinear"
     }
     assert in_float == {"conv2d_3"}
-    assert_given_numbers(model, onnx_fp32, given)
+    assert_given_parameters(model, onnx_fp32, given)
 
 
 # The tensors that are rounded.
@@ -372,15 +384,17 @@ numpy.save("out.npy", session.run(None, {"input": numpy.load("images.npy")})[0])
 
 @pytest.mark.parametrize("quant_type", ["int8"])
 def test_quantize_leaves_the_float_model_alone(
-    onnx_fp32: Any, numbers: Numbers, quant_type: Any
+    onnx_fp32: Any, quantization: Quantization, quant_type: Any
 ) -> None:
     before = onnx_fp32.SerializeToString(deterministic=True)
-    onnx_writer.quantize(onnx_fp32, numbers, quant_type=quant_type)
+    onnx_writer.quantize(onnx_fp32, quantization, quant_type=quant_type)
     assert onnx_fp32.SerializeToString(deterministic=True) == before
 
 
-def test_quantize_gives_the_same_bytes_twice(onnx_fp32: Any, numbers: Numbers) -> None:
-    first, second = (onnx_writer.quantize(onnx_fp32, numbers, quant_type="uint8") for _ in range(2))
+def test_quantize_gives_the_same_bytes_twice(onnx_fp32: Any, quantization: Quantization) -> None:
+    first, second = (
+        onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8") for _ in range(2)
+    )
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(
         deterministic=True
     )

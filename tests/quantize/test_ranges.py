@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.quantize import observers
 from resnet8.quantize.observers import find_histograms, observe, stream
-from resnet8.quantize.ranges import least_squares, library_ranges, minmax, to_numbers
+from resnet8.quantize.ranges import least_squares, library_ranges, minmax, to_parameters
 
 RTOL_FLOAT32 = 1e-6  # scales are float32
 # The calibrators run the model without joining operators, which rounds otherwise.
@@ -30,82 +31,92 @@ NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(
 # Scales and zero points.
 
 
+def assert_parameters(found: QuantizationParameters, scale: float, zero_point: int) -> None:
+    assert float(found.scale) == pytest.approx(scale, rel=RTOL_FLOAT32)
+    assert found.zero_point == zero_point
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @QUICK
 @given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
-def test_to_numbers_covers_the_range_within_a_step(ends: Any, symmetric: bool) -> None:
+def test_to_parameters_covers_the_range_within_a_step(ends: Any, symmetric: bool) -> None:
     low, high = ends
-    numbers = to_numbers(low, high, symmetric=symmetric)
-    room = numbers.scale * (0.5 + 256 * RTOL_FLOAT32)
-    assert numbers.low <= low + room
-    assert numbers.high >= high - room
+    parameters = to_parameters(low, high, symmetric=symmetric)
+    room = parameters.scale * (0.5 + 256 * RTOL_FLOAT32)
+    lowest, highest = parameters.clip_range
+    assert lowest <= low + room
+    assert highest >= high - room
 
 
 @QUICK
 @given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
-def test_to_numbers_spends_no_more_than_a_step_beyond_an_asymmetric_range(ends: Any) -> None:
+def test_to_parameters_spends_no_more_than_a_step_beyond_an_asymmetric_range(ends: Any) -> None:
     low, high = min(ends[0], 0.0), max(ends[1], 0.0)
-    numbers = to_numbers(low, high, symmetric=False)
-    room = numbers.scale * (0.5 + 256 * RTOL_FLOAT32)
+    parameters = to_parameters(low, high, symmetric=False)
+    room = parameters.scale * (0.5 + 256 * RTOL_FLOAT32)
     if low < high:
-        assert numbers.low >= low - room
-        assert numbers.high <= high + room
+        lowest, highest = parameters.clip_range
+        assert lowest >= low - room
+        assert highest <= high + room
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @QUICK
 @given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
-def test_to_numbers_gives_a_scale_of_float32_and_a_code_of_8_bits(
+def test_to_parameters_gives_a_scale_of_float32_and_a_code_of_8_bits(
     ends: Any, symmetric: bool
 ) -> None:
-    numbers = to_numbers(*ends, symmetric=symmetric)
-    assert numbers.scale > 0
-    assert numbers.scale == float(np.float32(numbers.scale))
-    assert isinstance(numbers.zero_point, int)
-    assert 0 <= numbers.zero_point <= 255
+    parameters = to_parameters(*ends, symmetric=symmetric)
+    assert parameters.scale > 0
+    assert (parameters.scale.dtype, parameters.scale.shape) == (np.float32, ())
+    assert parameters.zero_point.dtype == np.int64
+    assert (parameters.dtype, parameters.axis) == ("uint8", None)
+    assert 0 <= parameters.zero_point <= 255
 
 
-def test_to_numbers_of_a_range_by_hand() -> None:
+def test_to_parameters_of_a_range_by_hand() -> None:
     # 255 steps of 0.02 from -1; 0 is the 50th.
-    numbers = to_numbers(-1.0, 4.1, symmetric=False)
-    assert numbers == (pytest.approx(0.02, rel=RTOL_FLOAT32), 50)
+    assert_parameters(to_parameters(-1.0, 4.1, symmetric=False), 0.02, 50)
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 5.1), (0.0, 5.1)])
-def test_to_numbers_widens_a_range_above_zero_down_to_it(low: float, high: float) -> None:
-    assert to_numbers(low, high, symmetric=False) == (pytest.approx(0.02, rel=RTOL_FLOAT32), 0)
+def test_to_parameters_widens_a_range_above_zero_down_to_it(low: float, high: float) -> None:
+    assert_parameters(to_parameters(low, high, symmetric=False), 0.02, 0)
 
 
-def test_to_numbers_widens_a_range_below_zero_up_to_it() -> None:
-    assert to_numbers(-5.1, -1.0, symmetric=False) == (pytest.approx(0.02, rel=RTOL_FLOAT32), 255)
+def test_to_parameters_widens_a_range_below_zero_up_to_it() -> None:
+    assert_parameters(to_parameters(-5.1, -1.0, symmetric=False), 0.02, 255)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-2.54, 1.0), (-1.0, 2.54), (0.0, 2.54)])
-def test_to_numbers_reaches_as_far_to_both_sides_where_symmetric(low: float, high: float) -> None:
-    assert to_numbers(low, high, symmetric=True) == (pytest.approx(0.02, rel=RTOL_FLOAT32), 128)
+def test_to_parameters_reaches_as_far_to_both_sides_where_symmetric(
+    low: float, high: float
+) -> None:
+    assert_parameters(to_parameters(low, high, symmetric=True), 0.02, 128)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_to_numbers_of_nothing_but_zeros_have_a_scale(symmetric: bool) -> None:
-    assert to_numbers(0.0, 0.0, symmetric=symmetric).scale == 1.0
+def test_to_parameters_of_nothing_but_zeros_have_a_scale(symmetric: bool) -> None:
+    assert to_parameters(0.0, 0.0, symmetric=symmetric).scale == 1.0
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1e-44), (-1e-44, 0.0), (-2.9e-43, 0.0)])
-def test_to_numbers_takes_a_range_whose_steps_are_too_small_for_float32(
+def test_to_parameters_takes_a_range_whose_steps_are_too_small_for_float32(
     low: float, high: float, symmetric: bool
 ) -> None:
-    numbers = to_numbers(low, high, symmetric=symmetric)
-    assert numbers.scale > 0
-    assert 0 <= numbers.zero_point <= 255
+    parameters = to_parameters(low, high, symmetric=symmetric)
+    assert parameters.scale > 0
+    assert 0 <= parameters.zero_point <= 255
 
 
 # The range with the least error.
 
 
-def squared_error(values: Any, numbers: Any) -> float:
-    codes = np.clip(np.rint(values / numbers.scale) + numbers.zero_point, 0, 255)
-    return float(np.mean((values - (codes - numbers.zero_point) * numbers.scale) ** 2))
+def squared_error(values: Any, parameters: Any) -> float:
+    scale, zero_point = float(parameters.scale), int(parameters.zero_point)
+    codes = np.clip(np.rint(values / scale) + zero_point, 0, 255)
+    return float(np.mean((values - (codes - zero_point) * scale) ** 2))
 
 
 def ranges_of(values: Any, *, symmetric: bool) -> tuple[Any, Any]:
@@ -131,7 +142,7 @@ def test_least_squares_errs_no_more_than_the_whole_range(name: str, symmetric: b
     values = SHAPES[name](np.random.default_rng(0)).astype(np.float32)
     best, whole = ranges_of(values, symmetric=symmetric)
     error, before = (
-        squared_error(values.astype(np.float64), to_numbers(*x, symmetric=symmetric))
+        squared_error(values.astype(np.float64), to_parameters(*x, symmetric=symmetric))
         for x in (best, whole)
     )
     # It is chosen on a histogram: values count as the middle of their bin, a 32nd of a step wide.
@@ -301,5 +312,5 @@ def test_library_ranges_take_a_tensor_of_zeros(method: str) -> None:
     (ends,) = library_ranges(
         batches, method=method, symmetric=False, percentile=99.0, bins=128, levels=8
     ).values()
-    assert to_numbers(*ends, symmetric=False).scale > 0
+    assert to_parameters(*ends, symmetric=False).scale > 0
     assert np.isfinite(ends).all()

@@ -29,8 +29,9 @@ from resnet8.quantize.fit import fit
 from resnet8.quantize.onnx_writer import find_points
 model = onnx_model.load_model(pathlib.Path("model.onnx"))
 settings = Fit.model_validate_json(sys.argv[1])
-numbers = fit(model, np.load("images.npy"), settings, points=find_points(model, symmetric=False))
-storage.write(pathlib.Path(sys.argv[2]), numbers, {})
+points = find_points(model, symmetric=False)
+quantization = fit(model, np.load("images.npy"), settings, points=points)
+storage.write(pathlib.Path(sys.argv[2]), quantization, {})
 kernels = {x["architecture"] for x in threadpoolctl.threadpool_info() if "architecture" in x}
 print(json.dumps([sorted(kernels), __cpu_features__.get("X86_V3", False)]))
 """
@@ -59,7 +60,7 @@ def fitted(folder: Path, settings: Any, out: str, environment: dict[str, str]) -
         command, cwd=folder, check=True, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
-    written = [(folder / out / x).read_bytes() for x in ("numbers.json", "parameters.npz")]
+    written = [(folder / out / x).read_bytes() for x in ("quantization.json", "parameters.npz")]
     return done.stdout.splitlines()[-1], hashlib.sha256(b"".join(written)).hexdigest()
 
 

@@ -14,8 +14,8 @@ from resnet8.quantize import onnx_writer
 from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
 from resnet8.quantize.layers import read_layers
+from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.scales import find_outputs
-from resnet8.quantize.storage import Numbers
 from tests.quantize import graphs
 
 ATOL_8_BITS = 0.02  # mean difference of a probability; a lost bias changes whole classes
@@ -50,20 +50,20 @@ def damaged(model: onnx.ModelProto, name: str, *damages: str) -> onnx.ModelProto
     return with_parameters(model, {name: (weight, bias)})
 
 
-def fitted(model: onnx.ModelProto, settings: Fit, **changes: Any) -> Numbers:
+def fitted(model: onnx.ModelProto, settings: Fit, **changes: Any) -> Quantization:
     chosen = settings.model_copy(update=changes)
     points = onnx_writer.find_points(model, symmetric=chosen.activation_symmetric)
     return fit(model, graphs.drawn(model, 40), chosen, points=points)
 
 
-def errors_in_steps(model: onnx.ModelProto, numbers: Numbers) -> dict[str, np.ndarray]:
+def errors_in_steps(model: onnx.ModelProto, quantization: Quantization) -> dict[str, np.ndarray]:
     """By layer, how far each bias is from the float model's, in steps of the rounded output."""
-    outputs = find_outputs(model, numbers.activations)
+    outputs = find_outputs(model, quantization.activations)
     return {
-        layer.name: np.abs(numbers.layers[layer.name].bias - layer.bias.astype(np.float64))
-        / numbers.activations[outputs[layer.name]].scale
-        for layer in read_layers(equalized(model, numbers.factors))
-        if outputs[layer.name] in numbers.activations
+        layer.name: np.abs(quantization.layers[layer.name].bias - layer.bias.astype(np.float64))
+        / float(quantization.activations[outputs[layer.name]].scale)
+        for layer in read_layers(equalized(model, quantization.equalization))
+        if outputs[layer.name] in quantization.activations
     }
 
 
@@ -71,8 +71,8 @@ def errors_in_steps(model: onnx.ModelProto, numbers: Numbers) -> dict[str, np.nd
 @pytest.mark.parametrize("name", ["conv0", "conv2"])
 def test_fit_represents_every_bias(name: str, changes: dict[str, Any], fit_settings: Fit) -> None:
     model = damaged(graphs.small_resnet(), name, *DAMAGES)
-    numbers = fitted(model, fit_settings, **changes, bias_correction=False)
-    for layer, errors in errors_in_steps(model, numbers).items():
+    quantization = fitted(model, fit_settings, **changes, bias_correction=False)
+    for layer, errors in errors_in_steps(model, quantization).items():
         assert errors.max() <= SHARE, layer
 
 
@@ -84,13 +84,13 @@ def test_quantize_writes_the_biases_of_hardly_any_weights(
     name: str, damages: list[str], fit_settings: Fit
 ) -> None:
     model = damaged(graphs.small_resnet(), name, *damages)
-    numbers = fitted(model, fit_settings)
+    quantization = fitted(model, fit_settings)
     images = graphs.drawn(model, 40, seed=2).astype(np.float32)
     expected = make_predictor(model)(images)
     types: list[OnnxType] = ["int8", "uint8", "uint8_int8"]
     for quant_type in types:
         # It would raise where the library warned, or wrote other codes.
-        quantized = onnx_writer.quantize(model, numbers, quant_type=quant_type)
+        quantized = onnx_writer.quantize(model, quantization, quant_type=quant_type)
         found = make_predictor(quantized, as_written=True)(images)
         assert np.mean(np.abs(found - expected)) <= ATOL_8_BITS, quant_type
 
@@ -119,8 +119,8 @@ def test_fit_represents_every_bias_of_a_depthwise_layer(
     damages: list[str], equalization: float, fit_settings: Fit
 ) -> None:
     model = damaged(depthwise(), "conv1", *damages)
-    numbers = fitted(model, fit_settings, equalization=equalization, bias_correction=False)
-    for layer, errors in errors_in_steps(model, numbers).items():
+    quantization = fitted(model, fit_settings, equalization=equalization, bias_correction=False)
+    for layer, errors in errors_in_steps(model, quantization).items():
         assert errors.max() <= SHARE, layer
 
 
@@ -138,9 +138,9 @@ def with_narrow_output(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_fit_widens_an_output_whose_steps_are_finer_than_the_products(fit_settings: Fit) -> None:
     model = with_narrow_output(graphs.small_resnet())
-    numbers = fitted(model, fit_settings, bias_correction=False, equalization=0.0)
-    assert errors_in_steps(model, numbers)["conv1"].max() <= SHARE
-    assert any("conv1 adds up products in larger steps" in note for note in numbers.notes)
+    quantization = fitted(model, fit_settings, bias_correction=False, equalization=0.0)
+    assert errors_in_steps(model, quantization)["conv1"].max() <= SHARE
+    assert any("conv1 adds up products in larger steps" in note for note in quantization.notes)
 
 
 def test_fit_spends_no_steps_on_weights_that_no_image_uses(fit_settings: Fit) -> None:
@@ -148,17 +148,17 @@ def test_fit_spends_no_steps_on_weights_that_no_image_uses(fit_settings: Fit) ->
     layers = {x.name: x for x in read_layers(model)}
     silent = (layers["conv0"].weight * 0, layers["conv0"].bias * 0 - 1)  # a ReLU gives zeros
     model = with_parameters(model, {"conv0": silent})
-    numbers = fitted(model, fit_settings, bias_correction=False)
-    assert errors_in_steps(model, numbers)["conv1"].max() <= SHARE
-    assert numbers.activations["relu1"].scale == pytest.approx(
+    quantization = fitted(model, fit_settings, bias_correction=False)
+    assert errors_in_steps(model, quantization)["conv1"].max() <= SHARE
+    assert quantization.activations["relu1"].scale == pytest.approx(
         max(layers["conv1"].bias.max(), 0) / 255, rel=0.7
     )
 
 
 def test_fit_changes_no_scale_of_an_ordinary_layer(fit_settings: Fit) -> None:
     model = graphs.small_resnet()
-    numbers = fitted(model, fit_settings, equalization=0.0)
+    quantization = fitted(model, fit_settings, equalization=0.0)
     for layer in read_layers(model):
         largest = np.abs(layer.weight).reshape(len(layer.weight), -1).max(axis=1)
-        np.testing.assert_allclose(numbers.layers[layer.name].scale, largest / 127, rtol=1e-6)
-    assert not [note for note in numbers.notes if "wide" in note]
+        np.testing.assert_allclose(quantization.weights[layer.name].scale, largest / 127, rtol=1e-6)
+    assert not [note for note in quantization.notes if "wide" in note]

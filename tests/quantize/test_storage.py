@@ -1,4 +1,4 @@
-"""Numbers in files: what is read is what was written, and nothing else is read."""
+"""A quantization in files: what is read is what was written, and nothing else is read."""
 
 import json
 from pathlib import Path
@@ -10,26 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet8.core.errors import ArtifactError
+from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.quantize import storage
-from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers
+from resnet8.quantize.equalization import Equalization
+from resnet8.quantize.quantization import LayerParameters, Quantization
 
 FLOATS = st.floats(0, width=32, exclude_min=True, allow_infinity=False, allow_subnormal=False)
 
 
-def made() -> Numbers:
+def layer_of(codes: Any, quantization: QuantizationParameters, bias: Any) -> LayerParameters:
+    return LayerParameters(Parameter(quantization.dequantize(codes), quantization), bias)
+
+
+def made() -> Quantization:
+    per_tensor = QuantizationParameters.per_tensor
     codes = np.arange(-8, 8, dtype=np.int8)
-    return Numbers(
-        {"input": ActivationNumbers(1.0, 0), "conv": ActivationNumbers(0.019708065316081047, 118)},
+    by_output = QuantizationParameters.per_channel(np.array([0.1, 1e-7], np.float32), "int8", 0)
+    halves, hundredths = np.array([1, 0.5], np.float32), np.array([41 / 4096], np.float32)
+    return Quantization(
+        {"input": per_tensor(1.0, 0), "conv": per_tensor(0.019708065316081047, 118)},
         {
-            "conv": LayerNumbers(
-                codes.reshape(2, 2, 2, 2),
-                np.array([0.1, 1e-7], np.float32),
-                0,
-                np.array([0.25, -3], np.float32),
+            "conv": layer_of(
+                codes.reshape(2, 2, 2, 2), by_output, np.array([0.25, -3], np.float32)
             ),
-            "dense": LayerNumbers(codes.reshape(4, 4), np.full(4, 0.3, np.float32), -5, None),
+            "dense": layer_of(codes.reshape(4, 4), per_tensor(0.3, -5, "int8"), None),
+            "float": LayerParameters(Parameter(np.full((2, 2), 0.7, np.float32)), None),
         },
-        {"conv": np.array([1, 0.01], np.float32)},
+        Equalization({"conv": halves, "relu": halves}, {"dense": halves, "float": hundredths}),
         symmetric=True,
         float_layers=("add",),
         notes=("fit.equalization: 0.5 had no effect on this model.",),
@@ -37,43 +44,38 @@ def made() -> Numbers:
 
 
 def written(folder: Path) -> Path:
-    storage.write(folder / "numbers", made(), {"images": 3})
-    return folder / "numbers"
+    storage.write(folder / "quantization", made(), {"images": 3})
+    return folder / "quantization"
 
 
 def content(folder: Path) -> Any:
-    return json.loads((folder / "numbers.json").read_text())
+    return json.loads((folder / "quantization.json").read_text())
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    (folder / "numbers.json").write_text(json.dumps(content(folder) | changes))
+    (folder / "quantization.json").write_text(json.dumps(content(folder) | changes))
 
 
-# Numbers.
+# A quantization.
 
 
-def test_activation_numbers_reach_from_the_first_code_to_the_last() -> None:
-    numbers = ActivationNumbers(0.5, 10)
-    assert (numbers.low, numbers.high) == (-5.0, 122.5)
-
-
-def test_layer_numbers_weights_are_steps_from_the_zero_point() -> None:
+def test_codes_are_steps_from_the_zero_point() -> None:
     codes = np.array([[-5, -4], [0, 1]], np.int8)
-    layer = LayerNumbers(codes, np.array([0.5, 2], np.float32), -5, None)
-    assert layer.weight.tolist() == [[0.0, 0.5], [10.0, 12.0]]
-    assert layer.weight.dtype == np.float32
+    layer = layer_of(codes, QuantizationParameters.per_tensor(0.5, -5, "int8"), None)
+    assert layer.weight.values.tolist() == [[0.0, 0.5], [2.5, 3.0]]
+    found = Quantization({}, {"x": layer}).codes["x"]
+    assert (found.dtype, found.tolist()) == (np.int8, codes.tolist())
 
 
-def test_layer_numbers_weights_do_not_overflow_8_bits() -> None:
-    layer = LayerNumbers(np.array([[127], [-128]], np.int8), np.ones(2, np.float32), -128, None)
-    assert layer.weight.tolist() == [[255.0], [0.0]]
+def test_codes_are_of_layers_in_8_bits_alone() -> None:
+    assert made().codes.keys() == made().weights.keys() == {"conv", "dense"}
 
 
-def test_layer_numbers_weights_have_a_scale_for_each_output() -> None:
-    codes = np.ones((2, 3, 2, 2), np.int8)
-    layer = LayerNumbers(codes, np.array([0.5, 2], np.float32), 0, None)
-    assert layer.weight.shape == codes.shape
-    assert layer.weight.mean((1, 2, 3)).tolist() == [0.5, 2.0]
+def test_parameters_are_of_all_layers() -> None:
+    found = made().parameters
+    assert found.keys() == {"conv", "dense", "float"}
+    assert found["conv"][1].tolist() == [0.25, -3]
+    assert found["float"][0].tolist() == [[np.float32(0.7)] * 2] * 2
 
 
 # Files.
@@ -83,38 +85,55 @@ def test_read_gives_what_was_written(tmp_path: Path) -> None:
     found, expected = storage.read(written(tmp_path)), made()
     assert found.activations == expected.activations
     assert found[3:] == expected[3:]
+    assert found.layers.keys() == expected.layers.keys()
     for name, layer in expected.layers.items():
-        for ours, theirs in zip(found.layers[name], layer, strict=True):
+        np.testing.assert_array_equal(found.layers[name].weight.values, layer.weight.values)
+        np.testing.assert_array_equal(found.layers[name].bias, layer.bias)
+    assert found.weights.keys() == expected.weights.keys()
+    for name, parameters in expected.weights.items():
+        for ours, theirs in zip(found.weights[name], parameters, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(found.factors["conv"], expected.factors["conv"])
+            assert np.shape(ours) == np.shape(theirs)
+        np.testing.assert_array_equal(found.codes[name], expected.codes[name])
+    for ours, theirs in zip(found.equalization, expected.equalization, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, factors in theirs.items():
+            np.testing.assert_array_equal(ours[name], factors)
 
 
 def test_read_gives_the_types_that_were_written(tmp_path: Path) -> None:
-    layer = storage.read(written(tmp_path)).layers["conv"]
-    assert (layer.codes.dtype, layer.scale.dtype, layer.bias.dtype) == (
-        np.int8, np.float32, np.float32,
-    )  # fmt: skip
+    found = storage.read(written(tmp_path))
+    values, bias = found.parameters["conv"]
+    arrays = (found.codes["conv"], values, found.weights["conv"].scale, bias)
+    assert [x.dtype for x in arrays] == [np.int8, np.float32, np.float32, np.float32]
+    assert found.activations["conv"].scale.dtype == np.float32
 
 
 @settings(max_examples=50, deadline=None, database=None, derandomize=True)
-@given(scale=FLOATS, factor=FLOATS)
+@given(scale=FLOATS, numerator=st.integers(1, 4096))
 def test_read_gives_every_float32_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, scale: float, factor: float
+    tmp_path_factory: pytest.TempPathFactory, scale: float, numerator: int
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "floats"
-    layer = LayerNumbers(np.zeros((1, 1), np.int8), np.array([scale], np.float32), 0, None)
-    numbers = Numbers(
-        {"x": ActivationNumbers(scale, 0)}, {"x": layer}, {"x": np.array([factor], np.float32)}
+    by_output = QuantizationParameters.per_channel(np.array([scale], np.float32), "int8", 0)
+    factor = np.array([numerator / 4096], np.float32)
+    quantization = Quantization(
+        {"x": QuantizationParameters.per_tensor(scale, 0)},
+        {"x": layer_of(np.ones((1, 1), np.int8), by_output, None)},
+        Equalization({"x": factor}),
     )
-    storage.write(folder, numbers, {})
+    storage.write(folder, quantization, {})
     found = storage.read(folder)
-    assert found.activations["x"].scale == scale
-    assert (float(found.layers["x"].scale[0]), float(found.factors["x"][0])) == (scale, factor)
+    assert float(found.activations["x"].scale) == scale
+    assert (
+        float(found.weights["x"].scale[0]) == float(found.layers["x"].weight.values[0, 0]) == scale
+    )
+    assert float(found.equalization.outputs["x"][0]) == float(factor[0])
 
 
 def test_write_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     first, second = written(tmp_path / "a"), written(tmp_path / "b")
-    for name in ("numbers.json", "parameters.npz"):
+    for name in ("quantization.json", "parameters.npz"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
@@ -124,21 +143,54 @@ def test_write_says_what_it_was_fitted_with(tmp_path: Path) -> None:
 
 def test_write_tells_people_the_ends_of_ranges(tmp_path: Path) -> None:
     assert content(written(tmp_path))["activations"]["input"] == {
-        "high": 255.0, "low": 0.0, "scale": 1.0, "zero_point": 0,
+        "dtype": "uint8", "high": 255.0, "low": 0.0, "scale": 1.0, "zero_point": 0,
     }  # fmt: skip
 
 
-def test_write_refuses_numbers_that_are_none(tmp_path: Path) -> None:
-    numbers = made()._replace(activations={"x": ActivationNumbers(float("nan"), 0)})
+def test_write_tells_people_how_codes_of_weights_are_meant(tmp_path: Path) -> None:
+    found = content(written(tmp_path))["weights"]
+    assert found["conv"] == {
+        "scale": [float(np.float32(x)) for x in (0.1, 1e-7)],
+        "zero_point": 0, "dtype": "int8", "axis": 0,
+    }  # fmt: skip
+    assert found["dense"] == {
+        "scale": [float(np.float32(0.3))], "zero_point": -5, "dtype": "int8", "axis": None,
+    }  # fmt: skip
+    assert found["float"] is None
+
+
+def test_write_tells_people_the_factors_of_each_group(tmp_path: Path) -> None:
+    first, second = content(written(tmp_path))["equalization"]
+    assert first == {
+        "numerators": [4096, 2048], "denominator": 4096,
+        "outputs": ["conv", "relu"], "inputs": ["dense"],
+    }  # fmt: skip
+    assert (second["numerators"], second["outputs"], second["inputs"]) == ([41], [], ["float"])
+
+
+def test_write_stores_codes_of_8_bits(tmp_path: Path) -> None:
+    with np.load(written(tmp_path) / "parameters.npz") as stored:
+        found = {name: stored[name].dtype for name in stored.files}
+    assert found == {
+        "conv.weight": np.int8, "conv.bias": np.float32, "dense.weight": np.int8,
+        "float.weight": np.float32,
+    }  # fmt: skip
+
+
+def test_write_refuses_a_scale_that_is_no_number(tmp_path: Path) -> None:
+    nothing = QuantizationParameters.per_tensor(float("nan"), 0)
+    quantization = made()._replace(activations={"x": nothing})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        storage.write(tmp_path, numbers, {})
+        storage.write(tmp_path, quantization, {})
 
 
-@pytest.mark.parametrize("name", ["numbers.json", "parameters.npz"])
+@pytest.mark.parametrize("name", ["quantization.json", "parameters.npz"])
 def test_read_tells_which_file_is_missing(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path)
     (folder / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"numbers must hold .+, got: .*No such file.*{name}"):
+    with pytest.raises(
+        ArtifactError, match=rf"quantization must hold .+, got: .*No such file.*{name}"
+    ):
         storage.read(folder)
 
 
@@ -146,7 +198,7 @@ def test_read_tells_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
     folder = written(tmp_path)
     rewrite(folder, activations={"input": {"scale": -1.0, "zero_point": 0}})
     message = (
-        r"numbers must hold the numbers of a quantization, got: .*activations\.input\.scale "
+        r"quantization must hold a quantization, got: .*activations\.input\.scale "
         r".*greater than or equal to 0.*\. Run `dvc repro` to make it again\.$"
     )
     with pytest.raises(ArtifactError, match=message):
@@ -156,15 +208,24 @@ def test_read_tells_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
 def test_read_tells_a_short_reason(tmp_path: Path) -> None:
     folder = written(tmp_path)
     rewrite(folder, activations={"x" * 10_000: 5})
-    with pytest.raises(ArtifactError, match="numbers must hold") as told:
+    with pytest.raises(ArtifactError, match="quantization must hold") as told:
         storage.read(folder)
     assert len(str(told.value)) < 600
 
 
 def test_read_refuses_two_files_that_do_not_belong_together(tmp_path: Path) -> None:
     folder = written(tmp_path)
-    layers = content(folder)["layers"]
-    layers["conv"]["weight_scale"] = [0.1, 0.2, 0.3]
-    rewrite(folder, layers=layers)
-    with pytest.raises(ArtifactError, match=r"int8 \(2, 2, 2, 2\) for 3 outputs of 'conv'"):
+    weights = content(folder)["weights"]
+    weights["conv"]["scale"] = [0.1, 0.2, 0.3]
+    rewrite(folder, weights=weights)
+    with pytest.raises(ArtifactError, match=r"weights int8 \(2, 2, 2, 2\) of 'conv'"):
+        storage.read(folder)
+
+
+def test_read_refuses_a_zero_point_beside_scales_of_channels(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    weights = content(folder)["weights"]
+    weights["conv"]["zero_point"] = 3
+    rewrite(folder, weights=weights)
+    with pytest.raises(ArtifactError, match=r"quantization must hold .+, got: .*zero point"):
         storage.read(folder)

@@ -1,16 +1,18 @@
-"""PyTorch's quantized model: the ONNX model's numbers, in stock operators."""
+"""PyTorch's quantized model: the ONNX model's quantization, in stock operators."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from resnet8.core.evaluation import predict
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.models import fx_graph, onnx_model, torch_model
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 
 # Float32 sums in another order: where a sum is as good as half a step, the code is the next one.
 # Layers hand that on: 1 of 100,000 codes of the first one, 1 of 60 behind the pool.
@@ -27,15 +29,15 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def onnx_int8(onnx_fp32: Any, numbers: Numbers) -> Any:
-    return onnx_writer.quantize(onnx_fp32, numbers, quant_type="int8")
+def onnx_int8(onnx_fp32: Any, quantization: Quantization) -> Any:
+    return onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
 
 
 @pytest.fixture(scope="module")
 def quantized(onnx_fp32: Any, torch_fp32: Any, calibration_images: Any, fit_settings: Any) -> Any:
-    """A function that quantizes with other settings; gives the numbers and the program."""
+    """A function that quantizes with other settings; gives the quantization and the program."""
 
-    def run(**changes: Any) -> tuple[Numbers, Any]:
+    def run(**changes: Any) -> tuple[Quantization, Any]:
         settings = fit_settings.model_copy(update=QUICK | changes)
         points = onnx_writer.find_points(
             onnx_fp32, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
@@ -46,27 +48,28 @@ def quantized(onnx_fp32: Any, torch_fp32: Any, calibration_images: Any, fit_sett
     return run
 
 
-def assert_given_weights(program: Any, given: Numbers) -> None:
+def assert_given_weights(program: Any, given: Quantization) -> None:
     """Checks the stored codes, and the numbers that the model computes with."""
     parameters = fx_graph.read_parameters(program)
     for name, layer in given.layers.items():
-        np.testing.assert_allclose(
-            parameters[name]["weight"].values, layer.weight, rtol=1e-6, err_msg=name
-        )
+        found, expected = parameters[name]["weight"], layer.weight
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-6, err_msg=name)
+        for ours, theirs in zip(found.quantization, expected.quantization, strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
         np.testing.assert_array_equal(parameters[name]["bias"].values, layer.bias, err_msg=name)
     stored = [
         x.detach().numpy()
         for x in [*program.state_dict.values(), *program.constants.values()]
         if x.dim() >= 2
     ]
-    codes = sorted(layer.codes.tobytes() for layer in given.layers.values())
+    codes = sorted(x.tobytes() for x in given.codes.values())
     assert sorted(x.tobytes() for x in stored if x.dtype == np.int8) == codes
 
 
 def test_quantize_stores_the_codes_and_biases_that_are_given(
-    torch_int8: Any, numbers: Numbers
+    torch_int8: Any, quantization: Quantization
 ) -> None:
-    assert_given_weights(torch_int8, numbers)
+    assert_given_weights(torch_int8, quantization)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +81,34 @@ def test_quantize_stores_the_codes_and_biases_that_are_given(
     ],
     ids=["per tensor", "asymmetric weights", "symmetric activations"],
 )
-def test_quantize_stores_numbers_of_every_form(quantized: Any, changes: Any) -> None:
+def test_quantize_stores_parameters_of_every_form(quantized: Any, changes: Any) -> None:
     given, program = quantized(**changes)
     assert_given_weights(program, given)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_quantize_writes_weights_per_tensor_with_one_scale(
+    quantized: Any, symmetric: bool, tmp_path: Path
+) -> None:
+    given, program = quantized(per_channel=False, weight_symmetric=symmetric)
+    path = tmp_path / "model.pt2"
+    path.write_bytes(torch_model.encode(program))
+    zero_points = set()
+    for name, kinds in fx_graph.read_parameters(torch_model.load(path)).items():
+        found = kinds["weight"].quantization
+        assert (found.axis, found.scale.shape, found.zero_point.shape) == (None, (), ()), name
+        assert float(found.scale) == float(given.weights[name].scale), name
+        assert int(found.zero_point) == int(given.weights[name].zero_point), name
+        zero_points.add(int(found.zero_point))
+    assert (zero_points == {0}) == symmetric
+
+
+def test_quantize_writes_scales_of_weights_per_tensor_as_plain_numbers(quantized: Any) -> None:
+    _, program = quantized(per_channel=False, weight_symmetric=False)
+    stored = [*program.state_dict.values(), *program.constants.values()]
+    # Weights and biases alone: a scale is in the graph.
+    assert [x.dtype for x in stored if x.dim() != 1] == [torch.int8] * 10
+    assert [x.dtype for x in stored if x.dim() == 1] == [torch.float32] * 10
 
 
 @pytest.mark.parametrize(
@@ -92,7 +120,7 @@ def test_quantize_stores_numbers_of_every_form(quantized: Any, changes: Any) -> 
     ],
     ids=["asymmetric weights", "symmetric activations", "float layers"],
 )
-def test_quantize_computes_what_onnx_computes_with_numbers_of_every_form(
+def test_quantize_computes_what_onnx_computes_with_parameters_of_every_form(
     quantized: Any, onnx_fp32: Any, test_set: Any, changes: Any
 ) -> None:
     given, program = quantized(**changes)
@@ -125,17 +153,19 @@ def test_codes_of_every_layer_are_those_of_the_onnx_model(
             assert np.mean(difference != 0) <= SHARE_IN_THE_FIRST_LAYER
 
 
-def test_points_have_the_numbers_that_are_given(torch_int8: Any, numbers: Numbers) -> None:
+def test_points_have_the_parameters_that_are_given(
+    torch_int8: Any, quantization: Quantization
+) -> None:
     points = torch_capture.watch(torch_int8).points
     checked = 0
     for layer, point in points.items():
-        if point.quantization and layer in numbers.activations:
-            given = numbers.activations[layer]
-            assert float(point.quantization.scale) == pytest.approx(given.scale, rel=1e-6)
-            assert int(point.quantization.zero_point) == given.zero_point
+        if point.quantization and layer in quantization.activations:
+            given = quantization.activations[layer]
+            assert float(point.quantization.scale) == pytest.approx(float(given.scale), rel=1e-6)
+            assert point.quantization.zero_point == given.zero_point
             checked += 1
     # All but the input; what only moves values has codes already.
-    assert checked >= len({*numbers.activations} - {"input", "conv2d_permute", "flatten"})
+    assert checked >= len({*quantization.activations} - {"input", "conv2d_permute", "flatten"})
 
 
 def test_predictions_are_those_of_the_onnx_model(
@@ -154,15 +184,17 @@ def test_quantize_leaves_layers_in_float_that_are_asked_for(quantized: Any) -> N
     assert in_float == {"conv2d_3"}
 
 
-def test_quantize_leaves_the_float_program_alone(torch_fp32: Any, numbers: Numbers) -> None:
+def test_quantize_leaves_the_float_program_alone(
+    torch_fp32: Any, quantization: Quantization
+) -> None:
     before = torch_model.encode(torch_fp32)
-    torch_writer.quantize(torch_fp32, numbers)
+    torch_writer.quantize(torch_fp32, quantization)
     assert torch_model.encode(torch_fp32) == before
 
 
-def test_quantize_gives_the_same_bytes_twice(torch_fp32: Any, numbers: Numbers) -> None:
+def test_quantize_gives_the_same_bytes_twice(torch_fp32: Any, quantization: Quantization) -> None:
     first, second = (
-        torch_model.encode(torch_model.export(torch_writer.quantize(torch_fp32, numbers)))
+        torch_model.encode(torch_model.export(torch_writer.quantize(torch_fp32, quantization)))
         for _ in range(2)
     )
     assert first == second

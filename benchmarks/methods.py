@@ -102,9 +102,9 @@ def main(argv: list[str] | None = None) -> None:
             points = onnx_writer.find_points(
                 model, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
             )
-            numbers = fit(model, images[drawn], settings, points=points)
+            quantization = fit(model, images[drawn], settings, points=points)
             seconds = time.perf_counter() - start
-            quantized = onnx_writer.quantize(model, numbers, quant_type="uint8")
+            quantized = onnx_writer.quantize(model, quantization, quant_type="uint8")
             predictor = onnx_model.make_predictor(quantized)
             probabilities = predict(predictor, images[rest], batch_size=100)
             row = compare(original[rest], probabilities, labels[rest], label_names=label_names)

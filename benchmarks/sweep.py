@@ -49,14 +49,14 @@ class Timed(NamedTuple):
 
 
 def loop(runs: Sequence[Run], inputs: Inputs) -> dict[str, Result]:
-    """One run after the other in this process; runs with the same settings share their numbers."""
+    """One run after the other in this process; runs of the same settings share a quantization."""
     workbench = Workbench(inputs)
-    found, numbers = {}, {}
+    found, quantization = {}, {}
     for run in runs:
         key = str(run.settings)
-        if key not in numbers:
-            numbers[key] = workbench.fit(run.settings)
-        found[str(run)] = workbench.measure(numbers[key], run.variant)
+        if key not in quantization:
+            quantization[key] = workbench.fit(run.settings)
+        found[str(run)] = workbench.measure(quantization[key], run.variant)
     return found
 
 

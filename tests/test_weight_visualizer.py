@@ -12,26 +12,28 @@ from resnet8.inspection import recording
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import read_parameters
 from resnet8.quantize import onnx_writer
+from resnet8.quantize.equalization import as_metadata
 from resnet8.weight_visualizer import look, main, watch_models
 from samples.dataset import SAMPLE_MODEL
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    onnx_fp32, numbers, (test_images, _) = map(
-        request.getfixturevalue, ("onnx_fp32", "numbers", "test_set")
+    onnx_fp32, quantization, (test_images, _) = map(
+        request.getfixturevalue, ("onnx_fp32", "quantization", "test_set")
     )
     folder = tmp_path_factory.mktemp("models")
-    uint8 = onnx_writer.quantize(onnx_fp32, numbers, quant_type="uint8")
+    uint8 = onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
     (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (folder / "onnx_uint8.onnx").write_bytes(uint8.SerializeToString())
-    for name, place in (
-        ("torch_fp32", folder / "torch_fp32.pt2"),
-        ("torch_int8", folder / "torch_int8.pt2"),
-        ("torch_int8", folder / "alone" / "mine.pt2"),
+    factors = as_metadata(quantization.equalization)
+    for name, place, metadata in (
+        ("torch_fp32", folder / "torch_fp32.pt2", {}),
+        ("torch_int8", folder / "torch_int8.pt2", factors),
+        ("torch_int8", folder / "alone" / "mine.pt2", factors),
     ):
         place.parent.mkdir(exist_ok=True)
-        place.write_bytes(torch_model.encode(request.getfixturevalue(name)))
+        place.write_bytes(torch_model.encode(request.getfixturevalue(name), metadata))
     (folder / "cifar10").mkdir()
     np.save(folder / "cifar10" / "test_images.npy", test_images)
     return folder

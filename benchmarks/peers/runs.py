@@ -19,7 +19,7 @@ from resnet8.core.errors import PipelineError
 _FIT = "python -m stages.fit --model {model} --images {calibration} --out {folder}/quantization"
 _QUANTIZE = (
     "python -m stages.quantize_onnx --type {type} --model {{model}} "
-    "--numbers {{folder}}/quantization --out {{out}}"
+    "--quantization {{folder}}/quantization --out {{out}}"
 )
 OUR_COMMANDS: dict[str, tuple[str, ...]] = {
     f"onnx_{name}": (_FIT, _QUANTIZE.format(type=name)) for name in ("int8", "uint8")

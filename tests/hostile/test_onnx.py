@@ -234,7 +234,7 @@ def test_what_converts_and_quantizes_refuses(
     others: dict[Any, dict[str, object]] = {
         convert_torch: {"images": images, "verification": tmp_path / "out" / "verify.json"},
         fit: {"images": images, "params": write_params(tmp_path)},
-        quantize_onnx: {"type": "int8", "numbers": tmp_path / "numbers"},
+        quantize_onnx: {"type": "int8", "quantization": tmp_path / "quantization"},
     }
     arguments = {"model": folder / "model.onnx", "out": tmp_path / "out" / "model", **others[stage]}
     refuse(stage.main, arguments, capfd, folder=folder, message=case.message)

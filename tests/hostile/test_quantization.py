@@ -1,4 +1,4 @@
-"""Numbers of a quantization, as `quantize_onnx` and `quantize_torch` read them."""
+"""A quantization, as `quantize_onnx` and `quantize_torch` read them."""
 
 import io
 import json
@@ -11,16 +11,17 @@ import onnx
 import pytest
 import torch
 
+from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.models import torch_model
 from resnet8.quantize import onnx_writer, storage
-from resnet8.quantize.storage import ActivationNumbers, LayerNumbers, Numbers
+from resnet8.quantize.quantization import LayerParameters, Quantization
 from stages import quantize_onnx, quantize_torch
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, options, refuse, replaced, table
 from tests.hostile.test_onnx import build
 
 NONE = (
-    r"\S+/numbers must hold the numbers of a quantization, got: {}\. "
+    r"\S+/quantization must hold a quantization, got: {}\. "
     r"Run `dvc repro` to make it again\."
 )
 ANY = NONE.format(".+")
@@ -35,13 +36,15 @@ def model() -> onnx.ModelProto:
     return made
 
 
-def valid(layer: str = "dense", activations: Any = None) -> Numbers:
-    """Numbers for that layer of 3072 inputs and 10 outputs."""
+def valid(layer: str = "dense", activations: Any = None) -> Quantization:
+    """A quantization of that layer of 3072 inputs and 10 outputs."""
     points = onnx_writer.find_points(model(), symmetric=False)
     codes = np.random.default_rng(0).integers(-127, 128, (10, 3072)).astype(np.int8)
-    layers = {layer: LayerNumbers(codes, np.full(10, 1e-6, np.float32), 0, None)}
-    found = {name: ActivationNumbers(1.0, 0) for name in points}
-    return Numbers(activations or found, layers, {})
+    scales = np.full(10, 1e-6, np.float32)
+    parameters = QuantizationParameters.per_channel(scales, "int8", axis=0)
+    weight = Parameter(parameters.dequantize(codes), parameters)
+    found = {name: QuantizationParameters.per_tensor(1.0, 0) for name in points}
+    return Quantization(activations or found, {layer: LayerParameters(weight, None)})
 
 
 def saved(**arrays: Any) -> bytes:
@@ -51,12 +54,12 @@ def saved(**arrays: Any) -> bytes:
 
 
 def description(name: str, message: str, edit: Edit) -> Case:
-    """Valid numbers with another `numbers.json`."""
+    """A valid quantization with another `quantization.json`."""
 
     def write(folder: Path) -> None:
-        content = json.loads((folder / "numbers.json").read_text())
+        content = json.loads((folder / "quantization.json").read_text())
         edit(content)
-        (folder / "numbers.json").write_text(json.dumps(content))
+        (folder / "quantization.json").write_text(json.dumps(content))
 
     return Case(name, write, message)
 
@@ -68,11 +71,19 @@ def activation(name: str, **changes: Any) -> Case:
 
 
 def layer(name: str, message: str = ANY, **changes: Any) -> Case:
-    return description(name, message, lambda x: x["layers"]["dense"].update(changes))
+    return description(name, message, lambda x: x["weights"]["dense"].update(changes))
+
+
+def factors(name: str, message: str, **changes: Any) -> Case:
+    """A group of factors, edited."""
+    group = {"numerators": [2048] * 3072, "denominator": 4096, "outputs": [], "inputs": ["dense"]}
+    return description(
+        name, NONE.format(message), lambda x: x.update(equalization=[group | changes])
+    )
 
 
 def arrays(name: str, message: str, **values: Any) -> Case:
-    """Valid numbers with other arrays; those that stay are the valid ones."""
+    """A valid quantization with other arrays; those that stay are the valid ones."""
 
     def write(folder: Path) -> None:
         with np.load(folder / "parameters.npz") as stored:
@@ -88,7 +99,7 @@ def npz(name: str, content: bytes | Callable[[Path], bytes]) -> Case:
 
 
 def text(name: str, content: bytes) -> Case:
-    return Case(name, replaced("numbers.json", content), ANY)
+    return Case(name, replaced("quantization.json", content), ANY)
 
 
 def of_objects(marker: Path) -> bytes:
@@ -126,11 +137,13 @@ def empty(folder: Path) -> None:
 
 
 CASES = (
-    # No numbers.
+    # No quantization.
     Case("an empty folder", empty, NONE.format(".*No such file.+")),
-    Case("no description", lambda f: (f / "numbers.json").unlink(), NONE.format(".*No such.+")),
+    Case(
+        "no description", lambda f: (f / "quantization.json").unlink(), NONE.format(".*No such.+")
+    ),
     Case("no arrays", lambda f: (f / "parameters.npz").unlink(), NONE.format(".*No such.+")),
-    Case("half a description", cut("numbers.json"), ANY),
+    Case("half a description", cut("quantization.json"), ANY),
     Case("half of the arrays", cut("parameters.npz"), ANY),
     text("an empty description", b""),
     text("a description that is a list", b"[]"),
@@ -156,22 +169,37 @@ CASES = (
         "ranges that are a list", NONE.format(".*activations.+"), lambda x: x.update(activations=[])
     ),
     # Layers.
-    layer("a weight scale that is NaN", weight_scale=[float("nan")] * 10),
-    layer("a weight scale below zero", weight_scale=[-1.0] * 10),
-    layer("a weight scale beyond float32", weight_scale=[1e300] * 10),
-    layer("a weight scale below float32", weight_scale=[1e-300] * 10),
-    layer("no weight scales", weight_scale=[]),
-    layer("weight scales for fewer outputs", weight_scale=[1.0] * 9),
-    layer("a weight's zero point beyond 8 bits", weight_zero_point=128),
+    layer("a weight scale that is NaN", scale=[float("nan")] * 10),
+    layer("a weight scale below zero", scale=[-1.0] * 10),
+    layer("a weight scale beyond float32", scale=[1e300] * 10),
+    layer("a weight scale below float32", scale=[1e-300] * 10),
+    layer("no weight scales", scale=[]),
+    layer("weight scales for fewer outputs", scale=[1.0] * 9),
+    layer("a weight's zero point beyond 8 bits", zero_point=128),
     description(
         "a layer that the arrays do not have",
         NONE.format(".*other.weight.*"),
-        lambda x: x["layers"].update(other=x["layers"]["dense"]),
+        lambda x: x["weights"].update(other=x["weights"]["dense"]),
+    ),
+    layer("a zero point beside a scale for each output", zero_point=1),
+    layer("two scales for a whole tensor", axis=None, scale=[1.0, 1.0]),
+    layer("scales along the inputs", axis=1),
+    layer("weights of another type", dtype="uint8"),
+    layer("a weight's zero point in words", zero_point="0"),
+    # Equalization.
+    factors("a factor of zero", r".*numerators\.0.+", numerators=[0]),
+    factors("a factor below zero", r".*numerators\.0.+", numerators=[-1]),
+    factors("a factor above one", r".*numerators\.0.+", numerators=[4097]),
+    factors("no factors", r".*numerators.+", numerators=[]),
+    factors("another denominator", r".*denominator.+", denominator=0),
+    factors("a name for names", r".*outputs.+", outputs="dense"),
+    description(
+        "an equalization that is an object",
+        NONE.format(r".*equalization.+"),
+        lambda x: x.update(equalization={}),
     ),
     description(
-        "a factor below zero",
-        NONE.format(r".*factors\.dense.+"),
-        lambda x: x["factors"].update(dense=[-1.0]),
+        "no equalization", NONE.format(r".*equalization.+"), lambda x: x.pop("equalization")
     ),
     description("a list for true", NONE.format(r".*symmetric.+"), lambda x: x.update(symmetric=[])),
     # Arrays.
@@ -199,15 +227,15 @@ CASES = (
 )
 
 
-def prepared(tmp_path: Path, numbers: Numbers) -> dict[str, object]:
-    """Writes an ONNX model with its numbers; what `quantize_onnx` is called with."""
+def prepared(tmp_path: Path, quantization: Quantization) -> dict[str, object]:
+    """Writes an ONNX model with its quantization; what `quantize_onnx` is called with."""
     (tmp_path / "inputs").mkdir()
     onnx.save(model(), tmp_path / "inputs" / "model.onnx")
-    storage.write(tmp_path / "inputs" / "numbers", numbers, {})
+    storage.write(tmp_path / "inputs" / "quantization", quantization, {})
     return {
         "type": "int8",
         "model": tmp_path / "inputs" / "model.onnx",
-        "numbers": tmp_path / "inputs" / "numbers",
+        "quantization": tmp_path / "inputs" / "quantization",
         "out": tmp_path / "out" / "model.onnx",
     }
 
@@ -217,18 +245,18 @@ def test_quantize_onnx_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case
 ) -> None:
     arguments = prepared(tmp_path, valid())
-    case.write(tmp_path / "inputs" / "numbers")
+    case.write(tmp_path / "inputs" / "quantization")
     refuse(quantize_onnx.main, arguments, capfd, folder=tmp_path / "inputs", message=case.message)
 
 
-def test_quantize_onnx_refuses_numbers_of_another_model(
+def test_quantize_onnx_refuses_a_quantization_of_another_model(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = prepared(tmp_path, valid("conv2d"))
     refuse(quantize_onnx.main, arguments, capfd, folder=tmp_path / "inputs", message=OTHER_MODEL)
 
 
-def test_quantize_onnx_takes_the_numbers_that_the_cases_damage(tmp_path: Path) -> None:
+def test_quantize_onnx_takes_the_quantization_that_the_cases_damage(tmp_path: Path) -> None:
     quantize_onnx.main(options(**prepared(tmp_path, valid())))
     assert (tmp_path / "out" / "model.onnx").exists()
 
@@ -242,8 +270,8 @@ def program() -> bytes:
     return torch_model.encode(torch_model.export(module.eval()))
 
 
-def prepared_torch(tmp_path: Path, program: bytes, numbers: Numbers) -> dict[str, object]:
-    arguments = prepared(tmp_path, numbers)
+def prepared_torch(tmp_path: Path, program: bytes, quantization: Quantization) -> dict[str, object]:
+    arguments = prepared(tmp_path, quantization)
     (tmp_path / "inputs" / "model.pt2").write_bytes(program)
     return arguments | {
         "model": tmp_path / "inputs" / "model.pt2",
@@ -259,18 +287,18 @@ def test_quantize_torch_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], program: bytes, case: Case
 ) -> None:
     arguments = prepared_torch(tmp_path, program, valid())
-    case.write(tmp_path / "inputs" / "numbers")
+    case.write(tmp_path / "inputs" / "quantization")
     refuse(quantize_torch.main, arguments, capfd, folder=tmp_path / "inputs", message=case.message)
 
 
-def test_quantize_torch_refuses_numbers_of_another_model(
+def test_quantize_torch_refuses_a_quantization_of_another_model(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], program: bytes
 ) -> None:
     arguments = prepared_torch(tmp_path, program, valid("conv2d"))
     refuse(quantize_torch.main, arguments, capfd, folder=tmp_path / "inputs", message=OTHER_MODEL)
 
 
-def test_quantize_torch_takes_the_numbers_that_the_cases_damage(
+def test_quantize_torch_takes_the_quantization_that_the_cases_damage(
     tmp_path: Path, program: bytes
 ) -> None:
     quantize_torch.main(options(**prepared_torch(tmp_path, program, valid())))

@@ -249,7 +249,7 @@ def test_quantize_torch_refuses_a_pickle(tmp_path: Path, capfd: pytest.CaptureFi
     arguments = {
         "type": "int8",
         "model": folder / "model.pt2",
-        "numbers": tmp_path / "numbers",
+        "quantization": tmp_path / "quantization",
         "out": tmp_path / "out" / "model.pt2",
     }
     refuse(quantize_torch.main, arguments, capfd, folder=folder, message=OTHER_ENTRY)

@@ -111,9 +111,9 @@ def test_sqnr_is_what_torchao_computes(
     records = recording.inspect(watched, batches(images))["torch_int8"]
     runs = {name: model.run(images.astype(np.float32)) for name, model in watched.items()}
     for layer, record in records.items():
-        numbers = dequantized(record.point, runs["torch_int8"].outputs[layer])
+        values = dequantized(record.point, runs["torch_int8"].outputs[layer])
         expected = compute_error(
-            torch.from_numpy(runs["torch_fp32"].outputs[layer]), torch.from_numpy(numbers)
+            torch.from_numpy(runs["torch_fp32"].outputs[layer]), torch.from_numpy(values)
         )
         if record.errors["torch_fp32"].noise:
             assert record.errors["torch_fp32"].sqnr_db == pytest.approx(
@@ -121,15 +121,17 @@ def test_sqnr_is_what_torchao_computes(
             ), layer
 
 
-def test_read_parameters_of_a_quantized_program_are_the_numbers_that_were_given(
-    torch_int8: Any, numbers: Any
+def test_read_parameters_of_a_quantized_program_are_those_that_were_given(
+    torch_int8: Any, quantization: Any
 ) -> None:
     found = fx_graph.read_parameters(torch_int8)
-    assert found.keys() == numbers.layers.keys()
+    assert found.keys() == quantization.layers.keys()
     for layer, kinds in found.items():
-        given = numbers.layers[layer]
-        assert np.array_equal(kinds["weight"].quantization.scale, given.scale), layer
-        np.testing.assert_allclose(kinds["weight"].values, given.weight, rtol=1e-6)
+        given = quantization.layers[layer]
+        written, expected = kinds["weight"].quantization, given.weight.quantization
+        assert np.array_equal(written.scale, expected.scale), layer
+        assert (written.dtype, written.axis) == (expected.dtype, expected.axis), layer
+        np.testing.assert_allclose(kinds["weight"].values, given.weight.values, rtol=1e-6)
         assert kinds["bias"].quantization is None
         assert np.array_equal(kinds["bias"].values, given.bias)
 

@@ -106,8 +106,8 @@ def test_calibration_of_a_hundred_images_is_nearly_as_good(folder: Path, tmp_pat
     images = np.load(folder / "data/calibration/images.npy")[:100]  # draws nest
     params = load_params(folder / "params.yaml").fit
     points = onnx_writer.find_points(model, symmetric=False)
-    numbers = fit(model, images, params, points=points)
-    quantized = onnx_writer.quantize(model, numbers, quant_type="uint8")
+    quantization = fit(model, images, params, points=points)
+    quantized = onnx_writer.quantize(model, quantization, quant_type="uint8")
     test_images = np.load(folder / "data/cifar10/test_images.npy")
     found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
     original = predictions(folder, "keras_fp32")

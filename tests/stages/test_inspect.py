@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from resnet8.inspection.onnx_capture import watch
 from resnet8.models import torch_model
-from resnet8.quantize import onnx_writer, storage
+from resnet8.quantize import onnx_writer
+from resnet8.quantize.equalization import as_metadata
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
 from stages import inspect_layers, inspect_sensitivity
@@ -33,8 +34,8 @@ class Project:
         params = {**self.params, "inspect": {**self.params["inspect"], **changes}}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
         paths = {
-            inspect_layers: ("raw", "models", "data", "calibration", "numbers", "metrics"),
-            inspect_sensitivity: ("models", "numbers"),
+            inspect_layers: ("raw", "models", "data", "calibration", "metrics"),
+            inspect_sensitivity: ("models",),
         }[module]
         arguments = [f"--params={self.folder / 'params.yaml'}"]
         arguments += [f"--{name}={self.folder / name}" for name in paths]
@@ -52,22 +53,22 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
     names = (
-        "onnx_fp32", "torch_fp32", "torch_int8", "numbers", "calibration_images", "test_set",
+        "onnx_fp32", "torch_fp32", "torch_int8", "quantization", "calibration_images", "test_set",
     )  # fmt: skip
-    onnx_fp32, torch_fp32, torch_int8, numbers, calibration_images, test_set = map(
+    onnx_fp32, torch_fp32, torch_int8, quantization, calibration_images, test_set = map(
         request.getfixturevalue, names
     )
     folder = tmp_path_factory.mktemp("project")
     for name in ("raw", "models", "data", "calibration", "metrics"):
         (folder / name).mkdir()
     (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
-    int8 = onnx_writer.quantize(onnx_fp32, numbers, quant_type="int8")
-    storage.write(folder / "numbers", numbers, {})
+    int8 = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
     models = folder / "models"
     (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())
     (models / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
-    (models / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8))
+    metadata = as_metadata(quantization.equalization)
+    (models / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8, metadata))
     (folder / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
     np.save(folder / "data" / "test_images.npy", test_set[0])
     np.save(folder / "calibration" / "images.npy", calibration_images)

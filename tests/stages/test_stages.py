@@ -95,16 +95,16 @@ def fit_arguments(tmp_path: Path, params: Path) -> dict[str, object]:
     onnx.save(small_resnet(), tmp_path / "model.onnx")
     np.save(tmp_path / "images.npy", draw_batch(1, size=10)[0])
     places = {"model": tmp_path / "model.onnx", "images": tmp_path / "images.npy"}
-    return {"params": params, **places, "out": tmp_path / "numbers"}
+    return {"params": params, **places, "out": tmp_path / "quantization"}
 
 
-def test_fit_writes_numbers_to_read_and_arrays(fit_arguments: dict[str, Any]) -> None:
+def test_fit_writes_a_quantization_to_read_and_arrays(fit_arguments: dict[str, Any]) -> None:
     fit.main(arguments(**fit_arguments))
     folder = fit_arguments["out"]
-    assert {path.name for path in folder.iterdir()} == {"numbers.json", "parameters.npz"}
-    numbers = storage.read(folder)
-    assert sorted(numbers.layers) == ["conv0", "conv1", "conv2", "conv3", "dense"]
-    settings = json.loads((folder / "numbers.json").read_text())["settings"]
+    assert {path.name for path in folder.iterdir()} == {"quantization.json", "parameters.npz"}
+    quantization = storage.read(folder)
+    assert sorted(quantization.layers) == ["conv0", "conv1", "conv2", "conv3", "dense"]
+    settings = json.loads((folder / "quantization.json").read_text())["settings"]
     assert (settings["images"], settings["weight_rounding"]) == (10, "nearest")
 
 
@@ -112,7 +112,7 @@ def test_fit_gives_the_same_bytes_twice(fit_arguments: dict[str, Any]) -> None:
     folders = [fit_arguments["out"] / name for name in "ab"]
     for folder in folders:
         fit.main(arguments(**fit_arguments | {"out": folder}))
-    for name in ("numbers.json", "parameters.npz"):
+    for name in ("quantization.json", "parameters.npz"):
         first, second = ((folder / name).read_bytes() for folder in folders)
         assert first == second
 
@@ -162,19 +162,19 @@ def test_fit_names_the_layers_where_one_of_float_layers_is_none(
 
 
 @pytest.mark.parametrize("quant_type", ["int8", "uint8", "uint8_int8"])
-def test_quantize_onnx_writes_a_model_with_the_numbers_of_fit(
+def test_quantize_onnx_writes_a_model_with_the_quantization_of_fit(
     fit_arguments: dict[str, Any], tmp_path: Path, quant_type: str
 ) -> None:
     fit.main(arguments(**fit_arguments))
-    places = {"model": fit_arguments["model"], "numbers": fit_arguments["out"]}
+    places = {"model": fit_arguments["model"], "quantization": fit_arguments["out"]}
     out = tmp_path / "quantized.onnx"
     quantize_onnx.main(arguments(type=quant_type, **places, out=out))
     scales = {x.name: x for x in onnx.load(out).graph.initializer}
     given = storage.read(fit_arguments["out"]).activations
-    for tensor, numbers in given.items():
+    for tensor, parameters in given.items():
         if tensor in ("relu0", "pool"):
             scale = onnx.numpy_helper.to_array(scales[f"{tensor}_scale"])
-            assert float(scale) == numbers.scale
+            assert float(scale) == parameters.scale
 
 
 def write_predictions(folder: Path, names: tuple[str, ...]) -> None:

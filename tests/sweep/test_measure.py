@@ -11,8 +11,9 @@ from resnet8.core.evaluation import Predictor, predict
 from resnet8.models import onnx_model, torch_model
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.calibration import draw_balanced
+from resnet8.quantize.equalization import as_metadata, encode
 from resnet8.quantize.fit import fit
-from resnet8.quantize.storage import Numbers
+from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.measure import Inputs, Workbench
 from tests.sweep.results import make_run
 
@@ -25,12 +26,12 @@ def workbench(inputs: Inputs) -> Workbench:
 
 
 @pytest.fixture(scope="module")
-def found(workbench: Workbench) -> Numbers:
+def found(workbench: Workbench) -> Quantization:
     return workbench.fit(SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def expected(inputs: Inputs, onnx_fp32: Any) -> Numbers:
+def expected(inputs: Inputs, onnx_fp32: Any) -> Quantization:
     drawn = draw_balanced(inputs.pool_labels, 60, seed=3)
     points = onnx_writer.find_points(onnx_fp32, symmetric=False)
     return fit(onnx_fp32, inputs.pool_images[drawn], SETTINGS.fit, points=points)
@@ -44,15 +45,19 @@ def test_pack_and_unpack_lose_nothing(inputs: Inputs) -> None:
     assert isinstance(back.batch_size, int)
 
 
-def test_fit_decides_the_numbers_of_the_stage(found: Numbers, expected: Numbers) -> None:
+def test_fit_decides_the_quantization_of_the_stage(
+    found: Quantization, expected: Quantization
+) -> None:
     assert found.activations == expected.activations
+    assert encode(found.equalization) == encode(expected.equalization) != ""
     assert found.layers.keys() == expected.layers.keys()
     for name, layer in expected.layers.items():
-        np.testing.assert_array_equal(found.layers[name].codes, layer.codes)
+        np.testing.assert_array_equal(found.codes[name], expected.codes[name])
+        np.testing.assert_array_equal(found.layers[name].weight.values, layer.weight.values)
         np.testing.assert_array_equal(found.layers[name].bias, layer.bias)
 
 
-def test_fit_reads_no_test_image(inputs: Inputs, found: Numbers) -> None:
+def test_fit_reads_no_test_image(inputs: Inputs, found: Quantization) -> None:
     without: Any = inputs._replace(test_images=None, test_labels=None, baseline=None)
     again = Workbench(without).fit(SETTINGS)
     assert again.activations == found.activations
@@ -60,7 +65,7 @@ def test_fit_reads_no_test_image(inputs: Inputs, found: Numbers) -> None:
 
 @pytest.fixture(params=["onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8"])
 def by_stages(
-    request: pytest.FixtureRequest, found: Numbers, inputs: Inputs, tmp_path: Path
+    request: pytest.FixtureRequest, found: Quantization, inputs: Inputs, tmp_path: Path
 ) -> tuple[str, Predictor, int]:
     """A variant, the model that the stages write, and the size of its file."""
     runtime, _, quant_type = request.param.partition("_")
@@ -73,13 +78,14 @@ def by_stages(
     else:
         before.write_bytes(inputs.program)
         module = torch_writer.quantize(torch_model.load(before), found)
-        after.write_bytes(torch_model.encode(torch_model.export(module)))
+        metadata = as_metadata(found.equalization)
+        after.write_bytes(torch_model.encode(torch_model.export(module), metadata))
         predictor = torch_model.load_predictor(after, n_classes=len(inputs.label_names))
     return request.param, predictor, after.stat().st_size
 
 
 def test_measure_compares_what_the_stages_make(
-    workbench: Workbench, found: Numbers, inputs: Inputs, by_stages: tuple[str, Predictor, int]
+    workbench: Workbench, found: Quantization, inputs: Inputs, by_stages: tuple[str, Predictor, int]
 ) -> None:
     variant, predictor, n_bytes = by_stages
     probabilities = predict(predictor, inputs.test_images, batch_size=inputs.batch_size)
@@ -101,9 +107,9 @@ def test_measure_names_the_images_that_changed(workbench: Workbench, inputs: Inp
         calibrate__size=2, fit__weight_rounding="nearest", fit__per_channel=False,
         fit__bias_correction=False, fit__equalization=0.0, fit__activation_range="minmax",
     )  # fmt: skip
-    numbers = workbench.fit(rough.settings)
-    result = workbench.measure(numbers, "onnx_uint8")
-    model = onnx_writer.quantize(workbench.model, numbers, quant_type="uint8")
+    quantization = workbench.fit(rough.settings)
+    result = workbench.measure(quantization, "onnx_uint8")
+    model = onnx_writer.quantize(workbench.model, quantization, quant_type="uint8")
     new = predict(onnx_model.make_predictor(model), inputs.test_images, batch_size=100)
     old_class, new_class = inputs.baseline.argmax(axis=1), new.argmax(axis=1)
     expected: dict[str, list[int]] = {"lost": [], "won": [], "other": []}
@@ -117,7 +123,7 @@ def test_measure_names_the_images_that_changed(workbench: Workbench, inputs: Inp
     assert sum(map(len, expected.values())) == round((1 - result.agreement) * 500) > 0
 
 
-def test_measure_takes_one_model_for_all_runs(workbench: Workbench, found: Numbers) -> None:
+def test_measure_takes_one_model_for_all_runs(workbench: Workbench, found: Quantization) -> None:
     before = workbench.model.SerializeToString(deterministic=True)
     first = workbench.measure(found, "onnx_int8")
     workbench.measure(found, "torch_int8")

@@ -7,6 +7,7 @@ code, the parameters and the metrics themselves.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from resnet8.core.errors import GateError
 
 LOCK = "dvc.lock"
 _NOT_IN_GIT = ("data", "artifacts")
+_IGNORED = ("*/__pycache__/*", "*/.*.tmp*")  # as in .dvcignore
 Stage = Mapping[str, Any]
 
 
@@ -106,14 +108,18 @@ def _at(params: Any, dotted: str) -> Any:
 
 
 def _md5(path: Path) -> str | None:
-    """The checksum that DVC records for a file or a folder of modules; None where there is none.
+    """The checksum that DVC records for a file or a package; None where there is none.
 
     Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
     cache directory": a folder's is that of the JSON list of its files.
     """
     if path.is_dir():
-        modules = {x.relative_to(path).as_posix(): x for x in path.rglob("*.py")}
-        listed = [{"md5": _md5(modules[x]), "relpath": x} for x in sorted(modules)]
+        files = {
+            x.relative_to(path).as_posix(): x
+            for x in path.rglob("*")
+            if x.is_file() and not any(fnmatch(x.as_posix(), ignored) for ignored in _IGNORED)
+        }
+        listed = [{"md5": _md5(files[x]), "relpath": x} for x in sorted(files)]
         content = json.dumps(listed, sort_keys=True).encode()
         return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
     if not path.is_file():

@@ -13,7 +13,7 @@ from resnet8.core.input_spec import BATCH_SIZE, InputSpec
 
 
 def choose(
-    choice: InputSpec,
+    spec: InputSpec,
     *,
     test_images: NDArray[np.uint8] | None = None,
     calibration_images: NDArray[np.uint8] | None = None,
@@ -21,7 +21,7 @@ def choose(
     """Takes or draws the chosen images.
 
     Args:
-        choice: what to look at.
+        spec: what to look at.
         test_images: (N, 32, 32, 3), needed for `test`.
         calibration_images: (N, 32, 32, 3), needed for `calibration`.
 
@@ -31,17 +31,17 @@ def choose(
     Raises:
         ValueError: an index or batch number is out of range, or the images are not given.
     """
-    if choice.source == "random":
-        generator = np.random.default_rng(choice.numbers[0])
+    if spec.source == "random":
+        generator = np.random.default_rng(spec.numbers[0])
         return generator.integers(0, 256, (1, *IMAGE_SHAPE), dtype=np.uint8)
-    images = test_images if choice.source == "test" else calibration_images
+    images = test_images if spec.source == "test" else calibration_images
     if images is None:
-        raise ValueError(f"{choice.source} images must be given to choose some of them.")
-    if fault := choice.find_fault(n_test=len(images), n_calibration=len(images)):
+        raise ValueError(f"{spec.source} images must be given to choose some of them.")
+    if fault := spec.find_fault(n_test=len(images), n_calibration=len(images)):
         raise ValueError(fault)
-    if choice.source == "test":
-        return images[list(choice.numbers)]
-    return batches(images)[choice.numbers[0]]
+    if spec.source == "test":
+        return images[list(spec.numbers)]
+    return batches(images)[spec.numbers[0]]
 
 
 def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:

@@ -88,7 +88,7 @@ def observe(batches: Iterator[Batch]) -> dict[str, Seen]:
     return {name: seen._replace(mean=seen.mean / count) for name, seen in found.items()}
 
 
-class Histogram(NamedTuple):
+class UniformHistogram(NamedTuple):
     """Counts of a tensor's values in bins of one width.
 
     counts: (B,).
@@ -108,7 +108,9 @@ class Histogram(NamedTuple):
         return np.asarray(self.low + positions * width)
 
 
-def find_histograms(batches: Iterator[Batch], seen: Mapping[str, Seen]) -> dict[str, Histogram]:
+def find_histograms(
+    batches: Iterator[Batch], seen: Mapping[str, Seen]
+) -> dict[str, UniformHistogram]:
     """The histogram of each tensor.
 
     Args:
@@ -116,7 +118,7 @@ def find_histograms(batches: Iterator[Batch], seen: Mapping[str, Seen]) -> dict[
         seen: the ends of the same values.
     """
     found = {
-        name: Histogram(
+        name: UniformHistogram(
             np.zeros(BINS, np.int64), min(float(x.low.min()), 0.0), max(float(x.high.max()), 0.0)
         )
         for name, x in seen.items()

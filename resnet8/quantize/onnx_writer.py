@@ -117,7 +117,7 @@ def quantize(
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
     layers = {layer.name: layer for layer in read_layers(model)}
-    quantization.check_layers(
+    quantization.check_shapes(
         {
             name: [x.shape for x in (layer.weight, layer.bias) if x is not None]
             for name, layer in layers.items()

@@ -66,7 +66,7 @@ class Quantization(NamedTuple):
             for name, parameters in self.weights.items()
         }
 
-    def check_layers(self, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
+    def check_shapes(self, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
         """Checks that the layers are those of a model.
 
         Args:

@@ -11,7 +11,7 @@ import numpy as np
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from resnet8.core.qparams import N_CODES, QuantizationParameters
-from resnet8.quantize.observers import Batch, Histogram, Seen
+from resnet8.quantize.observers import Batch, Seen, UniformHistogram
 
 Ranges = dict[str, tuple[float, float]]
 # Ends of a range that are tried, as shares of the ends that were seen.
@@ -44,7 +44,7 @@ def minmax(seen: Mapping[str, Seen]) -> Ranges:
     return {name: (float(x.low.min()), float(x.high.max())) for name, x in seen.items()}
 
 
-def least_squares(histograms: Mapping[str, Histogram], *, symmetric: bool) -> Ranges:
+def least_squares(histograms: Mapping[str, UniformHistogram], *, symmetric: bool) -> Ranges:
     """The ranges whose rounding and clipping together err least, by their mean square.
 
     Source: R. Banner, Y. Nahshan, D. Soudry (2019), Post training 4-bit quantization of
@@ -54,7 +54,7 @@ def least_squares(histograms: Mapping[str, Histogram], *, symmetric: bool) -> Ra
     return {name: _least_squares(x, symmetric=symmetric) for name, x in histograms.items()}
 
 
-def _least_squares(histogram: Histogram, *, symmetric: bool) -> tuple[float, float]:
+def _least_squares(histogram: UniformHistogram, *, symmetric: bool) -> tuple[float, float]:
     low, high = histogram.low, histogram.high
     used = histogram.counts > 0
     values, weights = histogram.centres[used], histogram.counts[used].astype(np.float64)

@@ -132,7 +132,7 @@ def _set_parameters(module: torch.fx.GraphModule, quantization: Quantization) ->
         layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
         for layer, node in nodes.items()
     }
-    quantization.check_layers(shapes)
+    quantization.check_shapes(shapes)
     for layer, found in quantization.parameters.items():
         node = nodes[layer]
         for position, values in enumerate(found, start=1):

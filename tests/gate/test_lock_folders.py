@@ -9,10 +9,18 @@ from resnet8.gate.lock import _md5
 from tests.pipeline.commands import ROOT, repro, run
 
 
-def test_checksum_of_a_folder_of_modules_is_that_of_dvc(tmp_path: Path) -> None:
+def test_checksum_of_a_package_is_that_of_dvc(tmp_path: Path) -> None:
     code = shutil.copytree(ROOT / "resnet8" / "core", tmp_path / "code")
     # Names whose order is another as paths, what is compiled, and what is being written.
-    for name in ("a/b.py", "a/c/d.py", "a-b.py", "a.py", "a/__pycache__/b.pyc", ".x.py.tmp1"):
+    for name in (
+        "a/b.py",
+        "a/c/d.py",
+        "a-b.py",
+        "a.py",
+        "a/t.jinja",
+        "a/__pycache__/b.pyc",
+        ".x.py.tmp1",
+    ):
         (code / name).parent.mkdir(parents=True, exist_ok=True)
         (code / name).write_text(name)
     shutil.copy(ROOT / ".dvcignore", tmp_path)

@@ -82,5 +82,9 @@ def test_accuracies_per_class_are_compared_on_demand(folder: Path) -> None:
 def test_experiments_are_shown_as_documented(folder: Path, name: str) -> None:
     (command,) = SHOWN.findall((ROOT / name).read_text())
     _line, header, _line, *rows, _line = shown(folder, *shlex.split(command))
-    assert header == ["Experiment", "metrics/summary/onnx_int8.json:top1_accuracy", "calibrate.size"]
+    assert header == [
+        "Experiment",
+        "metrics/summary/onnx_int8.json:top1_accuracy",
+        "calibrate.size",
+    ]
     assert [row[1:] for row in rows] == [["0.8696", "7"], ["0.8708", "1000"]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resnet8.quantize import observers
-from resnet8.quantize.observers import Histogram, Seen, find_histograms, observe, stream
+from resnet8.quantize.observers import Seen, UniformHistogram, find_histograms, observe, stream
 from tests.quantize import graphs
 
 # Float32 kernels and sums may round otherwise in batches of another size.
@@ -203,6 +203,6 @@ def test_find_histograms_puts_what_is_beyond_the_ends_into_the_bins_there() -> N
 
 
 def test_histogram_centres_are_the_middles_of_bins() -> None:
-    assert Histogram(np.zeros(4, np.int64), -1.0, 1.0).centres.tolist() == [
+    assert UniformHistogram(np.zeros(4, np.int64), -1.0, 1.0).centres.tolist() == [
         -0.75, -0.25, 0.25, 0.75,
     ]  # fmt: skip

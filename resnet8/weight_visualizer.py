@@ -30,7 +30,7 @@ from resnet8.core.files import write_bytes
 from resnet8.core.input_spec import FORMS, InputSpec
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.inspection import inputs, recording, summaries, variants
+from resnet8.inspection import inputs, recording, summaries, watch
 from resnet8.inspection.capture import Watched, only, select_layers
 from resnet8.report.figures.canvas import draw_all
 from resnet8.report.figures.catalog import layer_drawings
@@ -52,12 +52,12 @@ def watch_models(path: Path, *, reference: Path | None = None) -> dict[str, Watc
         ArtifactError: a file is missing or no model, or the reference is not a float model of
             the same runtime.
     """
-    watched = variants.watch_file(path)
+    watched = watch.watch_file(path)
     name = _variant(path, watched)
     beside = path.with_name(f"{name.original}{path.suffix}")
     if reference is None and (name.is_float or not beside.is_file()):
         return {name: watched}
-    original = variants.watch_file(reference or beside)
+    original = watch.watch_file(reference or beside)
     if _variant(reference or beside, original) != name.original:
         raise ArtifactError(
             f"The reference must be a float model of the same runtime as {path.name}, "

@@ -17,7 +17,7 @@ from resnet8.core.files import write_arrays, write_json
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.inspection import inputs, recording, summaries, variants
+from resnet8.inspection import inputs, recording, summaries, watch
 from resnet8.models import parity
 
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         test_images=test_set.images,
         calibration_images=calibration,
     )
-    watched = variants.watch(
+    watched = watch.watch_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
 

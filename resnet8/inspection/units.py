@@ -1,6 +1,6 @@
 """Shows an equalized model in the float model's units.
 
-Shape letters: N images, C channels, O outputs and I inputs of a layer, G groups, h x w pixels.
+Shape letters: N images, C channels, O outputs and I inputs of a layer, h x w pixels.
 """
 
 from pathlib import Path
@@ -13,9 +13,7 @@ from resnet8.core.qparams import Parameter
 from resnet8.inspection.capture import Captured, Watched
 from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.quantize import equalization
-from resnet8.quantize.equalization import Equalization, Factors
-
-_REMEDY = "Run `dvc repro` to make it again."
+from resnet8.quantize.equalization import Equalization, Factors, check_count
 
 
 def read_equalization(path: Path) -> Equalization:
@@ -34,7 +32,8 @@ def read_equalization(path: Path) -> Equalization:
     except ValueError as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".")
         raise ArtifactError(
-            f"{path} must hold equalization factors, got: {reason}. {_REMEDY}"
+            f"{path} must hold equalization factors, got: {reason}. "
+            "Run `dvc repro` to make it again."
         ) from exc
 
 
@@ -57,7 +56,7 @@ def in_float_units(watched: Watched, factors: Equalization) -> Watched:
     def run(images: NDArray[np.float32]) -> Captured:
         captured = watched.run(images)
         for name, found in at.items():
-            _check(name, found, captured.outputs[name].shape[1:2])
+            check_count(name, found, sum(captured.outputs[name].shape[1:2]))  # 0 without any
         multiplied = {
             name: captured.outputs[name] * at[name].reshape(-1, *[1] * (values.ndim - 2))
             for name in in_float
@@ -89,31 +88,21 @@ def _in_float_units(
     """Multiplies by the factors of outputs, and divides a weight by those of inputs.
 
     Args:
-        parameter: a weight (O, I / G, ...) or a bias (O,).
+        parameter: a weight (O, I, ...), of a depthwise layer (O, 1, ...), or a bias (O,).
         layer: its name.
         outputs: (O,) factors.
         inputs: (I,) factors.
     """
     values, quantization = parameter
     unit = np.ones(len(values), np.float32) if outputs is None else outputs
-    _check(layer, unit, values.shape[:1])
+    check_count(layer, unit, len(values))
     values = values * unit.reshape(-1, *[1] * (values.ndim - 1))
     if values.ndim > 1 and inputs is not None:
-        n_groups = len(inputs) // values.shape[1] or 1
-        _check(layer, inputs, (n_groups * values.shape[1],))
-        by_input = inputs.reshape(n_groups, 1, -1, *[1] * (values.ndim - 2))
-        grouped = values.reshape(n_groups, -1, *values.shape[1:])
-        values = (grouped / by_input).reshape(values.shape)
-        smallest = inputs.reshape(n_groups, -1).min(axis=1)
-        unit = (unit.reshape(n_groups, -1) / smallest[:, None]).ravel()
+        is_depthwise = values.shape[1] == 1 and len(inputs) > 1
+        check_count(layer, inputs, len(values) if is_depthwise else values.shape[1])
+        by_input = inputs.reshape(-1, 1) if is_depthwise else inputs
+        values = values / by_input.reshape(*by_input.shape, *[1] * (values.ndim - 2))
+        unit = unit / (inputs if is_depthwise else inputs.min())
     if quantization is not None and (outputs is not None or inputs is not None):
         quantization = quantization.scaled(unit, axis=0)
     return Parameter(values, quantization)
-
-
-def _check(layer: str, factors: Factors, shape: tuple[int, ...]) -> None:
-    if factors.shape != shape:
-        raise ArtifactError(
-            f"The equalization of {layer} must have a factor for each of {shape} channels, got "
-            f"{len(factors)}. {_REMEDY}"
-        )

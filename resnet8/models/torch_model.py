@@ -136,10 +136,10 @@ def read_metadata(path: Path, key: str) -> str:
     """Reads a text that `encode` wrote; empty without one.
 
     Raises:
-        ArtifactError: the file is missing or no archive.
+        ArtifactError: the file is missing, or not one that `encode` wrote.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(_checked(path)) as archive:
             found = [x for x in archive.namelist() if x.endswith(f"/extra/{key}")]
             return archive.read(found[0]).decode() if found else ""
     except _LOADING_FAULTS as exc:

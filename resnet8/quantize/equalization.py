@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from resnet8.core.errors import ArtifactError
 from resnet8.models.onnx_graph import Graph, infer_shapes, with_parameters
 from resnet8.quantize.layers import Layer, read_layers
 
@@ -146,7 +147,11 @@ def find_factors(
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:
-    """A model that computes the same with its channels divided by their factors."""
+    """A model that computes the same with its channels divided by their factors.
+
+    Raises:
+        ArtifactError: the factors are another model's.
+    """
     parameters = {}
     for layer in read_layers(model):
         weight, bias = layer.weight, layer.bias
@@ -154,12 +159,27 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
         inputs = equalization.inputs.get(layer.name)
         if inputs is not None:
             along = 0 if _is_depthwise(layer) else 1
+            check_count(layer.name, inputs, weight.shape[along])
             weight = weight * _along(inputs, along, weight.ndim)
         if outputs is not None:
+            check_count(layer.name, outputs, len(weight))
             weight = weight / _along(outputs, 0, weight.ndim)
             bias = None if bias is None else bias / outputs
         parameters[layer.name] = (weight, bias)
     return with_parameters(model, parameters)
+
+
+def check_count(layer: str, factors: Factors, n_channels: int) -> None:
+    """Checks that a layer has as many channels as there are factors.
+
+    Raises:
+        ArtifactError: it has not.
+    """
+    if len(factors) != n_channels:
+        raise ArtifactError(
+            f"The equalization of {layer} must have a factor for each of {n_channels} channels, "
+            f"got {len(factors)}. Run `dvc repro` to make it again."
+        )
 
 
 def _along(factors: Factors, axis: int, ndim: int) -> Factors:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = [f"class{k}" for k in range(10)]
 MARKER = "ran"  # the file that every payload would create, beside the input
 # Bars of progress on stderr, before the message.
-BAR = r"\d+%\|[^|]*\|[^\]]*\]|[\d.]+[kM]?B \[[^\]]*\]"
+BAR = r"(?:\w+: +)?\d+%\|[^|]*\|[^\]]*\]|[\d.]+[kM]?B \[[^\]]*\]"
 PROGRESS = re.compile(rf"^(?:\s|\x1b\[A|{BAR})+(?=error: )")
 
 

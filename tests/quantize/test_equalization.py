@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from resnet8.core.errors import ArtifactError
 from resnet8.quantize.equalization import (
     Equalization,
     Group,
@@ -345,6 +346,16 @@ def test_equalized_leaves_the_model_as_it_was() -> None:
     before = model.SerializeToString()
     equalized(model, factors_of(model))
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+@pytest.mark.parametrize("form", ["outputs", "inputs"])
+def test_equalized_names_a_layer_with_other_channels(form: str, count: int) -> None:
+    layer_name = {"outputs": "first", "inputs": "last"}[form]
+    factors = Equalization(**{form: {layer_name: np.full(count, 0.5, np.float32)}})
+    message = f"equalization of {layer_name} must have a factor for each of 5 .+, got {count}"
+    with pytest.raises(ArtifactError, match=message):
+        equalized(between(node("Relu", "x", "first")), factors)
 
 
 HALF_A_PART = 0.5 / 4096  # factors are multiples of a part

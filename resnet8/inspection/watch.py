@@ -14,7 +14,7 @@ from resnet8.models import onnx_model, torch_model
 N_CLASSES = 10  # of CIFAR-10
 
 
-def watch(
+def watch_variants(
     names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
 ) -> dict[str, Watched]:
     """Watches variants in the float model's units, under the names of the ONNX nodes.

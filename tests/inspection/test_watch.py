@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.inspection import keras_capture, onnx_capture, recording, variants
+from resnet8.core.variants import FLOAT_VARIANTS, Variant
+from resnet8.inspection import keras_capture, onnx_capture, recording, watch
 from resnet8.inspection.inputs import batches
 from resnet8.models import keras_export, keras_model, onnx_simplify, parity, torch_model
 from samples.dataset import SAMPLE_MODEL
@@ -30,8 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, onnx_fp32: Any, torch_fp32:
 def test_watch_gives_every_keras_layer_the_name_of_its_onnx_node(
     folder: Path, calibration_images: NDArray[np.uint8]
 ) -> None:
-    names = ["keras_fp32", "onnx_fp32", "torch_fp32"]
-    watched = variants.watch(names, folder, raw=folder, n_classes=10)
+    watched = watch.watch_variants(FLOAT_VARIANTS, folder, raw=folder, n_classes=10)
     assert list(watched["keras_fp32"].points) == list(watched["onnx_fp32"].points)
     assert watched["keras_fp32"].points["conv2d"].place == "layer batch_normalization"
     assert watched["keras_fp32"].points["dense"].place == "layer dense before its activation"
@@ -47,7 +47,9 @@ def test_watch_leaves_the_probabilities_of_keras(
     folder: Path, keras_fp32: Any, calibration_images: NDArray[np.uint8]
 ) -> None:
     images = calibration_images[:10].astype(np.float32)
-    watched = variants.watch(["keras_fp32"], folder, raw=folder, n_classes=10)["keras_fp32"]
+    watched = watch.watch_variants([Variant.KERAS_FP32], folder, raw=folder, n_classes=10)[
+        "keras_fp32"
+    ]
     expected = keras_model.make_predictor(keras_fp32)(images)
     # Watched outputs keep TensorFlow from joining operators.
     assert watched.run(images).probabilities == pytest.approx(expected, abs=1e-6)

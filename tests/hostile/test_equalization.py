@@ -1,0 +1,234 @@
+"""Factors in files of quantized models, as those read them that look into the models."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from resnet8.core.errors import ArtifactError
+from resnet8.core.files import write_array
+from resnet8.inspection.units import read_equalization
+from resnet8.models import torch_model
+from resnet8.quantize import onnx_writer
+from resnet8.quantize.equalization import as_metadata
+from resnet8.quantize.quantization import Quantization
+from resnet8.weight_visualizer import main as look
+from stages import inspect_sensitivity
+from tests.hostile.harness import Case, options, pixels, refuse, table, write_params
+from tests.hostile.test_torch import edit_entries
+
+REMEDY = r"Run `dvc repro` to make it again\."
+NONE = rf"\S+/{{}}\.(onnx|pt2) must hold equalization factors, got: .+\. {REMEDY}"
+COUNT = (
+    rf"The equalization of {{}} must have a factor for each of {{}} channels, got {{}}\. {REMEDY}"
+)
+ENTRY = "extra/equalization"
+Edit = Callable[[str], str]
+
+
+def property_of(model: onnx.ModelProto) -> Any:
+    (found,) = [x for x in model.metadata_props if x.key == "equalization"]
+    return found
+
+
+def written(path: Path) -> str:
+    """The text that a file carries."""
+    if path.suffix == ".onnx":
+        return property_of(onnx.load(path)).value
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [x for x in archive.namelist() if x.endswith(ENTRY)]
+        return archive.read(name).decode()
+
+
+def rewrite(path: Path, text: str) -> None:
+    if path.suffix == ".onnx":
+        model = onnx.load(path)
+        property_of(model).value = text
+        path.write_bytes(model.SerializeToString())
+    else:
+        edit_entries(path, lambda entries: entries.__setitem__(ENTRY, text.encode()))
+
+
+def text(name: str, edit: Edit, message: str = NONE.format("model")) -> Case:
+    """A valid file with another text."""
+
+    def write(folder: Path) -> None:
+        (path,) = folder.iterdir()
+        rewrite(path, edit(written(path)))
+
+    return Case(name, write, message)
+
+
+def group(name: str, message: str = NONE.format("model"), **changes: Any) -> Case:
+    """A valid file with another group of factors: `conv2d_1` is read by `conv2d_2` alone."""
+
+    def edit(before: str) -> str:
+        groups = json.loads(before)
+        (found,) = [x for x in groups if x["inputs"] == ["conv2d_2"]]
+        assert len(found["numerators"]) == 16
+        found.update(changes)
+        return json.dumps(groups)
+
+    return text(name, edit, message)
+
+
+CASES = (
+    # No factors.
+    text("a page", lambda _: "<!DOCTYPE html>"),
+    text("an object", lambda _: "{}"),
+    text("a list of numbers", lambda _: "[1, 2]"),
+    text("half of it", lambda before: before[: len(before) // 2]),
+    text("nested without end", lambda _: "[" * 100_000),
+    group("an unknown key", more=1),
+    group("a factor of zero", numerators=[0] * 16),
+    group("a factor below zero", numerators=[-1] * 16),
+    group("a factor above one", numerators=[4097] * 16),
+    group("a factor beyond 64 bits", numerators=[2**70] * 16),
+    group("half a numerator", numerators=[0.5] * 16),
+    group("a numerator in words", numerators=["1"] * 16),
+    group("no numerators", numerators=[]),
+    group("a denominator of zero", denominator=0),
+    group("a name for names", outputs="conv2d_1"),
+    group("names that are none", outputs=[1]),
+    # Another number of them.
+    group("one factor for all channels", COUNT.format(r"\w+", 16, 1), numerators=[2048]),
+    group("a factor too few", COUNT.format(r"\w+", 16, 15), numerators=[2048] * 15),
+    group("a factor too many", COUNT.format(r"\w+", 16, 17), numerators=[2048] * 17),
+    group("twice as many factors", COUNT.format(r"\w+", 16, 32), numerators=[2048] * 32),
+    group(
+        "a factor too few for an output",
+        COUNT.format("activation_1", 16, 15),
+        numerators=[2048] * 15,
+        outputs=["activation_1"],
+        inputs=[],
+    ),
+    group(
+        "a factor too few for an input",
+        COUNT.format("conv2d_2", 16, 15),
+        numerators=[2048] * 15,
+        outputs=[],
+        inputs=["conv2d_2"],
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def models(onnx_fp32: Any, torch_int8: Any, quantization: Quantization) -> dict[str, bytes]:
+    """Files by the names of their variants."""
+    quantized = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
+    return {
+        "onnx_fp32.onnx": onnx_fp32.SerializeToString(),
+        "onnx_int8.onnx": quantized.SerializeToString(),
+        "torch_int8.pt2": torch_model.encode(torch_int8, as_metadata(quantization.equalization)),
+    }
+
+
+def prepared(tmp_path: Path, models: dict[str, bytes], variant: str) -> tuple[Any, Any]:
+    """A folder with that model alone, and what `look` is called with."""
+    (tmp_path / "models").mkdir()
+    path = (tmp_path / "models" / "model").with_suffix(Path(variant).suffix)
+    path.write_bytes(models[variant])
+    return partial(call_look, path), {"input": "random:0", "out": tmp_path / "out"}
+
+
+def call_look(path: Path, arguments: list[str]) -> None:
+    look([str(path), "--layers=conv2d_2", *arguments])
+
+
+VARIANTS = ("onnx_int8.onnx", "torch_int8.pt2")
+
+
+@table(*CASES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_visualizer_refuses(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    models: dict[str, bytes],
+    variant: str,
+    case: Case,
+) -> None:
+    main, arguments = prepared(tmp_path, models, variant)
+    case.write(tmp_path / "models")
+    refuse(main, arguments, capfd, folder=tmp_path / "models", message=case.message)
+
+
+def test_visualizer_refuses_a_text_of_other_bytes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], models: dict[str, bytes]
+) -> None:
+    main, arguments = prepared(tmp_path, models, "torch_int8.pt2")
+    path = tmp_path / "models" / "model.pt2"
+    edit_entries(path, lambda entries: entries.__setitem__(ENTRY, b"\xff\xfe"))
+    message = rf"\S+ must be an exported PyTorch program, got: .+ codec .+\. {REMEDY}"
+    refuse(main, arguments, capfd, folder=tmp_path / "models", message=message)
+
+
+def test_visualizer_refuses_a_text_of_other_bytes_in_onnx(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], models: dict[str, bytes]
+) -> None:
+    main, arguments = prepared(tmp_path, models, "onnx_int8.onnx")
+    path = tmp_path / "models" / "model.onnx"
+    path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
+    message = rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}"
+    refuse(main, arguments, capfd, folder=tmp_path / "models", message=message)
+
+
+def test_read_equalization_refuses_to_unpack_more_than_a_program_may_have(
+    tmp_path: Path, models: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt2"
+    path.write_bytes(models["torch_int8.pt2"])
+    monkeypatch.setattr(torch_model, "MAX_BYTES", 10_000)
+    with pytest.raises(ArtifactError, match=r"got: \d+ bytes when unpacked\. Run `dvc repro`"):
+        read_equalization(path)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_visualizer_takes_the_files_that_the_cases_damage(
+    tmp_path: Path, models: dict[str, bytes], variant: str
+) -> None:
+    main, arguments = prepared(tmp_path, models, variant)
+    (path,) = (tmp_path / "models").iterdir()
+    rewrite(path, written(path))
+    main(options(**arguments))
+    assert (tmp_path / "out" / "layers.png").exists()
+
+
+SENSITIVE = {
+    "a page": NONE.format(r"\w+_int8"),
+    "one factor for all channels": None,
+    "a factor too few": None,
+    "a factor too few for an input": None,
+}
+
+
+@table(*[case for case in CASES if case.name in SENSITIVE])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inspect_sensitivity_refuses(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    models: dict[str, bytes],
+    variant: str,
+    case: Case,
+) -> None:
+    folder, apart = tmp_path / "models", tmp_path / "apart"
+    apart.mkdir()
+    (apart / variant).write_bytes(models[variant])
+    case.write(apart)
+    for name, content in models.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / variant).write_bytes((apart / variant).read_bytes())
+    write_array(tmp_path / "images.npy", pixels(2))
+    arguments = {
+        "params": write_params(tmp_path, quantize_onnx__types=["int8"]),
+        "models": folder,
+        "images": tmp_path / "images.npy",
+        "out": tmp_path / "out" / "sensitivity.json",
+    }
+    message = SENSITIVE[case.name] or case.message
+    refuse(inspect_sensitivity.main, arguments, capfd, folder=folder, message=message)

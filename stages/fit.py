@@ -1,7 +1,7 @@
-"""Decides the numbers of the quantization: ranges, rounded weights, corrected biases.
+"""Finds the quantization parameters of all tensors, the rounded weights, the corrected biases.
 
 Reads: artifacts/models/onnx_fp32.onnx, data/calibration/images.npy
-Writes: artifacts/quantization/numbers.json (to read) and parameters.npz (codes and biases)
+Writes: artifacts/quantization/quantization.json (to read) and parameters.npz (codes and biases)
 Params: fit
 """
 

@@ -1,7 +1,7 @@
 """Watches every layer of every variant, and proves the float ones the same layer by layer.
 
-Reads: all models, data/cifar10/test_images.npy (the chosen ones), data/cifar10/labels.json,
-    data/calibration/images.npy, artifacts/quantization/
+Reads: all models, data/cifar10/test_{images,labels}.npy (the chosen images),
+    data/cifar10/labels.json, data/calibration/images.npy
 Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers.json,
     metrics/layer_parity.json
 Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types

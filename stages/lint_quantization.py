@@ -1,7 +1,8 @@
-"""Looks in the quantized models for what accuracy does not show.
+"""Finds silent quantization problems, which accuracy does not show.
 
 Reads: artifacts/models/onnx_fp32.onnx, artifacts/inspection/layers.json,
-    artifacts/predictions/, artifacts/quantization/
+    artifacts/predictions/, artifacts/quantization/, data/cifar10/test_{images,labels}.npy,
+    data/cifar10/labels.json
 Writes: metrics/quantization_lint.json
 Params: quantize_onnx.types, quantize_torch.types
 """

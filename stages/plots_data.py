@@ -1,8 +1,8 @@
 """Writes the tables that `dvc plots` draws.
 
-Reads: artifacts/predictions/, data/cifar10/test_labels.npy, data/cifar10/labels.json,
+Reads: artifacts/predictions/, data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json,
     artifacts/inspection/layers.json, metrics/sensitivity.json
-Writes: metrics/plots/ (class_accuracy, confusion, sqnr, sensitivity, all .csv)
+Writes: metrics/plots/{per_class_accuracy,confusion,sqnr,sensitivity}.csv
 Params: quantize_onnx.types, quantize_torch.types
 """
 

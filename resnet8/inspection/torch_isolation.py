@@ -59,8 +59,8 @@ def isolate(
     module = quantized.module()
     for node, owner in _owners(module).items():
         if owner not in layers:
-            for numbers in dequantize_steps(node):
-                numbers.replace_all_uses_with(node.all_input_nodes[0])
+            for multiply in dequantize_steps(node):
+                multiply.replace_all_uses_with(node.all_input_nodes[0])
     for layer, node in layer_nodes(module).items():
         kinds = originals.get(layer, {}) if layer not in layers else {}
         for position, kind in ((1, "weight"), (2, "bias")):

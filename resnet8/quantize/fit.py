@@ -1,4 +1,4 @@
-"""Decides all numbers of a quantization from calibration images.
+"""Finds how a model is quantized, from calibration images.
 
 Shape letters: N images, C channels, G groups, O outputs of a layer, I numbers that each is
 computed from.

@@ -102,5 +102,5 @@ def _codes(weight: Parameter) -> Any:
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "no numbers"
+        return "no parameters"
     return np.array2string(np.asarray(value), threshold=8, edgeitems=2).replace("\n", "")

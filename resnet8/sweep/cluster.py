@@ -98,7 +98,7 @@ def compute(
 
     Args:
         client: of the scheduler.
-        runs: what to compute; those with the same settings share their numbers.
+        runs: what to compute; those with the same settings share their quantization.
         inputs: what all start from; sent to each worker once.
         say: tells the user what happens to the workers.
 
@@ -138,11 +138,11 @@ def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]
     found = {}
     for number, group in enumerate(order):
         settings = group[0].settings.model_dump()
-        numbers = client.submit(fit, settings, key=f"fit-{name}-{number}")
+        quantization = client.submit(fit, settings, key=f"fit-{name}-{number}")
         for run in group:
             key = f"measure-{name}-{number}-{run.variant}"
-            # Before other fits, so that finished numbers do not pile up.
-            found[client.submit(measure, numbers, run.variant, key=key, priority=1)] = run
+            # Before other fits, so that finished quantizations do not pile up.
+            found[client.submit(measure, quantization, run.variant, key=key, priority=1)] = run
     return found
 
 

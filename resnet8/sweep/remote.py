@@ -109,7 +109,7 @@ class Project(WorkerPlugin):  # type: ignore[misc]
 
 
 def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What workers compute: the numbers of a quantization, and with them a run's result.
+    """What workers compute: a quantization, and with it a run's result.
 
     Args:
         name: of the plugin that was brought to them.
@@ -120,10 +120,10 @@ def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         with project.take_turn():
             return project.workbench.fit(project.settings.model_validate(settings))
 
-    def measure(numbers: Any, variant: str) -> tuple[Any, ...]:
+    def measure(quantization: Any, variant: str) -> tuple[Any, ...]:
         project = _project(name)
         with project.take_turn():
-            return tuple(project.workbench.measure(numbers, variant))
+            return tuple(project.workbench.measure(quantization, variant))
 
     return fit, measure
 

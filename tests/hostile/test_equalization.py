@@ -219,10 +219,10 @@ def test_inspect_sensitivity_refuses(
     apart.mkdir()
     (apart / variant).write_bytes(models[variant])
     case.write(apart)
+    folder.mkdir()
     for name, content in models.items():
-        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / variant).write_bytes((apart / variant).read_bytes())
+    (apart / variant).replace(folder / variant)
     write_array(tmp_path / "images.npy", pixels(2))
     arguments = {
         "params": write_params(tmp_path, quantize_onnx__types=["int8"]),

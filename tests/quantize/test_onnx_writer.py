@@ -259,7 +259,7 @@ def test_quantize_refuses_a_quantization_without_the_parameters_of_a_tensor(
     onnx_fp32: Any, quantization: Quantization, quant_type: Any
 ) -> None:
     activations = {k: x for k, x in quantization.activations.items() if k != "activation_3"}
-    with pytest.raises(ArtifactError, match="must write activation_3 with no numbers, got .+"):
+    with pytest.raises(ArtifactError, match="must write activation_3 with no parameters, got .+"):
         onnx_writer.quantize(
             onnx_fp32, quantization._replace(activations=activations), quant_type=quant_type
         )
@@ -269,7 +269,9 @@ def test_quantize_refuses_a_quantization_of_another_kind_of_range(
     onnx_fp32: Any, quantization: Quantization
 ) -> None:
     # With symmetric activations, ONNX Runtime rounds in front of a ReLU, too.
-    with pytest.raises(ArtifactError, match="ONNX Runtime must write .+ with no numbers, got .+"):
+    with pytest.raises(
+        ArtifactError, match="ONNX Runtime must write .+ with no parameters, got .+"
+    ):
         onnx_writer.quantize(onnx_fp32, quantization._replace(symmetric=True), quant_type="int8")
 
 

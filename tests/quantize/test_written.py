@@ -134,7 +134,7 @@ def test_check_of_pytorch_names_a_layer_that_should_be_in_float(
     torch_int8: Any, torch_fp32: Any, quantization: Quantization
 ) -> None:
     others = {name: x for name, x in quantization.layers.items() if name != "conv2d_1"}
-    message = "torchao must write the weights of conv2d_1 with no numbers, got "
+    message = "torchao must write the weights of conv2d_1 with no parameters, got "
     with pytest.raises(ArtifactError, match=message):
         torch_writer.check(torch_int8, torch_fp32, quantization._replace(layers=others))
 
@@ -143,6 +143,6 @@ def test_check_of_pytorch_names_a_layer_that_should_be_in_8_bits(
     torch_int8: Any, torch_fp32: Any, quantization: Quantization
 ) -> None:
     others = dict(quantization.layers) | {"more": quantization.layers["conv2d_1"]}
-    message = "torchao must write the weights of more with .+, got no numbers"
+    message = "torchao must write the weights of more with .+, got no parameters"
     with pytest.raises(ArtifactError, match=message):
         torch_writer.check(torch_int8, torch_fp32, quantization._replace(layers=others))

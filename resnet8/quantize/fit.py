@@ -77,15 +77,10 @@ def fit(  # noqa: PLR0913
         layers, rounded_alike = _round_layers(
             base, watch, settings, activations, chosen.weights, seen, progress
         )
-    widest = {name: ends for name, ends in ranges.minmax(seen).items() if name in points}
-    # The library's ranges end at the edge of a bin.
-    bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
+    seen_ends = {name: ends for name, ends in ranges.minmax(seen).items() if name in points}
     idle = {
         f"fit.activation_range: {settings.activation_range}": settings.activation_range != "minmax"
-        and all(
-            max(np.abs(np.subtract(found[name], ends))) <= 2.01 / bins * max(map(abs, ends))
-            for name, ends in widest.items()
-        ),
+        and _are_alike(found, seen_ends, settings),
         f"fit.equalization: {settings.equalization:g}": settings.equalization > 0
         and not factors.outputs,
         "fit.weight_rounding: gptq": settings.weight_rounding == "gptq" and rounded_alike,
@@ -126,6 +121,19 @@ def _find_ranges(
         percentile=settings.percentile,
         bins=settings.histogram_bins,
         levels=settings.entropy_levels,
+    )
+
+
+def _are_alike(found: ranges.Ranges, seen: ranges.Ranges, settings: Fit) -> bool:
+    """Whether ranges clip nothing: they end within two bins of the values that were seen.
+
+    ONNX Runtime's ranges end at the edge of a bin; those of least squares at a value.
+    """
+    bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
+    tolerance = 2.01 / bins  # of the largest value
+    return all(
+        max(np.abs(np.subtract(found[name], ends))) <= tolerance * max(map(abs, ends))
+        for name, ends in seen.items()
     )
 
 

@@ -75,25 +75,9 @@ def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any])
     content = {
         "settings": dict(settings),
         "activations": {
-            name: {
-                "scale": float(x.scale),
-                "zero_point": int(x.zero_point),
-                "dtype": x.dtype,
-                "low": x.clip_range[0],
-                "high": x.clip_range[1],
-            }
-            for name, x in quantization.activations.items()
+            name: _describe_activation(x) for name, x in quantization.activations.items()
         },
-        "weights": {
-            name: x
-            and {
-                "scale": np.atleast_1d(x.scale).tolist(),
-                "zero_point": int(np.max(x.zero_point)),
-                "dtype": x.dtype,
-                "axis": x.axis,
-            }
-            for name, x in weights.items()
-        },
+        "weights": {name: x and _describe_weight(x) for name, x in weights.items()},
         "equalization": json.loads(equalization.encode(quantization.equalization) or "[]"),
         "symmetric": quantization.symmetric,
         "float_layers": list(quantization.float_layers),
@@ -107,6 +91,26 @@ def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any])
             arrays[f"{name}.bias"] = bias
     write_arrays(folder / "parameters.npz", arrays)
     write_json(folder / "quantization.json", content)
+
+
+def _describe_activation(parameters: QuantizationParameters) -> dict[str, Any]:
+    low, high = parameters.clip_range
+    return {
+        "scale": float(parameters.scale),
+        "zero_point": int(parameters.zero_point),
+        "dtype": parameters.dtype,
+        "low": low,
+        "high": high,
+    }
+
+
+def _describe_weight(parameters: QuantizationParameters) -> dict[str, Any]:
+    return {
+        "scale": np.atleast_1d(parameters.scale).tolist(),
+        "zero_point": int(np.max(parameters.zero_point)),
+        "dtype": parameters.dtype,
+        "axis": parameters.axis,
+    }
 
 
 def read(folder: Path) -> Quantization:

@@ -1,6 +1,6 @@
 """Compares what a quantization library wrote into a model with what was decided."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.quantize.quantization import LayerParameters, Quantization
+
+_Compared = tuple[str, Any, Any]  # what it is, what was decided, what was found
 
 
 class Written(NamedTuple):
@@ -57,43 +59,54 @@ def check_written(  # noqa: PLR0913
     Raises:
         ArtifactError: with the first difference.
     """
-
-    def check(what: str, decided: Any, found: Any) -> None:
+    compared = [
+        *_compare_activations(written, activations, types[0]),
+        *_compare_weights(written, quantization, types[1]),
+        *(
+            (f"node {name}", operators.get(name), written.operators.get(name))
+            for name in sorted({*operators, *written.operators})
+        ),
+    ]
+    for what, decided, found in compared:
         if not np.array_equal(decided, found):
             raise ArtifactError(
                 f"{library} must write {what} with {_shown(decided)}, got {_shown(found)}. "
                 "Run `dvc repro` to fit the quantization to this model again."
             )
 
-    def check_parameters(
-        what: str, decided: QuantizationParameters | None, found: QuantizationParameters | None
-    ) -> None:
-        if decided is None or found is None:
-            check(what, decided, found)
-            return
-        check(f"codes of {what}", decided.dtype, found.dtype)
-        check(f"scales of {what}", decided.scale, found.scale)
-        check(f"zero points of {what}", decided.zero_point, found.zero_point)
 
+def _compare_activations(
+    written: Written, activations: Mapping[str, QuantizationParameters], dtype: str
+) -> Iterator[_Compared]:
     for tensor in sorted({*activations, *written.activations}):
-        parameters = activations.get(tensor)
+        decided = activations.get(tensor)
         for step in written.activations.get(tensor, [None]):
-            check_parameters(tensor, parameters and parameters.as_dtype(types[0]), step)
-    decided_weights = quantization.weights
-    for name in sorted({*decided_weights, *written.layers}):
-        decided = quantization.layers[name] if name in decided_weights else None
-        found = written.layers.get(name)
+            yield from _compare_parameters(tensor, decided and decided.as_dtype(dtype), step)
+
+
+def _compare_weights(
+    written: Written, quantization: Quantization, dtype: str
+) -> Iterator[_Compared]:
+    decided = quantization.weights
+    for name in sorted({*decided, *written.layers}):
         what = f"the weights of {name}"
-        if decided is None or found is None:
-            check(what, decided and decided.weight.values, found and found.weight.values)
-            continue
-        expected = decided_weights[name].as_dtype(types[1])
-        check_parameters(what, expected, found.weight.quantization)
-        check(what, expected.quantize(decided.weight.values), _codes(found.weight))
-        if decided.bias is not None:  # else the model's own is left alone
-            check(f"the biases of {name}", decided.bias, found.bias)
-    for name in sorted({*operators, *written.operators}):
-        check(f"node {name}", operators.get(name), written.operators.get(name))
+        found = written.layers.get(name)
+        parameters = decided[name].as_dtype(dtype) if name in decided else None
+        yield from _compare_parameters(what, parameters, found and found.weight.quantization)
+        if parameters is not None and found is not None:
+            weight, bias = quantization.layers[name]
+            yield f"the codes of {what}", parameters.quantize(weight.values), _codes(found.weight)
+            if bias is not None:  # else the model's own is left alone
+                yield f"the biases of {name}", bias, found.bias
+
+
+def _compare_parameters(
+    what: str, decided: QuantizationParameters | None, found: QuantizationParameters | None
+) -> Iterator[_Compared]:
+    yield what, decided and decided.dtype, found and found.dtype
+    if decided is not None and found is not None:
+        yield f"the scales of {what}", decided.scale, found.scale
+        yield f"the zero points of {what}", decided.zero_point, found.zero_point
 
 
 def _codes(weight: Parameter) -> Any:

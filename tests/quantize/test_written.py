@@ -39,14 +39,14 @@ def model(onnx_fp32: Any, quantization: Quantization) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("conv2d.weight_quantized", "the weights of conv2d with"),
-        ("conv2d.weight_scale", "scales of the weights of conv2d with"),
+        ("conv2d.weight_quantized", "the codes of the weights of conv2d with"),
+        ("conv2d.weight_scale", "the scales of the weights of conv2d with"),
         ("conv2d_5.bias_quantized", "the biases of conv2d_5 with"),
         ("conv2d_5.bias_quantized_scale", "the biases of conv2d_5 with"),
-        ("dense.weight_quantized", "the weights of dense with"),
-        ("dense.weight_zero_point", "zero points of the weights of dense with"),
-        ("activation_scale", "scales of activation with"),
-        ("activation_zero_point", "zero points of activation with"),
+        ("dense.weight_quantized", "the codes of the weights of dense with"),
+        ("dense.weight_zero_point", "the zero points of the weights of dense with"),
+        ("activation_scale", "the scales of activation with"),
+        ("activation_zero_point", "the zero points of activation with"),
     ],
 )
 def test_check_names_a_number_that_was_written_otherwise(
@@ -74,7 +74,7 @@ def test_check_names_a_type_that_was_not_asked_for(
 ) -> None:
     model = onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8_int8")
     with pytest.raises(
-        ArtifactError, match="must write codes of the weights of .+ with 'uint8', got 'int8'"
+        ArtifactError, match="must write the weights of .+ with 'uint8', got 'int8'"
     ):
         check(model, onnx_fp32, quantization)
 
@@ -102,8 +102,8 @@ def with_other_codes(layer: LayerParameters) -> LayerParameters:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (with_wider_steps, "scales of the weights of conv2d_1 with"),
-        (with_other_codes, "the weights of conv2d_1 with"),
+        (with_wider_steps, "the scales of the weights of conv2d_1 with"),
+        (with_other_codes, "the codes of the weights of conv2d_1 with"),
         (lambda x: x._replace(bias=x.bias + np.float32(0.1)), "the biases of conv2d_1 with"),
     ],
     ids=["scale", "codes", "bias"],
@@ -125,7 +125,7 @@ def test_check_of_pytorch_names_a_tensor(
         "activation_1": quantization.activations["activation_1"]._replace(zero_point=np.array(3)),
     }
     with pytest.raises(
-        ArtifactError, match="torchao must write zero points of (add|activation_1) with"
+        ArtifactError, match="torchao must write the zero points of (add|activation_1) with"
     ):
         torch_writer.check(torch_int8, torch_fp32, quantization._replace(activations=others))
 

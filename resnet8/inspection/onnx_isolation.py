@@ -5,6 +5,7 @@ from collections.abc import Collection
 import onnx
 
 from resnet8.core.names import INPUT
+from resnet8.core.qparams import parameter_values
 from resnet8.models.onnx_graph import (
     PASSING,
     Graph,
@@ -38,14 +39,8 @@ def isolate(
         quantized: what `onnx_writer.quantize` made of it.
         layers: those to quantize, out of `quantized_layers`.
     """
-    parameters = {
-        layer: (
-            kinds["weight"].values if "weight" in kinds else None,
-            kinds["bias"].values if "bias" in kinds else None,
-        )
-        for layer, kinds in read_parameters(quantized).items()
-        if layer in layers
-    }
+    stored = read_parameters(quantized)
+    parameters = {x: parameter_values(stored[x]) for x in stored if x in layers}
     graph = Graph(quantized)
     owners = _quantized_tensors(model, quantized)
     kept = {

@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping
 import torch
 
 from resnet8.core.names import INPUT
-from resnet8.core.qparams import Parameter
+from resnet8.core.qparams import Parameter, parameter_values
 from resnet8.models.fx_graph import (
     dequantize_steps,
     layer_nodes,
     quantization_after,
     read_parameters,
+    set_parameters,
 )
 
 _ATEN = torch.ops.aten
@@ -61,14 +62,10 @@ def isolate(
         if owner not in layers:
             for multiply in dequantize_steps(node):
                 multiply.replace_all_uses_with(node.all_input_nodes[0])
-    for layer, node in layer_nodes(module).items():
-        kinds = originals.get(layer, {}) if layer not in layers else {}
-        for position, kind in ((1, "weight"), (2, "bias")):
-            if kind in kinds:
-                name = f"float_{kind}_of_{node.name}"
-                module.register_buffer(name, torch.from_numpy(kinds[kind].values.copy()))
-                with module.graph.inserting_before(node):
-                    node.update_arg(position, module.graph.get_attr(name))
+    float_layers = (layer_nodes(module).keys() & originals.keys()) - {*layers}
+    set_parameters(
+        module, {layer: parameter_values(originals[layer]) for layer in sorted(float_layers)}
+    )
     for node in list(module.graph.nodes):
         if node.target == _ATEN._assert_tensor_metadata.default:
             module.graph.erase_node(node)  # it would keep what it looks at alive

@@ -1,9 +1,10 @@
 """Look-ups in the FX graphs of PyTorch programs: layers, parameters and quantization steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
 
@@ -44,6 +45,29 @@ def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str
                 if parameter is not None:
                     found.setdefault(layers[node], {})[kind] = parameter
     return found
+
+
+def set_parameters(
+    module: torch.fx.GraphModule,
+    parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
+) -> None:
+    """Gives layers other weights and biases; layers that shared them have their own.
+
+    Args:
+        module: is changed.
+        parameters: by layer, a weight and a bias, None to leave it.
+    """
+    nodes = layer_nodes(module)
+    for layer, arrays in parameters.items():
+        for position, (kind, values) in enumerate(zip(("weight", "bias"), arrays, strict=True), 1):
+            if values is not None:
+                name = f"own_{kind}_of_{layer.replace('.', '_')}"
+                parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
+                module.register_parameter(name, parameter)
+                with module.graph.inserting_before(nodes[layer]):
+                    own = module.graph.get_attr(name)
+                own.meta["val"] = parameter
+                nodes[layer].update_arg(position, own)
 
 
 def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, QuantizationParameters] | None:

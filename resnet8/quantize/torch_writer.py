@@ -17,6 +17,7 @@ from resnet8.models.fx_graph import (
     layer_nodes,
     quantization_after,
     read_parameters,
+    set_parameters,
     stored_tensor,
 )
 from resnet8.quantize.library_warnings import no_warnings
@@ -133,19 +134,7 @@ def _set_parameters(module: torch.fx.GraphModule, quantization: Quantization) ->
         for layer, node in nodes.items()
     }
     quantization.check_shapes(shapes)
-    for layer, found in quantization.parameters.items():
-        node = nodes[layer]
-        for position, values in enumerate(found, start=1):
-            if values is not None:
-                # Layers may share a parameter, so each gets one of its own.
-                kind = "weight" if position == 1 else "bias"
-                name = f"rounded_{kind}_of_{layer.replace('.', '_')}"
-                parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
-                module.register_parameter(name, parameter)
-                with module.graph.inserting_before(node):
-                    own = module.graph.get_attr(name)
-                own.meta["val"] = parameter
-                node.update_arg(position, own)
+    set_parameters(module, quantization.parameters)
 
 
 def _is_parameter(source: object) -> TypeGuard[torch.fx.Node]:

@@ -136,7 +136,7 @@ def evaluate_arguments(folder: Path, runtime: str, model: Path) -> dict[str, obj
     write_arrays(folder / "data")
     return {
         "params": write_params(folder),
-        "runtime": runtime,
+        "variant": f"{runtime}_fp32",
         "model": model,
         "data": folder / "data",
         "predictions": folder / "out" / "x.npy",

@@ -64,12 +64,12 @@ def evaluate_onnx(folder: Path) -> dict[str, object]:
     model = test_onnx.build()
     test_onnx.constant_shape(7, -1)(model)
     replaced("model.onnx", model.SerializeToString())(folder / "models")
-    return {"runtime": "onnx", **evaluate(folder, "model.onnx")}
+    return {"variant": "onnx_int8", **evaluate(folder, "model.onnx")}
 
 
 def evaluate_torch(folder: Path) -> dict[str, object]:
     replaced("model.pt2", test_torch.pickled)(folder / "models")
-    return {"runtime": "torch", **evaluate(folder, "model.pt2")}
+    return {"variant": "torch_int8", **evaluate(folder, "model.pt2")}
 
 
 def calibrate(folder: Path) -> dict[str, object]:

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import fake_quantized, with_parameters
 from resnet8.quantize.layers import read_layers
-from resnet8.quantize.storage import ActivationNumbers
 from tests.quantize import graphs
 
 # Of the largest output: float32 sums in another order.
@@ -131,22 +131,25 @@ def test_read_layers_leaves_out_weights_that_are_computed() -> None:
     assert read_layers(graphs.build(steps, {"stored": weight}, shape=(6,))) == []
 
 
-def round_trip(values: Any, numbers: ActivationNumbers) -> Any:
-    codes = np.clip(np.rint(values / np.float32(numbers.scale)) + numbers.zero_point, 0, 255)
-    return ((codes - numbers.zero_point) * np.float32(numbers.scale)).astype(np.float32)
+def round_trip(values: Any, parameters: QuantizationParameters) -> Any:
+    scale, zero_point, *_ = parameters
+    codes = np.clip(np.rint(values / scale) + zero_point, 0, 255)
+    return ((codes - zero_point) * scale).astype(np.float32)
 
 
 def test_fake_quantized_rounds_tensors_as_numpy_does() -> None:
     steps = [graphs.node("Relu", "a", "input"), graphs.node("Mul", "b", "a", "factor")]
     model = graphs.build(steps, {"factor": np.array(0.37, np.float32)})
-    numbers = {"input": ActivationNumbers(0.9, 3), "b": ActivationNumbers(0.25, 7)}
-    qparams = {name: x.qparams for name, x in numbers.items()}
+    qparams = {
+        "input": QuantizationParameters.per_tensor(0.9, 3),
+        "b": QuantizationParameters.per_tensor(0.25, 7),
+    }
     images = graphs.drawn(model)
     found = graphs.computed(fake_quantized(model, qparams), images)
-    seen = round_trip(images.astype(np.float32), numbers["input"])
+    seen = round_trip(images.astype(np.float32), qparams["input"])
     np.testing.assert_array_equal(found["a"], seen)
     np.testing.assert_array_equal(found["b"], seen * np.float32(0.37))
-    rounded = round_trip(seen * np.float32(0.37), numbers["b"])
+    rounded = round_trip(seen * np.float32(0.37), qparams["b"])
     np.testing.assert_array_equal(found["b/rounded"], rounded)
 
 
@@ -157,13 +160,15 @@ def test_fake_quantized_gives_all_readers_the_rounded_values() -> None:
         graphs.node("Add", "c", "a", "b"),
         graphs.node("Abs", "d", "a"),
     ]
-    model = fake_quantized(graphs.build(steps, {}), {"a": ActivationNumbers(50.0, 0).qparams})
+    model = fake_quantized(
+        graphs.build(steps, {}), {"a": QuantizationParameters.per_tensor(50.0, 0)}
+    )
     found = graphs.computed(model, graphs.drawn(model))
     assert set(np.unique(found["d"]).tolist()) <= {0.0, 50.0, 100.0, 150.0, 200.0, 250.0}
     assert not found["c"].any()
 
 
-def test_fake_quantized_without_numbers_is_a_copy(onnx_fp32: Any) -> None:
+def test_fake_quantized_without_parameters_is_a_copy(onnx_fp32: Any) -> None:
     copy = fake_quantized(onnx_fp32, {})
     assert copy is not onnx_fp32
     assert copy.SerializeToString(deterministic=True) == onnx_fp32.SerializeToString(
@@ -173,6 +178,8 @@ def test_fake_quantized_without_numbers_is_a_copy(onnx_fp32: Any) -> None:
 
 def test_fake_quantized_leaves_the_names_of_layers_to_be_read() -> None:
     model, weight, _ = one_layer("Conv")
-    (layer,) = read_layers(fake_quantized(model, {"input": ActivationNumbers(1.0, 0).qparams}))
+    (layer,) = read_layers(
+        fake_quantized(model, {"input": QuantizationParameters.per_tensor(1.0, 0)})
+    )
     assert (layer.name, layer.input) == ("x", "input/rounded")
     np.testing.assert_array_equal(layer.weight, weight)

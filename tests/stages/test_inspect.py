@@ -71,6 +71,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     (models / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8, metadata))
     (folder / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
     np.save(folder / "data" / "test_images.npy", test_set[0])
+    np.save(folder / "data" / "test_labels.npy", test_set[1])
     np.save(folder / "calibration" / "images.npy", calibration_images)
     made = Project(folder)
     made.run(inspect_layers, input="test:3", images=10)

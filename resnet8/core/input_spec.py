@@ -14,7 +14,7 @@ FORMS = "test:<index>[,<index>...], calibration:<batch number> or random:<seed>"
 
 
 class InputSpec(NamedTuple):
-    """What to look at.
+    """The images that an inspection looks at.
 
     source: `test`, `calibration` or `random`.
     numbers: image indices, or one batch number, or one seed.
@@ -37,7 +37,7 @@ class InputSpec(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """What is looked at, in words."""
+        """Describes the images for people."""
         numbers = ", ".join(str(number) for number in self.numbers)
         if self.source == "test":
             return f"test image{'s' if len(self.numbers) > 1 else ''} {numbers}"

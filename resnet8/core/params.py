@@ -54,7 +54,7 @@ class Params(Section):
 
     @property
     def quantized(self) -> tuple[Variant, ...]:
-        """Those of the variants that are quantized."""
+        """The quantized variants, in the same order."""
         return tuple(variant for variant in self.variants if not variant.is_float)
 
     @property

@@ -13,7 +13,7 @@ N_CODES = 256  # of an 8-bit type
 
 
 class QuantizationParameters(NamedTuple):
-    """How integer codes stand for numbers: value = (code - zero point) * scale.
+    """Quantization parameters of a tensor: value = (code - zero point) * scale.
 
     scale: () or (C,) float32.
     zero_point: () or (C,) int64.
@@ -41,19 +41,19 @@ class QuantizationParameters(NamedTuple):
         return cls(scale, np.zeros(scale.shape, np.int64), dtype, axis)
 
     def as_dtype(self, dtype: str) -> "QuantizationParameters":
-        """The same numbers with codes of another 8-bit type."""
+        """Parameters of the same values with codes of another 8-bit type."""
         offset = int(np.iinfo(dtype).min - np.iinfo(self.dtype).min)
         return self._replace(zero_point=np.asarray(self.zero_point + offset), dtype=dtype)
 
     def scaled(self, factors: NDArray[np.float32], axis: int) -> "QuantizationParameters":
-        """Those of numbers that are multiplied by a factor (C,) for each channel of an axis."""
+        """Parameters of the same codes, with values multiplied by a factor (C,) along an axis."""
         scale = self.scale * factors
         return self._replace(
             scale=scale, zero_point=np.broadcast_to(self.zero_point, scale.shape), axis=axis
         )
 
     def split(self, n_groups: int) -> list["QuantizationParameters"]:
-        """Those of each group of channels."""
+        """Parameters of each of `n_groups` equal groups of channels."""
         if self.axis is None:
             return [self] * n_groups
         parts = zip(*(np.split(x, n_groups) for x in (self.scale, self.zero_point)), strict=True)
@@ -77,7 +77,7 @@ class QuantizationParameters(NamedTuple):
         return float(low.min()), float(high.max())
 
     def count_clipped(self, values: NDArray[np.float32]) -> tuple[int, int]:
-        """How many values are more than half a step below, and above, all that has a code."""
+        """Counts the values more than half a step below the first code, and above the last."""
         half = self.scale / 2  # nearer is rounded, not clipped
         low, high = self._ends()
         below = values < self._along((low - half).astype(np.float32), values.ndim)

@@ -81,7 +81,7 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
 
 
 def _points(module: torch.fx.GraphModule) -> dict[str, tuple[Point, torch.fx.Node]]:
-    """What to capture of each layer and behind which node: codes where there are any."""
+    """Points of capture by layer, and the node behind each: codes where there are any."""
     points = {}
     for layer, node in layer_nodes(module).items():
         codes = next(filter(None, (quantization_after(user) for user in node.users)), None)

@@ -51,18 +51,16 @@ def in_float_units(watched: Watched, factors: Equalization) -> Watched:
         else point
         for name, point in watched.points.items()
     }
-    in_float = [name for name in at if points[name].quantization is None]
 
     def run(images: NDArray[np.float32]) -> Captured:
         captured = watched.run(images)
+        outputs = dict(captured.outputs)
         for name, found in at.items():
-            check_count(name, found, sum(captured.outputs[name].shape[1:2]))  # 0 without any
-        multiplied = {
-            name: captured.outputs[name] * at[name].reshape(-1, *[1] * (values.ndim - 2))
-            for name in in_float
-            for values in [captured.outputs[name]]
-        }
-        return captured._replace(outputs=captured.outputs | multiplied)
+            values = outputs[name]
+            check_count(name, found, values.shape[1] if values.ndim > 1 else 0)
+            if points[name].quantization is None:
+                outputs[name] = values * found.reshape(-1, *[1] * (values.ndim - 2))
+        return captured._replace(outputs=outputs)
 
     parameters = {
         name: {
@@ -77,7 +75,7 @@ def in_float_units(watched: Watched, factors: Equalization) -> Watched:
 
 
 def _factors_at(point: str, factors: Equalization) -> Factors | None:
-    """Those of a layer's output; a part of a layer, `conv2d.0`, pads the input of `conv2d`."""
+    """Factors of a layer's output; a part of a layer, `conv2d.0`, pads the input of `conv2d`."""
     layer, is_part, _ = point.rpartition(".")
     return factors.inputs.get(layer) if is_part and layer else factors.outputs.get(point)
 

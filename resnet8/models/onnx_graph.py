@@ -94,7 +94,7 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """What a model's file says about itself, by key."""
+    """Metadata of a model's file by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 

@@ -39,7 +39,7 @@ Factors = NDArray[np.float32]  # (C,)
 
 
 class Equalization(NamedTuple):
-    """What channels were divided by: the float model's over those of the equalized model.
+    """Factors by which channels were divided: the float model's over the equalized model's.
 
     outputs: by tensor between layers; tensors are called like the nodes.
     inputs: by layer with weights, of the tensor that it reads.

@@ -192,7 +192,7 @@ def _name(quant_type: QuantType) -> str:
 def _overrides(
     parameters: QuantizationParameters, quant_type: QuantType, *, axis: int = 0
 ) -> list[dict[str, Any]]:
-    """What ONNX Runtime is told of a tensor: one entry, or one for each channel.
+    """ONNX Runtime's overrides of a tensor: one entry, or one for each channel.
 
     Args:
         parameters: of any 8-bit type.

@@ -1,4 +1,4 @@
-"""What calibration decides about a model, in a form that belongs to no framework.
+"""The quantization of a model, in a form that belongs to no framework.
 
 Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -49,18 +49,18 @@ class Quantization(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, tuple[Array, Array | None]]:
-        """By layer, the weights and biases that take the place of the float model's."""
+        """Weights and biases that replace the float model's, by layer."""
         return {name: (layer.weight.values, layer.bias) for name, layer in self.layers.items()}
 
     @property
     def weights(self) -> dict[str, QuantizationParameters]:
-        """By layer with weights in 8 bits, their quantization parameters."""
+        """Quantization parameters of weights in 8 bits, by layer."""
         found = {name: layer.weight.quantization for name, layer in self.layers.items()}
         return {name: x for name, x in found.items() if x is not None}
 
     @property
     def codes(self) -> dict[str, NDArray[np.int8]]:
-        """By layer with weights in 8 bits, their codes, in the weights' shape."""
+        """Codes of weights in 8 bits, in the weights' shape, by layer."""
         return {
             name: parameters.quantize(self.layers[name].weight.values)
             for name, parameters in self.weights.items()

@@ -189,13 +189,13 @@ class _GivenQuantizer(Quantizer):  # type: ignore[misc]
     def _find(
         self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
     ) -> QuantizationParameters | None:
-        """Those of a node's output; None where it is in float, or has codes already."""
+        """Parameters of a node's output; None where it is in float, or has codes already."""
         name = INPUT if node.op == "placeholder" else names.get(node, "")
         return None if node.target in _MOVING else self._activations.get(name)
 
 
 def _spec(parameters: QuantizationParameters) -> QuantizationSpecBase:
-    """What torchao is told of a tensor."""
+    """Specification of a tensor for torchao."""
     limits = np.iinfo(parameters.dtype)
     dtype = getattr(torch, parameters.dtype)
     if parameters.axis is None:

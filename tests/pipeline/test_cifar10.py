@@ -90,9 +90,9 @@ def test_compiled_model_predicts_what_the_eager_one_does(
     script = f"""
 import numpy as np, torch, torch._inductor.config
 torch._inductor.config.freezing = {freezing}
-images = np.load("data/cifar10/test_images.npy")
+images = torch.from_numpy(np.load("data/cifar10/test_images.npy")[:{COMPILED}])
 module = torch.compile(torch.export.load("artifacts/models/torch_int8.pt2").module(), dynamic=True)
-batches = (torch.from_numpy(images[i : i + 250].astype(np.float32)) for i in range(0, {COMPILED}, 250))
+batches = (batch.to(torch.float32) for batch in images.split(250))
 with torch.no_grad():
     np.save({str(tmp_path / "found.npy")!r}, np.concatenate([module(x).numpy() for x in batches]))
 """

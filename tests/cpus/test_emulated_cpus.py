@@ -31,7 +31,7 @@ STAGES = (
     *("evaluate", "evaluate_onnx", "evaluate_torch"),
 )
 ONNX_TYPES = ["int8", "uint8", "uint8_int8"]
-IMAGES = {"train": 3, "test": 16}  # each training image takes `fit` 10 seconds of emulation
+IMAGES = {"train": 5, "test": 16}  # each training image takes `fit` 10 seconds of emulation
 PARTS = ["artifacts/models", "artifacts/predictions", "artifacts/quantization", "data", "metrics"]
 VARIANT = "onnx_uint8_int8"  # its products saturate on CPUs without VNNI
 SATURATING = {f"artifacts/predictions/{VARIANT}.npy", f"metrics/{VARIANT}.json"}

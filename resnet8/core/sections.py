@@ -58,7 +58,7 @@ class Section(BaseModel):
 
 
 class Fetch(Section):
-    """Which data and which model."""
+    """The data and the model."""
 
     dataset: Dataset = _name(Dataset)
     model: Annotated[str, AfterValidator(known_model)] = Field(
@@ -71,7 +71,7 @@ class Fetch(Section):
 
 
 class Calibrate(Section):
-    """Which training images the quantizers see."""
+    """The draw of calibration images from the training data."""
 
     size: int = _number("a number from {ge} to {le}", ge=1, le=_POOL)
     seed: int = _number("a whole number from {ge} to {le}", ge=0, le=2**32 - 1)
@@ -87,13 +87,13 @@ class Calibrate(Section):
 
 
 class ConvertOnnx(Section):
-    """How the ONNX model is written."""
+    """The form of the ONNX model."""
 
     opset: int = _number("an ONNX operator set from {ge} to {le}", ge=13, le=18)
 
 
 class Fit(Section):
-    """What quantization learns from the calibration images, for all quantized variants."""
+    """Methods that find the quantization parameters of all quantized variants."""
 
     activation_range: RangeMethod = _name(RangeMethod)
     activation_symmetric: bool = Field(description="true or false")
@@ -112,25 +112,25 @@ class Fit(Section):
 
 
 class QuantizeOnnx(Section):
-    """What ONNX Runtime makes of it; types are activations/weights."""
+    """Types of the quantized ONNX models, as activations/weights."""
 
     types: Annotated[list[OnnxType], AfterValidator(_distinct)] = _types(OnnxType)
 
 
 class QuantizeTorch(Section):
-    """What torchao makes of it."""
+    """Types of the quantized PyTorch programs."""
 
     types: Annotated[list[TorchType], AfterValidator(_distinct)] = _types(TorchType)
 
 
 class Evaluate(Section):
-    """How models are run over the test set."""
+    """Evaluation of the models on the test set."""
 
     batch_size: int = _number("a number of images from {ge} to {le}", ge=1, le=10_000)
 
 
 class Inspect(Section):
-    """What is looked at inside the models."""
+    """Images for the inspection of layers."""
 
     input: Annotated[str, Field(pattern=PATTERN)] = Field(description=FORMS)
     images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
@@ -138,7 +138,7 @@ class Inspect(Section):
 
 
 class Sweep(Section):
-    """Which runs `make sweep` makes; resnet8/core/grid.py says how."""
+    """The grid of `make sweep`; see resnet8/core/grid.py."""
 
     grid: list[dict[str, list[Any]]] = Field(
         description="a list of mappings from calibrate.size, calibrate.seed, fit.<name> and "
@@ -147,7 +147,7 @@ class Sweep(Section):
 
 
 class Compare(Section):
-    """What variants are measured against."""
+    """The baseline of the comparison."""
 
     baseline: str = Field(description="the name of a variant")
 
@@ -169,7 +169,7 @@ Limits = Annotated[
 
 
 class Gate(Section):
-    """What `make gate` lets pass; limits in percentage points (pp) are by variant."""
+    """Limits of `make gate`; those in percentage points (pp) are by variant."""
 
     float_accuracy_min: float = _number("a fraction from {ge} to {le}", ge=0, le=1)
     float_parity_max: float = _number("a probability above {gt}, up to {le}", gt=0, le=1)

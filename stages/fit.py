@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
     storage.write(args.out, quantization, {"images": len(images), **dict(params)})
     for note in quantization.notes:
-        print(f"warning: {note}", file=sys.stderr)
+        print(f"note: {note}", file=sys.stderr)
     n_groups = len(set(map(bytes, quantization.equalization.outputs.values())))
     print(
         f"{len(quantization.activations)} tensors and {len(quantization.weights)} layers in 8 "

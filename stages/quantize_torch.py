@@ -12,7 +12,6 @@ from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
 from resnet8.models import torch_model
 from resnet8.quantize import storage
-from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
@@ -28,9 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     quantization = storage.read(args.quantization)
 
     quantized = quantize(program, quantization)
-    content = torch_model.encode(
-        torch_model.export(quantized), as_metadata(quantization.equalization)
-    )
+    content = torch_model.encode(torch_model.export(quantized), quantization.metadata)
     check(torch_model.decode(content), program, quantization)
 
     write_bytes(args.out, content)

@@ -224,6 +224,11 @@ def print_layers(inspection: Mapping[str, Any], *, console: Console | None = Non
             if variant in rows[layer]:
                 table.add_row(layer, *_layer_cells(rows[layer][variant]["statistics"]))
         console.print(table)
+    if any("clips_on_purpose" in x["statistics"] for row in rows.values() for x in row.values()):
+        console.print(
+            "*: clipped below on purpose; the ReLU behind the addition discards these values, so "
+            "SQNR does not count them."
+        )
 
 
 def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:
@@ -232,6 +237,7 @@ def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:
     share = f"{100 * statistics['zeros_share']:.1f}"
     levels = str(statistics.get("levels_used", ""))
     clipped = f"{100 * statistics['clipped_share']:.2g}" if "clipped_share" in statistics else ""
+    clipped += "*" if "clips_on_purpose" in statistics else ""
     sqnr = statistics.get("sqnr_db")
     return [*numbers, share, clipped, levels, "" if sqnr is None else f"{sqnr:.1f}"]
 

@@ -84,6 +84,10 @@ class QuantizationParameters(NamedTuple):
         above = values > self._along((high + half).astype(np.float32), values.ndim)
         return int(np.count_nonzero(below)), int(np.count_nonzero(above))
 
+    def clip_below(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Raises the values that are below the smallest number with a code to this number."""
+        return np.maximum(values, self._along(self._ends()[0], values.ndim))
+
     def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """() or (C,) the smallest and the largest numbers with a code."""
         low, high = self.codes[0], self.codes[-1]

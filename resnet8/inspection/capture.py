@@ -21,10 +21,12 @@ class Point(NamedTuple):
     place: for people: a hook, a node or a tensor.
     quantization: of the codes that are captured, to numbers in the float model's units; None
         where numbers are captured.
+    clips_on_purpose: whether what is below the range is discarded behind the layer anyway.
     """
 
     place: str
     quantization: QuantizationParameters | None = None
+    clips_on_purpose: bool = False
 
 
 class Captured(NamedTuple):

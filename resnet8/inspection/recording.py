@@ -42,13 +42,15 @@ class LayerRecord:
             self.codes.update(output)
         if isinstance(self.values, RunningValues):
             self.values.update(numbers)
+        quantization = self.point.quantization
         for name, reference in references.items():
             if name not in self.errors:
                 self.errors[name] = RunningError(with_histogram=self.is_quantized)
+            if quantization and self.point.clips_on_purpose:
+                reference = quantization.clip_below(reference)  # noqa: PLW2901
             self.errors[name].update(numbers, reference)
-        if self.point.quantization and references:
-            reference = next(iter(references.values()))
-            low, high = self.point.quantization.count_clipped(reference)
+        if quantization and references:
+            low, high = quantization.count_clipped(next(iter(references.values())))
             self.clipped_low += low
             self.clipped_high += high
 

@@ -3,10 +3,13 @@
 Shape letters: N images, C channels, O outputs and I inputs of a layer, h x w pixels.
 """
 
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter
@@ -14,6 +17,10 @@ from resnet8.inspection.capture import Captured, Watched
 from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.quantize import equalization
 from resnet8.quantize.equalization import Equalization, Factors, check_count
+from resnet8.quantize.quantization import RELU_AWARE
+
+_NAMES = TypeAdapter(list[str])
+T = TypeVar("T")
 
 
 def read_equalization(path: Path) -> Equalization:
@@ -22,19 +29,39 @@ def read_equalization(path: Path) -> Equalization:
     Raises:
         ArtifactError: the file is no model, or carries something else.
     """
-    key = equalization.METADATA
+    return _read(path, equalization.METADATA, equalization.decode, "equalization factors")
+
+
+def read_relu_aware(path: Path) -> list[str]:
+    """Reads which tensors of a quantized model are clipped on purpose.
+
+    Raises:
+        ArtifactError: the file is no model, or carries something else.
+    """
+    return _read(path, RELU_AWARE, lambda text: _NAMES.validate_json(text or "[]"), "names")
+
+
+def _read(path: Path, key: str, decode: Callable[[str], T], what: str) -> T:
     if path.suffix == ".pt2":
         text = torch_model.read_metadata(path, key)
     else:
         text = onnx_graph.metadata(onnx_model.load_model(path)).get(key, "")
     try:
-        return equalization.decode(text)
+        return decode(text)
     except ValueError as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".")
         raise ArtifactError(
-            f"{path} must hold equalization factors, got: {reason}. "
-            "Run `dvc repro` to make it again."
+            f"{path} must hold {what}, got: {reason}. Run `dvc repro` to make it again."
         ) from exc
+
+
+def with_clipped_on_purpose(watched: Watched, names: Collection[str]) -> Watched:
+    """Watches a model that clips some of its tensors on purpose."""
+    points = {
+        name: point._replace(clips_on_purpose=name in names)
+        for name, point in watched.points.items()
+    }
+    return watched._replace(points=points)
 
 
 def in_float_units(watched: Watched, factors: Equalization) -> Watched:

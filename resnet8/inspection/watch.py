@@ -8,7 +8,12 @@ from resnet8.core.names import MODEL_SUFFIXES
 from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Watched
-from resnet8.inspection.units import in_float_units, read_equalization
+from resnet8.inspection.units import (
+    in_float_units,
+    read_equalization,
+    read_relu_aware,
+    with_clipped_on_purpose,
+)
 from resnet8.models import onnx_model, torch_model
 
 N_CLASSES = 10  # of CIFAR-10
@@ -45,13 +50,19 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
     """
     if path.suffix == ".onnx":
         model = onnx_model.load_classifier(path, n_classes=n_classes)
-        return in_float_units(onnx_capture.watch(model), read_equalization(path))
+        return _shown_rightly(onnx_capture.watch(model), path)
     if path.suffix == ".pt2":
         program = torch_model.load_classifier(path, n_classes=n_classes)
-        return in_float_units(torch_capture.watch(program), read_equalization(path))
+        return _shown_rightly(torch_capture.watch(program), path)
     if path.suffix in MODEL_SUFFIXES:
         from resnet8.inspection import keras_capture  # noqa: PLC0415
 
         return keras_capture.watch_file(path, n_classes=n_classes)
     known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
     raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
+
+
+def _shown_rightly(watched: Watched, path: Path) -> Watched:
+    """Watches a model with what its file says about equalization and clipping."""
+    in_units = in_float_units(watched, read_equalization(path))
+    return with_clipped_on_purpose(in_units, read_relu_aware(path))

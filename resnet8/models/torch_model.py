@@ -38,7 +38,7 @@ _KEPT_METADATA = ("val", "nn_module_stack")
 # names in Python's modules, writes names into code that it runs, and loads native libraries.
 MAX_BYTES = 2**30
 _ENTRY = re.compile(
-    r"\w+/(models/model\.json|extra/equalization|archive_format|archive_version|byteorder"
+    r"\w+/(models/model\.json|extra/(equalization|relu_aware)|archive_format|archive_version|byteorder"
     r"|data/(weights/(weight_\d+|model_weights_config\.json)"
     r"|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt)"
     r"|\.data/(version|serialization_id))"

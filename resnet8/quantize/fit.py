@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import codes_of, fake_quantized, with_parameters
-from resnet8.quantize import equalization, observers, ranges, rounding, scales
+from resnet8.quantize import addends, equalization, observers, ranges, rounding, scales
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.patches import find_patches, sum_products
 from resnet8.quantize.quantization import LayerParameters, Quantization
@@ -59,7 +59,8 @@ def fit(  # noqa: PLR0913
     )
     base = equalization.equalized(model, factors)
     seen = {name: x.divided(factors.outputs.get(name)) for name, x in seen.items()}
-    found = _find_ranges(base, watch, settings, {name: seen[name] for name in points})
+    pairs = addends.find_addends(base, points) if settings.activation_range == "mse" else {}
+    found = _find_ranges(base, watch, settings, {name: seen[name] for name in points}, pairs)
     symmetric = settings.activation_symmetric
     own = {name: ranges.to_parameters(*ends, symmetric=symmetric) for name, ends in found.items()}
     chosen = scales.find_scales(
@@ -87,7 +88,9 @@ def fit(  # noqa: PLR0913
         "fit.bias_correction: true": settings.bias_correction
         and all(layer.bias is None for layer in layers.values()),
     }
+    relu_aware = tuple(sorted(x for x in pairs if found[x][0] > seen_ends[x][0]))
     notes = (
+        *addends.describe(relu_aware),
         *(f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle),
         *chosen.notes,
     )
@@ -97,8 +100,15 @@ def fit(  # noqa: PLR0913
         if layer.name not in layers
         and (layer.name in factors.inputs or layer.output in factors.outputs)
     }
-    float_layers = tuple(settings.float_layers)
-    return Quantization(activations, layers | in_float, factors, symmetric, float_layers, notes)
+    return Quantization(
+        activations,
+        layers | in_float,
+        factors,
+        relu_aware,
+        symmetric,
+        tuple(settings.float_layers),
+        notes,
+    )
 
 
 def _find_ranges(
@@ -106,14 +116,16 @@ def _find_ranges(
     watch: Watch,
     settings: Fit,
     seen: Mapping[str, observers.Seen],
+    pairs: Mapping[str, str],
 ) -> ranges.Ranges:
     symmetric = settings.activation_symmetric
     if settings.activation_range == "minmax":
         return ranges.minmax(seen)
     batches = watch(model, seen)
     if settings.activation_range == "mse":
-        histograms = observers.find_histograms(batches, seen)
-        return ranges.least_squares(histograms, symmetric=symmetric)
+        found = ranges.least_squares(observers.find_histograms(batches, seen), symmetric=symmetric)
+        joint = addends.find_histograms(watch(model, {*pairs, *pairs.values()}), pairs, seen)
+        return found | addends.least_squares(joint, symmetric=symmetric)
     return ranges.library_ranges(
         batches,
         method=settings.activation_range,

@@ -26,7 +26,6 @@ from resnet8.models.onnx_graph import (
     remove_unused,
     with_parameters,
 )
-from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.layers import read_layers
 from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.onnx_written import read_written
@@ -142,7 +141,7 @@ def quantize(
         overrides=overrides,
     )
     check(quantized, model, quantization, quant_type=quant_type)
-    for key, value in as_metadata(quantization.equalization).items():
+    for key, value in quantization.metadata.items():
         quantized.metadata_props.add(key=key, value=value)
     return quantized
 

@@ -3,6 +3,7 @@
 Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter, QuantizationParameters
-from resnet8.quantize.equalization import Equalization
+from resnet8.quantize.equalization import Equalization, as_metadata
 
 Array = NDArray[np.float32]
+RELU_AWARE = "relu_aware"  # where a quantized model's file has the names, as a list in JSON
 
 
 class LayerParameters(NamedTuple):
@@ -35,6 +37,8 @@ class Quantization(NamedTuple):
     activations: uint8, by tensor of the ONNX model; tensors are called like the nodes.
     layers: by name, those whose parameters change.
     equalization: by which the channels of the model differ from the float model's.
+    relu_aware: tensors whose range leaves out what the ReLU behind an addition discards: they
+        are clipped below on purpose.
     symmetric: whether activations reach as far below zero as above it.
     float_layers: nodes that stay in float by the engineer's choice.
     notes: what an engineer should know, a sentence each.
@@ -43,6 +47,7 @@ class Quantization(NamedTuple):
     activations: Mapping[str, QuantizationParameters]
     layers: Mapping[str, LayerParameters]
     equalization: Equalization = Equalization()
+    relu_aware: tuple[str, ...] = ()
     symmetric: bool = False
     float_layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -57,6 +62,12 @@ class Quantization(NamedTuple):
         """Quantization parameters of weights in 8 bits, by layer."""
         found = {name: layer.weight.quantization for name, layer in self.layers.items()}
         return {name: x for name, x in found.items() if x is not None}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Entries of a quantized model's file, with which its layers are shown rightly."""
+        names = {RELU_AWARE: json.dumps(self.relu_aware)} if self.relu_aware else {}
+        return as_metadata(self.equalization) | names
 
     @property
     def codes(self) -> dict[str, NDArray[np.int8]]:

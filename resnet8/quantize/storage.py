@@ -61,6 +61,7 @@ class _File(_Strict):
     activations: dict[str, _Activation]
     weights: dict[str, _Weight | None]
     equalization: list[Any]
+    relu_aware: list[str]
     symmetric: bool
     float_layers: list[str]
     notes: list[str]
@@ -79,6 +80,7 @@ def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any])
         },
         "weights": {name: x and _describe_weight(x) for name, x in weights.items()},
         "equalization": json.loads(equalization.encode(quantization.equalization) or "[]"),
+        "relu_aware": list(quantization.relu_aware),
         "symmetric": quantization.symmetric,
         "float_layers": list(quantization.float_layers),
         "notes": list(quantization.notes),
@@ -130,6 +132,7 @@ def read(folder: Path) -> Quantization:
                 for name, x in content.weights.items()
             },
             equalization.decode(json.dumps(content.equalization)),
+            tuple(content.relu_aware),
             content.symmetric,
             tuple(content.float_layers),
             tuple(content.notes),

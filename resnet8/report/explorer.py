@@ -50,6 +50,7 @@ ACTIVATION_STATISTICS = (
     Statistic("clip_high", "range to", "figure"),
     Statistic("clipped_low_share", "clipped at the lower end", "share"),
     Statistic("clipped_high_share", "clipped at the upper end", "share"),
+    Statistic("clips_on_purpose", "clips on purpose", "text"),
     Statistic("levels_used", "levels used", "levels"),
     Statistic("reference", "compared with", "text"),
     Statistic("sqnr_db", "SQNR", "db"),

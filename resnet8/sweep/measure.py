@@ -21,7 +21,6 @@ from resnet8.core.variants import Variant
 from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.calibration import draw_balanced
-from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.result import Result
@@ -151,5 +150,5 @@ class Workbench:
         quantized = torch_writer.quantize(self.program, quantization)
         program = torch_model.export(quantized)
         torch_writer.check(program, self.program, quantization)
-        content = torch_model.encode(program, as_metadata(quantization.equalization))
+        content = torch_model.encode(program, quantization.metadata)
         return torch_model.make_predictor(program), len(content), False  # multiplies in float

@@ -125,7 +125,7 @@ def test_fit_leaves_model_and_images_as_they_were(
 
 
 def test_fit_says_nothing_where_all_options_had_an_effect(fitted: Any) -> None:
-    assert fitted().notes == ()
+    assert not any("no effect" in note for note in fitted().notes)
 
 
 def test_fit_reports_each_tensor_that_layers_read(
@@ -443,3 +443,18 @@ def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fi
             0.5 * bias_step(quantization, layer) + RTOL_MEANS * np.abs(outputs[layer.output]).max()
         )
         assert (means[layer.name] <= room).all(), layer.name
+
+
+# Addends in front of a ReLU.
+
+
+def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Any, model: Any) -> None:
+    plain, aware = fitted(activation_range="minmax"), fitted(activation_range="mse")
+    assert (plain.relu_aware, aware.relu_aware) == ((), ("conv2",))
+    (low, _), (lowest, _) = (x.activations["conv2"].clip_range for x in (aware, plain))
+    assert lowest < low < 0
+    assert any(note.startswith("conv2: clipped below on purpose") for note in aware.notes)
+
+
+def test_fit_says_nothing_of_clipping_where_every_value_has_a_code(fitted: Any) -> None:
+    assert not any("on purpose" in note for note in fitted(activation_range="minmax").notes)

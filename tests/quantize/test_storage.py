@@ -37,6 +37,7 @@ def made() -> Quantization:
             "float": LayerParameters(Parameter(np.full((2, 2), 0.7, np.float32)), None),
         },
         Equalization({"conv": halves, "relu": halves}, {"dense": halves, "float": hundredths}),
+        relu_aware=("conv",),
         symmetric=True,
         float_layers=("add",),
         notes=("fit.equalization: 0.5 had no effect on this model.",),

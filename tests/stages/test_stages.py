@@ -147,7 +147,7 @@ def test_fit_warns_of_options_without_an_effect(
     onnx.save(model, fit_arguments["model"])
     fit.main(arguments(**fit_arguments))
     lines = capsys.readouterr().err.splitlines()
-    assert "warning: fit.equalization: 0.75 had no effect on this model." in lines
+    assert "note: fit.equalization: 0.75 had no effect on this model." in lines
 
 
 def test_fit_names_the_layers_where_one_of_float_layers_is_none(

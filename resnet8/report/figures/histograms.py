@@ -224,6 +224,7 @@ def _describe_activation(variant: str, row: Mapping[str, Any]) -> str:
         return zeros
     clipped = statistics.get("clipped_share")
     how = "float at this point" if clipped is None else f"clipped {_percent(clipped)}"
+    how += " (on purpose)" if "clips_on_purpose" in statistics else ""
     return f"{zeros}, {how}, {_sqnr(statistics)}"
 
 

@@ -86,7 +86,7 @@ class QuantizationParameters(NamedTuple):
 
     def clip_below(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Raises the values that are below the smallest number with a code to this number."""
-        return np.maximum(values, self._along(self._ends()[0], values.ndim))
+        return np.asarray(np.maximum(values, self._along(self._ends()[0], values.ndim)))
 
     def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """() or (C,) the smallest and the largest numbers with a code."""

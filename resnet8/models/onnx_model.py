@@ -15,11 +15,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor, Probabilities
+from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 OUTPUT, BATCH = "probabilities", "batch"
 _FLOAT = onnx.TensorProto.FLOAT
+# That add up products of 8-bit numbers in 32 bits.
+_INTEGER_KERNELS = ("MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul")
 _TERMS = 64  # of a sum of products, enough for any vector width
 _ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
     onnx.checker.ValidationError,
@@ -93,7 +96,9 @@ def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predi
     return predict
 
 
-def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.InferenceSession:
+def open_session(
+    model: onnx.ModelProto, *, as_written: bool = False, optimized: Path | None = None
+) -> ort.InferenceSession:
     """Opens a session on the CPU, on one core: what runs at once are batches.
 
     Graphs are optimized up to the level (extended) whose results are the same bits on all x86-64
@@ -108,8 +113,10 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
             always run as written: x86 has no kernels for them, so ONNX Runtime would run one
             layer in float and turn the activations of another to uint8, whose products with int8
             weights saturate on CPUs without VNNI.
+        optimized: where to write the model as it is run.
     """
     options = ort.SessionOptions()
+    options.optimized_model_filepath = str(optimized or "")
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -117,6 +124,18 @@ def open_session(model: onnx.ModelProto, *, as_written: bool = False) -> ort.Inf
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def integer_outputs(model: onnx.ModelProto) -> set[str]:
+    """The tensors that ONNX Runtime computes from exact sums of 8-bit products.
+
+    They are the outputs of the integer kernels into which `open_session` joins the operators.
+    """
+    with scratch_folder() as folder:
+        path = folder / "optimized.onnx"
+        open_session(model, optimized=path)
+        nodes = onnx.load(path).graph.node
+    return {node.output[0] for node in nodes if node.op_type in _INTEGER_KERNELS}
 
 
 def run_up_to(

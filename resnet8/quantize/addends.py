@@ -8,7 +8,7 @@ Shape letters: B bins of an addend, D bins of the other one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -115,7 +115,8 @@ def _bins(values: NDArray[np.float32], ends: tuple[float, float], count: int) ->
 
 
 def _centres(ends: tuple[float, float], count: int) -> NDArray[np.float64]:
-    return ends[0] + (np.arange(count) + 0.5) * ((ends[1] - ends[0]) / count)
+    width = (ends[1] - ends[0]) / count
+    return np.asarray(ends[0] + (np.arange(count, dtype=np.float64) + 0.5) * width)
 
 
 def least_squares(histograms: Mapping[str, JointHistogram], *, symmetric: bool) -> Ranges:
@@ -162,7 +163,7 @@ class _Error:
         return float(np.sum(error))
 
 
-def _sums_from(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sums_from(values: NDArray[Any]) -> NDArray[np.float64]:
     """(B, D + 1) sums along a row from each column on."""
     sums = np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
     return np.pad(sums, ((0, 0), (0, 1)))

@@ -1,0 +1,202 @@
+"""A quantized network in exact arithmetic, cut into the steps between its tensors of codes.
+
+Codes are those of `Quantization.activations`, uint8, whatever type a runtime has them in.
+Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resnet8.core.names import INPUT
+from resnet8.core.qparams import QuantizationParameters
+from resnet8.models.onnx_graph import PASSING, Graph, stores_outputs_last, with_parameters
+from resnet8.models.onnx_model import OUTPUT
+from resnet8.quantize.layers import Layer, read_layers
+from resnet8.quantize.quantization import Quantization
+from resnet8.reference.operators import (
+    ROUNDINGS,
+    Bound,
+    UnknownOperatorError,
+    Values,
+    bound,
+    evaluate,
+)
+
+IMAGES = "images"  # among codes, what the model's input is
+Codes = Mapping[str, NDArray[Any]]  # by tensor
+
+
+class Step(NamedTuple):
+    """The operators between codes and the next codes, or the model's output.
+
+    tensor: what they compute.
+    layer: for people: the layer with weights among them, else the last that does more than to
+        pass values on.
+    nodes: in the order of computation; none where the tensor is the model's input.
+    """
+
+    tensor: str
+    layer: str
+    nodes: tuple[onnx.NodeProto, ...]
+
+
+class Network:
+    """A float model with the parameters of a quantization.
+
+    steps: in the order of computation; the last one computes the model's output in float.
+    """
+
+    def __init__(self, model: onnx.ModelProto, quantization: Quantization) -> None:
+        """Takes a folded float model and what `fit` decided about it."""
+        quantized = with_parameters(model, quantization.parameters)
+        self.activations = quantization.activations
+        self._opset = next(x.version for x in model.opset_import if not x.domain)
+        self._constants = {
+            name: x.astype(np.float64) if x.dtype == np.float32 else x
+            for name, x in Graph(quantized).constants.items()
+        }
+        self._layers = {x.name: x for x in read_layers(quantized)}
+        self._quantization = quantization
+        self._codes = quantization.codes
+        self.steps = [self._step(Graph(quantized), tensor) for tensor in self._targets(quantized)]
+
+    def _targets(self, model: onnx.ModelProto) -> list[str]:
+        computed = [INPUT, *(tensor for node in model.graph.node for tensor in node.output)]
+        return [tensor for tensor in computed if tensor in self.activations or tensor == OUTPUT]
+
+    def _step(self, graph: Graph, tensor: str) -> Step:
+        needed: list[onnx.NodeProto] = []
+        wanted = {tensor}
+        for node in reversed(graph.nodes):
+            if wanted.intersection(node.output):
+                needed.append(node)
+                wanted.update(x for x in node.input if x not in self.activations)
+        with_weights = [node.name for node in needed if node.name in self._layers]
+        computing = [node.name for node in needed if node.op_type not in PASSING]
+        named = [*with_weights, *computing, *(node.name for node in needed), tensor]
+        return Step(tensor, named[0], tuple(reversed(needed)))
+
+    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Computes the codes of all tensors and the probabilities of images (N, H, W, C)."""
+        found: dict[str, NDArray[Any]] = {IMAGES: images}
+        for step in self.steps:
+            values = self.compute(step, found)[step.tensor]
+            is_code = step.tensor in self.activations
+            found[step.tensor] = self.quantize(step.tensor, values) if is_code else values
+        return found
+
+    def compute(self, step: Step, codes: Codes) -> dict[str, Values]:
+        """Computes the tensors of a step, exactly but for the last bits of float64.
+
+        Args:
+            step: one of `steps`.
+            codes: of the tensors that it reads; the images as `IMAGES`.
+
+        Returns:
+            By tensor; those that it reads are among them.
+        """
+        values: dict[str, Values] = {}
+        for node in step.nodes:
+            layer = self._layers.get(node.name)
+            if layer is not None and self.is_in_codes(layer):
+                values[node.output[0]] = self._sum_products(node, layer, codes[layer.input])
+                continue
+            for tensor in node.input:
+                if tensor in self.activations and tensor not in values:
+                    values[tensor] = _dequantize(self.activations[tensor], codes[tensor])
+            inputs = {x: values[x] if x in values else self._constants[x] for x in node.input if x}
+            values[node.output[0]] = evaluate(node, inputs, opset=self._opset)
+        return values or {step.tensor: codes[IMAGES].astype(np.float64)}
+
+    def is_in_codes(self, layer: Layer) -> bool:
+        """Whether a layer multiplies 8-bit values with 8-bit weights."""
+        return layer.name in self._codes and layer.input in self.activations
+
+    def _sum_products(self, node: onnx.NodeProto, layer: Layer, codes: NDArray[Any]) -> Values:
+        """The output of a layer in 8 bits: a whole number times both scales."""
+        source = self.activations[layer.input]
+        weight = self._quantization.weights[layer.name]
+        steps = self._codes[layer.name].astype(np.float64) - _along(
+            weight.zero_point, layer.weight.ndim, 0
+        )
+        inputs = {
+            node.input[0]: codes.astype(np.float64) - source.zero_point,
+            node.input[1]: steps.T if stores_outputs_last(node) else steps,
+        }
+        products = onnx.NodeProto()
+        products.CopyFrom(node)
+        del products.input[2:]
+        sums = evaluate(products, inputs, opset=self._opset)
+        scale = source.scale.astype(np.float64) * weight.scale  # exact: 48 bits
+        axis = 1 if layer.kind == "Conv" else sums.ndim - 1
+        if layer.bias is not None:
+            sums += _along(np.rint(layer.bias / scale), sums.ndim, axis)
+        return np.asarray(sums * _along(scale, sums.ndim, axis))
+
+    def quantize(self, tensor: str, values: Values) -> NDArray[np.int64]:
+        """Rounds the exact values of a tensor, half to even.
+
+        Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+        """
+        parameters = self.activations[tensor]
+        steps = np.rint(values / parameters.scale.astype(np.float64))
+        lowest, highest = parameters.codes[[0, -1]]
+        codes = np.clip(steps + parameters.zero_point, lowest, highest)
+        return np.asarray(codes.astype(np.int64))
+
+    def bound_errors(
+        self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
+    ) -> dict[str, Values]:
+        """Bounds the error of float32 arithmetic for the tensors that a step computes.
+
+        The bounds hold for kernels that add numbers, and for kernels that add codes and take the
+        zero points from the sum.
+
+        Args:
+            step: one of `steps`.
+            codes: of the tensors that it reads; the images as `IMAGES`.
+            exact: what `compute` gave, where the runtime sums up 8-bit products exactly.
+
+        Returns:
+            By tensor, in steps where it has codes; up to the first operator of which nothing is
+            known.
+        """
+        bounds: dict[str, Bound] = {}
+        if not step.nodes:
+            bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), ROUNDINGS)
+        for node in step.nodes:
+            layer, output = self._layers.get(node.name), node.output[0]
+            if exact is not None and layer is not None and self.is_in_codes(layer):
+                bounds[output] = Bound(np.abs(exact[output]), ROUNDINGS)
+                continue
+            for tensor in node.input:
+                if tensor in self.activations and tensor not in bounds:
+                    parameters = self.activations[tensor]
+                    magnitude = codes[tensor].astype(np.float64) + int(parameters.zero_point)
+                    bounds[tensor] = Bound(magnitude * float(parameters.scale), 0)
+            try:
+                bounds[output] = bound(node, bounds, self._constants, opset=self._opset)
+            except UnknownOperatorError:
+                break
+        errors = {name: x.error for name, x in bounds.items()}
+        if step.tensor in self.activations and step.tensor in bounds:
+            parameters = self.activations[step.tensor]
+            scale = float(parameters.scale)
+            magnitude = bounds[step.tensor].magnitude / scale + float(parameters.zero_point)
+            errors[step.tensor] = bounds[step.tensor]._replace(magnitude=magnitude).error
+        return errors
+
+
+def _dequantize(parameters: QuantizationParameters, codes: NDArray[Any]) -> Values:
+    """The numbers that codes stand for, exact in float64."""
+    steps = codes.astype(np.float64) - int(parameters.zero_point)
+    return np.asarray(steps * float(parameters.scale))
+
+
+def _along(numbers: NDArray[Any], ndim: int, axis: int) -> NDArray[Any]:
+    """Shapes one number, or one for each channel, so that it goes along an axis."""
+    return numbers.reshape([-1 if x == axis else 1 for x in range(ndim)])

@@ -1,0 +1,148 @@
+"""Exact values of operators, and bounds of the error of float32 arithmetic.
+
+Values come from ONNX's reference evaluator, in float64. The bounds are those of rounding error
+analysis: a sum of n products in float32, added in any order, is off by at most
+gamma(n) = n u / (1 - n u) times the sum of the products' absolute values, u = 2**-24. So a bound
+is gamma(roundings) * magnitude, where the magnitude of a tensor is what its operator makes of the
+magnitudes of its inputs and of absolute weights.
+
+Source: N. J. Higham (2002), Accuracy and Stability of Numerical Algorithms, 2nd edition, sections
+3.1 and 4.2.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from resnet8.models.onnx_graph import attributes
+
+Values = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
+
+UNIT = 2.0**-24  # half of the distance from 1 to the next larger float32
+# Of float32 beside the terms of a sum: both factors are dequantized and multiplied, the bias is
+# added, and the sum is divided by a scale, which kernels do with a multiplier that they compute
+# from three scales.
+ROUNDINGS = 8
+
+_MOVING = (
+    *("Concat", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose"),
+    "Unsqueeze",
+)
+_SUMS = ("Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mean", "Mul", "Sum")
+_SELECTING = ("GlobalMaxPool", "Max", "MaxPool")
+# Functions f of one number with |f(x) - f(y)| <= |x - y| and |f(x)| <= |x|.
+_CUTTING = ("LeakyRelu", "Relu")
+# Functions with |f(x) - f(y)| <= 2 |x - y| and |f(x)| <= 2 |x| + 1.
+_BENDING = ("Elu", "Erf", "HardSigmoid", "HardSwish", "Selu", "Sigmoid", "Softplus", "Tanh")
+# The operator that adds up the magnitudes of another's inputs.
+_OF_MAGNITUDES = {"Clip": "Identity", "Min": "Max", "Sub": "Add"}
+
+
+class Bound(NamedTuple):
+    """A bound of the error of float32 arithmetic: gamma(roundings) * magnitude.
+
+    magnitude: of each value, at least its absolute value.
+    roundings: of float32 that each product went through, at most.
+    """
+
+    magnitude: Values
+    roundings: int
+
+    @property
+    def error(self) -> Values:
+        """The largest error of each value."""
+        return self.magnitude * (self.roundings * UNIT / (1 - self.roundings * UNIT))
+
+
+class UnknownOperatorError(ValueError):
+    """An operator whose error has no bound here."""
+
+
+def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
+    """Computes a node with one output in float64.
+
+    Args:
+        node: of a model.
+        inputs: by tensor; float64, or int64 for shapes.
+        opset: of the model.
+    """
+    tensors = [x for x in node.input if x]
+    info = [
+        helper.make_tensor_value_info(x, helper.np_dtype_to_tensor_dtype(inputs[x].dtype), None)
+        for x in set(tensors)
+    ]
+    output = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.DOUBLE, None)
+    graph = helper.make_graph([node], "node", info, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    (found,) = ReferenceEvaluator(model).run(None, {x: inputs[x] for x in tensors})
+    return np.asarray(found, np.float64)
+
+
+def bound(
+    node: onnx.NodeProto,
+    bounds: Mapping[str, Bound],
+    constants: Arrays,
+    *,
+    opset: int,
+) -> Bound:
+    """Bounds the error of a node's output.
+
+    Args:
+        node: with one output.
+        bounds: of its inputs that are computed.
+        constants: by name, its other inputs.
+        opset: of the model.
+
+    Raises:
+        UnknownOperatorError: nothing is known about such a node.
+    """
+    computed = [bounds[x] for x in node.input if x in bounds]
+    before = max(x.roundings for x in computed)
+    operator = _OF_MAGNITUDES.get(node.op_type, node.op_type)
+    if operator in _CUTTING:
+        return computed[0]
+    if operator in _BENDING:
+        return Bound(2 * computed[0].magnitude + 1, before + ROUNDINGS)
+    if operator not in _MOVING + _SUMS + _SELECTING and not _divides_by_constant(node, constants):
+        raise UnknownOperatorError(operator)
+    inputs = {
+        x: bounds[x].magnitude if x in bounds else _absolute(constants[x]) for x in node.input if x
+    }
+    positive = onnx.NodeProto()
+    positive.CopyFrom(node)
+    positive.op_type = operator
+    if operator == "Identity":
+        del positive.input[1:]
+    magnitude = evaluate(positive, inputs, opset=opset)
+    if operator in _MOVING + _SELECTING:
+        return Bound(magnitude, before)
+    total = sum(x.roundings for x in computed) if operator == "Mul" else before
+    return Bound(magnitude, total + _count_terms(node, inputs) + ROUNDINGS)
+
+
+def _divides_by_constant(node: onnx.NodeProto, constants: Arrays) -> bool:
+    return node.op_type == "Div" and node.input[1] in constants
+
+
+def _absolute(constant: NDArray[Any]) -> NDArray[Any]:
+    return np.abs(constant) if constant.dtype.kind == "f" else constant
+
+
+def _count_terms(node: onnx.NodeProto, inputs: Arrays) -> int:
+    """The number of terms that each output of a sum has, at most."""
+    if node.op_type == "Conv":
+        return math.prod(inputs[node.input[1]].shape[1:]) + 1
+    if node.op_type in ("Gemm", "MatMul"):
+        return int(inputs[node.input[0]].shape[-1]) + 1
+    if node.op_type == "AveragePool":
+        return math.prod(attributes(node)["kernel_shape"])
+    if node.op_type == "GlobalAveragePool":
+        return math.prod(inputs[node.input[0]].shape[2:])
+    return len(node.input)

@@ -1,0 +1,62 @@
+"""Holds every code of the quantized models against exact arithmetic on their parameters.
+
+Reads: artifacts/models/, artifacts/quantization/, data/cifar10/test_{images,labels}.npy,
+    data/cifar10/labels.json
+Writes: artifacts/verification/quantized.json, metrics/verify_quantized.json
+Params: quantize_onnx.types, quantize_torch.types
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from resnet8.core.dataset import read_test_set
+from resnet8.core.files import write_json
+from resnet8.core.params import load_params
+from resnet8.core.processes import run_stage
+from resnet8.core.variants import Variant
+from resnet8.models import onnx_model
+from resnet8.quantize import storage
+from resnet8.reference import results, runtimes
+from resnet8.reference.check import N_IMAGES, check
+from resnet8.reference.network import Network
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--quantization", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=N_IMAGES, help="of the test set, at most")
+    args = parser.parse_args(argv)
+    variants = load_params(args.params).quantized
+
+    model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
+    network = Network(model, storage.read(args.quantization))
+    images = read_test_set(args.data).images[: args.images]
+    opened = {str(x): runtimes.load(x, x.path(args.models)) for x in variants}
+
+    progress = partial(tqdm, desc="exact arithmetic", unit="batch")
+    checked = check(network, opened, images, progress=progress)
+    for name, found in checked.items():
+        if not opened[name].saturates:
+            results.refuse_unexplained(name, found)
+
+    described = {name: results.describe(found) for name, found in checked.items()}
+    summarized = {
+        name: results.summarize(found, saturates=opened[name].saturates)
+        for name, found in checked.items()
+    }
+    write_json(args.out, {"n_images": len(images), "variants": described})
+    write_json(args.metrics, {"n_images": len(images), "variants": summarized})
+    for name, found in checked.items():
+        print(results.in_words(name, found, saturates=opened[name].saturates))
+
+
+if __name__ == "__main__":
+    run_stage(main)

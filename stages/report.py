@@ -1,7 +1,7 @@
 """Writes the report: one HTML file that opens in any browser without a network.
 
 Reads: metrics/{comparison,layer_parity,quantization_lint,sensitivity,sweep}.json,
-    artifacts/{predictions,inspection}/,
+    artifacts/{predictions,inspection}/, artifacts/verification/quantized.json,
     data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json, data/calibration/images.npy,
     all models and requirements.txt (their hashes and pins)
 Writes: artifacts/report/index.html
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--inspection", type=Path, required=True)
+    parser.add_argument("--verification", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--raw", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         comparison=read_json(args.metrics / "comparison.json"),
         layers=read_json(args.inspection / "layers.json"),
         parity=read_json(args.metrics / "layer_parity.json"),
+        verification=read_json(args.verification),
         sensitivity=read_json(args.metrics / "sensitivity.json"),
         lint=read_json(args.metrics / "quantization_lint.json"),
         sweep=read_json(args.metrics / "sweep.json"),

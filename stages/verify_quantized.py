@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--images", type=int, default=N_IMAGES, help="of the test set, at most")
     args = parser.parse_args(argv)
-    variants = load_params(args.params).quantized
+    params = load_params(args.params)
 
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
     network = Network(model, storage.read(args.quantization))
     images = read_test_set(args.data).images[: args.images]
-    opened = {str(x): runtimes.load(x, x.path(args.models)) for x in variants}
+    opened = {str(x): runtimes.load(x, x.path(args.models)) for x in params.quantized}
 
     progress = partial(tqdm, desc="exact arithmetic", unit="batch")
     checked = check(network, opened, images, progress=progress)
@@ -47,11 +47,10 @@ def main(argv: list[str] | None = None) -> None:
         if not opened[name].saturates:
             results.refuse_unexplained(name, found)
 
-    described = {name: results.describe(found) for name, found in checked.items()}
-    summarized = {
-        name: results.summarize(found, saturates=opened[name].saturates)
-        for name, found in checked.items()
-    }
+    described, summarized = (
+        {name: part(found, saturates=opened[name].saturates) for name, found in checked.items()}
+        for part in (results.describe, results.summarize)
+    )
     write_json(args.out, {"n_images": len(images), "variants": described})
     write_json(args.metrics, {"n_images": len(images), "variants": summarized})
     for name, found in checked.items():

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
+from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report.inputs import ReportInputs
 from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
@@ -53,6 +54,10 @@ def make_inputs(
         comparison={"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows},
         layers=_layers_json(rng, variants, quantized, layers),
         parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
+        verification={
+            "n_images": 20,
+            "variants": {name: _verification(layers) for name in quantized},
+        },
         sensitivity={
             "n_images": 40,
             "variants": {name: _ranking(layers) for name in quantized},
@@ -115,6 +120,18 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
                 result = make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)
                 rows.append(Row(run, result))
     return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1)
+
+
+def _verification(layers: tuple[str, ...]) -> dict[str, Any]:
+    """Codes of all layers but the last, whose numbers are in float."""
+    rows = [
+        TensorCheck(layer, layer, in_codes=True, compared=5000, differing=i, farthest=i * 1e-6)
+        for i, layer in enumerate(layers[:-1])
+    ]
+    logits = TensorCheck(layers[-1], layers[-1], in_codes=False, compared=200, largest=0.2)
+    end_to_end = EndToEnd(n_images=20, same_class=19, codes=10_000, differing=12, largest=0.04)
+    checked = Checked({row.tensor: row for row in [*rows, logits]}, end_to_end)
+    return describe(checked, saturates=False)
 
 
 def _predictions(

@@ -20,7 +20,9 @@ LIBRARY = sorted(p for p in (ROOT / "resnet8").rglob("*.py") if p.name != "__ini
 CORE = ROOT / "resnet8" / "core"
 FIGURES = ROOT / "resnet8" / "report" / "figures"
 # A package imports from those before it.
-PACKAGES = ("core", "models", "quantize", "compare", "inspection", "sweep", "gate", "report")
+PACKAGES = (
+    "core", "models", "quantize", "compare", "inspection", "reference", "sweep", "gate", "report",
+)  # fmt: skip
 LOCAL = ("resnet8", "samples", "stages", "tests")
 
 
@@ -217,6 +219,7 @@ def test_stages_behind_a_model_read_the_whole_test_set_and_no_other_stage_any(
     assert {stage.name.split("@")[0] for stage in readers} == {
         "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers",
         "lint_quantization", "plots_data", "plots", "report", "summarize_sweep",
+        "verify_quantized",
         "sweep",  # tests/sweep/test_measure.py has its calibration
     }  # fmt: skip
     for stage in stages:

@@ -77,13 +77,17 @@ class Checked(NamedTuple):
         return Checked(tensors, self.end_to_end.joined(other.end_to_end))
 
 
-def describe(checked: Checked) -> dict[str, Any]:
+def describe(checked: Checked, *, saturates: bool) -> dict[str, Any]:
     """All that was found of a model, for the report."""
     rows = [
         row._asdict() | {"bound": row.bound if math.isfinite(row.bound) else None}
         for row in checked.tensors.values()
     ]
-    return {"tensors": rows, "end_to_end": checked.end_to_end._asdict()}
+    return {
+        "saturating_products": saturates,
+        "tensors": rows,
+        "end_to_end": checked.end_to_end._asdict(),
+    }
 
 
 def summarize(checked: Checked, *, saturates: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resnet8.compare.predictions import confusion_matrix
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
+from resnet8.report.arithmetic import arithmetic_view
 from resnet8.report.explorer import explorer
 from resnet8.report.flips import flips_view
 from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
@@ -49,6 +50,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "provenance": provenance_view(inputs),
         "classes": classes_view(inputs, variants, matrices),
         "conversion": conversion_view(inputs),
+        "arithmetic": arithmetic_view(inputs.verification),
         "explorer": shown,
         "chosen": {"picture": png_uri(inputs.chosen[0]), "count": len(inputs.chosen)},
         "sqnr": sqnr_view(inputs),

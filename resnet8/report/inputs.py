@@ -21,7 +21,8 @@ Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and lay
 class ReportInputs(NamedTuple):
     """All that a report is made from.
 
-    comparison, layers, parity, sensitivity, lint, sweep: the JSON files of these names.
+    comparison, layers, parity, verification, sensitivity, lint, sweep: the JSON files of these
+        names.
     captures: outputs (N, ...) for the chosen input by variant and layer.
     chosen: (N, 32, 32, 3) the chosen input.
     predictions: (N, K) by variant, in the variants' order.
@@ -35,6 +36,7 @@ class ReportInputs(NamedTuple):
     comparison: Json
     layers: Json
     parity: Json
+    verification: Json
     sensitivity: Json
     lint: Json
     sweep: Json

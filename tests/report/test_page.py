@@ -14,7 +14,8 @@ from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 HOSTILE = '</script><script>alert("x")</script>&'
 SECTIONS = (
-    "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "lint",
+    "headline", "provenance", "classes", "conversion",
+    "arithmetic", "explorer", "sqnr", "sensitivity", "lint",
     "sweep", "flips", "reading",
 )  # fmt: skip
 

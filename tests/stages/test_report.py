@@ -47,6 +47,8 @@ def command(tmp_path: Path) -> list[str]:
         (tmp_path / "models" / f"{name}.{suffix}").write_bytes(name.encode())
     folders = ("metrics", "predictions", "inspection", "models", "raw", "data", "calibration")
     paths = {name: tmp_path / name for name in folders}
+    write_json(tmp_path / "verification.json", evidence.verification)
+    paths["verification"] = tmp_path / "verification.json"
     paths |= {"params": tmp_path / "params.yaml", "requirements": ROOT / "requirements.txt"}
     paths["out"] = tmp_path / "report" / "index.html"
     return [part for name, path in paths.items() for part in (f"--{name}", str(path))]

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
+import torch
 from numpy.typing import NDArray
 
 from resnet8.core.variants import Variant
@@ -34,14 +36,23 @@ class Runtime(NamedTuple):
 
 
 def load(variant: Variant, path: Path) -> Runtime:
-    """Opens a quantized model as the pipeline runs it.
+    """Opens the file of a quantized model as the pipeline runs it.
 
     Raises:
         ArtifactError: the file is missing or no such model.
     """
     if variant.runtime == "torch":
-        return Runtime(torch_capture.watch(torch_model.load(path)), frozenset(), saturates=False)
-    model = onnx_model.load_model(path)
+        return in_torch(torch_model.load(path))
+    return in_onnx_runtime(onnx_model.load_model(path))
+
+
+def in_torch(program: torch.export.ExportedProgram) -> Runtime:
+    """Opens a program, which multiplies 8-bit values in float."""
+    return Runtime(torch_capture.watch(program), frozenset(), saturates=False)
+
+
+def in_onnx_runtime(model: onnx.ModelProto) -> Runtime:
+    """Opens a model in QDQ form."""
     watched = onnx_capture.watch(model)
     exact = {f"tensor {x}" for x in onnx_model.integer_outputs(model)}
     return Runtime(

@@ -18,7 +18,9 @@ from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.quantization import Quantization
 from resnet8.reference.operators import (
-    ROUNDINGS,
+    DEQUANTIZING,
+    QUANTIZING,
+    SCALING_A_SUM,
     Bound,
     UnknownOperatorError,
     Values,
@@ -167,17 +169,17 @@ class Network:
         """
         bounds: dict[str, Bound] = {}
         if not step.nodes:
-            bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), ROUNDINGS)
+            bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
         for node in step.nodes:
             layer, output = self._layers.get(node.name), node.output[0]
             if exact is not None and layer is not None and self.is_in_codes(layer):
-                bounds[output] = Bound(np.abs(exact[output]), ROUNDINGS)
+                bounds[output] = Bound(np.abs(exact[output]), SCALING_A_SUM)
                 continue
             for tensor in node.input:
                 if tensor in self.activations and tensor not in bounds:
                     parameters = self.activations[tensor]
                     magnitude = codes[tensor].astype(np.float64) + int(parameters.zero_point)
-                    bounds[tensor] = Bound(magnitude * float(parameters.scale), 0)
+                    bounds[tensor] = Bound(magnitude * float(parameters.scale), DEQUANTIZING)
             try:
                 bounds[output] = bound(node, bounds, self._constants, opset=self._opset)
             except UnknownOperatorError:
@@ -185,9 +187,9 @@ class Network:
         errors = {name: x.error for name, x in bounds.items()}
         if step.tensor in self.activations and step.tensor in bounds:
             parameters = self.activations[step.tensor]
-            scale = float(parameters.scale)
-            magnitude = bounds[step.tensor].magnitude / scale + float(parameters.zero_point)
-            errors[step.tensor] = bounds[step.tensor]._replace(magnitude=magnitude).error
+            magnitude, roundings = bounds[step.tensor]
+            in_steps = magnitude / float(parameters.scale) + float(parameters.zero_point)
+            errors[step.tensor] = Bound(in_steps, roundings + QUANTIZING).error
         return errors
 
 

@@ -26,10 +26,13 @@ Values = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
 UNIT = 2.0**-24  # half of the distance from 1 to the next larger float32
-# Of float32 beside the terms of a sum: both factors are dequantized and multiplied, the bias is
-# added, and the sum is divided by a scale, which kernels do with a multiplier that they compute
-# from three scales.
-ROUNDINGS = 8
+# Roundings of float32 beside the terms of a sum. A code is dequantized by a product; a sum of
+# products dequantizes the weight, multiplies and adds the bias, and a sum of whole numbers is
+# converted, and multiplied with a product of scales; a value is quantized by a division, or by the
+# product with an inverse, and the zero point is added.
+DEQUANTIZING, ADDING_UP, SCALING_A_SUM, QUANTIZING = 1, 3, 4, 3
+# Of functions of one number: the error of their implementation, in roundings of 1.
+_BENDING_ROUNDINGS = 8
 
 _MOVING = (
     *("Concat", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose"),
@@ -109,7 +112,7 @@ def bound(
     if operator in _CUTTING:
         return computed[0]
     if operator in _BENDING:
-        return Bound(2 * computed[0].magnitude + 1, before + ROUNDINGS)
+        return Bound(2 * computed[0].magnitude + 1, before + _BENDING_ROUNDINGS)
     if operator not in _MOVING + _SUMS + _SELECTING and not _divides_by_constant(node, constants):
         raise UnknownOperatorError(operator)
     inputs = {
@@ -124,7 +127,7 @@ def bound(
     if operator in _MOVING + _SELECTING:
         return Bound(magnitude, before)
     total = sum(x.roundings for x in computed) if operator == "Mul" else before
-    return Bound(magnitude, total + _count_terms(node, inputs) + ROUNDINGS)
+    return Bound(magnitude, total + _count_terms(node, inputs) + ADDING_UP)
 
 
 def _divides_by_constant(node: onnx.NodeProto, constants: Arrays) -> bool:

@@ -1,0 +1,108 @@
+"""What is written and said of a comparison with exact arithmetic."""
+
+import math
+
+import pytest
+
+from resnet8.core.errors import ParityError
+from resnet8.reference.results import (
+    Checked,
+    EndToEnd,
+    TensorCheck,
+    describe,
+    in_words,
+    refuse_unexplained,
+    summarize,
+)
+
+
+def row(tensor: str = "relu", **changes: object) -> TensorCheck:
+    found = TensorCheck(tensor, "conv", in_codes=True, compared=1000)
+    return found._replace(**changes)  # type: ignore[arg-type]
+
+
+def of(*rows: TensorCheck) -> Checked:
+    return Checked({x.tensor: x for x in rows}, EndToEnd(10, 9, 1000, 3, 0.01))
+
+
+RIGHT = row(differing=2, largest=1, farthest=3e-5, bound=2e-3)
+
+
+def test_joined_adds_counts_and_keeps_the_largest() -> None:
+    other = row(differing=3, unexplained=1, largest=4, farthest=1e-6, bound=3e-3)
+    found = of(RIGHT).joined(of(other))
+    assert found.tensors["relu"] == row(
+        compared=2000, differing=5, unexplained=1, largest=4, farthest=3e-5, bound=3e-3
+    )
+    assert found.end_to_end == EndToEnd(20, 18, 2000, 6, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [(0.0, 1e-4), (1e-9, 1e-4), (3e-5, 1e-4), (1e-4, 1e-4), (2e-4, 1e-3), (0.3, 1.0)],
+)
+def test_summarize_gives_distances_as_a_power_of_ten(distance: float, expected: float) -> None:
+    found = summarize(of(row(differing=1, largest=1, farthest=distance)), saturates=False)
+    assert found["distance_from_tie_at_most"] == expected
+
+
+def test_summarize_leaves_out_what_a_cpu_decides() -> None:
+    logits = row("dense", in_codes=False, compared=10, largest=0.7)
+    elsewhere = RIGHT._replace(differing=5, farthest=9e-5)
+    one, other = (summarize(of(x, logits), saturates=False) for x in (RIGHT, elsewhere))
+    assert one == other == {
+        "tensors": 1,
+        "codes": 1000,
+        "largest_difference": 1,
+        "distance_from_tie_at_most": 1e-4,
+        "saturating_products": False,
+    }  # fmt: skip
+
+
+def test_describe_has_no_infinity() -> None:
+    found = describe(
+        of(row(differing=1, bound=math.inf), RIGHT._replace(tensor="x")), saturates=True
+    )
+    assert [x["bound"] for x in found["tensors"]] == [None, 2e-3]
+    assert found["saturating_products"]
+
+
+def test_refuse_unexplained_lets_pass_what_rounding_explains() -> None:
+    refuse_unexplained("onnx_int8", of(RIGHT))
+
+
+def test_refuse_unexplained_names_the_first_layer_and_the_others() -> None:
+    wrong = row(layer="conv2", unexplained=12, differing=14, largest=7)
+    dense = row("logits", layer="dense", in_codes=False, unexplained=1, largest=5.25)
+    message = (
+        r"^conv2 of onnx_int8 must give what exact arithmetic gives for its inputs, got 12 of "
+        r"1,000 codes \(relu\) that rounding in float32 does not explain, up to 7 steps off\. "
+        r"Then: dense\."
+    )
+    with pytest.raises(ParityError, match=message):
+        refuse_unexplained("onnx_int8", of(row("x"), wrong, dense))
+
+
+def test_refuse_unexplained_says_how_far_logits_are_off() -> None:
+    dense = row("logits", layer="dense", in_codes=False, unexplained=1, largest=5.25)
+    with pytest.raises(ParityError, match=r"1 of 1,000 numbers .* up to 5\.25 error bounds off"):
+        refuse_unexplained("onnx_int8", of(dense))
+
+
+def test_in_words_counts_the_codes() -> None:
+    assert in_words("onnx_int8", of(RIGHT, row("x")), saturates=False) == (
+        "onnx_int8: 2 of 2,000 codes are not those of exact arithmetic, all by one and within "
+        "3e-05 steps of a tie"
+    )
+
+
+def test_in_words_says_that_products_saturate() -> None:
+    assert in_words("it", of(RIGHT), saturates=True).endswith(
+        "saturate on this CPU, which has no VNNI"
+    )
+
+
+def test_in_words_without_a_difference() -> None:
+    assert in_words("it", of(row()), saturates=False) == (
+        "it: 0 of 1,000 codes are not those of exact arithmetic"
+    )

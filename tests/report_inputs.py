@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
 from resnet8.report.inputs import ReportInputs
@@ -50,7 +51,12 @@ def make_inputs(
         for name, x in predictions.items()
     }
     return ReportInputs(
-        comparison={"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows},
+        comparison={
+            "baseline": "keras_fp32",
+            "n_images": N_IMAGES,
+            **describe_chance(baseline.argmax(axis=1) == labels, labels),
+            "variants": rows,
+        },
         layers=_layers_json(rng, variants, quantized, layers),
         parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
         sensitivity={

@@ -73,7 +73,7 @@ def concentration(comparison: Mapping[str, Any]) -> str:
     if not shares:
         return ""
     listed = ", ".join(f"{100 * share:.1f}% ({name})" for name, share in shares.items())
-    return f"The ten images with the largest KL divergence have {listed} of its sum."
+    return f"The ten images with the largest KL divergence make up {listed} of its sum."
 
 
 def summarize(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

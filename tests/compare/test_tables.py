@@ -125,7 +125,8 @@ def test_headline_fits_80_columns_uncut(
 def test_headline_says_what_share_ten_images_have(comparison: dict[str, Any]) -> None:
     text = " ".join(printed(print_headline, comparison).split())
     assert (
-        "The ten images with the largest KL divergence have 12.9% (onnx_int8) of its sum." in text
+        "The ten images with the largest KL divergence make up 12.9% (onnx_int8) of its sum."
+        in text
     )
 
 

@@ -177,6 +177,21 @@ def test_quantize_onnx_writes_a_model_with_the_quantization_of_fit(
             assert float(scale) == parameters.scale
 
 
+def test_quantize_onnx_says_where_the_file_is_larger_than_in_float(
+    fit_arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit.main(arguments(**fit_arguments))
+    places = {"model": fit_arguments["model"], "quantization": fit_arguments["out"]}
+    out = tmp_path / "quantized.onnx"
+    quantize_onnx.main(arguments(type="uint8", **places, out=out))
+    before, after = (path.stat().st_size for path in (fit_arguments["model"], out))
+    assert after > before  # about a thousand weights
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(
+        f"ONNX uint8: {after} bytes, {after - before} more than the float model: the quantization "
+    )
+
+
 def write_predictions(folder: Path, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     for name in names:

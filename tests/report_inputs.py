@@ -12,7 +12,7 @@ from resnet8.report.inputs import ReportInputs
 from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
-from tests.sweep.results import USUAL, make_result, make_run, make_selection
+from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
@@ -120,7 +120,7 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
                 n_bytes = (100_000 if variant == "onnx_int8" else 265_000) - 5000 * (place == 3)
                 result = make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)
                 rows.append(Row(run, result))
-    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1)
+    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1, chance=CHANCE)
 
 
 def _predictions(

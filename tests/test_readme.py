@@ -12,7 +12,7 @@ from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
 from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import USUAL, make_selection
+from tests.sweep.results import CHANCE, USUAL, make_selection
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part
 
@@ -85,7 +85,7 @@ def test_sweep_has_its_answer_note_table_and_picture(metrics: dict[str, Any]) ->
 
 
 def test_a_model_without_a_sweep_has_neither_table_nor_picture(metrics: dict[str, Any]) -> None:
-    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4)
+    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4, chance=CHANCE)
     assert part(rendered(metrics | {"sweep": none}), "sweep") == none["note"]
     assert none["note"].endswith("278 runs of the record are of another model, and not shown.")
 

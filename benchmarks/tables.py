@@ -11,7 +11,7 @@ from resnet8.core.files import write_bytes
 from tools.update_readme import replace_part
 
 README = Path(__file__).with_name("README.md")
-MIN_WIDTH = 100  # characters; narrower terminals wrap, rather than hide digits
+MIN_WIDTH = 130  # characters; narrower terminals wrap, rather than hide digits
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> None:

@@ -8,6 +8,7 @@ Params: compare, quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
+from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
 from resnet8.compare.tables import print_classes, print_headline, summarize
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     comparison = {
         "baseline": params.compare.baseline,
         "n_images": len(test_set.labels),
+        **describe_chance(baseline.argmax(axis=1) == test_set.labels, test_set.labels),
         "variants": rows,
     }
     correctness = describe_correctness(predictions, test_set)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
+from resnet8.core.sizes import describe_size
 from resnet8.models import torch_model
 from resnet8.quantize import storage
 from resnet8.quantize.torch_writer import TYPES, check, quantize
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     check(torch_model.decode(content), program, quantization)
 
     write_bytes(args.out, content)
-    print(f"PyTorch {args.type}: {len(content)} bytes")
+    size = describe_size(len(content), original=args.model.stat().st_size)
+    print(f"PyTorch {args.type}: {size}")
 
 
 if __name__ == "__main__":

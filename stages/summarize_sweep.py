@@ -8,6 +8,8 @@ Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, eval
 import argparse
 from pathlib import Path
 
+from resnet8.compare.chance import chance_accuracy
+from resnet8.core.dataset import read_labels
 from resnet8.core.files import csv_bytes, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -34,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
 
     keys = {record.key_of(run, identity): run for run in list_runs(params)}
     selection = select(finished, keys, identity)
-    summary = summarize(selection, params.settings, n_runs=len(keys))
+    chance = chance_accuracy(read_labels(args.data / "test_labels.npy"))
+    summary = summarize(selection, params.settings, n_runs=len(keys), chance=chance)
     draws = plot_data.list_draws(selection.rows, params.settings)
     choices = plot_data.list_choices(summary)
 

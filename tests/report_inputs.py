@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
@@ -12,7 +13,7 @@ from resnet8.report.inputs import ReportInputs
 from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
-from tests.sweep.results import USUAL, make_result, make_run, make_selection
+from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
@@ -51,7 +52,12 @@ def make_inputs(
         for name, x in predictions.items()
     }
     return ReportInputs(
-        comparison={"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows},
+        comparison={
+            "baseline": "keras_fp32",
+            "n_images": N_IMAGES,
+            **describe_chance(baseline.argmax(axis=1) == labels, labels),
+            "variants": rows,
+        },
         layers=_layers_json(rng, variants, quantized, layers),
         parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
         verification={
@@ -119,7 +125,7 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
                 n_bytes = (100_000 if variant == "onnx_int8" else 265_000) - 5000 * (place == 3)
                 result = make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)
                 rows.append(Row(run, result))
-    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1)
+    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1, chance=CHANCE)
 
 
 def _verification(layers: tuple[str, ...]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from scipy import stats
 
-from benchmarks import inference, loops, machine, sweep, tables
+from benchmarks import inference, loops, machine, methods, sweep, tables
 from benchmarks.peers import __main__ as peers_main
 from benchmarks.peers import runs, scores
 from benchmarks.peers.environments import make_environment
@@ -18,6 +20,10 @@ from benchmarks.timing import interleave, rate, ratio
 from resnet8.core.dataset import TestSet
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import write_array
+from resnet8.core.params import load_params
+from samples.shapes import draw_batch
+from tests.parameters import TEST_PARAMS
+from tests.quantize.graphs import small_resnet
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks" / "peers"
@@ -261,3 +267,103 @@ def test_commands_that_fail_are_shown_with_what_they_said(tmp_path: Path) -> Non
     command = (sys.executable, "-c", "print('broken'); raise SystemExit(3)")
     with pytest.raises(PipelineError, match="must succeed in .*, got: broken"):
         sweep.call(tmp_path, *command)
+
+
+USUAL_FIT = load_params(TEST_PARAMS).fit
+
+
+def test_methods_are_compared_in_pairs_of_images() -> None:
+    rng = np.random.default_rng(0)
+    usual = rng.exponential(size=(1, 200))
+    values = usual + rng.normal(0.01, 0.1, size=usual.shape)
+    above, error = methods.compare_pairs(values, usual)
+    # A paired t-test is the mean over its standard error.
+    assert above / error == pytest.approx(stats.ttest_rel(values[0], usual[0]).statistic)
+
+
+def test_methods_with_several_draws_add_the_variances_of_images_and_of_draws() -> None:
+    # By hand: differences 1 3 / 5 11; means of images 3 and 7, of draws 2 and 8.
+    values = np.array([[1.0, 3.0], [5.0, 11.0]])
+    above, error = methods.compare_pairs(values, np.zeros((2, 2)))
+    assert above == 5.0
+    assert error == pytest.approx((8.0 / 2 + 18.0 / 2) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("above", "verdict"),
+    [(2.1, "worse"), (1.9, "tie"), (0.0, "tie"), (-1.9, "tie"), (-2.1, "better")],
+)
+def test_a_method_within_two_standard_errors_is_a_tie(above: float, verdict: str) -> None:
+    assert methods.judge(above, 1.0) == verdict
+
+
+def test_the_default_is_the_method_with_the_settings_of_the_parameters() -> None:
+    default, settings = methods.list_settings(USUAL_FIT)
+    assert settings[default] == USUAL_FIT
+    assert default in methods.METHODS
+    other = USUAL_FIT.model_copy(update={"equalization": 0.3, "percentile": 99.5})
+    default, settings = methods.list_settings(other)
+    assert (default, settings[default]) == ("params.yaml", other)
+    assert set(settings) == {*methods.METHODS, "params.yaml"}
+
+
+def a_draw(values: Any) -> methods.Draw:
+    return methods.Draw(np.array(values), agreement=0.9, accuracy_delta_pp=-0.1, seconds=1.0)
+
+
+def test_methods_are_judged_against_the_default() -> None:
+    kl = np.random.default_rng(0).exponential(0.001, size=100)
+    wiggle = 0.0001 * np.resize([1.0, -1.0], 100)
+    found = {
+        "usual": [a_draw(kl)],
+        "alike": [a_draw(kl - wiggle)],
+        "good": [a_draw(0.5 * kl)],
+        "bad": [a_draw(2 * kl)],
+    }
+    rows = methods.summarize(found, "usual")
+    assert {name: row.verdict for name, row in rows.items()} == {
+        "usual": "default", "alike": "tie", "good": "better", "bad": "worse",
+    }  # fmt: skip
+    assert rows["bad"].above == pytest.approx(kl.mean())
+    assert rows["bad"].above_error == pytest.approx(stats.sem(kl))
+    assert rows["usual"].top_share == pytest.approx(np.sort(kl)[-10:].sum() / kl.sum())
+    assert methods.conclude(rows) == (
+        "Ties with the default, within 2 standard errors: alike. Lowest KL: good (better)."
+    )
+
+
+def test_methods_run_with_the_same_held_out_images_for_all_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = draw_batch(1, size=40)
+    write_array(tmp_path / "train_images.npy", images)
+    write_array(tmp_path / "train_labels.npy", np.array(labels) % 4)
+    (tmp_path / "labels.json").write_text('{"label_names": ["a", "b", "c", "d"]}')
+    onnx.save(small_resnet(), tmp_path / "model.onnx")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- methods -->\nold\n<!-- /methods -->\n")
+    monkeypatch.setattr(tables, "README", readme)
+    monkeypatch.setattr(methods, "METHODS", {"it": {}, "minmax": methods.PLAIN})
+    scored: list[int] = []
+    measure = methods.measure
+
+    def watch(settings: Any, calibration: Any, inputs: methods.Inputs) -> methods.Draw:
+        chosen = {x.tobytes() for x in inputs.images}
+        assert not chosen & {x.tobytes() for x in calibration}
+        scored.append(hash(inputs.images.tobytes()))
+        return measure(settings, calibration, inputs)
+
+    monkeypatch.setattr(methods, "measure", watch)
+    paths = {"data": tmp_path, "model": tmp_path / "model.onnx", "params": TEST_PARAMS}
+    options = [word for key, path in paths.items() for word in (f"--{key}", str(path))]
+    methods.main([*options, "--size=8", "--seeds=2", "--held-out=15", "--readme"])
+    assert len(scored) == 4
+    assert len(set(scored)) == 1
+    assert "…" not in capsys.readouterr().out
+    table = readme.read_text()
+    assert table.startswith(f"<!-- methods -->\n\n| {' | '.join(methods.COLUMNS)} |")
+    assert re.search(r"^\| it \| .+ \|  \| default \|", table, re.MULTILINE)
+    number = r"[+-]0\.\d{6}"
+    row = rf"^\| minmax \| .+ \| {number} ± 0\.\d{{6}} \| (tie|better|worse) \|"
+    assert re.search(row, table, re.MULTILINE)
+    assert "scored on 15 other training images." in table

@@ -12,7 +12,7 @@ from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
 from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import USUAL, make_selection
+from tests.sweep.results import CHANCE, USUAL, make_selection
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part
 
@@ -58,6 +58,26 @@ def test_results_name_model_parameters_and_images(metrics: dict[str, Any]) -> No
     assert part(own, "results").startswith("`mine.keras` (78,666 parameters)")
 
 
+def test_results_begin_with_a_baseline_that_is_chance(metrics: dict[str, Any]) -> None:
+    assert "Warning" not in part(rendered(metrics), "results")
+    comparison = metrics["comparison"] | {"baseline_is_chance": True}
+    found = part(rendered(metrics | {"comparison": comparison}), "results")
+    assert found.startswith("> **Warning:** keras_fp32 is not measurably better than chance: ")
+
+
+def test_results_name_files_that_quantization_made_larger(metrics: dict[str, Any]) -> None:
+    assert "Larger than" not in part(rendered(metrics), "results")
+    sizes = {"onnx_fp32": 10_000, "onnx_int8": 12_500}
+    found = render(README, metrics, params=params(), sizes=sizes, dag="graph")
+    assert "Larger than the float model's file: onnx_int8 by 2.5 kB;" in part(found, "results")
+
+
+def test_results_say_what_share_of_kl_ten_images_have(metrics: dict[str, Any]) -> None:
+    share = metrics["comparison"]["variants"]["onnx_int8"]["kl_top10_share"]
+    found = part(rendered(metrics), "results")
+    assert f"largest KL divergence make up {100 * share:.1f}% (onnx_int8), " in found
+
+
 def test_sweep_has_its_answer_note_table_and_picture(metrics: dict[str, Any]) -> None:
     found = part(rendered(metrics), "sweep")
     assert found.startswith(f"> {metrics['sweep']['answer']}\n\n{metrics['sweep']['note']}\n\n|")
@@ -65,7 +85,7 @@ def test_sweep_has_its_answer_note_table_and_picture(metrics: dict[str, Any]) ->
 
 
 def test_a_model_without_a_sweep_has_neither_table_nor_picture(metrics: dict[str, Any]) -> None:
-    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4)
+    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4, chance=CHANCE)
     assert part(rendered(metrics | {"sweep": none}), "sweep") == none["note"]
     assert none["note"].endswith("278 runs of the record are of another model, and not shown.")
 

@@ -1,8 +1,8 @@
 """Renews the generated parts of the README: `python -m tools.update_readme`.
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` are: `results`, the comparison table of
-metrics/comparison.json with file sizes of dvc.lock; `classes`, its deltas per class;
-`inside`, where each variant hurts; `sweep`, what metrics/sweep.json says; and `dag`, what
+metrics/comparison.json with file sizes of dvc.lock and notes on it; `classes`, its deltas per
+class; `inside`, where each variant hurts; `sweep`, what metrics/sweep.json says; and `dag`, what
 `dvc dag --md` draws. With `--check` nothing is written: the command fails and shows the
 difference where a part is not what the checkout's metrics give.
 """
@@ -18,11 +18,19 @@ from typing import Any
 
 import yaml
 
-from resnet8.compare.tables import class_table, inside_table, markdown_table, sweep_table
+from resnet8.compare.chance import chance_warning
+from resnet8.compare.tables import (
+    class_table,
+    concentration,
+    inside_table,
+    markdown_table,
+    sweep_table,
+)
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json, write_bytes
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.sizes import list_larger
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -71,9 +79,8 @@ def render(
         sizes: bytes of each model file, by variant.
         dag: what `dvc dag --md` draws.
     """
-    table = markdown_table(metrics["comparison"], sizes=sizes)
     parts = {
-        "results": f"{_introduce_results(metrics, params)}\n\n{table}",
+        "results": _describe_results(metrics, params, sizes),
         "classes": class_table(metrics["comparison"]),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
         "sweep": _describe_sweep(metrics["sweep"]),
@@ -82,6 +89,19 @@ def render(
     for name, content in parts.items():
         text = replace_part(text, name, content)
     return text
+
+
+def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping[str, int]) -> str:
+    comparison = metrics["comparison"]
+    warning = chance_warning(comparison)
+    paragraphs = [
+        f"> **Warning:** {warning}" if warning else "",
+        _introduce_results(metrics, params),
+        markdown_table(comparison, sizes=sizes),
+        concentration(comparison),
+        list_larger(sizes),
+    ]
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.digits import divergence, probability_difference
+from resnet8.core.digits import divergence, divergence_share, probability_difference
 from resnet8.core.evaluation import Probabilities
 
 CONFIDENCE = 0.95
 # Probabilities below it count as this much, so that a zero does not make KL infinite.
 PROBABILITY_FLOOR = 1e-7
+TOP_IMAGES = 10  # with the largest divergence, whose share is told
 
 Correct = NDArray[np.bool_]
+Divergences = NDArray[np.float64]  # (N,) in nats
 
 
 class Interval(NamedTuple):
@@ -99,11 +101,29 @@ def mcnemar_p(baseline: Correct, variant: Correct) -> float:
     return min(2 * as_uneven / (1 << n), 1.0)
 
 
-def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
-    """Mean Kullback-Leibler divergence of `variant` from `baseline`, both (N, K), in nats."""
+def kl_by_image(baseline: Probabilities, variant: Probabilities) -> Divergences:
+    """(N,) Kullback-Leibler divergences of `variant` from `baseline`, both (N, K), in nats."""
     p, q = (np.maximum(x.astype(np.float64), PROBABILITY_FLOOR) for x in (baseline, variant))
     p, q = (x / x.sum(axis=1, keepdims=True) for x in (p, q))
-    return float(np.mean(np.sum(p * np.log(p / q), axis=1)))
+    divergences: Divergences = np.sum(p * np.log(p / q), axis=1)
+    return divergences
+
+
+def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
+    """Mean Kullback-Leibler divergence of `variant` from `baseline`, both (N, K), in nats."""
+    return float(kl_by_image(baseline, variant).mean())
+
+
+def standard_error(values: Divergences) -> float | None:
+    """Standard error of the mean of (N,) values, one of each image; None for a single image."""
+    n = len(values)
+    return float(values.std(ddof=1)) / n**0.5 if n > 1 else None
+
+
+def top_share(values: Divergences) -> float | None:
+    """Share of the sum that the `TOP_IMAGES` largest of (N,) values have; None of a zero sum."""
+    total = float(values.sum())
+    return float(np.sort(values)[-TOP_IMAGES:].sum()) / total if total else None
 
 
 def compare(
@@ -123,11 +143,15 @@ def compare(
 
     Returns:
         Accuracies as fractions, deltas and interval ends (`*_pp`) in percentage points,
-        variant minus baseline; counts of images lost (right only before) and won.
+        variant minus baseline; counts of images lost (right only before) and won. The mean KL
+        divergence in nats has its standard error over the images (None for one image) and the
+        share that the ten largest divergences have of their sum (None where it is near zero).
     """
     old_class, new_class = baseline.argmax(axis=1), variant.argmax(axis=1)
     old, new = old_class == labels, new_class == labels
     interval = difference_interval(old, new)
+    divergences = kl_by_image(baseline, variant)
+    kl, kl_error = float(divergences.mean()), standard_error(divergences)
     per_class = {
         name: _interval_pp(old[labels == k], new[labels == k])
         for k, name in enumerate(label_names)
@@ -142,7 +166,9 @@ def compare(
         "images_lost": int(np.sum(old & ~new)),
         "images_won": int(np.sum(~old & new)),
         "agreement": float(np.mean(old_class == new_class)),
-        "kl_divergence": divergence(kl_divergence(baseline, variant)),
+        "kl_divergence": divergence(kl),
+        "kl_standard_error": None if kl_error is None else divergence(kl_error),
+        "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
         "max_abs_probability_diff": probability_difference(
             float(np.max(np.abs(baseline - variant)))
         ),

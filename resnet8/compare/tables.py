@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from resnet8.compare.chance import REASONS, chance_warning
 from resnet8.core.variants import Variant
 
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
@@ -34,7 +35,7 @@ def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple
     """One line of the table, percent and percentage points, a cell for each of `COLUMNS`."""
     accuracy = f"{100 * row['top1_accuracy']:.2f}"
     if is_baseline:
-        return (name, accuracy, "baseline", "", "", "", "")
+        return (name, accuracy, "", "baseline", "", "", "")
     interval = f"{row['ci95_low_pp']:+.2f} to {row['ci95_high_pp']:+.2f}"
     return (
         name,
@@ -43,8 +44,36 @@ def format_row(name: str, row: Mapping[str, Any], *, is_baseline: bool) -> tuple
         interval,
         f"{row['mcnemar_p']:.2g}",
         f"{100 * row['agreement']:.2f}",
-        f"{row['kl_divergence']:.4f}",
+        with_error(row["kl_divergence"], row["kl_standard_error"]),
     )
+
+
+def with_error(kl: float, error: float | None) -> str:
+    """A KL divergence with its standard error: five decimals, six where the error needs them."""
+    if not error:  # unknown, or nothing to be uncertain about
+        return f"{kl:.5f}"
+    decimals = 5 if error >= 1e-5 else 6
+    return f"{kl:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def concentration(comparison: Mapping[str, Any]) -> str:
+    """A sentence about the few images that have much of the KL divergence.
+
+    Args:
+        comparison: as in metrics/comparison.json.
+
+    Returns:
+        Empty where no variant has a share.
+    """
+    shares = {
+        name: row["kl_top10_share"]
+        for name, row in _rows(comparison).items()
+        if row["kl_top10_share"] is not None
+    }
+    if not shares:
+        return ""
+    listed = ", ".join(f"{100 * share:.1f}% ({name})" for name, share in shares.items())
+    return f"The ten images with the largest KL divergence make up {listed} of its sum."
 
 
 def summarize(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,13 +203,16 @@ def _moved(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def print_headline(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
-    """Prints the comparison, a line for each variant."""
+    """Prints the comparison, a line for each variant; first, whether the baseline is chance."""
     console = console or Console(highlight=False)
+    _print_warning(comparison, console)
     baseline = comparison["baseline"]
     title = f"{comparison['n_images']:,} test images, compared with {baseline}"
-    table = _table(title)
+    # Headings of two lines, and one space between columns: fits 80 columns.
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+        heading = column.replace(" ", "\n")
+        table.add_column(heading, justify="left" if column == "variant" else "right", no_wrap=True)
     for name, row in _rows(comparison).items():
         worse = row["accuracy_delta_pp"] < 0 and row["mcnemar_p"] < SIGNIFICANCE
         cells = format_row(name, row, is_baseline=name == baseline)
@@ -188,8 +220,17 @@ def print_headline(comparison: Mapping[str, Any], *, console: Console | None = N
     console.print(table)
     console.print(
         "delta: variant minus baseline; yellow: lower, and unlikely to be chance (McNemar p < "
-        f"{SIGNIFICANCE:g}); agree: same top-1 class; KL: divergence from the baseline in nats."
+        f"{SIGNIFICANCE:g}); agree: same top-1 class; KL: divergence from the baseline in nats ± "
+        "its standard error."
     )
+    if shares := concentration(comparison):
+        console.print(shares)
+
+
+def _print_warning(comparison: Mapping[str, Any], console: Console) -> None:
+    if warning := chance_warning(comparison):
+        lines = [f"WARNING: {warning}", "Likely reasons:", *(f"- {reason}" for reason in REASONS)]
+        console.print("\n".join(lines), style="bold red", markup=False)
 
 
 def print_classes(comparison: Mapping[str, Any], *, console: Console | None = None) -> None:
@@ -243,5 +284,4 @@ def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:
 
 
 def _table(title: str) -> Table:
-    # One space between columns: the headline fits 80 columns.
     return Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

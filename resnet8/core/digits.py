@@ -8,6 +8,7 @@ import math
 
 NOISE = 1e-5  # what float32 results differ by, at most, as a share of the largest value
 _KL_DECIMALS = 6
+_SHARE_DECIMALS = 3
 _DIFFERENCE_DECIMALS = 4
 
 
@@ -39,6 +40,18 @@ def probability_difference(difference: float) -> float:
 def divergence(kl: float) -> float:
     """A KL divergence in nats: six decimals."""
     return round(kl, _KL_DECIMALS) + 0.0  # no -0.0
+
+
+def divergence_share(share: float | None, *, kl: float) -> float | None:
+    """A share of a KL divergence: three decimals, where noise is far below the divergence.
+
+    Args:
+        share: some images' part of the sum over all images.
+        kl: the divergence in nats; below ten units of its last decimal, noise of the runtimes
+            decides which images have the largest part, and there is no share.
+    """
+    large = kl >= 10 * 10**-_KL_DECIMALS
+    return round(share, _SHARE_DECIMALS) if share is not None and large else None
 
 
 def significant(number: float | None, digits: int) -> float | None:

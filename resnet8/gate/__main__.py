@@ -66,6 +66,7 @@ def judge(folder: Path, base: str) -> Verdict:
         revision=base,
         commit=commit,
         limits=check_limits(evidence, params),
+        warning=evidence.warning,
         changes=sorted(changes, key=lambda x: order.get(x.variant, len(order))),
         notes=[
             *_changed_limits(read_base(PARAMS), params.gate.model_dump()),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from resnet8.compare.chance import chance_warning, is_chance
 from resnet8.compare.comparison import Correct
 from resnet8.compare.hits import Correctness, Record, read_correctness
 from resnet8.core.errors import GateError, shown
@@ -48,9 +49,13 @@ class Row(_Metrics):
 
 
 class Comparison(_Metrics):
-    """The part of metrics/comparison.json that is needed."""
+    """The part of metrics/comparison.json that is needed.
+
+    baseline_is_chance: None where an earlier version wrote the file.
+    """
 
     baseline: str
+    baseline_is_chance: bool | None = None
     n_images: int
     variants: dict[str, Row]
 
@@ -78,10 +83,12 @@ class Evidence(NamedTuple):
 
     correctness: which images each variant got right.
     conversion_errors: largest difference of a probability to the model before, by variant.
+    warning: of a baseline that is not better than chance; empty where it is.
     """
 
     correctness: Correctness
     conversion_errors: dict[str, float]
+    warning: str = ""
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -170,7 +177,22 @@ def read_evidence(read: Read, variants: Sequence[str], *, baseline: str) -> Evid
             name: error.max_abs_probability_diff
             for name, error in zip(FLOAT_VARIANTS[1:], errors, strict=True)
         },
+        warning=_warn_of_chance(comparison, correctness.by_class[baseline]),
     )
+
+
+def _warn_of_chance(comparison: Comparison, by_class: dict[str, Correct]) -> str:
+    """Says where the baseline is not better than chance, by the images that it got right."""
+    correct = all_images(by_class)
+    chance = max(map(len, by_class.values())) / len(correct)
+    found = is_chance(int(correct.sum()), len(correct), chance=chance)
+    if comparison.baseline_is_chance not in (None, found):
+        raise GateError(
+            f"{COMPARISON_FILE}, baseline_is_chance must fit the images that {CORRECT_FILE} says "
+            f"were right, got {comparison.baseline_is_chance}. {REMEDY}"
+        )
+    told = {"baseline_is_chance": found, "chance_accuracy": chance}
+    return chance_warning(comparison.model_dump() | told)
 
 
 def all_images(by_class: dict[str, Correct]) -> Correct:

@@ -74,6 +74,7 @@ class Verdict(NamedTuple):
 
     revision, commit: the base as it was named, and what it is.
     notes: what a reader should know, but does not fail.
+    warning: of a baseline that is not better than chance, so that passing says little.
     """
 
     revision: str
@@ -81,6 +82,7 @@ class Verdict(NamedTuple):
     limits: list[Limit]
     changes: list[Change]
     notes: list[str]
+    warning: str = ""
 
     @property
     def passed(self) -> bool:

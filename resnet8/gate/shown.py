@@ -28,17 +28,20 @@ def explain_failures(verdict: Verdict) -> list[str]:
 
 
 def headline(verdict: Verdict) -> str:
-    """One line: whether it passed, and against what."""
+    """One line: whether it passed, against what, and whether that says little."""
     count = len(explain_failures(verdict))
     against = f"against {verdict.revision} ({verdict.commit[:10]})"
     if verdict.passed:
-        return f"The gate passes {against}."
+        but = ", but the baseline is not better than chance" if verdict.warning else ""
+        return f"The gate passes {against}{but}."
     return f"The gate fails {against}: {count} {'reason' if count == 1 else 'reasons'}."
 
 
 def print_verdict(verdict: Verdict, *, console: Console | None = None) -> None:
     """Prints both tables, the reasons and the verdict."""
     console = console or Console(highlight=False, markup=False)
+    if verdict.warning:
+        console.print(f"WARNING: {verdict.warning}", soft_wrap=True, style="bold red")
     _print_table(console, CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes], left=1)
     _print_table(console, LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits], left=2)
     console.print(_MEANING)
@@ -56,6 +59,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
         "base": {"revision": verdict.revision, "commit": verdict.commit},
         "failures": explain_failures(verdict),
         "notes": verdict.notes,
+        "warning": verdict.warning,
         "limits": [{**x._asdict(), "passed": x.passed} for x in verdict.limits],
         "changes": {
             x.variant: {
@@ -76,7 +80,9 @@ def error_to_json(reason: str) -> dict[str, Any]:
 
 def to_markdown(verdict: Verdict) -> str:
     """The verdict for a pull request."""
-    lines = [f"### {'✅' if verdict.passed else '❌'} {headline(verdict)}", ""]
+    passed = "⚠️" if verdict.warning else "✅"
+    lines = [f"### {passed if verdict.passed else '❌'} {headline(verdict)}", ""]
+    lines += [f"- ⚠️ {_escape(verdict.warning)}"] if verdict.warning else []
     lines += [f"- ❌ {_escape(reason)}" for reason in explain_failures(verdict)]
     lines += [f"- note: {_escape(note)}" for note in verdict.notes]
     lines += ["", *_markdown_table(CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]), ""]

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.compare.chance import REASONS
 from resnet8.compare.predictions import confusion_matrix
+from resnet8.compare.tables import concentration
+from resnet8.core.sizes import list_larger
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
 from resnet8.report.arithmetic import arithmetic_view
@@ -78,13 +81,15 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def headline_view(inputs: ReportInputs, variants: Variants) -> dict[str, Any]:
-    """The verdict and the comparison."""
+    """The verdict and the comparison; `reasons` where the baseline is not better than chance."""
     comparison = inputs.comparison
     sizes = {name: file.size_bytes for name, file in inputs.models.items()}
     return {
         "verdict": verdict(
             comparison, quantized=variants.quantized, converted=variants.converted
         ),
+        "reasons": REASONS if comparison["baseline_is_chance"] else (),
+        "notes": [note for note in (concentration(comparison), list_larger(sizes)) if note],
         "table": tables.headline_table(comparison, variants=variants.all, sizes=sizes),
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.compare.tables import with_error
 from resnet8.report.inputs import Json
 from resnet8.report.provenance import Fingerprint
 
@@ -65,7 +66,7 @@ def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[
     baseline = comparison["baseline"]
     columns = (
         "variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "lost", "won",
-        "agreement %", "KL, nats", "largest change in probability", "file kB",
+        "agreement %", "KL, nats (± standard error)", "largest change in probability", "file kB",
     )  # fmt: skip
     rows = []
     for name in variants:
@@ -77,7 +78,7 @@ def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[
             number(row["images_lost"], "d"),
             number(row["images_won"], "d"),
             percent(row["agreement"]),
-            number(row["kl_divergence"], ".4f"),
+            Cell(with_error(row["kl_divergence"], row["kl_standard_error"]), row["kl_divergence"]),
             small(row["max_abs_probability_diff"], ".2g"),
         ]
         if name == baseline:

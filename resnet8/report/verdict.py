@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from resnet8.compare.chance import chance_warning
 from resnet8.compare.tables import SIGNIFICANCE
 from resnet8.report.inputs import Json
 from resnet8.report.tables import interval
@@ -18,9 +19,11 @@ def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[s
         converted: the float variants, without the baseline.
 
     Returns:
-        Sentences.
+        Sentences; of a baseline that is not better than chance, no differences in accuracy.
     """
     rows, baseline = comparison["variants"], comparison["baseline"]
+    if warning := chance_warning(comparison):  # no difference from it reassures anybody
+        return [warning, *_conversions(converted, rows, baseline)]
     accuracy = 100 * rows[baseline]["top1_accuracy"]
     start = f"{baseline} is right on {accuracy:.2f}% of {comparison['n_images']:,} test images."
     said = [start, *_conversions(converted, rows, baseline)]

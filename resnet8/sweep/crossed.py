@@ -26,27 +26,38 @@ class Estimate(NamedTuple):
         return not self.low <= 0 <= self.high
 
 
-def estimate(values: NDArray[np.int8], *, confidence: float) -> Estimate:
-    """The mean of what each image gave with each draw.
+def variances(values: NDArray[np.int8] | NDArray[np.float64]) -> tuple[float, float]:
+    """Variances that the mean of (S, N) values has from its images and from its draws.
 
     Images and draws each add the variance of their own means; what belongs to neither alone is
-    counted in both, so that the interval is rather too wide. Draws are few, so their part takes
-    Student's quantile. With one draw the interval is about images alone.
-
-    Args:
-        values: (S, N), such as 1 for an image won against another setting and -1 for one lost.
-        confidence: of the interval.
+    counted in both. A single draw adds none.
 
     Source: A. B. Owen (2007), The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411,
     on the variance of means over two crossed samples.
     """
     n_draws, n_images = values.shape
+    of_images = float(values.mean(axis=0).var(ddof=1)) / n_images
+    of_draws = float(values.mean(axis=1).var(ddof=1)) / n_draws if n_draws > 1 else 0.0
+    return of_images, of_draws
+
+
+def estimate(values: NDArray[np.int8], *, confidence: float) -> Estimate:
+    """The mean of what each image gave with each draw.
+
+    Both parts of `variances` are counted, so that the interval is rather too wide. Draws are few,
+    so their part takes Student's quantile. With one draw the interval is about images alone.
+
+    Args:
+        values: (S, N), such as 1 for an image won against another setting and -1 for one lost.
+        confidence: of the interval.
+    """
+    n_draws = len(values)
     tail = (1 + confidence) / 2
-    image_means, draw_means = values.mean(axis=0), values.mean(axis=1)
-    squared = NormalDist().inv_cdf(tail) ** 2 * image_means.var(ddof=1) / n_images
+    of_images, of_draws = variances(values)
+    squared = NormalDist().inv_cdf(tail) ** 2 * of_images
     if n_draws > 1:
-        squared += stdtrit(n_draws - 1, tail) ** 2 * draw_means.var(ddof=1) / n_draws
-    mean, reach = float(image_means.mean()), float(squared) ** 0.5
+        squared += float(stdtrit(n_draws - 1, tail)) ** 2 * of_draws
+    mean, reach = float(values.mean()), squared**0.5
     return Estimate(mean, mean - reach, mean + reach)
 
 

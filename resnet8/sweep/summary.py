@@ -1,10 +1,11 @@
 """What a sweep says: how many images are enough, which settings are best, at what size of file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from resnet8.compare.chance import is_chance
 from resnet8.core.grid import Settings
 from resnet8.sweep.crossed import Estimate
 from resnet8.sweep.result import Result
@@ -20,6 +21,7 @@ from resnet8.sweep.settings import (
 )
 
 CONFIDENCE = 0.95
+BASELINE_KEYS = ("n_images", "baseline_accuracy", "baseline_is_chance")
 # Figures of a result that vary over draws, as the summary names them.
 FIGURES: dict[str, Callable[[Result], float]] = {
     "top1_accuracy": lambda result: result.top1_accuracy,
@@ -49,13 +51,16 @@ class Enough(NamedTuple):
     divergence_images: int | None
 
 
-def summarize(selection: Selection, usual: Settings, *, n_runs: int) -> dict[str, Any]:
+def summarize(
+    selection: Selection, usual: Settings, *, n_runs: int, chance: float
+) -> dict[str, Any]:
     """Sums up the finished runs of a grid.
 
     Args:
         selection: what the record has of the grid.
         usual: the settings of the pipeline, with which others are compared.
         n_runs: that the grid has.
+        chance: accuracy of the best answer that ignores the image.
 
     Returns:
         What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
@@ -65,6 +70,7 @@ def summarize(selection: Selection, usual: Settings, *, n_runs: int) -> dict[str
     settings = sorted(group(rows, usual), key=lambda x: (x.variant, x.changes, x.images))
     enough = [x for x in map(find_enough, _by_size(settings)) if x]
     n_earlier = sum(row.is_earlier for row in rows)
+    baseline = _describe_baseline(rows[0].result, chance) if rows else dict.fromkeys(BASELINE_KEYS)
     return {
         "n_runs": n_runs,
         "n_finished": len(rows),
@@ -72,9 +78,8 @@ def summarize(selection: Selection, usual: Settings, *, n_runs: int) -> dict[str
         "n_other_model": selection.n_other_model,
         "n_other_data": selection.n_other_data,
         "note": note(selection, n_runs=n_runs),
-        "n_images": rows[0].result.n_images if rows else None,
-        "baseline_accuracy": _baseline_accuracy(rows[0].result) if rows else None,
-        "answer": answer(enough),
+        **baseline,
+        "answer": _explain_chance(baseline) if baseline["baseline_is_chance"] else answer(enough),
         "enough": [x._asdict() for x in enough],
         "settings": _describe_settings(settings, usual),
     }
@@ -236,6 +241,16 @@ def _pp(found: Estimate) -> dict[str, float]:
     return {name: round(100 * value, 4) + 0.0 for name, value in found._asdict().items()}
 
 
-def _baseline_accuracy(result: Result) -> float:
-    right = round(result.top1_accuracy * result.n_images) + len(result.lost) - len(result.won)
-    return right / result.n_images
+def _describe_baseline(result: Result, chance: float) -> dict[str, Any]:
+    n_images = result.n_images
+    right = round(result.top1_accuracy * n_images) + len(result.lost) - len(result.won)
+    found = (n_images, right / n_images, is_chance(right, n_images, chance=chance))
+    return dict(zip(BASELINE_KEYS, found, strict=True))
+
+
+def _explain_chance(baseline: Mapping[str, Any]) -> str:
+    return (
+        f"The baseline is not measurably better than chance (right on "
+        f"{100 * baseline['baseline_accuracy']:.2f}% of {baseline['n_images']:,} test images), so "
+        "no accuracy says how many calibration images are enough, or which settings are better."
+    )

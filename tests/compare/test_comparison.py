@@ -14,10 +14,14 @@ from resnet8.compare.comparison import (
     PROBABILITY_FLOOR,
     compare,
     difference_interval,
+    kl_by_image,
     kl_divergence,
     mcnemar_p,
+    standard_error,
+    top_share,
     wilson_interval,
 )
+from resnet8.core.digits import NOISE
 
 
 def paired(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +130,38 @@ def test_kl_divergence_of_a_zero_probability_is_finite() -> None:
     assert kl_divergence(old, new) == pytest.approx(by_hand, rel=1e-4)
 
 
+def test_kl_by_image_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    old, new = (rng.dirichlet([1] * 5, 20) for _ in range(2))
+    expected = [stats.entropy(p, q) for p, q in zip(old, new, strict=True)]
+    # PROBABILITY_FLOOR is far below the smallest of these probabilities.
+    assert kl_by_image(old, new) == pytest.approx(expected, rel=1e-9)
+    assert kl_divergence(old, new) == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_standard_error_agrees_with_scipy() -> None:
+    values = np.random.default_rng(0).exponential(size=100)
+    assert standard_error(values) == pytest.approx(stats.sem(values))
+
+
+def test_standard_error_of_one_image_is_unknown() -> None:
+    assert standard_error(np.array([0.5])) is None
+
+
+def test_top_share_by_hand() -> None:
+    # Ten images of 3 and thirty of 1, mixed: 30 of 60.
+    values = np.random.default_rng(0).permutation([3.0] * 10 + [1.0] * 30)
+    assert top_share(values) == pytest.approx(0.5)
+
+
+def test_top_share_of_ten_images_or_fewer_is_all() -> None:
+    assert top_share(np.array([0.1, 0.2, 0.3])) == pytest.approx(1.0)
+
+
+def test_top_share_of_nothing_is_none() -> None:
+    assert top_share(np.zeros(20)) is None
+
+
 @pytest.fixture
 def comparison() -> dict[str, object]:
     rng = np.random.default_rng(0)
@@ -166,3 +202,33 @@ def test_compare_with_itself_finds_nothing(comparison) -> None:
     found = compare(old, old, labels, label_names=["a", "b", "c"])
     assert (found["accuracy_delta_pp"], found["mcnemar_p"], found["agreement"]) == (0.0, 1.0, 1.0)
     assert (found["kl_divergence"], found["images_lost"], found["images_won"]) == (0.0, 0, 0)
+    assert (found["kl_standard_error"], found["kl_top10_share"]) == (0.0, None)
+
+
+def test_compare_gives_the_standard_error_of_kl_and_the_share_of_the_ten_largest(
+    comparison,
+) -> None:
+    old, new, found = comparison["old"], comparison["new"], comparison["found"]
+    by_image = sorted(stats.entropy(p, q) for p, q in zip(old, new, strict=True))
+    # Six and three decimals are written.
+    assert found["kl_standard_error"] == pytest.approx(stats.sem(by_image), abs=1e-6)
+    assert found["kl_top10_share"] == pytest.approx(sum(by_image[-10:]) / sum(by_image), abs=6e-4)
+
+
+def test_compare_of_one_image_has_no_standard_error(comparison) -> None:
+    old, new, labels = (comparison[x][:1] for x in ("old", "new", "labels"))
+    assert compare(old, new, labels, label_names=["a", "b", "c"])["kl_standard_error"] is None
+
+
+@pytest.mark.parametrize("distance", [1e-6, 3e-3, 0.01, 0.2])
+def test_compare_writes_no_digit_of_kl_that_noise_of_a_runtime_decides(distance: float) -> None:
+    rng = np.random.default_rng(1)
+    old, other = (rng.dirichlet([1] * 10, 1000) for _ in range(2))
+    labels = np.zeros(1000, np.int64)
+    written = set()
+    for _ in range(5):
+        noise = 1 + NOISE * rng.uniform(-1, 1, old.shape)
+        new = ((1 - distance) * old + distance * other) * noise
+        found = compare(old, new, labels, label_names="0123456789")
+        written.add(tuple(v for k, v in found.items() if k.startswith("kl_")))
+    assert len(written) == 1, written

@@ -2,7 +2,13 @@
 
 import pytest
 
-from resnet8.core.digits import divergence, probability_difference, significant, upper_bound
+from resnet8.core.digits import (
+    divergence,
+    divergence_share,
+    probability_difference,
+    significant,
+    upper_bound,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,15 @@ def test_probability_difference_has_four_decimals_or_is_a_bound(
 def test_divergence_has_six_decimals_and_no_negative_zero() -> None:
     assert divergence(0.00100115049) == 0.001001
     assert str(divergence(-1e-12)) == "0.0"
+
+
+def test_divergence_share_has_three_decimals() -> None:
+    assert divergence_share(0.129293, kl=0.001) == 0.129
+
+
+@pytest.mark.parametrize(("share", "kl"), [(0.0413, 3.4e-13), (0.1, 9.9e-6), (None, 0.0)])
+def test_divergence_share_is_none_where_noise_decides_it(share: float | None, kl: float) -> None:
+    assert divergence_share(share, kl=kl) is None
 
 
 def test_significant_keeps_none() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
 from resnet8.core.dataset import TestSet
@@ -66,7 +67,12 @@ def write_metrics(
         name: compare(found["keras_fp32"], x, LABELS, label_names=NAMES)
         for name, x in found.items()
     }
-    comparison = {"baseline": "keras_fp32", "n_images": len(LABELS), "variants": rows}
+    comparison = {
+        "baseline": "keras_fp32",
+        "n_images": len(LABELS),
+        **describe_chance(correct["keras_fp32"], LABELS),
+        "variants": rows,
+    }
     write_json(metrics / "comparison.json", comparison)
     write_json(
         metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, NAMES))

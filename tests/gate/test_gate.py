@@ -151,6 +151,59 @@ def test_a_cpu_with_other_products_is_told(project: Path, gate: Gate) -> None:
     assert ended.out.count("products saturate") == 1
 
 
+def at_chance() -> Any:
+    """Every variant is right on 11% of 1,000 images of ten classes."""
+    return dict.fromkeys(usual(), right(*range(110, 1000)))
+
+
+def test_a_baseline_that_is_chance_passes_with_a_warning_first(project: Path, gate: Gate) -> None:
+    set_params(project, gate={"float_accuracy_min": 0.0})
+    write_metrics(project, at_chance())
+    commit(project)
+    ended = gate()
+    assert ended.code == 0
+    assert ended.out.startswith("WARNING: keras_fp32 is not measurably better than chance: it is")
+    last = ended.out.splitlines()[-1]
+    assert re.search(r"passes .+, but the baseline is not better than chance\.$", last)
+    markdown = gate("--markdown").out
+    assert markdown.startswith("### ⚠️ The gate passes")
+    assert "✅" not in markdown
+    assert "keras\\_fp32 is not measurably better than chance" in markdown
+    told = json.loads(gate("--json").out)
+    assert told["warning"].startswith("keras_fp32 is not measurably better than chance")
+
+
+def test_a_baseline_that_is_better_than_chance_gets_no_warning(project: Path, gate: Gate) -> None:
+    assert json.loads(gate("--json").out)["warning"] == ""
+    assert gate("--markdown").out.startswith("### ✅")
+    assert "WARNING" not in gate().out
+
+
+@pytest.mark.parametrize(
+    ("correct", "warns"), [(usual(), False), (at_chance(), True)], ids=["better", "chance"]
+)
+def test_comparisons_of_versions_before_kl_errors_and_chance_are_read(
+    project: Path, gate: Gate, correct: Any, warns: bool
+) -> None:
+    set_params(project, gate={"float_accuracy_min": 0.0})
+    write_metrics(project, correct)
+    comparison = project / "metrics/comparison.json"
+    for key in ("baseline_is_chance", "chance_accuracy"):
+        edit(comparison, drop_key(key))
+    for name in usual():
+        for key in ("kl_standard_error", "kl_top10_share"):
+            edit(comparison, drop_key("variants", name, key))
+    write_lock(project)
+    commit(project)  # the old form in the base and in the working tree
+    old = gate("--json")
+    write_metrics(project, correct)  # the new form against the old one
+    for ended in (old, gate("--json")):
+        assert ended.code == 0
+        told = json.loads(ended.out)
+        assert {x["verdict"] for x in told["changes"].values()} == {"unchanged"}
+        assert bool(told["warning"]) is warns
+
+
 def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -252,6 +305,10 @@ CLOSED = {
     "a delta made up": (
         change("comparison.json", set_key("variants", "onnx_int8", "accuracy_delta_pp", to=5.0)),
         r"comparison\.json, onnx_int8 must fit the images",
+    ),
+    "a word on chance made up": (
+        change("comparison.json", set_key("baseline_is_chance", to=True)),
+        r"comparison\.json, baseline_is_chance must fit the images that .+ were right, got True",
     ),
     "another baseline": (
         change("comparison.json", set_key("baseline", to="onnx_fp32")), r"compare with keras_fp32",

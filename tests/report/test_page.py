@@ -10,6 +10,7 @@ import pytest
 from resnet8.report.data import view
 from resnet8.report.figures import palette
 from resnet8.report.page import TEMPLATES, render
+from resnet8.report.provenance import Fingerprint
 from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 HOSTILE = '</script><script>alert("x")</script>&'
@@ -139,6 +140,51 @@ def test_render_says_so_when_nothing_is_quantized() -> None:
     assert "so there is no quantization noise" in html
     assert "so there is nothing to rank" in html
     assert "No image changed its class." in html
+
+
+def chance_page() -> str:
+    inputs = make_inputs()
+    comparison = {**inputs.comparison, "baseline_is_chance": True, "baseline": "keras_fp32"}
+    html = render(view(inputs._replace(comparison=comparison)), vega="")
+    return re.sub(r"\s+", " ", html)
+
+
+def test_render_begins_with_a_baseline_that_is_chance_and_its_likely_reasons() -> None:
+    text = chance_page()
+    warning = text.index('role="alert"')
+    said = text[warning : text.index("<table", warning)]
+    for words in (
+        "Warning: keras_fp32 is not measurably better than chance",
+        "untrained",
+        "pixels in 0 to 1 (or standardized)",
+        "Rescaling or Normalization",
+        "in another order",
+        "In float, ",
+    ):
+        assert words in said, words
+    result = text.index('<h2 id="headline-heading">Result</h2>')
+    assert text[result:warning].count("<p") == 0  # nothing stands before it
+    assert "No difference in accuracy" not in text
+
+
+def test_render_warns_of_no_baseline_that_is_better(html: str) -> None:
+    assert 'role="alert"' not in html
+    assert "not measurably better than chance" not in html
+
+
+def test_render_says_what_share_of_kl_ten_images_have(html: str) -> None:
+    share = make_inputs().comparison["variants"]["torch_int8"]["kl_top10_share"]
+    assert f"{100 * share:.1f}% (torch_int8) of its sum." in html
+
+
+@pytest.mark.parametrize("n_bytes", [1_500, 2_500])
+def test_render_names_files_that_quantization_made_larger(n_bytes: int) -> None:
+    inputs = make_inputs(quantized=("onnx_int8",))
+    models = {**inputs.models, "onnx_int8": Fingerprint("onnx_int8", n_bytes, "0" * 64)}
+    assert inputs.models["onnx_fp32"].size_bytes == 2_000
+    html = render(view(inputs._replace(models=models)), vega="")
+    said = "Larger than the float model&#39;s file: onnx_int8 by 0.5 kB"
+    assert (said in html) is (n_bytes > 2_000)
 
 
 def test_render_names_classes_without_images() -> None:

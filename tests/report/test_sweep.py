@@ -9,7 +9,7 @@ from resnet8.report.page import render
 from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import BASELINE, USUAL, make_selection
+from tests.sweep.results import BASELINE, CHANCE, USUAL, make_selection
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_page_and_tables_say_which_runs_an_earlier_version_made(summary: dict[st
 
 
 def test_page_without_runs_says_how_to_make_them() -> None:
-    none = summarize(make_selection([]), USUAL, n_runs=7)
+    none = summarize(make_selection([]), USUAL, n_runs=7, chance=CHANCE)
     assert sweep_charts(none) == {}
     html = render(view(make_inputs()._replace(sweep=none)), vega="")
     assert "these data; <code>make sweep</code> makes all 7." in html

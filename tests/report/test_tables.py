@@ -50,6 +50,14 @@ def test_headline_table_has_a_row_for_each_variant_in_order(inputs: ReportInputs
     assert texts(table, 2)["keras_fp32"] == "baseline"
 
 
+def test_headline_table_has_kl_with_its_standard_error_sorted_by_kl(inputs: ReportInputs) -> None:
+    table = headline_table(inputs.comparison, variants=["onnx_int8"], sizes={})
+    (column,) = [i for i, name in enumerate(table.columns) if name.startswith("KL")]
+    row = inputs.comparison["variants"]["onnx_int8"]
+    kl, error = row["kl_divergence"], row["kl_standard_error"]
+    assert table.rows[0][column][:2] == (f"{kl:.5f} ± {error:.5f}", kl)
+
+
 def one_class(images: int, right: int) -> Any:
     matrix = np.zeros((10, 10), np.int64)
     matrix[0, 0], matrix[0, 1] = right, images - right

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from resnet8.report.verdict import verdict
 
 
@@ -13,9 +15,18 @@ def row(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def said(quantized: tuple[str, ...] = (), converted: tuple[str, ...] = (), **rows: Any) -> str:
+def said(
+    quantized: tuple[str, ...] = (),
+    converted: tuple[str, ...] = (),
+    *,
+    is_chance: bool = False,
+    **rows: Any,
+) -> str:
     found = {"keras_fp32": row(), **rows}
-    comparison = {"baseline": "keras_fp32", "n_images": 10_000, "variants": found}
+    comparison = {
+        "baseline": "keras_fp32", "n_images": 10_000, "baseline_is_chance": is_chance,
+        "chance_accuracy": 0.1, "variants": found,
+    }  # fmt: skip
     return " ".join(verdict(comparison, quantized=quantized, converted=converted))
 
 
@@ -86,3 +97,24 @@ def test_verdict_says_that_nothing_is_quantized() -> None:
 
 def test_verdict_says_that_all_images_keep_their_class() -> None:
     assert said(("onnx_int8",), onnx_int8=row()).endswith("All images keep their class.")
+
+
+@pytest.mark.parametrize("variant", [SLIGHT, WORSE, row()], ids=["slight", "worse", "same"])
+def test_verdict_on_a_baseline_that_is_chance_says_that_and_nothing_of_accuracy(
+    variant: dict[str, Any],
+) -> None:
+    text = said(
+        ("onnx_int8",),
+        ("onnx_fp32",),
+        is_chance=True,
+        keras_fp32=row(top1_accuracy=0.1012),
+        onnx_fp32=row(),
+        onnx_int8=variant,
+    )
+    assert text.startswith(
+        "keras_fp32 is not measurably better than chance: it is right on 10.12% of 10,000 test "
+        "images"
+    )
+    assert "In float, onnx_fp32 gives all images the same class" in text
+    for reassurance in ("No difference", "unlikely to be chance", "keep their class", "room"):
+        assert reassurance not in text

@@ -177,6 +177,21 @@ def test_quantize_onnx_writes_a_model_with_the_quantization_of_fit(
             assert float(scale) == parameters.scale
 
 
+def test_quantize_onnx_says_where_the_file_is_larger_than_in_float(
+    fit_arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit.main(arguments(**fit_arguments))
+    places = {"model": fit_arguments["model"], "quantization": fit_arguments["out"]}
+    out = tmp_path / "quantized.onnx"
+    quantize_onnx.main(arguments(type="uint8", **places, out=out))
+    before, after = (path.stat().st_size for path in (fit_arguments["model"], out))
+    assert after > before  # about a thousand weights
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(
+        f"ONNX uint8: {after} bytes, {after - before} more than the float model: the quantization "
+    )
+
+
 def write_predictions(folder: Path, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     for name in names:
@@ -209,7 +224,8 @@ def test_compare_writes_every_variant_and_prints_the_table(
     assert (found["baseline"], tuple(found["variants"])) == ("keras_fp32", tuple(sorted(VARIANTS)))
     assert set(found["variants"]["onnx_int8"]) >= {
         "top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp", "mcnemar_p",
-        "agreement", "kl_divergence", "max_abs_probability_diff", "per_class_delta_pp",
+        "agreement", "kl_divergence", "kl_standard_error", "kl_top10_share",
+        "max_abs_probability_diff", "per_class_delta_pp",
     }  # fmt: skip
     assert {path.name for path in folders["summary"].iterdir()} == {f"{x}.json" for x in VARIANTS}
     for name, row in found["variants"].items():
@@ -221,6 +237,28 @@ def test_compare_writes_every_variant_and_prints_the_table(
             "kl_divergence": row["kl_divergence"],
         }
     assert "30 test images, compared with keras_fp32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("n_right", "is_chance"), [(30, False), (5, True)])
+def test_compare_begins_with_a_baseline_that_is_chance(
+    tmp_path: Path,
+    params: Path,
+    capsys: pytest.CaptureFixture[str],
+    n_right: int,
+    is_chance: bool,
+) -> None:
+    write_predictions(tmp_path / "predictions", VARIANTS)
+    write_labels(tmp_path / "data")
+    # Right on the first images, and on every other wrong: classes are 0 to 9 in turns.
+    classes = (np.arange(30) + (np.arange(30) >= n_right)) % 10
+    np.save(tmp_path / "predictions" / "keras_fp32.npy", np.eye(10, dtype=np.float32)[classes])
+    out, correct = tmp_path / "comparison.json", tmp_path / "correct.json"
+    folders = {name: tmp_path / name for name in ("predictions", "data", "summary")}
+    compare.main(arguments(params=params, **folders, out=out, correct=correct))
+    assert json.loads(out.read_text())["baseline_is_chance"] is is_chance
+    assert json.loads(out.read_text())["chance_accuracy"] == 0.1
+    said = capsys.readouterr().out
+    assert said.startswith("WARNING: keras_fp32 is not measurably") is is_chance
 
 
 def test_compare_names_predictions_that_are_missing(tmp_path: Path, params: Path) -> None:

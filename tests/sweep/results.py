@@ -16,6 +16,7 @@ IDENTITY = Identity(
 )  # fmt: skip
 N_IMAGES = 1000
 BASELINE = 0.8
+CHANCE = 0.1
 
 
 def make_run(variant: str = "onnx_int8", **changes: Any) -> Run:

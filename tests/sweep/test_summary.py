@@ -12,6 +12,7 @@ from resnet8.sweep.settings import compare_accuracy, compare_agreement, group
 from resnet8.sweep.summary import find_enough, find_front, summarize
 from tests.sweep.results import (
     BASELINE,
+    CHANCE,
     N_IMAGES,
     USUAL,
     make_result,
@@ -117,7 +118,7 @@ def test_enough_tells_what_it_would_not_have_noticed() -> None:
 
 def test_answer_takes_the_worst_variant() -> None:
     rows = by_size({10: 0, 50: 0, 100: 0}) + by_size({10: 60, 50: 0, 100: 0}, variant="torch_int8")
-    answer = summarize(make_selection(rows), USUAL, n_runs=30)["answer"]
+    answer = summarize(make_selection(rows), USUAL, n_runs=30, chance=CHANCE)["answer"]
     assert answer.startswith("Beyond 50 images more calibration changes nothing measurable:")
     assert "up to 100 images accuracy moves by at most" in answer
     assert "(95%, 5 draws)" in answer
@@ -125,25 +126,25 @@ def test_answer_takes_the_worst_variant() -> None:
 
 def test_answer_names_the_variant_that_needs_more() -> None:
     rows = by_size({10: 0, 100: 0}) + by_size({10: 60, 100: 0}, variant="torch_int8")
-    answer = summarize(make_selection(rows), USUAL, n_runs=20)["answer"]
+    answer = summarize(make_selection(rows), USUAL, n_runs=20, chance=CHANCE)["answer"]
     assert answer.startswith("More calibration still changes something measurable at 100 images")
     assert "(torch_int8;" in answer
 
 
 def test_no_answer_without_sizes() -> None:
-    assert summarize(make_selection(draws(0)), USUAL, n_runs=5)["answer"] is None
+    assert summarize(make_selection(draws(0)), USUAL, n_runs=5, chance=CHANCE)["answer"] is None
 
 
 def test_summary_of_no_runs_is_empty_and_valid_json() -> None:
-    summary = summarize(make_selection([]), USUAL, n_runs=7)
+    summary = summarize(make_selection([]), USUAL, n_runs=7, chance=CHANCE)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["n_finished"], summary["n_runs"], summary["settings"]) == (0, 7, [])
 
 
 def test_summary_says_the_same_in_every_order_of_rows() -> None:
     rows = by_size({10: 3, 1000: 1}) + draws(2, fit__per_channel=False)
-    assert summarize(make_selection(rows), USUAL, n_runs=1) == summarize(
-        make_selection(rows[::-1]), USUAL, n_runs=1
+    assert summarize(make_selection(rows), USUAL, n_runs=1, chance=CHANCE) == summarize(
+        make_selection(rows[::-1]), USUAL, n_runs=1, chance=CHANCE
     )
 
 
@@ -152,7 +153,7 @@ def test_summary_gives_mean_deviation_and_ends_over_the_draws() -> None:
     rows = [
         Row(make_run(calibrate__seed=seed), make_result(lost=range(n))) for seed, n in lost.items()
     ]
-    (row,) = summarize(make_selection(rows), USUAL, n_runs=3)["settings"]
+    (row,) = summarize(make_selection(rows), USUAL, n_runs=3, chance=CHANCE)["settings"]
     values = [BASELINE - n / N_IMAGES for n in lost.values()]
     expected = (np.mean(values), np.std(values, ddof=1), min(values), max(values))
     found = tuple(row["top1_accuracy"][x] for x in ("mean", "deviation", "low", "high"))
@@ -161,13 +162,33 @@ def test_summary_gives_mean_deviation_and_ends_over_the_draws() -> None:
 
 
 def test_one_draw_has_no_deviation() -> None:
-    (row,) = summarize(make_selection(draws(1, seeds=[0])), USUAL, n_runs=1)["settings"]
+    (row,) = summarize(make_selection(draws(1, seeds=[0])), USUAL, n_runs=1, chance=CHANCE)[
+        "settings"
+    ]
     assert row["top1_accuracy"]["deviation"] is None
 
 
 def test_baseline_accuracy_comes_out_of_any_run() -> None:
     rows = [Row(make_run(), make_result(lost=range(50), won=range(60, 70)))]
-    assert summarize(make_selection(rows), USUAL, n_runs=1)["baseline_accuracy"] == BASELINE
+    assert (
+        summarize(make_selection(rows), USUAL, n_runs=1, chance=CHANCE)["baseline_accuracy"]
+        == BASELINE
+    )
+
+
+@pytest.mark.parametrize(
+    ("chance", "expected"),
+    [(0.1, False), (0.77, False), (0.79, True), (0.9, True)],  # its interval: 0.774 to 0.824
+)
+def test_a_baseline_that_is_chance_answers_no_question(chance: float, expected: bool) -> None:
+    rows = by_size({10: 60, 50: 0, 100: 0})
+    summary = summarize(make_selection(rows), USUAL, n_runs=15, chance=chance)
+    assert summary["baseline_is_chance"] is expected
+    said = (
+        "The baseline is not measurably better than chance (right on 80.00% of 1,000 test images)"
+    )
+    assert summary["answer"].startswith(said) is expected
+    assert ("changes nothing" in summary["answer"]) is not expected
 
 
 def test_settings_are_compared_with_the_default_of_their_variant() -> None:
@@ -175,7 +196,7 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
     rows += draws(0, fit__per_channel=False, variant="torch_int8")
     found = {
         (x["variant"], *x["changes"]): x
-        for x in summarize(make_selection(rows), USUAL, n_runs=1)["settings"]
+        for x in summarize(make_selection(rows), USUAL, n_runs=1, chance=CHANCE)["settings"]
     }
     assert found[("onnx_int8",)]["is_default"]
     assert found[("onnx_int8",)]["accuracy_above_default_pp"] is None
@@ -206,7 +227,7 @@ def test_divergence_has_a_number_of_its_own(divergences: Any, expected: Any, wor
     found = enough(rows)
     assert found.divergence_images == expected
     assert found.images == 10
-    assert words in summarize(make_selection(rows), USUAL, n_runs=15)["answer"]
+    assert words in summarize(make_selection(rows), USUAL, n_runs=15, chance=CHANCE)["answer"]
 
 
 def test_one_draw_cannot_tell_that_divergence_changes() -> None:
@@ -218,14 +239,16 @@ def test_one_draw_cannot_tell_that_divergence_changes() -> None:
 
 
 def test_settings_without_a_default_are_not_compared() -> None:
-    (row,) = summarize(make_selection(draws(1, calibrate__size=10)), USUAL, n_runs=1)["settings"]
+    (row,) = summarize(
+        make_selection(draws(1, calibrate__size=10)), USUAL, n_runs=1, chance=CHANCE
+    )["settings"]
     assert not row["is_default"]
     assert row["accuracy_above_default_pp"] is None
 
 
 def test_summary_counts_the_runs_of_earlier_versions() -> None:
     rows = [row._replace(is_earlier=n < 2) for n, row in enumerate(draws(0))]
-    summary = summarize(make_selection(rows, n_other_model=3), USUAL, n_runs=5)
+    summary = summarize(make_selection(rows, n_other_model=3), USUAL, n_runs=5, chance=CHANCE)
     counts = ("n_finished", "n_earlier", "n_other_model", "n_other_data")
     assert [summary[name] for name in counts] == [5, 2, 3, 0]
     assert [row["n_earlier"] for row in summary["settings"]] == [2]
@@ -247,7 +270,7 @@ def test_front_is_one_for_each_format_of_files() -> None:
             ("torch_int8", True, 300, [1, 2, 3]),
         )
     ]
-    settings = summarize(make_selection(rows), USUAL, n_runs=4)["settings"]
+    settings = summarize(make_selection(rows), USUAL, n_runs=4, chance=CHANCE)["settings"]
     found = {(x["variant"], *x["changes"]): x["on_front"] for x in settings}
     assert found == {
         ("onnx_int8",): True,
@@ -270,7 +293,7 @@ def test_draws_are_those_with_the_usual_settings() -> None:
 
 def test_choices_have_a_row_for_each_setting() -> None:
     rows = by_size({10: 1}) + draws(5, fit__per_channel=False)
-    found = list_choices(summarize(make_selection(rows), USUAL, n_runs=1))
+    found = list_choices(summarize(make_selection(rows), USUAL, n_runs=1, chance=CHANCE))
     assert [x.settings for x in found] == ["10 images", "per_channel false, 1,000 images"]
     assert found[0].file_kb == 100
     assert found[0].low_percent <= found[0].accuracy_percent <= found[0].high_percent

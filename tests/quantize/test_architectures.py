@@ -1,6 +1,6 @@
 """Other Keras models than the sample's, from the float model to 8 bits in both runtimes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +11,10 @@ from resnet8.models.onnx_graph import with_parameters
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
 from resnet8.quantize.layers import read_layers
+from resnet8.reference.check import check
+from resnet8.reference.network import Network
+from resnet8.reference.results import refuse_unexplained
+from resnet8.reference.runtimes import in_onnx_runtime, in_torch
 from samples.train import build_resnet8
 from tests.quantize import graphs
 
@@ -63,14 +67,23 @@ def as_after_training(model: Any, images: Any) -> Any:
     return with_parameters(model, {last.name: (last.weight * factor[:, None], bias)})
 
 
-@pytest.mark.parametrize(
-    "build", [narrow, called_twice, mobile, flattened], ids=lambda build: build.__name__
+class Made(NamedTuple):
+    """A float model and what becomes of it."""
+
+    float_model: Any
+    quantization: Any
+    in_onnx: Any
+    in_torch: Any
+
+
+@pytest.fixture(
+    scope="module",
+    params=[narrow, called_twice, mobile, flattened],
+    ids=lambda build: build.__name__,
 )
-def test_fit_serves_both_runtimes_for(
-    build: Any, fit_settings: Any, calibration_images: Any, test_set: Any
-) -> None:
+def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: Any) -> Made:
     keras.utils.set_random_seed(0)
-    model = build()
+    model = request.param()
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if "batch_normalization" in weight.path:
@@ -83,10 +96,29 @@ def test_fit_serves_both_runtimes_for(
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_writer.find_points(float_model, symmetric=False)
     quantization = fit(float_model, calibration_images[:20], fit_settings, points=points)
-    in_onnx = onnx_writer.quantize(float_model, quantization, quant_type="uint8")
-    in_torch = torch_model.export(torch_writer.quantize(program, quantization))
+    return Made(
+        float_model,
+        quantization,
+        onnx_writer.quantize(float_model, quantization, quant_type="uint8"),
+        torch_model.export(torch_writer.quantize(program, quantization)),
+    )
+
+
+def test_fit_serves_both_runtimes(made: Made, test_set: Any) -> None:
     images = test_set[0][:50].astype(np.float32)
-    expected, found = (onnx_model.make_predictor(x)(images) for x in (float_model, in_onnx))
+    expected, found = (
+        onnx_model.make_predictor(x)(images) for x in (made.float_model, made.in_onnx)
+    )
     assert np.ptp(expected, axis=0).mean() > 10 * MEAN_PROBABILITIES  # images make a difference
     assert np.abs(found - expected).mean() < MEAN_PROBABILITIES
-    assert np.abs(torch_model.make_predictor(in_torch)(images) - found).mean() < MEAN_RUNTIMES
+    assert np.abs(torch_model.make_predictor(made.in_torch)(images) - found).mean() < MEAN_RUNTIMES
+
+
+def test_codes_are_those_of_exact_arithmetic(made: Made, test_set: Any) -> None:
+    network = Network(made.float_model, made.quantization)
+    models = {"onnx_uint8": in_onnx_runtime(made.in_onnx), "torch_int8": in_torch(made.in_torch)}
+    for name, found in check(network, models, test_set[0][:20]).items():
+        refuse_unexplained(name, found)
+        rows = [row for row in found.tensors.values() if row.in_codes]
+        assert all(np.isfinite(row.bound) for row in rows)
+        assert len(rows) >= 3

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from numpy.typing import NDArray
 
+from resnet8.core.errors import ParityError
 from resnet8.inspection.onnx_capture import watch
 from resnet8.models import torch_model
-from resnet8.quantize import onnx_writer
-from resnet8.quantize.equalization import as_metadata
+from resnet8.quantize import onnx_writer, storage
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
-from stages import inspect_layers, inspect_sensitivity
+from stages import inspect_layers, inspect_sensitivity, verify_quantized
 from tests.pipeline.commands import ROOT
 
 VARIANTS = {"keras_fp32", "onnx_fp32", "onnx_int8", "torch_fp32", "torch_int8"}
@@ -36,11 +37,15 @@ class Project:
         paths = {
             inspect_layers: ("raw", "models", "data", "calibration", "metrics"),
             inspect_sensitivity: ("models",),
+            verify_quantized: ("models", "quantization", "data", "metrics"),
         }[module]
         arguments = [f"--params={self.folder / 'params.yaml'}"]
         arguments += [f"--{name}={self.folder / name}" for name in paths]
         if module is inspect_layers:
             arguments += [f"--out={self.folder / 'inspection'}"]
+        elif module is verify_quantized:
+            arguments[-1] += "/verify_quantized.json"
+            arguments += [f"--out={self.folder / 'quantized.json'}", "--images=10"]
         else:
             arguments += [f"--images={self.folder / 'calibration' / 'images.npy'}"]
             arguments += [f"--out={self.folder / 'metrics' / 'sensitivity.json'}"]
@@ -67,8 +72,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
     (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())
     (models / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
-    metadata = as_metadata(quantization.equalization)
-    (models / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8, metadata))
+    content = torch_model.encode(torch_int8, quantization.metadata)
+    (models / "torch_int8.pt2").write_bytes(content)
+    storage.write(folder / "quantization", quantization, {})
     (folder / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
     np.save(folder / "data" / "test_images.npy", test_set[0])
     np.save(folder / "data" / "test_labels.npy", test_set[1])
@@ -127,3 +133,50 @@ def test_inspect_sensitivity_ranks_the_layers_of_quantized_variants(project: Pro
         assert ranks == list(range(1, len(ranks) + 1))
         first = min(ranking["layers"].values(), key=lambda row: row["rank"])
         assert first["alone"]["kl_divergence"] > 0
+
+
+def test_inspect_layers_says_what_clips_on_purpose(project: Project, quantization: Any) -> None:
+    rows = project.read("metrics/layers.json")["activations"]["onnx_int8"]
+    marked = {layer for layer, row in rows.items() if "clips_on_purpose" in row}
+    assert marked == set(quantization.relu_aware)
+    assert marked
+    for layer in marked:
+        # Without what is clipped on purpose, the error is that of rounding.
+        assert rows[layer]["sqnr_db"] > 25
+        assert rows[layer]["clipped_low_share"] > 0
+
+
+def test_verify_quantized_compares_every_variant(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.run(verify_quantized)
+    found = project.read("metrics/verify_quantized.json")
+    assert found["n_images"] == 10
+    assert {name: row["tensors"] for name, row in found["variants"].items()} == {
+        "onnx_int8": 15,
+        "torch_int8": 13,
+    }
+    assert all(row["largest_difference"] <= 1 for row in found["variants"].values())
+    shown = project.read("quantized.json")["variants"]
+    for name, row in found["variants"].items():
+        codes = sum(x["compared"] for x in shown[name]["tensors"] if x["in_codes"])
+        assert codes == row["codes"] == shown[name]["end_to_end"]["codes"]
+    assert capsys.readouterr().out.count("not those of exact arithmetic") == 2
+
+
+def test_verify_quantized_names_a_wrong_layer_and_writes_nothing(project: Project) -> None:
+    project.run(verify_quantized)
+    before = (project.folder / "quantized.json").read_bytes()
+    path = project.folder / "models" / "onnx_int8.onnx"
+    right = path.read_bytes()
+    model = onnx.load_from_string(right)
+    (bias,) = (x for x in model.graph.initializer if x.name == "conv2d_3.bias_quantized")
+    steps = onnx.numpy_helper.to_array(bias) + 3000
+    bias.CopyFrom(onnx.numpy_helper.from_array(steps, bias.name))
+    path.write_bytes(model.SerializeToString())
+    try:
+        with pytest.raises(ParityError, match="^conv2d_3 of onnx_int8 must give what exact"):
+            project.run(verify_quantized)
+    finally:
+        path.write_bytes(right)
+    assert (project.folder / "quantized.json").read_bytes() == before

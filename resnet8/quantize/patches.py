@@ -5,6 +5,8 @@ computed from, P places of an output in all images.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -62,7 +64,8 @@ def _find_windows(layer: Layer, values: Values) -> Values:
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    padding = [(0, 0), *_padding(layer, values.shape[2:], spans, strides), (0, 0)]
+    sides = find_padding(layer.attributes, values.shape[2:], spans=spans, strides=strides)
+    padding = [(0, 0), *sides, (0, 0)]
     padded = np.pad(values.transpose(0, 2, 3, 1), padding).transpose(0, 3, 1, 2)
     n, channels, height, width = padded.shape
     grouped = padded.reshape(n, layer.groups, channels // layer.groups, height, width)
@@ -70,14 +73,24 @@ def _find_windows(layer: Layer, values: Values) -> Values:
     return windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
-def _padding(
-    layer: Layer, size: tuple[int, ...], spans: list[int], strides: list[int]
+def find_padding(
+    attributes: Mapping[str, Any],
+    size: Sequence[int],
+    *,
+    spans: Sequence[int],
+    strides: Sequence[int],
 ) -> list[tuple[int, int]]:
-    """Zeros before and after, by dimension.
+    """Places before and after an image, by dimension.
+
+    Args:
+        attributes: of a convolution or a pool over two dimensions.
+        size: H and W.
+        spans: places that a window covers in each dimension.
+        strides: of the windows.
 
     Source: https://onnx.ai/onnx/operators/onnx__Conv.html, attributes auto_pad and pads.
     """
-    mode = layer.attributes.get("auto_pad", b"NOTSET")
+    mode = attributes.get("auto_pad", b"NOTSET")
     if mode in (b"SAME_UPPER", b"SAME_LOWER"):
         pairs = []
         for pixels, span, stride in zip(size, spans, strides, strict=True):
@@ -85,5 +98,5 @@ def _padding(
             small, large = total // 2, total - total // 2
             pairs.append((small, large) if mode == b"SAME_UPPER" else (large, small))
         return pairs
-    pads = layer.attributes.get("pads", [0, 0, 0, 0]) if mode == b"NOTSET" else [0, 0, 0, 0]
+    pads = attributes.get("pads", [0, 0, 0, 0]) if mode == b"NOTSET" else [0, 0, 0, 0]
     return [(pads[0], pads[2]), (pads[1], pads[3])]

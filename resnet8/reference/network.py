@@ -26,6 +26,7 @@ from resnet8.reference.operators import (
     Values,
     bound,
     evaluate,
+    sum_products,
 )
 
 IMAGES = "images"  # among codes, what the model's input is
@@ -132,7 +133,7 @@ class Network:
         products = onnx.NodeProto()
         products.CopyFrom(node)
         del products.input[2:]
-        sums = evaluate(products, inputs, opset=self._opset)
+        sums = sum_products(products, inputs, opset=self._opset)
         scale = source.scale.astype(np.float64) * weight.scale  # exact: 48 bits
         axis = 1 if layer.kind == "Conv" else sums.ndim - 1
         if layer.bias is not None:

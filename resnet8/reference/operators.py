@@ -16,15 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from resnet8.models.onnx_graph import attributes
+from resnet8.models.onnx_model import open_session
+from resnet8.quantize.patches import find_padding
 
 Values = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
+_WHOLE = 2.0**24  # whole numbers up to it are float32 numbers
+_POOLS = ("AveragePool", "MaxPool")
 UNIT = 2.0**-24  # half of the distance from 1 to the next larger float32
 # Roundings of float32 beside the terms of a sum. A code is dequantized by a product; a sum of
 # products dequantizes the weight, multiplies and adds the bias, and a sum of whole numbers is
@@ -76,16 +81,66 @@ def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
         inputs: by tensor; float64, or int64 for shapes.
         opset: of the model.
     """
-    tensors = [x for x in node.input if x]
-    info = [
-        helper.make_tensor_value_info(x, helper.np_dtype_to_tensor_dtype(inputs[x].dtype), None)
-        for x in set(tensors)
-    ]
-    output = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.DOUBLE, None)
-    graph = helper.make_graph([node], "node", info, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    (found,) = ReferenceEvaluator(model).run(None, {x: inputs[x] for x in tensors})
+    if node.op_type in _POOLS and inputs[node.input[0]].ndim == 4:
+        options = attributes(node)
+        if not options.get("ceil_mode") and "dilations" not in options:
+            return _pool(node, inputs[node.input[0]])
+    given = {x: inputs[x] for x in node.input if x}
+    (found,) = ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)
     return np.asarray(found, np.float64)
+
+
+def sum_products(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
+    """Adds up products of whole numbers, exactly.
+
+    Float32 holds whole numbers up to 2**24 and adds them exactly in any order, which is many times
+    faster. Where a sum may become larger, it is computed in float64.
+
+    Args:
+        node: a convolution or a product of matrices without a bias.
+        inputs: float64, by tensor.
+        opset: of the model.
+    """
+    values, weights = (inputs[x] for x in node.input)
+    axes = tuple(range(1, weights.ndim)) if node.op_type == "Conv" else None
+    if np.abs(weights).sum(axis=axes).max() * np.abs(values).max() >= _WHOLE:
+        return evaluate(node, inputs, opset=opset)
+    given = {x: inputs[x].astype(np.float32) for x in node.input}
+    session = open_session(_model_of(node, given, opset))
+    (found,) = session.run(None, given)
+    return np.asarray(found, np.float64)
+
+
+def _model_of(node: onnx.NodeProto, inputs: Arrays, opset: int) -> onnx.ModelProto:
+    """A model of one node, from inputs to an output of the first one's type."""
+    types = {x: helper.np_dtype_to_tensor_dtype(array.dtype) for x, array in inputs.items()}
+    info = [helper.make_tensor_value_info(x, types[x], array.shape) for x, array in inputs.items()]
+    output = helper.make_tensor_value_info(node.output[0], types[node.input[0]], None)
+    graph = helper.make_graph([node], "node", info, [output])
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _pool(node: onnx.NodeProto, values: Values) -> Values:
+    """A pool over two dimensions, for which the reference evaluator takes a loop for each place.
+
+    Source: https://onnx.ai/onnx/operators/onnx__AveragePool.html
+    """
+    options = attributes(node)
+    kernel, strides = options["kernel_shape"], options.get("strides", [1, 1])
+    sides = find_padding(options, values.shape[2:], spans=kernel, strides=strides)
+    padding = [(0, 0), (0, 0), *sides]
+
+    def windows(array: Values, outside: float) -> Values:
+        padded = np.pad(array, padding, constant_values=outside)
+        found = sliding_window_view(padded, tuple(kernel), axis=(2, 3))
+        return found[:, :, :: strides[0], :: strides[1]]
+
+    if node.op_type == "MaxPool":
+        return np.asarray(windows(values, -np.inf).max(axis=(-2, -1)))
+    outside = float(options.get("count_include_pad", 0))
+    counts = windows(np.ones((1, 1, *values.shape[2:])), outside).sum(axis=(-2, -1))
+    return np.asarray(windows(values, 0.0).sum(axis=(-2, -1)) / counts)
 
 
 def bound(

@@ -9,7 +9,14 @@ import pytest
 from onnx import helper, numpy_helper
 
 from resnet8.models.onnx_model import open_session
-from resnet8.reference.operators import UNIT, Bound, UnknownOperatorError, bound, evaluate
+from resnet8.reference.operators import (
+    UNIT,
+    Bound,
+    UnknownOperatorError,
+    bound,
+    evaluate,
+    sum_products,
+)
 from tests.quantize.graphs import node
 
 OPSET = 17
@@ -35,6 +42,10 @@ def float32(*shape: int, spread: float = 1.0) -> Any:
     return (RNG.normal(0, spread, shape)).astype(np.float32)
 
 
+def conv(**attributes: Any) -> onnx.NodeProto:
+    return node("Conv", "y", "x", "w", **attributes)
+
+
 def test_evaluate_adds_up_whole_numbers_exactly() -> None:
     codes = RNG.integers(-255, 256, (2, 600)).astype(np.float64)
     weights = RNG.integers(-127, 128, (600, 3)).astype(np.float64)
@@ -44,11 +55,51 @@ def test_evaluate_adds_up_whole_numbers_exactly() -> None:
 
 def test_evaluate_takes_a_convolution_with_strides_pads_and_groups() -> None:
     x, w = float32(2, 4, 7, 7).astype(float), float32(6, 2, 3, 3).astype(float)
-    conv = node("Conv", "y", "x", "w", strides=[2, 2], pads=[1, 0, 1, 2], group=2)
-    found = evaluate(conv, {"x": x, "w": w}, opset=OPSET)
+    operator = conv(strides=[2, 2], pads=[1, 0, 1, 2], group=2)
+    found = evaluate(operator, {"x": x, "w": w}, opset=OPSET)
     padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (0, 2)])
     place = padded[1, 2:4, 2:5, 4:7]  # the second row and the third column, of the second group
     assert found[1, 4, 1, 2] == pytest.approx(float((place * w[4]).sum()), rel=1e-14)
+
+
+@pytest.mark.parametrize("largest", [255, 2**15], ids=["in float32", "beyond float32"])
+@pytest.mark.parametrize(
+    ("operator", "shapes"),
+    [
+        (conv(strides=[2, 1], pads=[1, 0, 2, 1]), [(2, 20, 9, 8), (6, 20, 3, 3)]),
+        (conv(group=4, dilations=[2, 2]), [(2, 4, 9, 8), (8, 1, 3, 3)]),
+        (conv(auto_pad="SAME_UPPER", strides=[2, 2]), [(2, 3, 8, 8), (5, 3, 3, 3)]),
+        (node("Gemm", "y", "x", "w", transB=1), [(4, 300), (10, 300)]),
+        (node("MatMul", "y", "x", "w"), [(4, 300), (300, 10)]),
+    ],
+    ids=["padded", "depthwise", "same", "dense", "matrices"],
+)  # fmt: skip
+def test_sum_products_is_exact(operator: Any, shapes: Any, largest: int) -> None:
+    x = RNG.integers(-largest, largest + 1, shapes[0]).astype(np.float64)
+    w = RNG.integers(-127, 128, shapes[1]).astype(np.float64)
+    found = sum_products(operator, {"x": x, "w": w}, opset=OPSET)
+    assert np.array_equal(found, evaluate(operator, {"x": x, "w": w}, opset=OPSET))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": [2, 2]},
+        {"strides": [2, 1], "pads": [1, 0, 1, 1]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"auto_pad": "VALID"},
+        {"strides": [2, 2], "ceil_mode": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["MaxPool", "AveragePool", "AveragePool with its padding"])
+def test_evaluate_pools_like_onnx_runtime(name: str, options: Any) -> None:
+    included = {"count_include_pad": 1} if "with" in name else {}
+    operator = node(name.split(maxsplit=1)[0], "y", "x", kernel_shape=[3, 2], **options, **included)
+    x = RNG.integers(-6, 7, (2, 3, 10, 8)).astype(np.float32)  # few sums that float32 rounds
+    found = evaluate(operator, {"x": x.astype(np.float64)}, opset=OPSET)
+    assert found == pytest.approx(in_float32(operator, {"x": x}), abs=1e-6)
 
 
 CASES = {

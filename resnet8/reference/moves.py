@@ -21,7 +21,7 @@ from resnet8.reference.operations import (
 )
 from resnet8.reference.windows import read_windows
 
-MOVING = (*("Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),)
+MOVING = ("Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 POOLS = ("GlobalMaxPool", "MaxPool")
 # Functions of each number alone; and of two numbers, where one is constant.
 _FUNCTIONS = (

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare import tables
-from resnet8.core.dataset import read_images
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.files import write_bytes
 from resnet8.core.input_spec import FORMS, InputSpec
@@ -90,28 +89,6 @@ def look(
     }
 
 
-def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
-    """The images that `text` chooses, out of the arrays of the pipeline where it needs them.
-
-    Raises:
-        ParamsError: the text has another form or is out of range.
-        ArtifactError: the arrays are not there.
-    """
-    try:
-        spec = InputSpec.parse(text)
-        files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
-        found = {
-            f"{source}_images": read_images(data / file)
-            for source, file in files.items()
-            if source == spec.source
-        }
-        return inputs.choose(spec, **found)
-    except ValueError as exc:
-        raise ParamsError(f"--input: {exc}") from exc
-    except ArtifactError as exc:
-        raise ArtifactError(f"{exc} Or choose --input random:0, which needs no data.") from exc
-
-
 def _variant(path: Path, watched: Watched) -> Variant:
     """The variant that a file is, by what is in it, or by its name where types are mixed."""
     runtime = RUNTIMES.get(path.suffix, "keras")
@@ -139,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--show", action="store_true", help="open the pictures when saved")
     args = parser.parse_args(argv)
 
-    images = choose_images(args.input, args.data)
+    images = inputs.choose_images(args.input, args.data)
     watched = watch_models(args.model, reference=args.reference)
     every = list(dict.fromkeys(layer for model in watched.values() for layer in model.points))
     try:

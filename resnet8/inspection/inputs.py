@@ -4,11 +4,14 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.dataset import read_images
+from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.input_spec import BATCH_SIZE, InputSpec
 
 
@@ -42,6 +45,32 @@ def choose(
     if spec.source == "test":
         return images[list(spec.numbers)]
     return batches(images)[spec.numbers[0]]
+
+
+def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
+    """Takes the images that `--input` of a command names, out of the pipeline's arrays.
+
+    Args:
+        text: see `InputSpec`.
+        data: the pipeline's folder of arrays, needed for `test` and `calibration`.
+
+    Raises:
+        ParamsError: the text has another form or is out of range.
+        ArtifactError: the arrays are not there.
+    """
+    try:
+        spec = InputSpec.parse(text)
+        files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
+        found = {
+            f"{source}_images": read_images(data / file)
+            for source, file in files.items()
+            if source == spec.source
+        }
+        return choose(spec, **found)
+    except ValueError as exc:
+        raise ParamsError(f"--input: {exc}") from exc
+    except ArtifactError as exc:
+        raise ArtifactError(f"{exc} Or choose --input random:0, which needs no data.") from exc
 
 
 def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:

@@ -47,10 +47,27 @@ class Step(NamedTuple):
     nodes: tuple[onnx.NodeProto, ...]
 
 
+class Integers(NamedTuple):
+    """What a layer in 8 bits adds up: products of input steps and weight steps, and its bias.
+
+    codes: of the weight, outputs first.
+    weight: quantization parameters of these codes.
+    scale: () or (O,) float64, of the sums: input scale times weight scale, exact in its 48 bits.
+    bias: (O,) float64, whole numbers of steps of this scale; None where the layer has none.
+    """
+
+    codes: NDArray[np.int8]
+    weight: QuantizationParameters
+    scale: NDArray[np.float64]
+    bias: NDArray[np.float64] | None
+
+
 class Network:
     """A float model with the parameters of a quantization.
 
     steps: in the order of computation; the last one computes the model's output in float.
+    layers: with weights, by node.
+    constants: of the model by name, in float64 where they are numbers.
     """
 
     def __init__(self, model: onnx.ModelProto, quantization: Quantization) -> None:
@@ -58,11 +75,11 @@ class Network:
         quantized = with_parameters(model, quantization.parameters)
         self.activations = quantization.activations
         self._opset = next(x.version for x in model.opset_import if not x.domain)
-        self._constants = {
+        self.constants = {
             name: x.astype(np.float64) if x.dtype == np.float32 else x
             for name, x in Graph(quantized).constants.items()
         }
-        self._layers = {x.name: x for x in read_layers(quantized)}
+        self.layers = {x.name: x for x in read_layers(quantized)}
         self._quantization = quantization
         self._codes = quantization.codes
         self.steps = [self._step(Graph(quantized), tensor) for tensor in self._targets(quantized)]
@@ -78,7 +95,7 @@ class Network:
             if wanted.intersection(node.output):
                 needed.append(node)
                 wanted.update(x for x in node.input if x not in self.activations)
-        with_weights = [node.name for node in needed if node.name in self._layers]
+        with_weights = [node.name for node in needed if node.name in self.layers]
         computing = [node.name for node in needed if node.op_type not in PASSING]
         named = [*with_weights, *computing, *(node.name for node in needed), tensor]
         return Step(tensor, named[0], tuple(reversed(needed)))
@@ -104,41 +121,50 @@ class Network:
         """
         values: dict[str, Values] = {}
         for node in step.nodes:
-            layer = self._layers.get(node.name)
+            layer = self.layers.get(node.name)
             if layer is not None and self.is_in_codes(layer):
                 values[node.output[0]] = self._sum_products(node, layer, codes[layer.input])
                 continue
             for tensor in node.input:
                 if tensor in self.activations and tensor not in values:
                     values[tensor] = _dequantize(self.activations[tensor], codes[tensor])
-            inputs = {x: values[x] if x in values else self._constants[x] for x in node.input if x}
-            values[node.output[0]] = evaluate(node, inputs, opset=self._opset)
+            values[node.output[0]] = self.apply(node, values)
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
+
+    def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
+        """Computes a node of the model in float64, from its inputs that are no constants."""
+        inputs = {x: values[x] if x in values else self.constants[x] for x in node.input if x}
+        return evaluate(node, inputs, opset=self._opset)
 
     def is_in_codes(self, layer: Layer) -> bool:
         """Whether a layer multiplies 8-bit values with 8-bit weights."""
         return layer.name in self._codes and layer.input in self.activations
 
+    def integers(self, layer: Layer) -> Integers:
+        """The whole numbers of a layer in 8 bits."""
+        weight = self._quantization.weights[layer.name]
+        scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
+        bias = None if layer.bias is None else np.rint(layer.bias / scale)
+        return Integers(self._codes[layer.name], weight, scale, bias)
+
     def _sum_products(self, node: onnx.NodeProto, layer: Layer, codes: NDArray[Any]) -> Values:
         """The output of a layer in 8 bits: a whole number times both scales."""
-        source = self.activations[layer.input]
-        weight = self._quantization.weights[layer.name]
-        steps = self._codes[layer.name].astype(np.float64) - _along(
-            weight.zero_point, layer.weight.ndim, 0
+        integers = self.integers(layer)
+        steps = integers.codes.astype(np.float64) - _along(
+            integers.weight.zero_point, layer.weight.ndim, 0
         )
         inputs = {
-            node.input[0]: codes.astype(np.float64) - source.zero_point,
+            node.input[0]: codes.astype(np.float64) - self.activations[layer.input].zero_point,
             node.input[1]: steps.T if stores_outputs_last(node) else steps,
         }
         products = onnx.NodeProto()
         products.CopyFrom(node)
         del products.input[2:]
         sums = sum_products(products, inputs, opset=self._opset)
-        scale = source.scale.astype(np.float64) * weight.scale  # exact: 48 bits
         axis = 1 if layer.kind == "Conv" else sums.ndim - 1
-        if layer.bias is not None:
-            sums += _along(np.rint(layer.bias / scale), sums.ndim, axis)
-        return np.asarray(sums * _along(scale, sums.ndim, axis))
+        if integers.bias is not None:
+            sums += _along(integers.bias, sums.ndim, axis)
+        return np.asarray(sums * _along(integers.scale, sums.ndim, axis))
 
     def quantize(self, tensor: str, values: Values) -> NDArray[np.int64]:
         """Rounds the exact values of a tensor, half to even.
@@ -172,7 +198,7 @@ class Network:
         if not step.nodes:
             bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
         for node in step.nodes:
-            layer, output = self._layers.get(node.name), node.output[0]
+            layer, output = self.layers.get(node.name), node.output[0]
             if exact is not None and layer is not None and self.is_in_codes(layer):
                 bounds[output] = Bound(np.abs(exact[output]), SCALING_A_SUM)
                 continue
@@ -182,7 +208,7 @@ class Network:
                     magnitude = codes[tensor].astype(np.float64) + int(parameters.zero_point)
                     bounds[tensor] = Bound(magnitude * float(parameters.scale), DEQUANTIZING)
             try:
-                bounds[output] = bound(node, bounds, self._constants, opset=self._opset)
+                bounds[output] = bound(node, bounds, self.constants, opset=self._opset)
             except UnknownOperatorError:
                 break
         errors = {name: x.error for name, x in bounds.items()}

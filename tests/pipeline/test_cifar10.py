@@ -18,6 +18,7 @@ from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.fit import fit
 from tests.pipeline.commands import needs_mirror, run
+from tests.reference.vector_reader import find_faults
 
 pytestmark = [
     pytest.mark.faults,
@@ -99,6 +100,16 @@ with torch.no_grad():
     assert done.returncode == 0, done.stdout
     found, eager = np.load(tmp_path / "found.npy"), predictions(folder, "torch_int8")
     assert np.array_equal(found.argmax(axis=1), eager.argmax(axis=1))
+
+
+def test_test_vectors_of_20_images_are_what_a_reader_recomputes(
+    folder: Path, tmp_path: Path
+) -> None:
+    chosen = f"test:{','.join(map(str, range(20)))}"
+    command = ("python", "-m", "resnet8.test_vectors", f"--input={chosen}", f"--out={tmp_path}")
+    done = run(folder, *command)
+    assert done.returncode == 0, done.stdout
+    assert find_faults(tmp_path) == []
 
 
 def test_calibration_of_a_hundred_images_is_nearly_as_good(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Test vectors: the codes that a device must compute for some images, and what it needs for that.
+
+The format is described in docs/test-vectors.md.
+
+Shape letters: N images, C channels, O outputs of a layer, K classes.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.qparams import QuantizationParameters
+from resnet8.reference.network import IMAGES, Network
+from resnet8.reference.operations import Operation
+from resnet8.reference.operators import Values
+from resnet8.reference.reading import PIXELS, read_operations
+
+FORMAT, VERSION = "resnet8 test vectors", 1
+# In steps: float64 errs by far less, as far as codes are not clipped.
+_NEAR = 1e-6
+_FOLDERS = {"weight": "weights", "bias": "biases", "table": "tables", "indices": "indices"}
+
+
+class Tensor(NamedTuple):
+    """A tensor of some images.
+
+    codes: (N, ...) uint8; int32 of sums.
+    parameters: quantization parameters of codes.
+    scale: (O,) exact scales of sums.
+    """
+
+    codes: NDArray[Any]
+    parameters: QuantizationParameters | None
+    scale: tuple[Fraction, ...] = ()
+
+
+class Vectors(NamedTuple):
+    """What a device computes.
+
+    operations: in order.
+    tensors: by name, the images first.
+    output: the tensor whose largest number says the class.
+    classes: (N,) of the images.
+    """
+
+    operations: list[Operation]
+    tensors: dict[str, Tensor]
+    output: str
+    classes: list[int]
+
+
+def compute(network: Network, images: NDArray[np.uint8]) -> Vectors:
+    """Computes images (N, H, W, C) exactly.
+
+    Raises:
+        ArtifactError: integers and tables do not compute one of the network's operators.
+    """
+    codes: dict[str, NDArray[Any]] = {IMAGES: images}
+    tensors = {IMAGES: Tensor(images, PIXELS)}
+    operations = []
+    for step in network.steps:
+        values = network.compute(step, codes)
+        arrays = {**codes, **values}
+        shapes = {name: x.shape[1:] for name, x in arrays.items()}
+        for operation in read_operations(network, step, shapes):
+            found = _run(operation, network, codes, values)
+            codes[operation.output] = found
+            scale = () if operation.parameters else operation.grid
+            tensors[operation.output] = Tensor(found, operation.parameters, scale)
+            operations.append(operation)
+    last = network.steps[-1].nodes[-1]
+    output = last.input[0] if last.op_type == "Softmax" else last.output[0]
+    return Vectors(operations, tensors, output, _classes(tensors[output]))
+
+
+def _run(
+    operation: Operation,
+    network: Network,
+    codes: Mapping[str, NDArray[Any]],
+    values: Mapping[str, Values],
+) -> NDArray[Any]:
+    """The output of an operation for the codes of its inputs."""
+    if operation.grid:
+        return _round(operation, values[operation.nodes[0].output[0]])
+    sources = [codes[x] for x in operation.inputs]
+    if operation.kind == "table":
+        return np.asarray(operation.arrays["table"][sources[0]])
+    if operation.kind == "concat":
+        return np.concatenate(sources, axis=operation.numbers["axis"] + 1)
+    if operation.kind == "move":
+        indices = operation.arrays["indices"]
+        moved = sources[0].reshape(len(sources[0]), -1)[:, indices]
+        moved[:, indices < 0] = operation.numbers.get("fill", 0)
+        return np.asarray(moved.reshape(values[operation.output].shape))
+    if operation.kind == "reshape":
+        return np.asarray(sources[0].reshape(values[operation.output].shape))
+    (node,) = operation.nodes
+    largest = network.apply(node, {node.input[0]: sources[0].astype(np.float64)})
+    return np.asarray(largest.astype(np.uint8))
+
+
+def _round(operation: Operation, values: Values) -> NDArray[Any]:
+    """The codes of exact values; sums as they are."""
+    if operation.parameters is None:
+        units = np.array([float(x) for x in operation.grid])
+        sums = values / units.reshape(-1, *[1] * (values.ndim - 2))
+        return np.asarray(np.rint(sums).astype(np.int32))
+    scale, zero_point, *_ = operation.parameters
+    steps = round_exactly(values, scale=float(scale), grid=operation.grid)
+    lowest, highest = (operation.numbers[x] for x in ("lowest", "highest"))
+    return np.asarray(np.clip(steps + zero_point, lowest, highest).astype(np.uint8))
+
+
+def round_exactly(values: Values, *, scale: float, grid: Sequence[Fraction]) -> NDArray[np.float64]:
+    """Rounds exact values to whole steps, half to even, out of what float64 holds of them.
+
+    A value that is near to a tie is replaced by the nearest number that it can be, a multiple of
+    the grid. Float64 holds it with a relative error of a few 2**-53, and less than 2**50
+    multiples are in the range of 8-bit codes: so this is the exact value. Values beyond that
+    range are clipped anyway.
+
+    Args:
+        values: (N, C, ...) with the error of float64.
+        scale: a step.
+        grid: numbers of which exact values are multiples, one or one for each of C channels.
+    """
+    steps = values / scale
+    found = np.rint(steps)
+    near = np.abs(steps - np.floor(steps) - 0.5) < _NEAR
+    for place in zip(*np.nonzero(near), strict=True):
+        unit = grid[place[1] if len(grid) > 1 else 0]
+        exact = round(Fraction(float(values[place])) / unit) * unit
+        found[place] = round(exact / Fraction(scale))  # half to even
+    return found
+
+
+def _classes(output: Tensor) -> list[int]:
+    """The first class with the largest number, of each image."""
+    if output.parameters is not None:
+        return [int(x) for x in output.codes.argmax(axis=1)]
+    numbers = (
+        [int(x) * unit for x, unit in zip(row, output.scale, strict=True)] for row in output.codes
+    )
+    return [row.index(max(row)) for row in numbers]
+
+
+class Files(NamedTuple):
+    """What is written of test vectors.
+
+    network: the content of network.json.
+    arrays: by file.
+    """
+
+    network: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def describe(vectors: Vectors, *, dtype: str, chosen: str) -> Files:
+    """Describes test vectors in the format of docs/test-vectors.md.
+
+    Args:
+        vectors: what to describe.
+        dtype: `uint8` or `int8`, of codes other than images.
+        chosen: which images they are.
+    """
+    writer = _Writer(np.dtype(dtype))
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "images": {"chosen": chosen, "count": len(vectors.classes), "tensor": IMAGES},
+        "tensors": {name: writer.tensor(name, x) for name, x in vectors.tensors.items()},
+        "operations": [writer.operation(x) for x in vectors.operations],
+        "output": {"tensor": vectors.output, "classes": vectors.classes},
+    }
+    return Files(content, writer.arrays)
+
+
+class _Writer:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._dtype = dtype
+        self._offset = int(np.iinfo(dtype).min)
+
+    def tensor(self, name: str, tensor: Tensor) -> dict[str, Any]:
+        codes, parameters = tensor.codes, tensor.parameters
+        if parameters is None:
+            scales = _exact([float(x) for x in tensor.scale])
+            return self._file("codes", name, codes) | {"zero_point": 0, "scales": scales}
+        zero_point = int(parameters.zero_point)
+        if name != IMAGES:
+            codes, zero_point = self._shift(codes), zero_point + self._offset
+        numbers = {"zero_point": zero_point, "scale": _exact(float(parameters.scale))}
+        return self._file("codes", name, codes) | numbers
+
+    def operation(self, operation: Operation) -> dict[str, Any]:
+        nodes = [node.name for node in operation.nodes]
+        described: dict[str, Any] = {
+            "kind": operation.kind,
+            "name": nodes[0] if nodes else operation.output,
+            "operators": [node.op_type for node in operation.nodes],
+            "inputs": list(operation.inputs),
+            "output": operation.output,
+        }
+        for key, number in operation.numbers.items():
+            is_code = key in ("lowest", "highest", "fill")
+            described[key] = number + self._offset if is_code else number
+        for key, array in operation.arrays.items():
+            stored = self._shift(array) if key == "table" else array
+            described[key] = self._file(_FOLDERS[key], described["name"], stored)
+        if operation.weight is not None:
+            described["weight"] |= {
+                "zero_point": int(np.max(operation.weight.zero_point)),
+                "scales": _exact([float(x) for x in operation.weight.scale]),
+            }
+        return described
+
+    def _shift(self, codes: NDArray[np.uint8]) -> NDArray[Any]:
+        return (codes.astype(np.int64) + self._offset).astype(self._dtype)
+
+    def _file(self, folder: str, name: str, array: NDArray[Any]) -> dict[str, Any]:
+        """Keeps an array under a name that is safe on every system."""
+        readable = re.sub("[^A-Za-z0-9_-]", "_", name)[:60]
+        file = f"{folder}/{len(self.arrays):03d}_{readable}.bin"
+        self.arrays[file] = array
+        shape = array.shape[1:] if folder == "codes" else array.shape
+        return {"file": file, "shape": list(shape), "type": array.dtype.name}
+
+
+def _exact(scale: float | Sequence[float]) -> dict[str, Any]:
+    """A scale as a decimal that is read back exactly, and in hexadecimal."""
+    if isinstance(scale, float):
+        return {"decimal": scale, "hex": scale.hex()}
+    return {"decimal": list(scale), "hex": [x.hex() for x in scale]}

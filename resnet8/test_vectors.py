@@ -1,0 +1,69 @@
+"""Writes what a device must compute: `python -m resnet8.test_vectors --input test:0,1,2`.
+
+The codes of every layer for the chosen images, the weights, biases, scales and zero points, as
+docs/test-vectors.md describes: a network.json and raw binary files. All numbers are exact.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.core.files import remove, write_bytes, write_json
+from resnet8.core.input_spec import FORMS
+from resnet8.core.processes import run_stage
+from resnet8.core.variants import Variant
+from resnet8.inspection.inputs import choose_images
+from resnet8.models import onnx_model
+from resnet8.quantize import storage
+from resnet8.reference import vectors
+from resnet8.reference.network import Network
+
+NETWORK = "network.json"
+
+
+def write(folder: Path, files: vectors.Files) -> None:
+    """Writes test vectors; there is a network.json only where all other files are complete."""
+    remove(folder / NETWORK)
+    for name, array in files.arrays.items():
+        write_bytes(folder / name, _little_endian(array))
+    write_json(folder / NETWORK, files.network)
+
+
+def _little_endian(array: NDArray[Any]) -> bytes:
+    stored = array if sys.byteorder == "little" else array.byteswap()
+    return np.ascontiguousarray(stored).tobytes()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m resnet8.test_vectors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--input", default="test:0", help=FORMS.replace("%", "%%"))
+    parser.add_argument("--type", choices=["uint8", "int8"], default="uint8", help="of codes")
+    parser.add_argument("--models", type=Path, default=Path("artifacts/models"))
+    parser.add_argument("--quantization", type=Path, default=Path("artifacts/quantization"))
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the pipeline")
+    parser.add_argument("--out", type=Path, default=Path("build/vectors"))
+    args = parser.parse_args(argv)
+
+    images = choose_images(args.input, args.data)
+    model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
+    network = Network(model, storage.read(args.quantization))
+
+    found = vectors.compute(network, images)
+    files = vectors.describe(found, dtype=args.type, chosen=args.input)
+    write(args.out, files)
+    print(
+        f"{args.out / NETWORK}: {len(found.operations)} operations, {len(images)} images, "
+        f"{sum(x.codes.size for x in found.tensors.values()):,} codes"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,20 +1,34 @@
 """Looking into one model by hand."""
 
+import json
+from collections.abc import Collection
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
+from rich.console import Console
 
+from resnet8.compare import tables
 from resnet8.core.errors import ArtifactError, PipelineError
+from resnet8.core.names import OnnxType
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import recording
+from resnet8.inspection.units import read_equalization
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import read_parameters
 from resnet8.quantize import onnx_writer
-from resnet8.quantize.equalization import as_metadata
 from resnet8.weight_visualizer import look, main, watch_models
 from samples.dataset import SAMPLE_MODEL
+from samples.demo import SAMPLE_PARAMS
+from samples.shapes import LABEL_NAMES
+from stages import inspect_layers
+
+ONNX_TYPES: tuple[OnnxType, ...] = ("int8", "uint8", "uint8_int8")
+CALIBRATION_IMAGES, TEST_IMAGES = 100, [3, 8]  # that the stage looks at
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         request.getfixturevalue, ("onnx_fp32", "quantization", "test_set")
     )
     folder = tmp_path_factory.mktemp("models")
-    uint8 = onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
     (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
-    (folder / "onnx_uint8.onnx").write_bytes(uint8.SerializeToString())
-    factors = as_metadata(quantization.equalization)
+    for name in ONNX_TYPES:
+        model = onnx_writer.quantize(onnx_fp32, quantization, quant_type=name)
+        (folder / f"onnx_{name}.onnx").write_bytes(model.SerializeToString())
+    factors = quantization.metadata
     for name, place, metadata in (
         ("torch_fp32", folder / "torch_fp32.pt2", {}),
         ("torch_int8", folder / "torch_int8.pt2", factors),
@@ -37,6 +52,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     (folder / "cifar10").mkdir()
     np.save(folder / "cifar10" / "test_images.npy", test_images)
     return folder
+
+
+@pytest.fixture(scope="module")
+def inspected(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, test_set: Any, calibration_images: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the stage writes about the models: artifacts/inspection/ and metrics/layers.json."""
+    project = tmp_path_factory.mktemp("project")
+    for name in ("raw", "data", "calibration", "out", "metrics"):
+        (project / name).mkdir()
+    (project / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
+    for name, array in zip(("images", "labels"), test_set, strict=True):
+        np.save(project / "data" / f"test_{name}.npy", array)
+    (project / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
+    np.save(project / "calibration" / "images.npy", calibration_images)
+    content = yaml.safe_load(SAMPLE_PARAMS.read_text())
+    content["quantize_onnx"]["types"] = list(ONNX_TYPES)
+    numbers = ",".join(map(str, TEST_IMAGES))
+    content["inspect"] |= {"input": f"test:{numbers}", "images": CALIBRATION_IMAGES}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    inspect_layers.main([
+        f"--params={project / 'params.yaml'}", f"--models={folder}",
+        *(f"--{x}={project / x}" for x in ("raw", "data", "calibration", "out", "metrics")),
+    ])  # fmt: skip
+    inspection, metrics = (
+        json.loads((project / name / "layers.json").read_text()) for name in ("out", "metrics")
+    )
+    return inspection, metrics
 
 
 def pictures(out: Path) -> set[str]:
@@ -105,6 +148,57 @@ def test_look_gives_statistics_of_the_images_that_are_given(
     room = row["dynamic_range"] / 10_000
     assert row["mean"] == pytest.approx(arrays["conv2d"].mean(), abs=room)
     assert row["n_values"] == arrays["conv2d"].size
+
+
+def model_of(folder: Path, variant: Variant) -> Path:
+    """Its file, in which channels are equalized."""
+    path = variant.path(folder)
+    factors = read_equalization(path).outputs
+    assert min(x.min() for x in factors.values()) < 0.5  # other units show
+    return path
+
+
+def printed(inspection: dict[str, Any], variants: Collection[str]) -> str:
+    """The tables of some variants, as people see them."""
+    rows = {
+        layer: {name: row for name, row in by_variant.items() if name in variants}
+        for layer, by_variant in inspection["activations"]["input"].items()
+    }
+    shown = inspection | {"activations": {"input": rows}}
+    console = Console(file=StringIO(), width=200)
+    tables.print_layers(shown, console=console)
+    return cast("StringIO", console.file).getvalue()
+
+
+@pytest.mark.parametrize("variant", QUANTIZED_VARIANTS)
+def test_look_gives_the_table_of_the_stage(
+    folder: Path, inspected: Any, test_set: Any, variant: Variant
+) -> None:
+    watched = watch_models(model_of(folder, variant))
+    assert list(watched) == [variant.original, variant]
+    found = look(watched, test_set[0][TEST_IMAGES], label="test images 3, 8")
+    assert printed(found, watched) == printed(inspected[0], watched)
+
+
+@pytest.mark.parametrize("variant", QUANTIZED_VARIANTS)
+def test_look_gives_the_metrics_of_the_stage(
+    folder: Path, inspected: Any, calibration_images: Any, variant: Variant
+) -> None:
+    watched = watch_models(model_of(folder, variant))
+    found = look(watched, calibration_images[:CALIBRATION_IMAGES])
+    activations = {
+        layer: rows[variant]["statistics"]
+        for layer, rows in found["activations"]["input"].items()
+        if variant in rows
+    }
+    parameters = {
+        f"{layer}.{kind}": rows[variant]["statistics"]
+        for layer, kinds in found["parameters"].items()
+        for kind, rows in kinds.items()
+    }
+    metrics = inspected[1]
+    assert activations == metrics["activations"][variant]
+    assert parameters == metrics["parameters"][variant]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 class Point(NamedTuple):
     """Where a layer's output is captured.
 
-    place: for people: a hook, a node or a tensor.
+    place: for people: a hook, a Keras layer or a tensor.
     quantization: of the codes that are captured, to numbers in the float model's units; None
         where numbers are captured.
     clips_on_purpose: whether what is below the range is discarded behind the layer anyway.

@@ -71,7 +71,7 @@ def in_float_units(watched: Watched, factors: Equalization) -> Watched:
         watched: the model.
         factors: by which its channels were divided.
     """
-    at = {name: x for name in watched.points if (x := _factors_at(name, factors)) is not None}
+    at = {name: x for name, x in factors.outputs.items() if name in watched.points}
     points = {
         name: point._replace(quantization=point.quantization.scaled(at[name], axis=1))
         if name in at and point.quantization
@@ -99,12 +99,6 @@ def in_float_units(watched: Watched, factors: Equalization) -> Watched:
         for name, kinds in watched.parameters.items()
     }
     return watched._replace(points=points, parameters=parameters, run=run)
-
-
-def _factors_at(point: str, factors: Equalization) -> Factors | None:
-    """Factors of a layer's output; a part of a layer, `conv2d.0`, pads the input of `conv2d`."""
-    layer, is_part, _ = point.rpartition(".")
-    return factors.inputs.get(layer) if is_part and layer else factors.outputs.get(point)
 
 
 def _in_float_units(

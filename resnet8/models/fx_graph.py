@@ -13,24 +13,17 @@ WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
 
 
 def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
-    """The last node of each layer, by the layer's name.
-
-    A convolution with padding of its own is a sequence of two modules; the last one goes by
-    the sequence's name.
-    """
-    last = {module_path(node): node for node in module.graph.nodes if module_path(node)}
-    paths = list(last)
-    children = {path: path.rpartition(".")[0] for path in paths}
-    final = {parent: path for path, parent in children.items() if parent}
-    return {
-        children[path] if final.get(children[path]) == path else path: node
-        for path, node in last.items()
-    }
+    """The last node of each layer, by the layer's name; codes of a layer's output are no layer."""
+    found = filter(None, map(quantization_after, module.graph.nodes))
+    codes = {module_name(node) for node, _ in found}
+    last = {module_name(node): node for node in module.graph.nodes}
+    return {name: node for name, node in last.items() if name and name not in codes}
 
 
-def module_path(node: torch.fx.Node) -> str:
+def module_name(node: torch.fx.Node) -> str:
+    """The top-level module that a node belongs to; empty if none."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+    return str(stack[1][0]) if len(stack) > 1 else ""
 
 
 def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str, Parameter]]:
@@ -61,9 +54,8 @@ def set_parameters(
     for layer, arrays in parameters.items():
         for position, (kind, values) in enumerate(zip(("weight", "bias"), arrays, strict=True), 1):
             if values is not None:
-                name = f"own_{kind}_of_{layer.replace('.', '_')}"
                 parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
-                module.register_parameter(name, parameter)
+                name = store_tensor(module, f"{layer}.own_{kind}", parameter)
                 with module.graph.inserting_before(nodes[layer]):
                     own = module.graph.get_attr(name)
                 own.meta["val"] = parameter
@@ -73,8 +65,8 @@ def set_parameters(
 def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, QuantizationParameters] | None:
     """The node that makes 8-bit codes, if `node` is the first step of doing so.
 
-    The steps are those of `quantize.torch_writer`: clamp, * (1 / scale), round, + zero point where
-    there is one, to an 8-bit type.
+    The steps are those of `quantize.stock_operators`: clamp, * (1 / scale), round, + zero point
+    where there is one, to an 8-bit type.
     """
     if node.target != _ATEN.clamp.default:
         return None
@@ -151,3 +143,12 @@ def stored_tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Te
     owner, _, name = str(node.target).rpartition(".")
     tensor: torch.Tensor = getattr(module.get_submodule(owner), name)
     return tensor.detach()
+
+
+def store_tensor(module: torch.fx.GraphModule, name: str, tensor: torch.Tensor) -> str:
+    """Adds a parameter or buffer under a dotted name, which is returned."""
+    owner, _, attribute = name.rpartition(".")
+    if not hasattr(module, owner):
+        module.add_submodule(owner, torch.nn.Module())
+    setattr(module.get_submodule(owner), attribute, tensor)
+    return name

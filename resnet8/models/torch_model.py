@@ -245,10 +245,15 @@ def as_predictor(module: torch.nn.Module) -> Predictor:
 
     def predict(images: NDArray[np.float32]) -> Probabilities:
         with torch.inference_mode():
-            probabilities: Probabilities = module(torch.from_numpy(images)).numpy()
+            probabilities: Probabilities = module(as_tensor(images)).numpy()
         return probabilities
 
     return predict
+
+
+def as_tensor(images: NDArray[np.float32]) -> torch.Tensor:
+    """Images as a tensor in row-major order; in another, PyTorch's kernels round otherwise."""
+    return torch.from_numpy(np.ascontiguousarray(images))
 
 
 def count_parameters(program: torch.export.ExportedProgram) -> int:

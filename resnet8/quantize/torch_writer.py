@@ -1,6 +1,4 @@
 """Static quantization with torchao's PT2E flow."""
-# The functions that stand in for torchao's operators take the operators' arguments.
-# ruff: noqa: ARG001, PLR0913, PLR0917
 
 import logging
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from resnet8.models.fx_graph import (
 )
 from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.quantization import Quantization
+from resnet8.quantize.stock_operators import in_stock_operators
 from resnet8.quantize.written import Written, check_written, written_layers
 
 # Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
@@ -74,7 +73,7 @@ def quantize(program: torch.export.ExportedProgram, quantization: Quantization) 
     with no_warnings("torchao", expected=_EXPECTED_WARNINGS):
         prepared = prepare_pt2e(module, _GivenQuantizer(quantization))
         converted = convert_pt2e(prepared)
-    return _in_stock_operators(converted)
+    return in_stock_operators(converted)
 
 
 def check(
@@ -210,54 +209,3 @@ def _spec(parameters: QuantizationParameters) -> QuantizationSpecBase:
         torch.per_channel_symmetric,
         ch_axis=parameters.axis,
     )
-
-
-def _quantize_per_tensor(
-    x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
-) -> torch.Tensor:
-    # Clamped first: behind a convolution, Inductor's freezing would draw the factor into the
-    # convolution's weights, and gets biases wrong (PyTorch 2.13).
-    x = torch.clamp(x, (low - zero_point) * scale, (high - zero_point) * scale)
-    q = torch.round(x * (1.0 / scale))
-    return (q + zero_point if zero_point else q).to(dtype)
-
-
-def _dequantize_per_tensor(
-    q: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
-) -> torch.Tensor:
-    x = q.to(torch.float32)
-    return (x - zero_point if zero_point else x) * scale
-
-
-def _dequantize_per_channel(
-    q: torch.Tensor, scales: torch.Tensor, zero_point: int, axis: int
-) -> torch.Tensor:
-    x = q.to(torch.float32)
-    x = x - zero_point if zero_point else x
-    return x * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
-
-
-def _in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Writes torchao's quantization operators out in arithmetic, and drops what nothing uses.
-
-    The operators are only there in processes that imported torchao; the arithmetic is theirs.
-    Float weights stay behind as unused parameters when their 8-bit copies take over.
-    """
-    operators = torch.ops.quantized_decomposed
-    for node in module.graph.nodes:
-        if node.target == operators.quantize_per_tensor.default:
-            node.target = _quantize_per_tensor
-        elif node.target == operators.dequantize_per_tensor.default:
-            node.target = _dequantize_per_tensor
-        elif node.target == operators.dequantize_per_channel.default:
-            q, scales, zero_points, axis, *_ = node.args
-            zero_point = int(getattr(module, str(zero_points.target))[0])  # one for all channels
-            node.target, node.args = _dequantize_per_channel, (q, scales, zero_point, axis)
-    module.graph.eliminate_dead_code()
-    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
-        if name not in used:
-            owner, _, attribute = name.rpartition(".")
-            delattr(module.get_submodule(owner), attribute)
-    module.recompile()
-    return module

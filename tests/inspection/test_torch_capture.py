@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torchao.quantization.utils import compute_error
 
+from resnet8.core.errors import ArtifactError
 from resnet8.inspection import recording, torch_capture
 from resnet8.inspection.capture import dequantized
 from resnet8.inspection.inputs import batches
@@ -30,10 +31,10 @@ def test_watch_leaves_the_probabilities(
 
 
 def test_watch_sees_every_named_layer(torch_fp32: Any) -> None:
-    modules = [name for name, _ in torch.export.unflatten(torch_fp32).named_modules() if name]
-    places = [point.place for point in torch_capture.watch(torch_fp32).points.values()]
-    leaves = [name for name in modules if not any(x.startswith(f"{name}.") for x in modules)]
-    assert sorted(places) == sorted(f"forward hook on {name}" for name in leaves)
+    layers = [name for name, _ in torch.export.unflatten(torch_fp32).named_children()]
+    points = torch_capture.watch(torch_fp32).points
+    assert sorted(points) == sorted(layers)
+    assert all(point.place == f"forward hook on {layer}" for layer, point in points.items())
 
 
 def test_watch_sees_the_same_layers_of_the_quantized_program(
@@ -51,7 +52,18 @@ def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any)
     assert {"activation", "conv2d_2", "activation_2", "average_pooling2d"} <= set(quantized)
     assert not {"conv2d_permute", "flatten"} & set(quantized)
     assert points["activation"].quantization.dtype == "uint8"
-    assert points["dense"].quantization is None
+    assert points["activation"].place == "forward hook on activation_codes"
+    assert (points["dense"].quantization, points["dense"].place) == (None, "forward hook on dense")
+
+
+def test_watch_refuses_codes_outside_of_modules(torch_int8: Any) -> None:
+    program = torch_model.decode(torch_model.encode(torch_int8))
+    for node in program.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {}
+        if any(path.endswith("_codes") for path, _ in stack.values()):
+            stack.popitem()  # the model itself is left
+    with pytest.raises(ArtifactError, match="must quantize the output of activation in a module"):
+        torch_capture.watch(program)
 
 
 def test_forward_hooks_are_gone_after_an_error() -> None:
@@ -91,12 +103,18 @@ def test_hooks_see_what_an_interpreter_computes_node_by_node(
             return found[node.name]
 
     found: dict[str, Any] = {}
-    images = calibration_images[:3].astype(np.float32)
-    Recorder(torch_int8.module()).run(torch.from_numpy(images))
+    images = np.ascontiguousarray(calibration_images[:3], np.float32)
+    module = torch_int8.module()
+    Recorder(module).run(torch.from_numpy(images))
+    last = {
+        path: node.name
+        for node in module.graph.nodes
+        for path, _ in (node.meta.get("nn_module_stack") or {}).values()
+    }
     watched = torch_capture.watch(torch_int8)
     outputs = watched.run(images).outputs
     for layer, point in watched.points.items():
-        node = point.place.removeprefix("forward hook behind node ")
+        node = last[point.place.removeprefix("forward hook on ")]
         assert np.array_equal(outputs[layer], found[node].detach().numpy()), layer
 
 

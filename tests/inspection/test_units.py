@@ -284,15 +284,6 @@ def test_in_float_units_divides_weights_of_a_depthwise_layer_by_the_input_of_eac
     assert found.values.reshape(3, 2).tolist() == [[4, 4], [0.5, 0.5], [2, 2]]
 
 
-def test_in_float_units_takes_the_padding_of_a_layer_for_its_input() -> None:
-    output = np.ones((1, 3, 1, 1), np.float32)
-    given = Watched(
-        {"conv.0": Point("here")}, {}, {}, lambda images: Captured({"conv.0": output}, images)
-    )
-    found = in_float_units(given, Equalization({}, {"conv": INPUTS}))
-    assert found.run(IMAGES).outputs["conv.0"].ravel().tolist() == INPUTS.tolist()
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_in_float_units_names_a_layer_with_other_channels(count: int) -> None:
     factors = Equalization({"conv": np.full(count, 0.5, np.float32)})

@@ -44,8 +44,8 @@ def test_unflattened_layers_are_named_like_the_onnx_nodes(torch_fp32: Any, onnx_
     assert sorted(names) == sorted(node.name for node in onnx_fp32.graph.node)
 
 
-def test_forward_hooks_fire_on_every_layer(torch_fp32: Any) -> None:
-    module = torch.export.unflatten(torch_fp32)
+def test_forward_hooks_fire_on_every_layer(any_program: Any) -> None:
+    module = torch.export.unflatten(torch_model.decode(torch_model.encode(any_program)))
     seen = []
     for name, layer in module.named_children():
         layer.register_forward_hook(lambda *_, name=name: seen.append(name))
@@ -57,6 +57,15 @@ def test_forward_hooks_fire_on_every_layer(torch_fp32: Any) -> None:
 def test_any_batch_size_runs(any_program: Any, batch: int) -> None:
     found = torch_model.make_predictor(any_program)(np.zeros((batch, 32, 32, 3), np.float32))
     assert found.shape == (batch, 10)
+
+
+def test_predictions_do_not_depend_on_the_layout_of_images_in_memory(
+    any_program: Any, test_set: Any
+) -> None:
+    rows_first = np.ascontiguousarray(test_set[0][:50], np.float32)
+    channels_first = rows_first.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)
+    predictor = torch_model.make_predictor(any_program)
+    assert np.array_equal(predictor(rows_first), predictor(channels_first))
 
 
 def test_encode_gives_the_same_bytes_twice(torch_fp32: Any, onnx_fp32: Any) -> None:

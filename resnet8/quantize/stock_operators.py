@@ -1,0 +1,90 @@
+"""Quantization steps of PyTorch programs in PyTorch's own operators."""
+# The functions that stand in for torchao's operators take the operators' arguments.
+# ruff: noqa: ARG001, PLR0913, PLR0917
+
+from collections.abc import Mapping
+
+import torch
+
+from resnet8.core.names import INPUT
+from resnet8.models.fx_graph import layer_nodes, store_tensor, stored_tensor
+
+
+def _quantize_per_tensor(
+    x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    # Clamped first: behind a convolution, Inductor's freezing would draw the factor into the
+    # convolution's weights, and gets biases wrong (PyTorch 2.13).
+    x = torch.clamp(x, (low - zero_point) * scale, (high - zero_point) * scale)
+    q = torch.round(x * (1.0 / scale))
+    return (q + zero_point if zero_point else q).to(dtype)
+
+
+def _dequantize_per_tensor(
+    q: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    x = q.to(torch.float32)
+    return (x - zero_point if zero_point else x) * scale
+
+
+def _dequantize_per_channel(
+    q: torch.Tensor, scales: torch.Tensor, zero_point: int, axis: int
+) -> torch.Tensor:
+    x = q.to(torch.float32)
+    x = x - zero_point if zero_point else x
+    return x * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
+
+
+def in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Writes torchao's quantization operators out in arithmetic, and drops what nothing uses.
+
+    The operators are only there in processes that imported torchao; the arithmetic is theirs.
+    Float weights stay behind as unused parameters when their 8-bit copies take over.
+
+    Returns:
+        A module that exports to a program whose `torch.export.unflatten` has a module for each
+        layer, which dequantizes its own weights, and `<layer>_codes` where its output is quantized.
+    """
+    operators = torch.ops.quantized_decomposed
+    names = {node: layer for layer, node in layer_nodes(module).items()}
+    for node in module.graph.nodes:
+        if node.target == operators.quantize_per_tensor.default:
+            node.target = _quantize_per_tensor
+            _put_into_codes_module(node, names)
+        elif node.target == operators.dequantize_per_tensor.default:
+            node.target = _dequantize_per_tensor
+            _put_into_layer(module, node, names)
+        elif node.target == operators.dequantize_per_channel.default:
+            q, scales, zero_points, axis, *_ = node.args
+            zero_point = int(getattr(module, str(zero_points.target))[0])  # one for all channels
+            node.target, node.args = _dequantize_per_channel, (q, scales, zero_point, axis)
+            _put_into_layer(module, node, names)
+    module.graph.eliminate_dead_code()
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in used:
+            owner, _, attribute = name.rpartition(".")
+            delattr(module.get_submodule(owner), attribute)
+    module.recompile()
+    return module
+
+
+def _put_into_codes_module(node: torch.fx.Node, names: Mapping[torch.fx.Node, str]) -> None:
+    """Puts the quantization of a layer's output, or of the input, into a module of its own."""
+    name = f"{names.get(node.all_input_nodes[0], INPUT)}_codes"
+    while name in names.values():
+        name += "_"
+    node.meta["nn_module_stack"] = {"": ("", "torch.nn.Module"), name: (name, "torch.nn.Module")}
+
+
+def _put_into_layer(
+    module: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
+) -> None:
+    """Puts a weight's dequantization, and what is stored for it, into the layer that uses it."""
+    stored = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    if stored:  # else activations are dequantized
+        layer = next(iter(node.users))
+        node.meta["nn_module_stack"] = layer.meta["nn_module_stack"]
+    for source, kind in zip(stored, ("codes", "scale"), strict=False):
+        tensor = torch.nn.Buffer(stored_tensor(module, source))
+        source.target = store_tensor(module, f"{names[layer]}.weight_{kind}", tensor)

@@ -18,6 +18,7 @@ LONGEST = (
     "tests/pipeline/test_sample.py",
     "tests/pipeline/test_cifar10.py",
     "tests/faults/test_orphans.py",
+    "tests/faults/test_circumstances.py",  # two whole runs
     "tests/pipeline/test_remote.py",  # waits more than it works
     "tests/faults/test_killed_groups.py",  # needs the project that test_orphans.py makes
     "tests/pipeline/test_planted.py",  # needs the project that test_cifar10.py makes

@@ -48,6 +48,15 @@ def test_long_tests_are_run_once_a_night_and_on_demand_with_no_right_but_to_read
     assert NIGHTLY_STEPS[-1]["run"] == "make test-faults"
 
 
+def test_long_tests_are_where_the_makefile_looks_for_them() -> None:
+    (arguments,) = re.findall(r"pytest -m faults (.+)", MAKEFILE)
+    places = [ROOT / x for x in arguments.split() if x.startswith("tests/")]
+    marked = re.compile(r"^ *(@|pytestmark = )?pytest\.mark\.faults\b", re.MULTILINE)
+    files = [x for x in (ROOT / "tests").rglob("test_*.py") if marked.search(x.read_text())]
+    assert len(files) > 10
+    assert [x for x in files if not any(x.is_relative_to(place) for place in places)] == []
+
+
 def test_the_job_that_may_write_runs_no_code_of_the_pull_request() -> None:
     used = [step.get("uses", "").split("@")[0] for step in JOBS["comment"]["steps"]]
     assert "actions/checkout" not in used

@@ -4,11 +4,16 @@ Each project is a folder with commands.json, the commands of its stages in order
 PyTorch are imported once for all projects: under emulation an import takes over half a minute.
 """
 
+# ruff: noqa: E402  # imports, too, are faster without a search for garbage
+
+import gc
 import json
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+
+gc.disable()  # as in a stage that DVC runs
 
 import resnet8  # noqa: F401  # before PyTorch, which it holds to kernels that all CPUs have
 

@@ -1,6 +1,6 @@
 """What all tests of faults share."""
 
-from tests.faults.projects import finished
+from tests.faults.projects import finished, small_model
 from tests.pipeline.conftest import network, server, team
 
-__all__ = ["finished", "network", "server", "team"]
+__all__ = ["finished", "network", "server", "small_model", "team"]

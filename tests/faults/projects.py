@@ -1,5 +1,6 @@
-"""Projects whose runs are disturbed: the sample with few images and types, to be quick."""
+"""Projects whose runs are disturbed: a small model, few images and few types, to be quick."""
 
+import importlib
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +24,6 @@ from tests.pipeline.once import make_once
 
 HOOKS = Path(__file__).with_name("hooks")
 PATIENCE_SECONDS = 3600  # for what always comes, be the machine as busy as it may
-# What a result must not depend on, as it is in `finished`; test_circumstances.py has it otherwise.
-HERE = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 # What makes runs quick: few images, and one type of each framework.
 FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
@@ -70,9 +70,26 @@ class Ended(NamedTuple):
     process: int
 
 
-def new_project(folder: Path) -> Path:
+def save_small_model(path: Path) -> None:
+    """Saves a model with fewer layers than the sample's, and as many weights: so stages need less
+    time, and as much room. It is not trained: tested is how runs end, and not how good results are.
+    """
+    keras = importlib.import_module("keras")  # takes seconds, and one worker needs it
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=4, padding="same")(inputs))
+    x = layers.ReLU()(x)
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
+    x = layers.Flatten()(layers.ReLU()(layers.Add()([x, y])))
+    x = layers.Dense(10, activation="softmax")(layers.Dense(300, activation="relu")(x))
+    keras.Model(inputs, x).save(path)
+
+
+def new_project(folder: Path, **sections: Any) -> Path:
+    """Makes a project of the sample with few images and types, and changes these parameters."""
     make_project(folder, SAMPLE_PARAMS)
-    set_params(folder, **FEW)
+    set_params(folder, **FEW, **sections)
     return folder
 
 
@@ -173,12 +190,12 @@ def wait_until(condition: Any) -> None:
 def left_over(session: int) -> list[int]:
     """The processes of a session that still run."""
     found = []
-    for process in psutil.process_iter(["pid", "status"]):
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
+    for process in psutil.pids():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            # The session first: the status of all processes takes ten times as long to get.
+            alone = os.getsid(process) != session
+            if not alone and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 
@@ -188,11 +205,17 @@ def wait_for_end(session: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file for all workers: its name is among the parameters, and so in each dvc.lock."""
+    return make_once(tmp_path_factory, "small.h5", save_small_model)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
     """A project in which the pipeline has run undisturbed; to be copied."""
 
     def make(folder: Path) -> None:
-        done = repro(new_project(folder), **HERE)
+        done = repro(new_project(folder, fetch={"model": str(small_model)}))
         assert done.code == 0, done.output
 
     return make_once(tmp_path_factory, "finished", make)

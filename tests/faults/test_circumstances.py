@@ -7,13 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.projects import copy, finish, lock, new_project, start
+from tests.faults.projects import copy, finish, lock, new_project, repro, start
 from tests.pipeline.commands import ROOT, run
 from tests.pipeline.sharing import Team, assert_up_to_date, make_repository
 
 pytestmark = pytest.mark.faults
-# Libraries count the processors that they may use.
+# What a result must not depend on, as it is where the two runs differ. Libraries count the
+# processors that they may use.
+HERE = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 ELSEWHERE = {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which the pipeline has run on the sample's own model."""
+    folder = new_project(tmp_path_factory.mktemp("here") / "project")
+    done = repro(folder, **HERE)
+    assert done.code == 0, done.output
+    return folder
 
 
 def elsewhere_prefix() -> list[str]:
@@ -27,18 +38,18 @@ def elsewhere_prefix() -> list[str]:
     return prefix
 
 
-def test_circumstances_do_not_change_a_byte_of_the_result(tmp_path: Path, finished: Path) -> None:
+def test_circumstances_do_not_change_a_byte_of_the_result(tmp_path: Path, here: Path) -> None:
     folder = new_project(tmp_path / "elsewhere" / "deeper")
     command = (*elsewhere_prefix(), sys.executable, "-m", "dvc", "repro")
     ended = finish(start(folder, *command, **ELSEWHERE))
     assert ended.code == 0, ended.output
-    assert lock(folder) == lock(finished)
+    assert lock(folder) == lock(here)
 
 
 def test_another_clone_pulls_the_whole_pipeline_and_has_nothing_to_do(
-    team: Team, tmp_path: Path, finished: Path
+    team: Team, tmp_path: Path, here: Path
 ) -> None:
-    first = copy(finished, tmp_path / "first")
+    first = copy(here, tmp_path / "first")
     make_repository(first)
     team.set_up(first)
     team.must(first, "push")

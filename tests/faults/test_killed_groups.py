@@ -47,9 +47,10 @@ def kill(folder: Path, stage: str, moment: str) -> Killed:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
     """A project that goes from kill to kill: each run is also the one after the last kill."""
-    return new_project(tmp_path_factory.mktemp("groups") / "project")
+    folder = tmp_path_factory.mktemp("groups") / "project"
+    return new_project(folder, fetch={"model": str(small_model)})
 
 
 @pytest.fixture(scope="module")

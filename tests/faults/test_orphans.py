@@ -35,9 +35,10 @@ def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> 
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
     """A project that goes from kill to kill, each run beside the orphan of the one before."""
-    return new_project(tmp_path_factory.mktemp("orphans") / "project")
+    folder = tmp_path_factory.mktemp("orphans") / "project"
+    return new_project(folder, fetch={"model": str(small_model)})
 
 
 class Orphaned(NamedTuple):

@@ -1,5 +1,6 @@
 """Another model, or other parameters, in a project in which the pipeline has run."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -8,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.models.keras_model import keras
-from samples.train import build_resnet8
 from tests.faults.projects import copy, dvc_status, repro
 from tests.pipeline.commands import read_metrics, run, set_params, stages_run
 
@@ -18,6 +17,8 @@ pytestmark = pytest.mark.faults
 
 def build_other_model(path: Path, width: int) -> None:
     """Saves an untrained ResNet8 of another width with layer names of its own."""
+    keras = importlib.import_module("keras")  # takes seconds, and one worker needs it
+    build_resnet8 = importlib.import_module("samples.train").build_resnet8
     keras.utils.set_random_seed(0)
 
     def rename(layer: Any) -> Any:
@@ -66,6 +67,7 @@ def test_a_model_that_does_not_fit_is_refused_with_a_sentence(
     tmp_path: Path, finished: Path
 ) -> None:
     folder, model = copy(finished, tmp_path / "project"), tmp_path / "small.keras"
+    keras = importlib.import_module("keras")
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
     keras.Model(inputs, x).save(model)

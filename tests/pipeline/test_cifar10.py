@@ -1,4 +1,4 @@
-"""The whole pipeline from nothing on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
+"""The whole pipeline on CIFAR-10 and MLPerf Tiny's model, out of the mirror."""
 
 import json
 import sys

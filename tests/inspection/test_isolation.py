@@ -22,8 +22,7 @@ def run_onnx(model: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def run_torch(module: torch.nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        return module(torch.from_numpy(images)).numpy()
+    return torch_model.as_predictor(module)(images)
 
 
 def test_onnx_without_layers_is_the_float_model(

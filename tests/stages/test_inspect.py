@@ -92,9 +92,7 @@ def test_inspect_layers_sees_the_layers_of_every_variant(project: Project) -> No
         for layer in found["layers"]:
             seen = set(found["activations"][over][layer])
             absent = {name for name in VARIANTS if layer in found["absent"][name]}
-            # Padding of its own is a layer in PyTorch only.
-            expected = {"torch_fp32", "torch_int8"} if "." in layer else VARIANTS - absent
-            assert seen == expected, layer
+            assert seen == VARIANTS - absent, layer
 
 
 def test_inspect_layers_finds_conversions_equal_in_every_layer(project: Project) -> None:

@@ -75,7 +75,11 @@ def test_quantized_variants_are_the_same_function(folder: Path, one: str, other:
 
 def test_quantized_models_hide_nothing(folder: Path) -> None:
     found = json.loads((folder / "metrics/quantization_lint.json").read_text())
-    assert found == {"findings": [], "float_layers": [], "notes": []}
+    (note,) = found.pop("notes")
+    assert note.startswith(
+        "conv2d_2, conv2d_4, conv2d_5, conv2d_7, conv2d_8: clipped below on purp"
+    )
+    assert found == {"findings": [], "float_layers": []}
 
 
 @pytest.mark.skipif(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gate.project import commit, git
-from tests.pipeline.commands import needs_mirror, repro, run, set_params
+from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
 
 pytestmark = [
     pytest.mark.faults,
@@ -77,7 +77,7 @@ def plant(project: Path, damage: str) -> None:
 
 def judge(project: Path) -> tuple[int, dict[str, Any]]:
     """Runs the pipeline again, and the gate."""
-    done = repro(project, "compare")
+    done = repro(project, "compare", RESNET8_MIRROR=mirror())
     assert done.returncode == 0, done.stdout
     ended = run(project, sys.executable, "-m", "resnet8.gate", "--base=HEAD", "--json=gate.json")
     assert "Traceback" not in ended.stdout

@@ -11,7 +11,7 @@ from resnet8.core.evaluation import Predictor, predict
 from resnet8.models import onnx_model, torch_model
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.calibration import draw_balanced
-from resnet8.quantize.equalization import as_metadata, encode
+from resnet8.quantize.equalization import encode
 from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.measure import Inputs, Workbench
@@ -78,7 +78,7 @@ def by_stages(
     else:
         before.write_bytes(inputs.program)
         module = torch_writer.quantize(torch_model.load(before), found)
-        metadata = as_metadata(found.equalization)
+        metadata = found.metadata
         after.write_bytes(torch_model.encode(torch_model.export(module), metadata))
         predictor = torch_model.load_predictor(after, n_classes=len(inputs.label_names))
     return request.param, predictor, after.stat().st_size

@@ -189,7 +189,7 @@ def conclude(rows: Mapping[str, Summary]) -> str:
 
 
 class Inputs(NamedTuple):
-    """What all methods start from.
+    """Inputs of all methods.
 
     model: the float ONNX model.
     images, labels: (N,) held-out training images and their classes.

@@ -21,7 +21,8 @@ class Point(NamedTuple):
     place: for people: a hook, a Keras layer or a tensor.
     quantization: of the codes that are captured, to numbers in the float model's units; None
         where numbers are captured.
-    clips_on_purpose: whether what is below the range is discarded behind the layer anyway.
+    clips_on_purpose: whether what is below the range, or below zero where there is none, is
+        discarded behind the layer anyway.
     """
 
     place: str

@@ -46,13 +46,22 @@ class LayerRecord:
         for name, reference in references.items():
             if name not in self.errors:
                 self.errors[name] = RunningError(with_histogram=self.is_quantized)
-            if quantization and self.point.clips_on_purpose:
-                reference = quantization.clip_below(reference)  # noqa: PLW2901
-            self.errors[name].update(numbers, reference)
+            self.errors[name].update(*self._kept(numbers, reference))
         if quantization and references:
             low, high = quantization.count_clipped(next(iter(references.values())))
             self.clipped_low += low
             self.clipped_high += high
+
+    def _kept(
+        self, numbers: NDArray[np.float32], reference: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The values and their references without what is clipped on purpose."""
+        quantization = self.point.quantization
+        if not self.point.clips_on_purpose:
+            return numbers, reference
+        if quantization:
+            return numbers, quantization.clip_below(reference)
+        return np.maximum(numbers, 0), np.maximum(reference, 0)
 
 
 def reference_variants(variant: str) -> tuple[str, ...]:

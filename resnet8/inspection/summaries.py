@@ -76,8 +76,8 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
             found[f"clipped_{side}_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
         clipped = record.clipped_low + record.clipped_high
         found["clipped_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
-        if record.point.clips_on_purpose:
-            found["clips_on_purpose"] = "below the range"
+    if record.errors and record.point.clips_on_purpose:
+        found["clips_on_purpose"] = "below the range" if record.codes else "below zero"
     for name, error in list(record.errors.items())[:1]:
         found |= {"reference": name}
         if record.is_quantized:

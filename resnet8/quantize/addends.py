@@ -56,6 +56,12 @@ def find_addends(model: onnx.ModelProto, points: Mapping[str, str]) -> dict[str,
     return found
 
 
+def find_additions(model: onnx.ModelProto, addends: Iterable[str]) -> set[str]:
+    """The outputs of the additions that read addends."""
+    consumers = Graph(model).consumers
+    return {node.output[0] for addend in addends for node in consumers[addend]}
+
+
 def describe(addends: Sequence[str]) -> list[str]:
     """A sentence about addends whose range leaves out what a ReLU discards; none without any."""
     if not addends:

@@ -88,9 +88,10 @@ def fit(  # noqa: PLR0913
         "fit.bias_correction: true": settings.bias_correction
         and all(layer.bias is None for layer in layers.values()),
     }
-    relu_aware = tuple(sorted(x for x in pairs if found[x][0] > seen_ends[x][0]))
+    clipped = sorted(x for x in pairs if found[x][0] > seen_ends[x][0])
+    relu_aware = tuple(sorted({*clipped, *addends.find_additions(base, clipped)}))
     notes = (
-        *addends.describe(relu_aware),
+        *addends.describe(clipped),
         *(f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle),
         *chosen.notes,
     )

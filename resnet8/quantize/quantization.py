@@ -37,8 +37,8 @@ class Quantization(NamedTuple):
     activations: uint8, by tensor of the ONNX model; tensors are called like the nodes.
     layers: by name, those whose parameters change.
     equalization: by which the channels of the model differ from the float model's.
-    relu_aware: tensors whose range leaves out what the ReLU behind an addition discards: they
-        are clipped below on purpose.
+    relu_aware: tensors whose range leaves out what the ReLU behind an addition discards, so that
+        they are clipped below on purpose, and the sums of these additions.
     symmetric: whether activations reach as far below zero as above it.
     float_layers: nodes that stay in float by the engineer's choice.
     notes: what an engineer should know, a sentence each.

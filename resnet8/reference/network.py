@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """What a layer in 8 bits adds up: products of input steps and weight steps, and its bias.
+    """Whole numbers that a layer in 8 bits adds up: products of input and weight steps, a bias.
 
     codes: of the weight, outputs first.
     weight: quantization parameters of these codes.

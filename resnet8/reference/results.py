@@ -66,13 +66,13 @@ class EndToEnd(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What was found of one model."""
+    """Results of one model."""
 
     tensors: dict[str, TensorCheck]
     end_to_end: EndToEnd
 
     def joined(self, other: "Checked") -> "Checked":
-        """What was found over the images of both."""
+        """Results over the images of both."""
         tensors = {name: x.joined(other.tensors[name]) for name, x in self.tensors.items()}
         return Checked(tensors, self.end_to_end.joined(other.end_to_end))
 

@@ -39,7 +39,7 @@ class Tensor(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """What a device computes.
+    """Operations of a network and their exact codes.
 
     operations: in order.
     tensors: by name, the images first.
@@ -149,7 +149,7 @@ def _classes(output: Tensor) -> list[int]:
 
 
 class Files(NamedTuple):
-    """What is written of test vectors.
+    """Files of test vectors.
 
     network: the content of network.json.
     arrays: by file.

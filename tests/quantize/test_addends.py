@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from resnet8.quantize import addends
-from resnet8.quantize.addends import describe, find_addends, least_squares
+from resnet8.quantize.addends import describe, find_addends, find_additions, least_squares
 from resnet8.quantize.observers import find_histograms, observe
 from resnet8.quantize.ranges import least_squares as least_squares_alone
 from resnet8.quantize.ranges import to_parameters
@@ -70,6 +70,10 @@ def test_find_addends_leaves_out_what_is_repeated_over_pixels() -> None:
     pool = node("GlobalAveragePool", "pooled", "right")
     model = block(node("Add", "add", "left", "pooled"), RELU, others=(pool,))
     assert find_addends(model, EACH) == {}
+
+
+def test_find_additions_gives_the_sums() -> None:
+    assert find_additions(block(ADD, RELU), ["left", "right"]) == {"add"}
 
 
 # Ranges.

@@ -450,7 +450,7 @@ def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fi
 
 def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Any, model: Any) -> None:
     plain, aware = fitted(activation_range="minmax"), fitted(activation_range="mse")
-    assert (plain.relu_aware, aware.relu_aware) == ((), ("conv2",))
+    assert (plain.relu_aware, aware.relu_aware) == ((), ("add", "conv2"))
     (low, _), (lowest, _) = (x.activations["conv2"].clip_range for x in (aware, plain))
     assert lowest < low < 0
     assert any(note.startswith("conv2: clipped below on purpose") for note in aware.notes)

@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 
 
 def in_float32(operator: onnx.NodeProto, inputs: dict[str, Any]) -> Any:
-    """What ONNX Runtime computes."""
+    """A node's output by ONNX Runtime."""
     info = [
         helper.make_tensor_value_info(x, onnx.TensorProto.FLOAT, inputs[x].shape)
         for x in operator.input[:1]

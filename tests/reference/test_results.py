@@ -1,4 +1,4 @@
-"""What is written and said of a comparison with exact arithmetic."""
+"""Files and sentences about a comparison with exact arithmetic."""
 
 import math
 

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 def inspected(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, test_set: Any, calibration_images: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the stage writes about the models: artifacts/inspection/ and metrics/layers.json."""
+    """Files of the stage inspect_layers: artifacts/inspection/ and metrics/layers.json."""
     project = tmp_path_factory.mktemp("project")
     for name in ("raw", "data", "calibration", "out", "metrics"):
         (project / name).mkdir()

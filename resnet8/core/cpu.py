@@ -38,7 +38,8 @@ def hold_kernels() -> None:
     """Makes PyTorch, oneDNN and MKL compute alike on all CPUs with AVX2.
 
     Has to be called before PyTorch is imported. Left alone, they choose kernels by the CPU's vendor
-    and the width of its vectors, and sum in another order.
+    and the width of its vectors, and sum in another order. TensorFlow gets one thread for each
+    operation, because what runs at once are batches.
 
     Source: https://www.intel.com/content/www/us/en/docs/onemkl/developer-guide-linux (conditional
     numerical reproducibility) for MKL_CBWR, https://uxlfoundation.github.io/oneDNN (CPU dispatcher
@@ -48,6 +49,7 @@ def hold_kernels() -> None:
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2" if has_avx2 else "default"
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     os.environ["MKL_CBWR"] = "COMPATIBLE"
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 
 
 def _missing(cpuinfo: Path) -> set[str]:

@@ -59,7 +59,6 @@ with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"
 
 # One device on every machine, so that results do not depend on a GPU being there.
 tf.config.set_visible_devices([], "GPU")
-tf.config.threading.set_intra_op_parallelism_threads(1)  # what runs at once are batches
 logging.getLogger("tf2onnx").setLevel(logging.WARNING)
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.

@@ -57,11 +57,12 @@ def test_hold_kernels_takes_avx2_where_it_is_there(
     monkeypatch: pytest.MonkeyPatch, difference: str | None, capability: str
 ) -> None:
     monkeypatch.setattr(cpu, "find_difference", lambda: difference)
-    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"):
+    names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "TF_NUM_INTRAOP_THREADS")
+    for name in names:
         monkeypatch.setenv(name, "")
     cpu.hold_kernels()
     assert os.environ["ATEN_CPU_CAPABILITY"] == capability
-    assert (os.environ["ONEDNN_MAX_CPU_ISA"], os.environ["MKL_CBWR"]) == ("AVX2", "COMPATIBLE")
+    assert [os.environ[name] for name in names[1:]] == ["AVX2", "COMPATIBLE", "1"]
 
 
 def test_importing_the_library_holds_pytorch_to_them() -> None:

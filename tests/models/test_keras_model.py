@@ -1,5 +1,7 @@
 """Keras: what is accepted, what is refused, what is counted."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ keras = keras_model.keras
 def test_build_resnet8_has_the_parameters_of_the_reference() -> None:
     # 78,666: MLPerf Tiny's ResNet8, as its README and the pretrained file have it.
     assert build_resnet8().count_params() == 78_666
+
+
+def test_it_can_be_imported_after_keras_has_computed_something() -> None:
+    script = "import keras; keras.ops.ones(1); import resnet8.models.keras_model"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_sample_model_has_the_parameters_of_the_reference(keras_fp32: Any) -> None:

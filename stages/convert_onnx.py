@@ -13,7 +13,7 @@ from resnet8.core.evaluation import predict
 from resnet8.core.files import find_model, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.models import keras_export, keras_model, onnx_model, onnx_simplify, parity
+from resnet8.models import keras_conversion, keras_export, keras_model, onnx_model, parity
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
@@ -32,16 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
     keras = keras_model.load_model(find_model(args.raw), n_classes=n_classes)
 
-    exported, *names = keras_export.export_onnx(keras, opset=params.opset)
-    model = onnx_simplify.name_after_layers(
-        onnx_simplify.fold(exported), *names, n_classes=n_classes
-    )
+    model = keras_conversion.convert(keras, opset=params.opset, n_classes=n_classes)
     verification = onnx_model.describe(model) | {
-        "parameters": parity.check_parameters(
-            onnx_model.count_parameters(model),
-            expected=keras_export.count_folded_parameters(keras),
-            original=keras.count_params(),
-        )
+        "parameters": {
+            "converted": onnx_model.count_parameters(model),
+            "expected": keras_export.count_folded_parameters(keras),
+            "original": keras.count_params(),
+        }
     }
     original, converted = (
         predict(module.make_predictor(loaded), images, batch_size=len(images))

@@ -30,11 +30,11 @@ def main(argv: list[str] | None = None) -> None:
 
     program = torch_model.export(torch_conversion.convert(model))
     verification = torch_model.describe(program) | {
-        "parameters": parity.check_parameters(
-            torch_model.count_parameters(program),
-            expected=onnx_model.count_parameters(model),
-            original=onnx_model.count_parameters(model),
-        )
+        "parameters": {
+            "converted": torch_model.count_parameters(program),
+            "expected": onnx_model.count_parameters(model),
+            "original": onnx_model.count_parameters(model),
+        }
     }
     original, converted = (
         predict(module.make_predictor(loaded), images, batch_size=len(images))

@@ -3,8 +3,6 @@
 Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
-import json
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -16,17 +14,12 @@ from resnet8.models.onnx_graph import (
     KEPT_IN_FLOAT,
     QUANTIZE,
     Graph,
-    attributes,
-    infer_shapes,
-    metadata,
     read_parameters,
     with_outputs,
 )
 from resnet8.models.onnx_model import OUTPUT, open_session
-from resnet8.models.onnx_simplify import KERAS_LAYERS
 
 _QUANTIZING = (QUANTIZE, DEQUANTIZE)
-_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 def watch(model: onnx.ModelProto) -> Watched:
@@ -65,24 +58,3 @@ def watch(model: onnx.ModelProto) -> Watched:
         return Captured(dict(zip(tensors, outputs, strict=True)), probabilities)
 
     return Watched(points, read_parameters(model), absent, run)
-
-
-def keras_layers(model: onnx.ModelProto) -> dict[str, str]:
-    """The Keras layer, or `input`, that each node's output belongs to; in order."""
-    layers: dict[str, str] = json.loads(metadata(model).get(KERAS_LAYERS, "{}"))
-    return layers
-
-
-def channels_first(model: onnx.ModelProto) -> set[str]:
-    """The nodes with outputs (N, C, H, W); the model's input is (N, H, W, C)."""
-    shapes = infer_shapes(model)
-    first: dict[str, bool] = {INPUT: False}
-    for node in model.graph.node:
-        layout = first.get(node.input[0], False)
-        if node.op_type == "Transpose":
-            permutation = list(attributes(node).get("perm", []))
-            layout = permutation == _TO_CHANNELS_FIRST or (
-                layout and permutation != _TO_CHANNELS_LAST
-            )
-        first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
-    return {node.name for node in model.graph.node if first[node.output[0]]}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.errors import ArtifactError
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.models.fx_graph import layer_nodes, module_name, quantization_after, read_parameters
+from resnet8.models.fx_graph import layer_nodes, module_path, quantization_after, read_parameters
 from resnet8.models.torch_model import as_tensor
 
 
@@ -60,7 +60,7 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     names, points = {}, {}
     for layer, node in layer_nodes(program.module()).items():
         codes = next(filter(None, map(quantization_after, node.users)), None)
-        name = module_name(codes[0]) if codes else layer
+        name = module_path(codes[0] if codes else node)
         if not name:
             raise ArtifactError(
                 f"The program must quantize the output of {layer} in a module, got steps in none. "

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
+from resnet8.models.identifiers import from_identifier, to_identifier
 
 _ATEN = torch.ops.aten
 WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
@@ -21,7 +22,12 @@ def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
 
 
 def module_name(node: torch.fx.Node) -> str:
-    """The top-level module that a node belongs to; empty if none."""
+    """The layer that a node belongs to; empty if none."""
+    return from_identifier(module_path(node))
+
+
+def module_path(node: torch.fx.Node) -> str:
+    """The attribute that a node's layer, a top-level module, has as its name; empty if none."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[1][0]) if len(stack) > 1 else ""
 
@@ -55,7 +61,7 @@ def set_parameters(
         for position, (kind, values) in enumerate(zip(("weight", "bias"), arrays, strict=True), 1):
             if values is not None:
                 parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
-                name = store_tensor(module, f"{layer}.own_{kind}", parameter)
+                name = store_tensor(module, f"{to_identifier(layer)}.own_{kind}", parameter)
                 with module.graph.inserting_before(nodes[layer]):
                     own = module.graph.get_attr(name)
                 own.meta["val"] = parameter

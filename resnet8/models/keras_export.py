@@ -4,23 +4,27 @@ Shape letters: C channels, h x w pixels of a kernel.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from resnet8.core.errors import ArtifactError
-from resnet8.models.keras_model import compiled, keras, tf2onnx
+from resnet8.models.keras_graph import FlatModel, flatten
+from resnet8.models.keras_library import keras, tf2onnx
+from resnet8.models.keras_model import compiled
 
 
 class OnnxExport(NamedTuple):
     """An exported model and how to find the Keras layers in it.
 
     model: as tf2onnx wrote it, not yet simplified.
-    layer_names: Keras layer name by the token that stands for the layer in node names.
-    folded: batch normalizations that are part of the layer before them: by that layer's token,
-        the name of the batch normalization, whose output the layer's node computes.
+    layer_names: name of a layer's first call by the token that stands for the layer in node names.
+    folded: batch normalizations that are part of the layer before them: by that layer's token, the
+        token of the batch normalization, whose output the layer's node computes.
     """
 
     model: onnx.ModelProto
@@ -31,29 +35,22 @@ class OnnxExport(NamedTuple):
 def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
     """Exports to ONNX with tf2onnx, input in NHWC and any batch size.
 
-    Batch normalization is folded, see `_fold_batch_normalization`. The layers are renamed to tokens
-    first. TensorFlow puts a layer's name into the names of all operations made in it, so a token in
-    an ONNX node's name tells its layer, whatever characters the layer's own name has and however
-    similar it is to another.
+    Batch normalization is folded, see `_fold_batch_normalization`.
 
     Args:
-        model: what `load_model` returned.
+        model: any that `load_model` returned.
         opset: the ONNX operator set to write.
 
     Raises:
         ArtifactError: tf2onnx cannot express a layer.
     """
+    flat = flatten(model)
     layer_names: dict[str, str] = {}
-
-    def rename(layer: keras.Layer) -> keras.Layer:
-        token = f"keraslayer{len(layer_names):04d}"
-        layer_names[token] = layer.name
-        return layer.__class__.from_config({**layer.get_config(), "name": token})
-
-    renamed = keras.models.clone_model(model, clone_function=rename)
-    renamed.set_weights(model.get_weights())
-    folded = _fold_batch_normalization(renamed)
-    forward = compiled(renamed)
+    for call in flat.calls:
+        layer_names.setdefault(call.layer.name, call.name)
+    folded = _fold_batch_normalization(flat)
+    _resize_at_once(flat)
+    forward = compiled(flat.model)
     try:
         exported, _ = tf2onnx.convert.from_function(forward, forward.input_signature, opset=opset)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
@@ -61,12 +58,40 @@ def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
             f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "
             "Try another convert_onnx.opset."
         ) from exc
-    # Layers of a nested model have no tokens of their own: their nodes belong to the model.
-    names = {x: layer_names[folded[x]] for x in layer_names if x in folded}
-    return OnnxExport(exported, layer_names, names)
+    _store_captured(exported.graph, forward)
+    return OnnxExport(exported, layer_names, folded)
 
 
-def _fold_batch_normalization(model: keras.Model) -> dict[str, str]:
+def _resize_at_once(flat: FlatModel) -> None:
+    """Lets nearest upsampling become one Resize, where Keras repeats rows and columns.
+
+    Args:
+        flat: is changed: its layers compute the same.
+    """
+    for layer in flat.model.layers:
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
+            channels_first = layer.data_format == "channels_first"
+            _, *shape = layer.input.shape
+            before = shape[1:] if channels_first else shape[:2]
+            after = tuple(n * times for n, times in zip(before, layer.size, strict=True))
+            layer.call = partial(
+                keras.ops.image.resize,
+                size=after,
+                interpolation="nearest",
+                data_format=layer.data_format,
+            )
+
+
+def _store_captured(graph: onnx.GraphProto, forward: Any) -> None:
+    """Makes constants of the tensors that a compiled function captured; tf2onnx makes inputs."""
+    for value, placeholder in forward.get_concrete_function().graph.captures:
+        found = [x for x in graph.input if x.name == placeholder.name]
+        if found:
+            graph.input.remove(found[0])
+            graph.initializer.append(numpy_helper.from_array(value.numpy(), placeholder.name))
+
+
+def _fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
     """Replaces batch normalization by the constants that it comes down to when it is not trained.
 
     They are computed from the weights elementwise in float64 and rounded to float32 once, which
@@ -76,13 +101,13 @@ def _fold_batch_normalization(model: keras.Model) -> dict[str, str]:
     front of a convolution) a scale and an offset of each channel remain.
 
     Args:
-        model: is changed: its layers compute the same with other weights.
+        flat: is changed: its layers compute the same with other weights.
 
     Returns:
         The name of the batch normalization by the name of the layer that it was folded into.
     """
     folded = {}
-    for layer in model._flatten_layers(include_self=False):
+    for layer in flat.model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             source = _layer_before(layer)
             if source is None:

@@ -3,18 +3,12 @@
 Models run in float64, rounded to float32 once at the end: the same bits on every x86-64 CPU, where
 float32 sums and TensorFlow's approximate instructions (RSQRTPS) give each vendor its own. So the
 Keras model is the exact baseline that every other runtime is held against.
-
-The only module that imports TensorFlow.
 """
 
-import logging
-import os
-import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +19,9 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
+from resnet8.models.keras_graph import flatten
+from resnet8.models.keras_library import keras, tf
 
-
-@contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Hides what C++ code writes to stderr, where TensorFlow greets before it can be told."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
-
-
-@contextmanager
-def _not_installed(*modules: str) -> Iterator[None]:
-    """Makes modules seem not to be installed, but for those that are imported already."""
-    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
-    sys.modules.update(hidden)
-    yield
-    for name in hidden:
-        del sys.modules[name]
-
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-# Keras tries to import these, for uses that are not ours, and takes half as long without.
-with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
-    import keras as keras  # noqa: PLC0414, for `keras_export`, too
-    import tensorflow as tf
-    import tf2onnx as tf2onnx  # noqa: PLC0414
-
-# One device on every machine, so that results do not depend on a GPU being there.
-tf.config.set_visible_devices([], "GPU")
-logging.getLogger("tf2onnx").setLevel(logging.WARNING)
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
@@ -181,21 +143,8 @@ def make_function(
 
 
 def in_float64(model: keras.Model) -> keras.Model:
-    """Returns a copy of a model whose layers compute in float64."""
-    copy = model.__class__.from_config(_with_float64(model.get_config()))
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _with_float64(config: Any, key: str = "") -> Any:
-    """Returns a layer's configuration with float64 as each `dtype` in it, at any depth."""
-    if key == "dtype":
-        return "float64"
-    if isinstance(config, dict):
-        return {name: _with_float64(value, name) for name, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_with_float64(value) for value in config)
-    return config
+    """Returns a flat copy of a model whose layers compute in float64; see `keras_graph`."""
+    return flatten(model, dtype="float64").model
 
 
 def compiled(model: keras.Model) -> Any:

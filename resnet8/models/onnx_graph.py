@@ -30,6 +30,7 @@ PASSING = (
     "Transpose",
     "Unsqueeze",
 )
+_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
 
@@ -128,12 +129,27 @@ def _transposed(parameter: Parameter) -> Parameter:
 
 
 def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The shapes of the tensors between nodes and of the outputs, 0 where not known."""
+    """The shapes of inputs, of tensors between nodes and of outputs, 0 where not known."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in [*graph.value_info, *graph.output]
+        for value in [*graph.input, *graph.value_info, *graph.output]
     }
+
+
+def channels_first(model: onnx.ModelProto) -> set[str]:
+    """The nodes with outputs (N, C, H, W); the model's input is (N, H, W, C)."""
+    shapes = infer_shapes(model)
+    first: dict[str, bool] = {model.graph.input[0].name: False}
+    for node in model.graph.node:
+        layout = first.get(node.input[0], False)
+        if node.op_type == "Transpose":
+            permutation = list(attributes(node).get("perm", []))
+            layout = permutation == _TO_CHANNELS_FIRST or (
+                layout and permutation != _TO_CHANNELS_LAST
+            )
+        first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
+    return {node.name for node in model.graph.node if first[node.output[0]]}
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:

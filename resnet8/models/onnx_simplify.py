@@ -1,8 +1,8 @@
 """ONNX graphs as exporters write them: simplified, and named after the Keras layers."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
 
 import numpy as np
 import onnx
@@ -14,7 +14,12 @@ from resnet8.core.names import INPUT
 from resnet8.models.onnx_graph import infer_shapes, remove_unused
 from resnet8.models.onnx_model import BATCH, OUTPUT
 
-KERAS_LAYERS = "keras_layers"  # metadata: whose output a node computes, JSON
+# Ends of the names that ONNX Runtime's quantizer, and this project, derive from a tensor's.
+_DERIVED = (
+    *("_DequantizeLinear", "_DequantizeLinear_Output", "_QuantizeLinear", "_QuantizeLinear_Output"),
+    *("_quantized", "_quantized_scale", "_quantized_zero_point", "_scale", "_zero_point"),
+    *("/codes", "/in_float", "/rounded", "/scale", "/zero_point"),
+)
 _PARAMETER_NAMES = {1: "weight", 2: "bias"}  # by input position of Conv and Gemm
 
 
@@ -28,9 +33,28 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     with scratch_folder() as scratch:
         before, after = scratch / "before.onnx", scratch / "after.onnx"
-        onnx.save(_with_static_reshapes(model), before)
+        onnx.save(_with_static_reshapes(_in_known_operators(model)), before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         return _with_gemm(onnx.load(after))
+
+
+def _in_known_operators(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Writes what ONNX or onnx2torch have no operator for with others that compute the same."""
+    shapes, nodes = infer_shapes(model), list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        size = shapes.get(node.input[0], [])[2:] if node.input else []
+        if node.op_type == "Erfc":  # of tf2onnx, for 1 - erf
+            one, erf = f"{node.name}/one", f"{node.name}/erf"
+            constant = onnx.numpy_helper.from_array(np.array(1, np.float32), one)
+            model.graph.initializer.append(constant)
+            model.graph.node.append(onnx.helper.make_node("Erf", node.input, [erf], name=erf))
+            node.op_type, node.input[:] = "Sub", [one, erf]
+        elif node.op_type == "GlobalMaxPool" and size and all(size):
+            node.op_type = "MaxPool"
+            node.attribute.append(onnx.helper.make_attribute("kernel_shape", size))
+        model.graph.node.append(node)
+    return model
 
 
 def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -64,12 +88,8 @@ def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def name_after_layers(
-    model: onnx.ModelProto,
-    layer_names: Mapping[str, str],
-    folded: Mapping[str, str],
-    *,
-    n_classes: int,
-) -> onnx.ModelProto:
+    model: onnx.ModelProto, layer_names: Mapping[str, str], *, n_classes: int
+) -> tuple[onnx.ModelProto, dict[str, list[str]]]:
     """Names nodes and tensors after the Keras layers that they came from.
 
     A layer's first node gets its name and further nodes `<layer>_<operator>`; a node's output
@@ -77,41 +97,38 @@ def name_after_layers(
     with folded batch normalization keeps the convolution's name.
 
     Args:
-        model: one input, one output, node names with tokens as `keras_model.export_onnx`
+        model: one input, one output, node names with tokens as `keras_export.export_onnx`
             makes them.
         layer_names: layer name by token.
-        folded: by token of a layer that a batch normalization was folded into, the name of the
-            batch normalization.
         n_classes: K, the length of an output row.
 
     Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its
-        metadata says for each node which Keras layer, or `input`, its output belongs to.
+        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K), and by
+        node the tokens of the layers that its output may belong to, the likeliest first.
     """
     nodes, taken = list(model.graph.node), {INPUT, OUTPUT}
     tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
     constants = {initializer.name for initializer in model.graph.initializer}
-    token, keras_layers = re.compile("|".join(layer_names)), {}
+    token = re.compile("|".join(layer_names))
+    found_in: dict[str, list[str]] = {}
     for node in nodes:
-        belongs = next(filter(None, map(token.search, [*node.output, node.name])), None)
-        if node.op_type == "Transpose":
-            belongs = None  # rearranges what another node computed
         # Weights first: a folded convolution may be called like its batch normalization.
         weights = [tensor for tensor in node.input if tensor in constants]
         found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
-        layer = re.sub(r"\W", "_", layer_names[found.group()]) if found else "model"
-        from_input = node.op_type == "Transpose" and tensor_names.get(node.input[0]) == INPUT
+        layer = layer_names[found.group()] if found else "model"
+        tokens = [x for text in (*node.output, node.name) for x in token.findall(text)]
         node.name = _node_name(layer, node.op_type, taken)
-        if belongs or from_input:
-            own = belongs.group() if belongs else ""
-            keras_layers[node.name] = folded.get(own) or layer_names.get(own, INPUT)
+        # A change of layout rearranges what another node computed.
+        found_in[node.name] = [] if node.op_type == "Transpose" else list(dict.fromkeys(tokens))
         for position, tensor in enumerate(node.input):
-            if tensor in constants:
+            if tensor in constants and tensor not in tensor_names:
                 kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}
                 name = f"{node.name}.{kinds.get(position, f'constant{position}')}"
-                tensor_names.setdefault(tensor, name)
+                tensor_names[tensor] = _free([name], taken)
         for position, tensor in enumerate(node.output):
-            tensor_names.setdefault(tensor, f"{node.name}.{position}" if position else node.name)
+            if tensor:  # else it is optional, and nothing reads it
+                name = f"{node.name}.{position}" if position else node.name
+                tensor_names.setdefault(tensor, name)
     for node in nodes:
         node.input[:] = [tensor_names.get(tensor, tensor) for tensor in node.input]
         node.output[:] = [tensor_names.get(tensor, tensor) for tensor in node.output]
@@ -133,16 +150,28 @@ def name_after_layers(
         producer_version=model.producer_version,
     )
     named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
-    named.metadata_props.add(key=KERAS_LAYERS, value=json.dumps(keras_layers))
-    return named
+    return named, found_in
 
 
 def _node_name(layer: str, op_type: str, taken: set[str]) -> str:
     # A layout change never stands for its layer; `_permute` because `conv2d_transpose` is
     # what Keras calls another layer.
     suffix = "permute" if op_type == "Transpose" else op_type.lower()
-    candidates = [f"{layer}_{suffix}"] if suffix == "permute" else [layer, f"{layer}_{suffix}"]
-    candidates += [f"{layer}_{suffix}_{number}" for number in range(1, len(taken) + 1)]
-    name = next(name for name in candidates if name not in taken)
+    name = f"{layer}_{suffix}"
+    return _free([name] if suffix == "permute" else [layer, name], taken)
+
+
+def _free(names: Sequence[str], taken: set[str]) -> str:
+    """The first name, or the last one numbered, that collides with none.
+
+    Nor may it collide with what ONNX Runtime's quantizer makes of a name.
+    """
+
+    def collides(name: str) -> bool:
+        derived = (x in taken for end in _DERIVED for x in (name + end, name.removesuffix(end)))
+        return name in taken or any(derived)
+
+    numbered = (f"{names[-1]}_{number}" for number in count(1))
+    name = next(name for name in chain(names, numbered) if not collides(name))
     taken.add(name)
     return name

@@ -37,28 +37,6 @@ class ParityResult(NamedTuple):
         return self._asdict() | {"max_abs_probability_diff": difference}
 
 
-def check_parameters(count: int, *, expected: int | None, original: int) -> dict[str, int | None]:
-    """Checks that no parameter was lost or added.
-
-    Args:
-        count: parameters of the converted model.
-        expected: how many it must have, None where that cannot be told.
-        original: parameters of the model that it was made from.
-
-    Returns:
-        All three, for the record.
-
-    Raises:
-        ParityError: `count` is not `expected`.
-    """
-    if expected is not None and count != expected:
-        raise ParityError(
-            f"The converted model must have {expected} parameters, got {count} "
-            f"(the original has {original}). The conversion changed the model."
-        )
-    return {"converted": count, "expected": expected, "original": original}
-
-
 def check_probabilities(probabilities: Probabilities, *, name: str) -> None:
     """Checks that each row is a distribution over the classes.
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from resnet8.core.names import INPUT
-from resnet8.models.fx_graph import layer_nodes, store_tensor, stored_tensor
+from resnet8.models.fx_graph import layer_nodes, module_path, store_tensor, stored_tensor
+from resnet8.models.identifiers import to_identifier
 
 
 def _quantize_per_tensor(
@@ -74,6 +75,7 @@ def _put_into_codes_module(node: torch.fx.Node, names: Mapping[torch.fx.Node, st
     name = f"{names.get(node.all_input_nodes[0], INPUT)}_codes"
     while name in names.values():
         name += "_"
+    name = to_identifier(name)
     node.meta["nn_module_stack"] = {"": ("", "torch.nn.Module"), name: (name, "torch.nn.Module")}
 
 
@@ -87,4 +89,4 @@ def _put_into_layer(
         node.meta["nn_module_stack"] = layer.meta["nn_module_stack"]
     for source, kind in zip(stored, ("codes", "scale"), strict=False):
         tensor = torch.nn.Buffer(stored_tensor(module, source))
-        source.target = store_tensor(module, f"{names[layer]}.weight_{kind}", tensor)
+        source.target = store_tensor(module, f"{module_path(layer)}.weight_{kind}", tensor)

@@ -1,0 +1,159 @@
+"""Keras models as one flat graph: nested models inlined, operations outside of layers as layers.
+
+Shape letters: N images, H = W = 32 pixels, C = 3 channels.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.errors import ArtifactError, shown
+from resnet8.models.keras_library import keras
+
+FLOAT32 = "float32"
+
+
+class Call(NamedTuple):
+    """One call of a layer, or one operation between layers.
+
+    name: the layer's own. A layer of a nested model whose name is taken has the model's in front
+        (`model/layer`), and a further call of a layer its number behind (`layer (2)`).
+    kind: class of the layer or operation, as in `Conv2D`.
+    layer: the copy in the flat model; its name is a token, see `flatten`.
+    arguments: positional and keyword arguments: symbolic tensors of the flat model and constants.
+    output: a symbolic tensor of the flat model.
+    """
+
+    name: str
+    kind: str
+    layer: keras.Layer
+    arguments: tuple[Any, Any]
+    output: Any
+
+    def without_activation(self) -> Any:
+        """The symbolic output before the layer's activation function; None without one."""
+        activation = getattr(self.layer, "activation", None)
+        if activation in (None, keras.activations.linear) or "activation" not in vars(self.layer):
+            return None
+        config = {**self.layer.get_config(), "activation": "linear"}
+        linear = self.layer.__class__.from_config(config | {"name": f"{self.layer.name}_linear"})
+        args, kwargs = self.arguments
+        output = linear(*args, **kwargs)
+        linear.set_weights(self.layer.get_weights())
+        return output
+
+
+class FlatModel(NamedTuple):
+    """A copy of a model without models in it, and its calls in the order of computation."""
+
+    model: keras.Model
+    calls: list[Call]
+
+
+class _Operation(keras.Layer):  # type: ignore[misc]
+    """An operation that a model applies outside of its layers, such as `x - mean`."""
+
+    def __init__(self, operation: Any, arguments: tuple[Any, Any], **options: Any) -> None:
+        super().__init__(autocast=False, **options)
+        self._operation, self._arguments = operation, arguments
+
+    def call(self, tensors: list[Any]) -> Any:
+        given = iter(tensors)
+        args, kwargs = keras.tree.map_structure(
+            lambda x: next(given) if keras.backend.is_keras_tensor(x) else x, self._arguments
+        )
+        return self._operation(*args, **kwargs)
+
+
+def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
+    """Copies a model into one graph of layers.
+
+    The layers of the copy are named by tokens, `keraslayer0000` and so on. TensorFlow puts a
+    layer's name into the names of all operations made in it, so a token in an operation's name
+    tells its layer, whatever characters the layer's own name has and however similar it is to
+    another.
+
+    Args:
+        model: built, from one tensor (N, 32, 32, 3), with or without models in it.
+        dtype: float type in which the copy computes and keeps its weights.
+
+    Raises:
+        ArtifactError: a layer is told to behave as in training.
+    """
+    copies: dict[int, keras.Layer] = {}
+    calls: list[Call] = []
+    taken: set[str] = set()
+
+    def call(prefix: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if (graph := _graph(operation)) is not None:
+            inside = partial(call, f"{operation.name}/")
+            return graph._run_through_graph(args, call_fn=inside)
+        name, kind = _unique(prefix, operation.name, taken), type(operation).__name__
+        if kwargs.pop("training", False):
+            raise ArtifactError(
+                f"Layer {shown(name)} ({kind}) must be called without training=True, with which "
+                "each run gives other values. Build the model without it and save it again."
+            )
+        token = f"keraslayer{len(copies):04d}"
+        copy = copies.get(id(operation))
+        if not isinstance(operation, keras.Layer):
+            arguments = args, kwargs
+            copy = _Operation(_copied(operation, dtype), arguments, name=token, dtype=dtype)
+            args, kwargs = (list(_tensors(arguments)),), {}
+        elif copy is None:
+            copy = _copied(operation, dtype, name=token)
+        outputs = copy(*args, **kwargs)
+        if id(operation) not in copies and isinstance(operation, keras.Layer):
+            copy.set_weights(operation.get_weights())
+        copies.setdefault(id(operation), copy)
+        calls.append(Call(name, kind, copy, (args, kwargs), keras.tree.flatten(outputs)[0]))
+        return outputs
+
+    inputs = keras.Input(IMAGE_SHAPE, dtype=dtype)
+    outputs = _graph(model)._run_through_graph([inputs], call_fn=partial(call, ""))
+    return FlatModel(keras.Model(inputs, keras.tree.flatten(outputs)), calls)
+
+
+def layers_within(model: keras.Model) -> Iterator[keras.Layer]:
+    """All layers of a model and of the models in it, but for these models."""
+    for layer in model._flatten_layers(include_self=False):
+        if not isinstance(layer, keras.Model):
+            yield layer
+
+
+def _graph(operation: Any) -> Any:
+    """The graph of layers that a model consists of; None for what is no model."""
+    if isinstance(operation, keras.Sequential):
+        return operation._functional
+    return operation if isinstance(operation, keras.Model) else None
+
+
+def _unique(prefix: str, name: str, taken: set[str]) -> str:
+    names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
+    found = next(x for x in names if x not in taken)
+    taken.add(found)
+    return found
+
+
+def _tensors(arguments: Any) -> Iterator[Any]:
+    return (x for x in keras.tree.flatten(arguments) if keras.backend.is_keras_tensor(x))
+
+
+def _copied(operation: Any, dtype: str, **changes: Any) -> Any:
+    """A layer or operation with the same configuration, that computes in another float type."""
+    config = {**operation.get_config(), **changes}
+    return operation.__class__.from_config(
+        config if dtype == FLOAT32 else _with_dtype(config, dtype)
+    )
+
+
+def _with_dtype(config: Any, dtype: str, key: str = "") -> Any:
+    """Returns a configuration with another type as each `dtype` in it, at any depth."""
+    if key == "dtype":
+        return dtype
+    if isinstance(config, dict):
+        return {name: _with_dtype(value, dtype, name) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_with_dtype(value, dtype) for value in config)
+    return config

@@ -13,7 +13,7 @@ from resnet8.core.evaluation import predict
 from resnet8.core.files import find_model, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.models import keras_conversion, keras_export, keras_model, onnx_model, parity
+from resnet8.models import keras_conversion, keras_folding, keras_model, onnx_model, parity
 
 ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     verification = onnx_model.describe(model) | {
         "parameters": {
             "converted": onnx_model.count_parameters(model),
-            "expected": keras_export.count_folded_parameters(keras),
+            "expected": keras_folding.count_folded_parameters(keras),
             "original": keras.count_params(),
         }
     }

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.images)[: parity.PARITY_IMAGES]
     model = onnx_model.load_model(args.model)
 
-    program = torch_model.export(torch_conversion.convert(model))
+    program = torch_conversion.to_program(model)
     verification = torch_model.describe(program) | {
         "parameters": {
             "converted": torch_model.count_parameters(program),

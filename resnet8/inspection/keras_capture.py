@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from resnet8.core.files import find_model
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.models import keras_conversion, keras_model, onnx_graph, onnx_model
-from resnet8.models.keras_conversion import Place, read_keras_layers
+from resnet8.models import keras_conversion, keras_layers, keras_model, onnx_graph, onnx_model
 from resnet8.models.keras_graph import Call, FlatModel, flatten
+from resnet8.models.keras_layers import Place
 
 # Shape letters: N images, H and W pixels, C channels.
 OPSET = 17  # of a conversion that only serves to name layers
@@ -50,7 +50,7 @@ def watch(model: Any, converted: onnx.ModelProto) -> Watched:
     flat = flatten(model, dtype="float64")
     calls = {call.name: call for call in flat.calls}
     tensors, points, absent = {}, {}, {}
-    for node, layer in read_keras_layers(converted).items():
+    for node, layer in keras_layers.read(converted).items():
         tensor = _tensor(flat, calls.get(layer.name), layer.place)
         if tensor is None:
             absent[node] = layer.in_words()

@@ -1,65 +1,153 @@
-"""Exports Keras models to ONNX, with batch normalization folded in float64.
+"""Exports Keras models to ONNX.
 
-Shape letters: C channels, h x w pixels of a kernel.
+Shape letters: N images, H and W pixels, h x w pixels of a kernel, I inputs, O outputs, G groups.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from resnet8.core.errors import ArtifactError
-from resnet8.models.keras_graph import FlatModel, flatten
-from resnet8.models.keras_library import keras, tf2onnx
+from resnet8.models.keras_folding import fold_batch_normalization
+from resnet8.models.keras_graph import Call, FlatModel, flatten
+from resnet8.models.keras_library import keras, tf, tf2onnx
 from resnet8.models.keras_model import compiled
+
+_EXPORT_FAULTS = (
+    *(AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError),
+    tf.errors.OpError,
+)
 
 
 class OnnxExport(NamedTuple):
     """An exported model and how to find the Keras layers in it.
 
     model: as tf2onnx wrote it, not yet simplified.
-    layer_names: name of a layer's first call by the token that stands for the layer in node names.
+    layers: first call of a layer by the token that stands for the layer in node names.
     folded: batch normalizations that are part of the layer before them: by that layer's token, the
         token of the batch normalization, whose output the layer's node computes.
+    groups: by token, the groups of convolutions that are written as one group.
     """
 
     model: onnx.ModelProto
-    layer_names: dict[str, str]
+    layers: dict[str, Call]
     folded: dict[str, str]
+    groups: dict[str, int]
+
+    def find_tokens(self, *texts: str) -> list[str]:
+        """The tokens in some texts, in order, each once."""
+        token = re.compile("|".join(self.layers))
+        return list(dict.fromkeys(found for text in texts for found in token.findall(text)))
 
 
 def export_onnx(model: keras.Model, *, opset: int) -> OnnxExport:
     """Exports to ONNX with tf2onnx, input in NHWC and any batch size.
 
-    Batch normalization is folded, see `_fold_batch_normalization`.
+    Batch normalization is folded, see `keras_folding`.
 
     Args:
         model: any that `load_model` returned.
         opset: the ONNX operator set to write.
 
     Raises:
-        ArtifactError: tf2onnx cannot express a layer.
+        ArtifactError: tf2onnx cannot express a layer, which it names.
     """
     flat = flatten(model)
-    layer_names: dict[str, str] = {}
+    layers: dict[str, Call] = {}
     for call in flat.calls:
-        layer_names.setdefault(call.layer.name, call.name)
-    folded = _fold_batch_normalization(flat)
+        layers.setdefault(call.layer.name, call)
+    folded = fold_batch_normalization(flat)
+    groups = _join_groups(flat)
     _resize_at_once(flat)
     forward = compiled(flat.model)
     try:
         exported, _ = tf2onnx.convert.from_function(forward, forward.input_signature, opset=opset)
-    except (ValueError, KeyError, NotImplementedError, RuntimeError) as exc:
-        raise ArtifactError(
-            f"The model must be expressible in ONNX operator set {opset}, got: {exc}. "
-            "Try another convert_onnx.opset."
-        ) from exc
+    except _EXPORT_FAULTS as exc:
+        raise _refusal(_find_layer(layers, str(exc)), opset, str(exc)) from exc
     _store_captured(exported.graph, forward)
-    return OnnxExport(exported, layer_names, folded)
+    _write_in_onnx(exported.graph)
+    for node in exported.graph.node:
+        inner = any(x.HasField("g") or x.graphs for x in node.attribute)
+        if inner or not _is_known(node, opset):
+            layer = _find_layer(layers, node.name, *node.output)
+            raise _refusal(layer, opset, f"a {'loop' if inner else node.op_type} operator")
+    return OnnxExport(exported, layers, folded, groups)
+
+
+def _find_layer(layers: Mapping[str, Call], *texts: str) -> Call | None:
+    """The layer whose token is in one of some texts."""
+    token = re.compile("|".join(layers))
+    found = next(filter(None, map(token.search, texts)), None)
+    return layers[found.group()] if found else None
+
+
+def _refusal(layer: Call | None, opset: int, reason: str) -> ArtifactError:
+    subject = f"Layer {layer.name} ({layer.kind})" if layer else "The model"
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    return ArtifactError(
+        f"{subject} must be expressible in ONNX operator set {opset}, got: "
+        f"{lines[-1].rstrip('.')[:200]}. Replace the layer by others that compute the same, or try "
+        "another convert_onnx.opset."
+    )
+
+
+def _is_known(node: onnx.NodeProto, opset: int) -> bool:
+    try:
+        return not node.domain and bool(onnx.defs.get_schema(node.op_type, opset))
+    except onnx.defs.SchemaError:
+        return False
+
+
+def _write_in_onnx(graph: onnx.GraphProto) -> None:
+    """Writes TensorFlow's operators that tf2onnx leaves alone with others that compute the same."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        operator = {"Erfc": "Erf", "Expm1": "Exp"}.get(node.op_type)
+        if operator:  # 1 - erf(x), exp(x) - 1
+            one, value = f"{node.name}/one", f"{node.name}/value"
+            graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
+            graph.node.append(helper.make_node(operator, node.input, [value], name=value))
+            node.input[:] = [one, value] if operator == "Erf" else [value, one]
+            node.op_type = "Sub"
+        graph.node.append(node)
+
+
+def _join_groups(flat: FlatModel) -> dict[str, int]:
+    """Lets grouped convolutions be one group with zeros between groups, as tf2onnx takes them.
+
+    Args:
+        flat: is changed: its layers compute the same.
+
+    Returns:
+        The number of groups by the layer's name.
+    """
+    found = {}
+    for layer in flat.model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+            joined = keras.layers.Conv2D.from_config(layer.get_config() | {"groups": 1})
+            joined.build(layer.input.shape)
+            kernel, *bias = layer.get_weights()
+            joined.set_weights([_with_zeros(kernel, layer.groups), *bias])
+            layer.call = joined.call
+            found[layer.name] = layer.groups
+    return found
+
+
+def _with_zeros(kernel: NDArray[Any], groups: int) -> NDArray[Any]:
+    """A kernel (h, w, I / G, O) as (h, w, I, O)."""
+    *size, inputs, outputs = kernel.shape
+    joined = np.zeros((*size, inputs * groups, outputs), kernel.dtype)
+    for group, part in enumerate(np.split(kernel, groups, axis=-1)):
+        rows = slice(group * inputs, (group + 1) * inputs)
+        joined[:, :, rows, group * part.shape[-1] : (group + 1) * part.shape[-1]] = part
+    return joined
 
 
 def _resize_at_once(flat: FlatModel) -> None:
@@ -89,154 +177,3 @@ def _store_captured(graph: onnx.GraphProto, forward: Any) -> None:
         if found:
             graph.input.remove(found[0])
             graph.initializer.append(numpy_helper.from_array(value.numpy(), placeholder.name))
-
-
-def _fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
-    """Replaces batch normalization by the constants that it comes down to when it is not trained.
-
-    They are computed from the weights elementwise in float64 and rounded to float32 once, which
-    gives the same bits on every CPU; left alone, TensorFlow would fold them with an approximate
-    reciprocal square root. Behind a layer with a kernel, which feeds nothing else, the scale is
-    multiplied into the kernel and the offset is the layer's bias. Elsewhere (behind an addition, in
-    front of a convolution) a scale and an offset of each channel remain.
-
-    Args:
-        flat: is changed: its layers compute the same with other weights.
-
-    Returns:
-        The name of the batch normalization by the name of the layer that it was folded into.
-    """
-    folded = {}
-    for layer in flat.model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            source = _layer_before(layer)
-            if source is None:
-                scale, offset = _scale_and_offset(layer)
-                steps = [(keras.ops.multiply, scale), (keras.ops.add, offset)]
-            else:
-                kernel, offset = _folded(source, layer)
-                _kernel(source).assign(kernel)
-                if source.use_bias:
-                    source.bias.assign(offset)
-                steps = [] if source.use_bias or not offset.any() else [(keras.ops.add, offset)]
-                folded[source.name] = layer.name
-            layer.call = _calling(steps, axis=layer.axis)
-    return folded
-
-
-def _calling(steps: list[tuple[Any, NDArray[Any]]], *, axis: int) -> Callable[..., Any]:
-    """A layer's `call` that applies constants (C,) along an axis, one after the other."""
-
-    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:  # noqa: ARG001
-        for operation, constant in steps:
-            shape = [1] * len(inputs.shape)
-            shape[axis] = -1
-            inputs = operation(inputs, constant.astype(np.float32).reshape(shape))
-        return inputs
-
-    return call
-
-
-def _scale_and_offset(
-    layer: keras.layers.BatchNormalization,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(C,) factors and addends of a batch normalization that is not trained.
-
-    Source: S. Ioffe, C. Szegedy (2015), Batch Normalization: Accelerating Deep Network Training by
-    Reducing Internal Covariate Shift, https://arxiv.org/abs/1502.03167, algorithm 2.
-    """
-    gamma = _float64(layer.gamma) if layer.scale else 1.0
-    beta = _float64(layer.beta) if layer.center else 0.0
-    scale = gamma / np.sqrt(_float64(layer.moving_variance) + layer.epsilon)
-    return scale, beta - _float64(layer.moving_mean) * scale
-
-
-def _folded(
-    source: keras.Layer, normalization: keras.layers.BatchNormalization
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The kernel, in the shape that the layer has it in, and the bias (C,) of both layers."""
-    scale, offset = _scale_and_offset(normalization)
-    if source.use_bias:
-        offset = offset + _float64(source.bias) * scale
-    kernel = _float64(_kernel(source))
-    if isinstance(source, keras.layers.DepthwiseConv2D):  # (h, w, C, multiplier)
-        scale = scale.reshape(kernel.shape[-2:])
-    elif isinstance(source, keras.layers.Conv2DTranspose):  # (h, w, outputs, inputs)
-        scale = scale[:, np.newaxis]
-    return kernel * scale, offset
-
-
-def _float64(variable: Any) -> NDArray[np.float64]:
-    return np.asarray(variable.numpy(), np.float64)
-
-
-def _kernel(layer: keras.Layer) -> Any:
-    """The variable whose last axes are the layer's outputs."""
-    separable = isinstance(layer, keras.layers.SeparableConv2D)
-    return layer.pointwise_kernel if separable else layer.kernel
-
-
-def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters that are left once batch normalization is folded.
-
-    A batch normalization that is alone behind a layer with a kernel disappears into its kernel and
-    bias. Biases and offsets that are all zero disappear too.
-
-    Returns:
-        The count, or None for a model with layers or connections of which an exporter may
-        fold the constants in ways that cannot be told from the model.
-    """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            source = _layer_before(layer)
-            if not isinstance(source, _COUNTED):
-                return None
-            _, bias = _folded(source, layer)
-            total += _count_unless_zero(bias) - _count_bias(source)
-        elif isinstance(layer, _COUNTED):
-            total += int(np.prod(layer.kernel.shape)) + _count_bias(layer)
-        elif not isinstance(layer, _WITHOUT_CONSTANTS):
-            return None
-    return total
-
-
-_COUNTED = keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense
-_WITH_KERNEL = _COUNTED | keras.layers.SeparableConv2D | keras.layers.Conv2DTranspose
-_WITHOUT_CONSTANTS = (
-    keras.layers.InputLayer
-    | keras.layers.Activation
-    | keras.layers.ReLU
-    | keras.layers.Softmax
-    | keras.layers.Add
-    | keras.layers.AveragePooling2D
-    | keras.layers.MaxPooling2D
-    | keras.layers.GlobalAveragePooling2D
-    | keras.layers.Flatten
-    | keras.layers.Dropout
-)
-
-
-def _count_unless_zero(vector: NDArray[Any]) -> int:
-    return vector.size if np.any(vector) else 0
-
-
-def _count_bias(layer: keras.Layer) -> int:
-    return _count_unless_zero(layer.bias.numpy()) if layer.use_bias else 0
-
-
-def _layer_before(layer: keras.layers.BatchNormalization) -> keras.Layer | None:
-    """The layer with a kernel that feeds only this layer, if there is one and nothing is between.
-
-    None, too, where either is used more than once or the normalized channels are not its outputs.
-    """
-    if len(layer._inbound_nodes) != 1:
-        return None
-    tensor = layer._inbound_nodes[0].input_tensors[0]
-    source = tensor._keras_history.operation
-    channels_last = layer.axis in (-1, len(tensor.shape) - 1)
-    if not (isinstance(source, _WITH_KERNEL) and channels_last and len(source._inbound_nodes) == 1):
-        return None
-    linear = source.activation is keras.activations.linear
-    channels_last = getattr(source, "data_format", "channels_last") == "channels_last"
-    return source if linear and channels_last and len(source._outbound_nodes) == 1 else None

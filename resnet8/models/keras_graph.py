@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.errors import ArtifactError, shown
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
@@ -36,8 +35,8 @@ class Call(NamedTuple):
         activation = getattr(self.layer, "activation", None)
         if activation in (None, keras.activations.linear) or "activation" not in vars(self.layer):
             return None
-        config = {**self.layer.get_config(), "activation": "linear"}
-        linear = self.layer.__class__.from_config(config | {"name": f"{self.layer.name}_linear"})
+        config = self.layer.get_config() | {"activation": "linear", "name": None}
+        linear = self.layer.__class__.from_config(config)
         args, kwargs = self.arguments
         output = linear(*args, **kwargs)
         linear.set_weights(self.layer.get_weights())
@@ -77,9 +76,6 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     Args:
         model: built, from one tensor (N, 32, 32, 3), with or without models in it.
         dtype: float type in which the copy computes and keeps its weights.
-
-    Raises:
-        ArtifactError: a layer is told to behave as in training.
     """
     copies: dict[int, keras.Layer] = {}
     calls: list[Call] = []
@@ -90,11 +86,7 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
             inside = partial(call, f"{operation.name}/")
             return graph._run_through_graph(args, call_fn=inside)
         name, kind = _unique(prefix, operation.name, taken), type(operation).__name__
-        if kwargs.pop("training", False):
-            raise ArtifactError(
-                f"Layer {shown(name)} ({kind}) must be called without training=True, with which "
-                "each run gives other values. Build the model without it and save it again."
-            )
+        kwargs.pop("training", None)  # a model that is run says whether it is trained
         token = f"keraslayer{len(copies):04d}"
         copy = copies.get(id(operation))
         if not isinstance(operation, keras.Layer):

@@ -35,7 +35,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is im
 # Keras tries to import these, for uses that are not ours, and takes half as long without.
 with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
     import keras as keras  # noqa: PLC0414
-    import tensorflow as tf  # noqa: F401
+    import tensorflow as tf
     import tf2onnx as tf2onnx  # noqa: PLC0414
 
 # One device on every machine, so that results do not depend on a GPU being there.

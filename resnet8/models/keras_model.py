@@ -22,7 +22,6 @@ from resnet8.core.files import find_model
 from resnet8.models.keras_graph import flatten
 from resnet8.models.keras_library import keras, tf
 
-
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
 

@@ -138,7 +138,7 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 
 
 def channels_first(model: onnx.ModelProto) -> set[str]:
-    """The nodes with outputs (N, C, H, W); the model's input is (N, H, W, C)."""
+    """The tensors (N, C, H, W) that nodes compute; the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)
     first: dict[str, bool] = {model.graph.input[0].name: False}
     for node in model.graph.node:
@@ -149,7 +149,7 @@ def channels_first(model: onnx.ModelProto) -> set[str]:
                 layout and permutation != _TO_CHANNELS_LAST
             )
         first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
-    return {node.name for node in model.graph.node if first[node.output[0]]}
+    return {tensor for tensor, layout in first.items() if layout}
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:

@@ -1,6 +1,5 @@
 """ONNX graphs as exporters write them: simplified, and named after the Keras layers."""
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 
@@ -11,8 +10,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
-from resnet8.models.onnx_graph import infer_shapes, remove_unused
-from resnet8.models.onnx_model import BATCH, OUTPUT
+from resnet8.models.onnx_graph import attributes, infer_shapes, remove_unused, with_outputs
+from resnet8.models.onnx_model import BATCH, OUTPUT, open_session
 
 # Ends of the names that ONNX Runtime's quantizer, and this project, derive from a tensor's.
 _DERIVED = (
@@ -39,36 +38,107 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _in_known_operators(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes what ONNX or onnx2torch have no operator for with others that compute the same."""
+    """Writes operators that onnx2torch or quantizers lack with others that compute the same."""
     shapes, nodes = infer_shapes(model), list(model.graph.node)
     del model.graph.node[:]
     for node in nodes:
         size = shapes.get(node.input[0], [])[2:] if node.input else []
-        if node.op_type == "Erfc":  # of tf2onnx, for 1 - erf
-            one, erf = f"{node.name}/one", f"{node.name}/erf"
-            constant = onnx.numpy_helper.from_array(np.array(1, np.float32), one)
-            model.graph.initializer.append(constant)
-            model.graph.node.append(onnx.helper.make_node("Erf", node.input, [erf], name=erf))
-            node.op_type, node.input[:] = "Sub", [one, erf]
-        elif node.op_type == "GlobalMaxPool" and size and all(size):
+        if node.op_type == "GlobalMaxPool" and size and all(size):
             node.op_type = "MaxPool"
             node.attribute.append(onnx.helper.make_attribute("kernel_shape", size))
-        model.graph.node.append(node)
+        elif node.op_type == "Resize" and attributes(node).get("mode") == b"nearest":
+            _name_nearest(node)
+        slices = (
+            _pad_by_slicing(model.graph, node, shapes) if node.op_type == "ConvTranspose" else []
+        )
+        model.graph.node.extend([node, *slices])
     return model
+
+
+def _pad_by_slicing(
+    graph: onnx.GraphProto, node: onnx.NodeProto, shapes: Mapping[str, list[int]]
+) -> list[onnx.NodeProto]:
+    """Lets a transposed convolution compute what its padding cuts off, and a Slice cut it off.
+
+    PyTorch's cuts off as much at the end as at the start.
+
+    Returns:
+        The Slice, where one is needed.
+    """
+    options, after = attributes(node), shapes.get(node.output[0], [0])[2:]
+    pads = options.get("pads", [])
+    half = len(pads) // 2
+    if pads[:half] == pads[half:] or not all(after) or options.get("output_shape"):
+        return []
+    kept = [x for x in node.attribute if x.name != "pads"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    output, whole = node.output[0], f"{node.output[0]}/whole"
+    node.output[0] = whole
+    ends = [start + n for start, n in zip(pads, after, strict=False)]
+    constants = {"starts": pads[:half], "ends": ends, "axes": range(2, 2 + half)}
+    names = [f"{output}/{name}" for name in constants]
+    for name, values in zip(names, constants.values(), strict=True):
+        array = np.array(list(values), np.int64)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return [onnx.helper.make_node("Slice", [whole, *names], [output], name=f"{node.name}/slice")]
+
+
+def with_groups(model: onnx.ModelProto, groups: Mapping[str, int]) -> onnx.ModelProto:
+    """Writes convolutions that have zeros between groups in groups again.
+
+    Args:
+        model: is changed.
+        groups: how many, by what is in the names of the nodes.
+    """
+    constants = {x.name: x for x in model.graph.initializer}
+    for node in model.graph.node:
+        count = next((n for name, n in groups.items() if name in node.name), 1)
+        if node.op_type == "Conv" and count > 1 and node.input[1] in constants:
+            stored = constants[node.input[1]]
+            weight = onnx.numpy_helper.to_array(stored)
+            rows = np.split(weight, count)
+            parts = [np.split(x, count, axis=1)[i] for i, x in enumerate(rows)]
+            grouped = np.concatenate(parts)
+            stored.CopyFrom(onnx.numpy_helper.from_array(grouped, stored.name))
+            kept = [x for x in node.attribute if x.name != "group"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("group", count)])
+    return model
+
+
+def _name_nearest(node: onnx.NodeProto) -> None:
+    """Says in terms that are not deprecated that a Resize takes the pixel at its centre."""
+    options = attributes(node)
+    if options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":
+        options |= {"coordinate_transformation_mode": "half_pixel"}
+        options |= {"nearest_mode": "round_prefer_ceil"}
+        del node.attribute[:]
+        node.attribute.extend(onnx.helper.make_attribute(*item) for item in options.items())
 
 
 def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Writes each change of shape but the batch's as a Reshape to constants, (-1, ...).
 
     Exporters write it in many ways (Squeeze, or a shape computed from the input's), which
-    other tools quantize or convert differently or not at all.
+    other tools quantize or convert differently or not at all. What the shapes are is seen by
+    running the model on one image and on two.
     """
-    shapes = infer_shapes(model)
-    for node in model.graph.node:
-        batch, *rest = shapes.get(node.output[0]) or [0]
-        if node.op_type in ("Reshape", "Squeeze", "Flatten") and not batch and rest and all(rest):
+    changing = [x for x in model.graph.node if x.op_type in ("Reshape", "Squeeze", "Flatten")]
+    session = open_session(with_outputs(model, [node.output[0] for node in changing]))
+    names = [node.output[0] for node in changing]
+    one, two = (
+        (
+            session.run(names, {model.graph.input[0].name: np.zeros((n, *IMAGE_SHAPE), np.float32)})
+            for n in (1, 2)
+        )
+        if names
+        else ((), ())
+    )
+    for node, shape, other in zip(changing, map(np.shape, one), map(np.shape, two), strict=True):
+        if shape and shape[1:] == other[1:] and shape[0] != other[0]:
             name = f"{node.name}/shape"
-            constant = onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name)
+            constant = onnx.numpy_helper.from_array(np.array([-1, *shape[1:]], np.int64), name)
             model.graph.initializer.append(constant)
             inputs = [node.input[0], name]
             node.CopyFrom(onnx.helper.make_node("Reshape", inputs, node.output, name=node.name))
@@ -88,38 +158,29 @@ def _with_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def name_after_layers(
-    model: onnx.ModelProto, layer_names: Mapping[str, str], *, n_classes: int
-) -> tuple[onnx.ModelProto, dict[str, list[str]]]:
+    model: onnx.ModelProto, layers: Mapping[str, str], *, n_classes: int
+) -> tuple[onnx.ModelProto, dict[str, str]]:
     """Names nodes and tensors after the Keras layers that they came from.
 
     A layer's first node gets its name and further nodes `<layer>_<operator>`; a node's output
-    is called like the node, weights are `<node>.weight` and `<node>.bias`. A convolution
-    with folded batch normalization keeps the convolution's name.
+    is called like the node, weights are `<node>.weight` and `<node>.bias`.
 
     Args:
-        model: one input, one output, node names with tokens as `keras_export.export_onnx`
-            makes them.
-        layer_names: layer name by token.
+        model: one input, one output.
+        layers: name of the Keras layer by a node's first output; `model` stands for none.
         n_classes: K, the length of an output row.
 
     Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K), and by
-        node the tokens of the layers that its output may belong to, the likeliest first.
+        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K), and the
+        new names of nodes by their first output.
     """
     nodes, taken = list(model.graph.node), {INPUT, OUTPUT}
     tensor_names = {model.graph.input[0].name: INPUT, model.graph.output[0].name: OUTPUT}
     constants = {initializer.name for initializer in model.graph.initializer}
-    token = re.compile("|".join(layer_names))
-    found_in: dict[str, list[str]] = {}
+    node_names = {}
     for node in nodes:
-        # Weights first: a folded convolution may be called like its batch normalization.
-        weights = [tensor for tensor in node.input if tensor in constants]
-        found = next(filter(None, map(token.search, [*weights, node.name, *node.output])), None)
-        layer = layer_names[found.group()] if found else "model"
-        tokens = [x for text in (*node.output, node.name) for x in token.findall(text)]
-        node.name = _node_name(layer, node.op_type, taken)
-        # A change of layout rearranges what another node computed.
-        found_in[node.name] = [] if node.op_type == "Transpose" else list(dict.fromkeys(tokens))
+        node.name = _node_name(layers.get(node.output[0], "model"), node.op_type, taken)
+        node_names[node.output[0]] = node.name
         for position, tensor in enumerate(node.input):
             if tensor in constants and tensor not in tensor_names:
                 kinds = _PARAMETER_NAMES if node.op_type in ("Conv", "Gemm") else {}
@@ -150,7 +211,7 @@ def name_after_layers(
         producer_version=model.producer_version,
     )
     named.metadata_props.extend(model.metadata_props)  # says that it is preprocessed
-    return named, found_in
+    return named, node_names
 
 
 def _node_name(layer: str, op_type: str, taken: set[str]) -> str:

@@ -42,8 +42,23 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 # fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
 # the one behind it with a range of its own.
 _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
-# 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits.
-_FLOAT = ("Softmax",)
+# 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits. In float
+# is therefore what a model computes at its end with operators such as these.
+_FLOAT = (
+    *(
+        "Add",
+        "Concat",
+        "Div",
+        "Exp",
+        "Flatten",
+        "Identity",
+        "Mean",
+        "Mul",
+        "ReduceMax",
+        "ReduceSum",
+    ),
+    *("Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
+)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 # Of ONNX Runtime's quantizer, with the reason why each may come.
 _EXPECTED_WARNINGS = {
@@ -217,7 +232,8 @@ def _quantize(  # noqa: PLR0913
     overrides: _Overrides | None = None,
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    apart = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE + _FLOAT]
+    head = _find_head(model)
+    pools = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE]
     with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
         before, after = scratch / "before.onnx", scratch / "after.onnx"
@@ -231,7 +247,7 @@ def _quantize(  # noqa: PLR0913
                 activation_type=activation_type,
                 weight_type=weight_type,
                 per_channel=per_channel,
-                nodes_to_exclude=[*apart, *float_layers],
+                nodes_to_exclude=[*head, *pools, *float_layers],
                 extra_options={
                     # Also what only moves values gets Q/DQ pairs where its input comes from float.
                     "ForceQuantizeNoInputCheck": True,
@@ -241,22 +257,59 @@ def _quantize(  # noqa: PLR0913
                 },
             )
         quantized = onnx.load(after)
-    _leave_logits_in_float(quantized)
+    _leave_constants_in_float(quantized, model)
+    _leave_logits_in_float(quantized, head)
     _keep_float_layers(quantized)
     return quantized
 
 
-def _leave_logits_in_float(model: onnx.ModelProto) -> None:
+def _find_head(model: onnx.ModelProto) -> set[str]:
+    """The nodes that make probabilities of logits."""
+    head: set[str] = set()
+    wanted = {output.name for output in model.graph.output}
+    for node in reversed(model.graph.node):
+        if node.op_type in _FLOAT and wanted.intersection(node.output):
+            head.add(node.name)
+            wanted.update(node.input)
+    return head
+
+
+def _leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto) -> None:
+    """Gives operators without weights their constants back, which ONNX Runtime rounds to 8 bits.
+
+    Args:
+        quantized: is changed.
+        model: the float model.
+    """
+    graph, originals = Graph(quantized), {f"{x.name}_quantized": x for x in model.graph.initializer}
+    used = {}
+    for node in graph.nodes:
+        for position, tensor in enumerate(node.input):
+            step = graph.producers.get(tensor)
+            stored = step and step.op_type == DEQUANTIZE and originals.get(step.input[0])
+            if stored and node.op_type not in (*_WITH_WEIGHTS, "MatMul"):
+                node.input[position] = stored.name
+                used[stored.name] = stored
+    quantized.graph.initializer.extend(x for x in used.values() if not graph.is_constant(x.name))
+    remove_unused(quantized.graph)
+
+
+def _leave_logits_in_float(model: onnx.ModelProto, head: Collection[str]) -> None:
     """Removes the Q/DQ pair between the dense layer and the softmax.
 
     The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
     numbers at once, instead of 256 different ones.
+
+    Args:
+        model: is changed.
+        head: the nodes from the logits on.
     """
     graph = Graph(model)
     for node in graph.nodes:
-        dequantize = graph.producers.get(node.input[0])
-        if node.op_type in _FLOAT and dequantize and dequantize.op_type == DEQUANTIZE:
-            node.input[0] = graph.producers[dequantize.input[0]].input[0]
+        for position, tensor in enumerate(node.input):
+            dequantize = graph.producers.get(tensor)
+            if node.name in head and dequantize and dequantize.op_type == DEQUANTIZE:
+                node.input[position] = graph.producers[dequantize.input[0]].input[0]
     remove_unused(model.graph)
 
 

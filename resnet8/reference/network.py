@@ -128,6 +128,8 @@ class Network:
             for tensor in node.input:
                 if tensor in self.activations and tensor not in values:
                     values[tensor] = _dequantize(self.activations[tensor], codes[tensor])
+                elif tensor == INPUT:  # that is not quantized
+                    values[tensor] = codes[IMAGES].astype(np.float64)
             values[node.output[0]] = self.apply(node, values)
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
 
@@ -207,6 +209,8 @@ class Network:
                     parameters = self.activations[tensor]
                     magnitude = codes[tensor].astype(np.float64) + int(parameters.zero_point)
                     bounds[tensor] = Bound(magnitude * float(parameters.scale), DEQUANTIZING)
+                elif tensor == INPUT:
+                    bounds[tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
             try:
                 bounds[output] = bound(node, bounds, self.constants, opset=self._opset)
             except UnknownOperatorError:

@@ -1,0 +1,51 @@
+"""Which Keras layer a node of an ONNX model belongs to, as the model's file records it."""
+
+import json
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+import onnx
+
+from resnet8.models.onnx_graph import metadata
+
+KEY = "keras_layers"  # of the metadata; JSON
+
+Place = Literal["output", "before activation", "within", "input"]
+
+
+class KerasLayer(NamedTuple):
+    """The Keras layer that a node of an ONNX model belongs to.
+
+    name: the layer's.
+    kind: its class, as in `Conv2D`.
+    place: what the node computes: the layer's output, what the layer gives without its activation
+        function, something within the layer that Keras does not show, or the model's input.
+    """
+
+    name: str
+    kind: str
+    place: Place
+
+    def in_words(self) -> str:
+        """What the node computes."""
+        if self.place == "input":
+            return "the model's input"
+        if self.place == "within":
+            return f"within layer {self.name}"
+        return f"layer {self.name}{' before its activation' * (self.place != 'output')}"
+
+
+def record(model: onnx.ModelProto, layers: Mapping[str, KerasLayer]) -> None:
+    """Records the Keras layers by node in a model, which is changed."""
+    text = json.dumps({node: layer._asdict() for node, layer in layers.items()})
+    model.metadata_props.add(key=KEY, value=text)
+
+
+def read(model: onnx.ModelProto) -> dict[str, KerasLayer]:
+    """The Keras layers by node, in order; as far as they are known."""
+    try:
+        found = json.loads(metadata(model).get(KEY, "{}"))
+        layers = {str(node): KerasLayer(**layer) for node, layer in found.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
+    return {node: layer for node, layer in layers.items() if layer.place in get_args(Place)}

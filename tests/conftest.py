@@ -75,11 +75,9 @@ def keras_fp32() -> Any:
 
 @pytest.fixture(scope="session")
 def onnx_fp32(keras_fp32: Any) -> Any:
-    from resnet8.models import keras_export, onnx_simplify
+    from resnet8.models import keras_conversion
 
-    exported, *names = keras_export.export_onnx(keras_fp32, opset=17)
-    folded = onnx_simplify.fold(exported)
-    return onnx_simplify.name_after_layers(folded, *names, n_classes=N_CLASSES)
+    return keras_conversion.convert(keras_fp32, opset=17, n_classes=N_CLASSES)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 Shape letters: N images, H and W pixels, C channels.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

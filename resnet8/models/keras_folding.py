@@ -110,6 +110,8 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     """
     total = 0
     for layer in model.layers:
+        if getattr(layer, "activation", None) not in _PLAIN_ACTIVATIONS:
+            return None
         if isinstance(layer, keras.layers.BatchNormalization):
             source = _layer_before(layer)
             if not isinstance(source, _COUNTED):
@@ -123,12 +125,14 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     return total
 
 
+_PLAIN_ACTIVATIONS = (
+    *(None, keras.activations.linear, keras.activations.relu, keras.activations.softmax),
+)
 _COUNTED = keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense
 _WITH_KERNEL = _COUNTED | keras.layers.SeparableConv2D | keras.layers.Conv2DTranspose
 _WITHOUT_CONSTANTS = (
     keras.layers.InputLayer
     | keras.layers.Activation
-    | keras.layers.ReLU
     | keras.layers.Softmax
     | keras.layers.Add
     | keras.layers.AveragePooling2D

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+__all__ = ["keras", "tf", "tf2onnx"]
+
 
 @contextmanager
 def _native_messages_hidden() -> Iterator[None]:
@@ -34,9 +36,9 @@ def _not_installed(*modules: str) -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 # Keras tries to import these, for uses that are not ours, and takes half as long without.
 with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
-    import keras as keras  # noqa: PLC0414
+    import keras
     import tensorflow as tf
-    import tf2onnx as tf2onnx  # noqa: PLC0414
+    import tf2onnx
 
 # One device on every machine, so that results do not depend on a GPU being there.
 tf.config.set_visible_devices([], "GPU")

@@ -20,7 +20,8 @@ from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
 from resnet8.models.keras_graph import flatten
-from resnet8.models.keras_library import keras, tf
+from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
+from resnet8.models.keras_library import tf
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+_Pair = tuple[int, int]
 _ENDLESS = 10**9  # exporters write slices to the end like this, or larger
 
 
@@ -43,19 +44,22 @@ def _reshape(given: Given) -> torch.nn.Module:
 
 def _global_average(given: Given) -> torch.nn.Module | None:
     """A pool; onnx2torch's is a mean, which torchao's quantizer leaves in float."""
-    return torch.nn.AvgPool2d(tuple(given.before[1:])) if len(given.before) == 3 else None
+    if len(given.before) != 3:
+        return None
+    _, height, width = given.before
+    return torch.nn.AvgPool2d((height, width))
 
 
 class _PaddedAverage(torch.nn.Module):
     """Averages over the part of each window that lies in the image, padded on each side at will."""
 
     def __init__(
-        self, size: Sequence[int], strides: Sequence[int], pads: Sequence[int], shape: list[int]
+        self, size: _Pair, strides: _Pair, pads: Sequence[int], shape: Sequence[int]
     ) -> None:
         super().__init__()
         top, left, bottom, right = pads
         self.pad = torch.nn.ZeroPad2d((left, right, top, bottom))
-        self.sum = torch.nn.AvgPool2d(tuple(size), tuple(strides), divisor_override=1)
+        self.sum = torch.nn.AvgPool2d(size, strides, divisor_override=1)
         counts = self.sum(self.pad(torch.ones(1, 1, *shape[1:])))
         self.share = torch.nn.Buffer(1 / counts)
 
@@ -75,7 +79,7 @@ def _average(given: Given) -> torch.nn.Module | None:
     plain = len(size) == 2 and not options.get("ceil_mode") and not options.get("count_include_pad")
     if not plain or pads[:2] == pads[2:]:
         return None
-    return _PaddedAverage(size, strides, pads, given.before)
+    return _PaddedAverage(tuple(size), tuple(strides), pads, given.before)
 
 
 class _Repeated(torch.nn.Module):
@@ -104,13 +108,13 @@ class _Sliced(torch.nn.Module):
 
 def _slice(given: Given) -> torch.nn.Module | None:
     """Parts of each image; a negative step only where it reverses a whole axis."""
-    if any(x is None for x in given.constants) or len(given.constants) < 3:
+    known = [x for x in given.constants if x is not None]
+    if len(known) != len(given.constants) or len(known) < 3:  # in another order, too
         return None
-    starts, ends, axes, *steps = given.constants
+    starts, ends, axes, *steps = known
+    steps = steps or [[1] * len(axes)]
     slices, reversed_axes = [slice(None)] * (len(given.before) + 1), []
-    for start, end, axis, step in zip(
-        starts, ends, axes, steps[0] if steps else [1] * len(axes), strict=True
-    ):
+    for start, end, axis, step in zip(starts, ends, axes, *steps, strict=True):
         if (start, step) == (0, 1) and end >= _ENDLESS:
             continue
         if step == -1 and start >= _ENDLESS and end <= -_ENDLESS and axis:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -20,11 +19,14 @@ from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT, OnnxType
 from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import (
-    DEQUANTIZE,
-    KEPT_IN_FLOAT,
     Graph,
-    remove_unused,
     with_parameters,
+)
+from resnet8.quantize.float_parts import (
+    find_head,
+    keep_float_layers,
+    leave_constants_in_float,
+    leave_logits_in_float,
 )
 from resnet8.quantize.layers import read_layers
 from resnet8.quantize.library_warnings import no_warnings
@@ -42,24 +44,6 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 # fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
 # the one behind it with a range of its own.
 _OWN_RANGE = ("AveragePool", "GlobalAveragePool")
-# 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits. In float
-# is therefore what a model computes at its end with operators such as these.
-_FLOAT = (
-    *(
-        "Add",
-        "Concat",
-        "Div",
-        "Exp",
-        "Flatten",
-        "Identity",
-        "Mean",
-        "Mul",
-        "ReduceMax",
-        "ReduceSum",
-    ),
-    *("Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
-)
-_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 # Of ONNX Runtime's quantizer, with the reason why each may come.
 _EXPECTED_WARNINGS = {
     "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
@@ -232,7 +216,7 @@ def _quantize(  # noqa: PLR0913
     overrides: _Overrides | None = None,
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    head = _find_head(model)
+    head = find_head(model)
     pools = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE]
     with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
@@ -257,83 +241,7 @@ def _quantize(  # noqa: PLR0913
                 },
             )
         quantized = onnx.load(after)
-    _leave_constants_in_float(quantized, model)
-    _leave_logits_in_float(quantized, head)
-    _keep_float_layers(quantized)
+    leave_constants_in_float(quantized, model)
+    leave_logits_in_float(quantized, head)
+    keep_float_layers(quantized)
     return quantized
-
-
-def _find_head(model: onnx.ModelProto) -> set[str]:
-    """The nodes that make probabilities of logits."""
-    head: set[str] = set()
-    wanted = {output.name for output in model.graph.output}
-    for node in reversed(model.graph.node):
-        if node.op_type in _FLOAT and wanted.intersection(node.output):
-            head.add(node.name)
-            wanted.update(node.input)
-    return head
-
-
-def _leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    """Gives operators without weights their constants back, which ONNX Runtime rounds to 8 bits.
-
-    Args:
-        quantized: is changed.
-        model: the float model.
-    """
-    graph, originals = Graph(quantized), {f"{x.name}_quantized": x for x in model.graph.initializer}
-    used = {}
-    for node in graph.nodes:
-        for position, tensor in enumerate(node.input):
-            step = graph.producers.get(tensor)
-            stored = step and step.op_type == DEQUANTIZE and originals.get(step.input[0])
-            if stored and node.op_type not in (*_WITH_WEIGHTS, "MatMul"):
-                node.input[position] = stored.name
-                used[stored.name] = stored
-    quantized.graph.initializer.extend(x for x in used.values() if not graph.is_constant(x.name))
-    remove_unused(quantized.graph)
-
-
-def _leave_logits_in_float(model: onnx.ModelProto, head: Collection[str]) -> None:
-    """Removes the Q/DQ pair between the dense layer and the softmax.
-
-    The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
-    numbers at once, instead of 256 different ones.
-
-    Args:
-        model: is changed.
-        head: the nodes from the logits on.
-    """
-    graph = Graph(model)
-    for node in graph.nodes:
-        for position, tensor in enumerate(node.input):
-            dequantize = graph.producers.get(tensor)
-            if node.name in head and dequantize and dequantize.op_type == DEQUANTIZE:
-                node.input[position] = graph.producers[dequantize.input[0]].input[0]
-    remove_unused(model.graph)
-
-
-def _keep_float_layers(model: onnx.ModelProto) -> None:
-    """Puts a Clip that changes nothing in front of layers whose weights are in float.
-
-    When ONNX Runtime opens a model, it gives float weights that directly follow a
-    DequantizeLinear 8 bits, rounded to the nearest with one scale for all.
-
-    Source: onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc,
-    https://github.com/microsoft/onnxruntime
-    """
-    graph, nodes = Graph(model), list(model.graph.node)
-    dequantized = {x.output[0] for x in nodes if x.op_type == DEQUANTIZE}
-    del model.graph.node[:]
-    ends = np.finfo(np.float32)
-    for node in nodes:
-        if node.op_type in _WITH_WEIGHTS and graph.is_constant(node.input[1]):
-            tensor = node.input[0]
-            if tensor in dequantized:
-                kept = f"{node.name}{KEPT_IN_FLOAT}"
-                limits = [f"{kept}/low", f"{kept}/high"]
-                for name, value in zip(limits, (ends.min, ends.max), strict=True):
-                    model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
-                model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept]))
-                node.input[0] = kept
-        model.graph.node.append(node)

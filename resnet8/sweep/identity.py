@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).parents[1]
 # import belongs to the code, too; of `core` only what computes: the rest of it reads
 # parameters and files, and words messages.
 _ROOTS = (
-    "models/keras_export.py",
+    "models/keras_conversion.py",
     "models/onnx_graph.py",
     "models/torch_conversion.py",
     "sweep/measure.py",

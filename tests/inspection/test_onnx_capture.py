@@ -172,18 +172,3 @@ def test_read_parameters_puts_output_channels_first(onnx_fp32: Any, onnx_quantiz
             assert len(kinds["weight"].values) == len(kinds["bias"].values)
     quantization = parameters["dense"]["weight"].quantization
     assert (quantization.scale.shape, quantization.axis) == ((10,), 0)
-
-
-def test_channels_first_is_everything_between_the_permutation_and_the_pool(
-    onnx_fp32: Any,
-) -> None:
-    found = onnx_capture.channels_first(onnx_fp32)
-    names = [node.name for node in onnx_fp32.graph.node]
-    assert found == set(names[: names.index("average_pooling2d") + 1])
-
-
-def test_keras_layers_names_folded_batch_normalization(onnx_fp32: Any) -> None:
-    layers = onnx_capture.keras_layers(onnx_fp32)
-    assert layers["conv2d"] == "batch_normalization"
-    assert layers["conv2d_permute"] == "input"
-    assert (layers["dense"], layers["dense_softmax"]) == ("dense", "dense")

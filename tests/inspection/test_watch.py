@@ -12,7 +12,8 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 from resnet8.inspection import keras_capture, onnx_capture, recording, watch
 from resnet8.inspection.inputs import batches
-from resnet8.models import keras_export, keras_model, onnx_simplify, parity, torch_model
+from resnet8.models import keras_conversion, keras_layers, keras_model, parity, torch_model
+from resnet8.models.onnx_graph import copy_of
 from samples.dataset import SAMPLE_MODEL
 
 # Float32 rounding of a layer, relative to its largest value; the gate allows ten times as much.
@@ -58,11 +59,13 @@ def test_watch_leaves_the_probabilities_of_keras(
 def test_watch_of_another_layer_finds_a_difference(
     folder: Path, keras_fp32: Any, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
 ) -> None:
-    layers = onnx_capture.keras_layers(onnx_fp32) | {"conv2d": "conv2d"}  # without normalization
+    layers = keras_layers.read(onnx_fp32)
+    layers["conv2d"] = keras_layers.KerasLayer("conv2d", "Conv2D", "output")  # not normalized
+    other = copy_of(onnx_fp32)
+    del other.metadata_props[:]
+    keras_layers.record(other, layers)
     watched = {
-        "keras_fp32": keras_capture.watch(
-            keras_fp32, layers, channels_first=onnx_capture.channels_first(onnx_fp32)
-        ),
+        "keras_fp32": keras_capture.watch(keras_fp32, other),
         "onnx_fp32": onnx_capture.watch(onnx_fp32),
         "torch_fp32": onnx_capture.watch(onnx_fp32),
     }
@@ -81,13 +84,8 @@ def test_watch_finds_activations_inside_keras_layers(
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
-    exported, *names = keras_export.export_onnx(model, opset=17)
-    onnx_fp32 = onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
-    watched = keras_capture.watch(
-        model,
-        onnx_capture.keras_layers(onnx_fp32),
-        channels_first=onnx_capture.channels_first(onnx_fp32),
-    )
+    onnx_fp32 = keras_conversion.convert(model, opset=17, n_classes=10)
+    watched = keras_capture.watch(model, onnx_fp32)
     images = calibration_images[:5].astype(np.float32)
     found, expected = watched.run(images), onnx_capture.watch(onnx_fp32).run(images)
     assert {"stem", "stem_relu"} <= set(watched.points)

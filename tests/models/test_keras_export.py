@@ -8,7 +8,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resnet8.models import keras_export, onnx_model, onnx_simplify
+from resnet8.models import keras_conversion, onnx_model
 from resnet8.models.keras_model import in_float64, keras, make_predictor  # first, to be quiet
 
 layers = keras.layers
@@ -36,8 +36,7 @@ def built(inner: Callable[[Any], Any], seed: int = 0) -> Any:
 
 def exported(model: Any) -> tuple[onnx.ModelProto, dict[str, NDArray[np.float32]]]:
     """The named ONNX model and its constants."""
-    proto, *names = keras_export.export_onnx(model, opset=17)
-    named = onnx_simplify.name_after_layers(onnx_simplify.fold(proto), *names, n_classes=10)
+    named = keras_conversion.convert(model, opset=17, n_classes=10)
     return named, {x.name: onnx.numpy_helper.to_array(x) for x in named.graph.initializer}
 
 

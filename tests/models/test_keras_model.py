@@ -10,7 +10,7 @@ import pytest
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import find_model
-from resnet8.models import keras_export, keras_model
+from resnet8.models import keras_folding, keras_model
 from samples.dataset import SAMPLE_MODEL
 from samples.train import build_resnet8
 
@@ -105,7 +105,7 @@ def test_count_folded_parameters_of_the_sample_by_hand(keras_fp32: Any) -> None:
     convolutions = [(9, 3, 16), (9, 16, 16), (9, 16, 16), (9, 16, 32), (9, 32, 32), (1, 16, 32)]
     convolutions += [(9, 32, 64), (9, 64, 64), (1, 32, 64)]
     expected = sum((area * c_in + 1) * c_out for area, c_in, c_out in convolutions) + 65 * 10
-    assert keras_export.count_folded_parameters(keras_fp32) == expected == 77_706
+    assert keras_folding.count_folded_parameters(keras_fp32) == expected == 77_706
     assert keras_fp32.count_params() == 78_666
 
 
@@ -117,6 +117,8 @@ def test_count_folded_parameters_of_the_sample_by_hand(keras_fp32: Any) -> None:
         [keras.layers.BatchNormalization()],
         [keras.layers.Conv2D(3, 1), keras.layers.Dropout(0.1), keras.layers.BatchNormalization()],
         [keras.layers.Conv2D(3, 1, activation="relu"), keras.layers.BatchNormalization()],
+        [keras.layers.Conv2D(3, 1, activation="hard_swish")],
+        [keras.layers.ReLU(max_value=3)],
     ],
 )
 def test_count_folded_parameters_does_not_guess(between: list[Any]) -> None:
@@ -124,7 +126,7 @@ def test_count_folded_parameters_does_not_guess(between: list[Any]) -> None:
     for layer in between:
         x = layer(x)
     outputs = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(x))
-    assert keras_export.count_folded_parameters(keras.Model(inputs, outputs)) is None
+    assert keras_folding.count_folded_parameters(keras.Model(inputs, outputs)) is None
 
 
 def test_sample_model_is_small_enough_for_git() -> None:

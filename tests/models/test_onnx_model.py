@@ -11,10 +11,11 @@ from onnx.reference import ReferenceEvaluator
 
 from resnet8.core.errors import ArtifactError
 from resnet8.models import (
+    keras_conversion,
     keras_export,
+    keras_folding,
     keras_model,
     onnx_model,
-    onnx_simplify,
     torch_conversion,
     torch_model,
 )
@@ -24,8 +25,7 @@ layers = keras_model.keras.layers
 
 
 def export(model: Any) -> onnx.ModelProto:
-    exported, *names = keras_export.export_onnx(model, opset=17)
-    return onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
+    return keras_conversion.convert(model, opset=17, n_classes=10)
 
 
 def randomize(model: Any) -> Any:
@@ -96,7 +96,7 @@ def test_layer_names_with_odd_characters_and_overlaps_are_told_apart() -> None:
     )
     named = export(randomize(model))
     assert [node.name for node in named.graph.node] == [
-        "conv1_permute", "conv1", "conv1_relu", "conv11", "conv_1__last_",
+        "conv1_permute", "conv1", "conv1_relu", "conv11", "conv-1 (last)",
         "probabilities_globalaveragepool", "probabilities_reshape", "input_gemm", "input_softmax",
     ]  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_other_architectures_convert_to_onnx_and_pytorch(body: Any, test_set: An
 
 def test_untrained_model_with_zero_biases_converts_with_all_its_parameters() -> None:
     model = build_resnet8(8)
-    expected = keras_export.count_folded_parameters(model)
+    expected = keras_folding.count_folded_parameters(model)
     assert onnx_model.count_parameters(export(model)) == expected
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet8.core.errors import ArtifactError, ParityError
-from resnet8.models.parity import check_layers, check_parameters, check_parity, check_probabilities
+from resnet8.models.parity import check_layers, check_parity, check_probabilities
 
 ROWS = np.array([[0.7, 0.3], [0.4, 0.6]], np.float32)
 
@@ -45,16 +45,6 @@ def test_check_probabilities_refuses_what_is_no_distribution(
 
 def test_check_probabilities_takes_a_distribution() -> None:
     check_probabilities(ROWS, name="x")
-
-
-def test_check_parameters_refuses_another_count() -> None:
-    with pytest.raises(ParityError, match=r"must have 10 parameters, got 9 .*original has 12"):
-        check_parameters(9, expected=10, original=12)
-
-
-def test_check_parameters_takes_any_count_where_none_is_expected() -> None:
-    found = check_parameters(9, expected=None, original=12)
-    assert found == {"converted": 9, "expected": None, "original": 12}
 
 
 def test_check_layers_reports_each_pair_and_the_share_of_the_largest_value() -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from resnet8.models import keras_export, onnx_model, onnx_simplify, torch_conversion, torch_model
+from resnet8.models import keras_conversion, onnx_model, torch_conversion, torch_model
 from resnet8.models.keras_model import keras  # which is quiet when it is imported there first
 from resnet8.models.onnx_graph import with_parameters
 from resnet8.quantize import onnx_writer, torch_writer
@@ -90,9 +90,8 @@ def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: 
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif weight.name == "bias":  # exporters leave out those that are all zero
             weight.assign(rng.normal(0, 0.1, weight.shape))
-    exported, *names = keras_export.export_onnx(model, opset=17)
-    folded = onnx_simplify.name_after_layers(onnx_simplify.fold(exported), *names, n_classes=10)
-    float_model = as_after_training(folded, calibration_images)
+    converted = keras_conversion.convert(model, opset=17, n_classes=10)
+    float_model = as_after_training(converted, calibration_images)
     program = torch_model.export(torch_conversion.convert(float_model))
     points = onnx_writer.find_points(float_model, symmetric=False)
     quantization = fit(float_model, calibration_images[:20], fit_settings, points=points)

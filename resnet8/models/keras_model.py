@@ -9,12 +9,14 @@ The only module that imports TensorFlow.
 
 import logging
 import os
+import re
 import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
+from resnet8.models import keras_file
 
 
 @contextmanager
@@ -81,8 +84,9 @@ _LOADING_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]  # of a .keras file
-MAX_UNPACKED_BYTES = 2**30
+# In what Keras says, around the message of the fault itself, in bold.
+_BEFORE = re.compile(r"Exception encountered(?:: | when calling \S+ (?=\x1b))")
+_BEHIND = re.compile(r"\x1b\[0m|\. ")
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
@@ -102,8 +106,10 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("default")
         try:
-            _check_members(path)
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            keras_file.check_file(path)
+            load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
+            keras_file.check_model(load, keras)
+            model = load()
         except _LOADING_FAULTS as exc:
             raise ArtifactError(
                 f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
@@ -134,21 +140,11 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     return model
 
 
-def _check_members(path: Path) -> None:
-    """Raises ValueError for a .keras file with more in it than a model: Keras unpacks it."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        if sorted(member.filename for member in members) != _MEMBERS:
-            raise ValueError(f"an archive of {shown([member.filename for member in members])}")
-        if (size := sum(member.file_size for member in members)) > MAX_UNPACKED_BYTES:
-            raise ValueError(f"{size} bytes when unpacked")
-
-
 def _reason(fault: BaseException) -> str:
     """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
     text = " ".join(str(fault).split()) or type(fault).__name__
-    return text.rpartition("Exception encountered: ")[2].split(". ")[0][:200].rstrip(".")
+    sentence = _BEHIND.split(_BEFORE.split(text)[-1].removeprefix("\x1b[1m"))[0]
+    return sentence[:200].rstrip(".")
 
 
 def load_predictor(folder: Path, *, n_classes: int) -> Predictor:

@@ -163,6 +163,19 @@ def first_kernel(file: Any) -> str:
     return next(name for name in names if "conv2d" in name and name.endswith("kernel"))
 
 
+def list_forty_times(array: Any) -> None:
+    """Lets Keras read an array forty times before it counts them."""
+    spellings = [b"./" * n + array.name.rpartition("/conv2d/")[2].encode() for n in range(40)]
+    array.file["model_weights/conv2d"].attrs["weight_names"] = spellings
+
+
+def growing() -> Any:
+    """A model for images of any size, which it enlarges by a hundred thousand."""
+    inputs = keras.Input((None, None, 4))
+    image = keras.layers.UpSampling2D(10**5)(inputs)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(keepdims=True)(image))
+
+
 def bomb(path: Path) -> None:
     """Announces four gigabytes."""
     members(path)

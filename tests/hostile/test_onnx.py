@@ -87,7 +87,7 @@ def external_constant(model: Any) -> None:
     tensor = TensorProto(name="secret", data_type=TensorProto.FLOAT, dims=[10])
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
-    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
+    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor, name="c"))
 
 
 def with_weights(value: float) -> Edit:
@@ -108,7 +108,7 @@ def without_end(model: Any) -> None:
     )
     count = numpy_helper.from_array(np.array(2**62, np.int64), "count")
     model.graph.initializer.append(count)
-    model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body))
+    model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body, name="loop"))
 
 
 def node(operator: str, **settings: Any) -> Edit:
@@ -124,10 +124,48 @@ def constant_shape(*shape: int) -> Edit:
         array = numpy_helper.from_array(np.array(shape, np.int64), "shape")
         model.graph.initializer.append(array)
         model.graph.node[2].input[0] = "shaped"
-        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"])
+        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"], name="reshape")
         model.graph.node.insert(2, reshape)
 
     return edit
+
+
+def stored(array: Any, *dims: int) -> Edit:
+    """An array more, which may declare other dimensions."""
+
+    def edit(model: Any) -> None:
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(numpy_helper.from_array(array, "stored"))
+        tensor.dims[:] = dims or array.shape
+
+    return edit
+
+
+def made(
+    operator: str,
+    *inputs: Any,
+    name: str = "made",
+    outputs: list[str] | None = None,
+    **settings: Any,
+) -> Edit:
+    """A node more in front of the others but the first, of tensors or of constants."""
+
+    def edit(model: Any) -> None:
+        tensors = []
+        for number, value in enumerate(inputs):
+            tensors.append(value if isinstance(value, str) else f"{name}.{number}")
+            if not isinstance(value, str):
+                array = numpy_helper.from_array(np.asarray(value), tensors[-1])
+                model.graph.initializer.append(array)
+        results = [name] if outputs is None else outputs
+        node = helper.make_node(operator, tensors, results, name=name, **settings)
+        model.graph.node.insert(1, node)
+
+    return edit
+
+
+def named(name: str) -> Edit:
+    return lambda model: setattr(model.graph.node[1], "name", name)
 
 
 def cycle(model: Any) -> None:
@@ -138,6 +176,7 @@ def unchanged(_: Any) -> None:
     """The form is what is wrong."""
 
 
+HUGE = NONE.format(r"\d+ numbers in 'made', \d+ so far")
 OUTSIDE = NONE.format("data of '.+' in another file")
 CASES = (
     # No model.
@@ -202,6 +241,50 @@ CASES = (
     # Numbers that are none.
     edited("NaN", NONE.format("NaN in 'weight'"), with_weights(np.nan)),
     edited("infinity", NONE.format("NaN in 'weight'"), with_weights(np.inf)),
+    edited("NaN in doubles", NONE.format("NaN in 'stored'"), stored(np.full(2, np.nan))),
+    edited("NaN in an attribute", NONE.format("NaN in 'made'"), made("Elu", "flat", alpha=np.nan)),
+    edited("complex numbers", NONE.format("data of type 15 in 'stored'"), stored(np.zeros(2, "D"))),
+    edited("text", NONE.format("data of type 8 in 'stored'"), stored(np.array(["a"], object))),
+    edited("data that is missing", NONE.format("cannot reshape .+"), stored(np.zeros(0), 2**40)),
+    edited(
+        "sparse data",
+        NONE.format("sparse numbers"),
+        lambda model: model.graph.sparse_initializer.add(dims=[2**20, 2**20]),
+    ),
+    # Nodes that readers stumble on.
+    edited("a constant that is none", NONE.format("no input .+ 'made'"), made("Constant")),
+    edited(
+        "a constant of NaN",
+        NONE.format("NaN in 'made'"),
+        made("Constant", value_floats=[1.0, np.nan]),
+    ),
+    edited(
+        "numbers by chance",
+        NONE.format("no input or no output of 'made'"),
+        made("RandomNormal", shape=[2**20, 2**20]),
+    ),
+    edited("an empty output", NONE.format("no input .+"), made("Relu", "flat", outputs=[""])),
+    edited("no output", NONE.format("no input .+"), made("Relu", "flat", outputs=[])),
+    edited("no name", NONE.format("1 nodes of the name ''"), named("")),
+    edited("one name twice", NONE.format("2 nodes of the name 'softmax'"), named("softmax")),
+    edited(
+        "a line of code as name",
+        NONE.format(r"1 nodes of the name 'x\\nimport y'"),
+        named("x\nimport y"),
+    ),
+    # Sizes of what is computed, where no shape is declared.
+    edited("a huge constant", HUGE, made("ConstantOfShape", [2**15, 2**15])),
+    edited("a small number, repeated", HUGE, made("Expand", np.float32(1), [2**15, 2**15])),
+    edited("an image, repeated", HUGE, made("Tile", "flat", [1, 2**15])),
+    edited("a huge frame", HUGE, made("Pad", "flat", [0, 0, 0, 2**28])),
+    edited("a long count", HUGE, made("Range", np.float32(0), np.float32(2**28), np.float32(1))),
+    edited("all pairs", HUGE, made("Mul", np.zeros((2**13, 1), "f4"), np.zeros(2**13, "f4"))),
+    edited("a size that images tell", NONE.format("a size of 'made' .+"), made("NonZero", "flat")),
+    edited(
+        "many large constants",
+        NONE.format(r"4194304 numbers in 'made\d+', 67111936 so far"),
+        lambda model: [made("ConstantOfShape", [2**22], name=f"made{n}")(model) for n in range(16)],
+    ),
 )
 
 

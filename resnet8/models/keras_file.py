@@ -1,6 +1,5 @@
 """Limits of Keras files, which hold for what a file declares, before it takes any memory."""
 
-import io
 import math
 import posixpath
 import zipfile
@@ -14,13 +13,14 @@ from unittest.mock import patch
 import h5py
 
 from resnet8.core.errors import shown
+from resnet8.core.files import scratch_folder
 
 # For models of small devices: MobileNetV2 has 2.3 million parameters, ResNet50 24 million.
 MAX_PARAMETERS = 2**25
 MAX_ACTIVATION = 2**22  # numbers in any tensor for one image
 MAX_TENSORS = 10_000  # between layers; EfficientNetB0 has 240
 MAX_FILE_BYTES = 2**28  # unpacked, with the arrays of an optimizer
-MAX_CONFIG_BYTES = 2**22
+MAX_CONFIG_BYTES = 2**21
 MAX_OBJECTS = 10_000  # groups and arrays of an HDF5 file
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = [_CONFIG, "metadata.json", _WEIGHTS]  # of a .keras file
@@ -33,13 +33,18 @@ def check_file(path: Path) -> None:
     Raises:
         ValueError: it has more in it than a model, more than its limits, or an array twice.
     """
-    content: Path | io.BytesIO = path
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist())
-            content = io.BytesIO(archive.read(_WEIGHTS))
     _check_at_most(MAX_FILE_BYTES, path.stat().st_size, "bytes")
-    with h5py.File(content) as file:
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive, scratch_folder() as folder:
+            _check_members(archive.infolist())
+            _check_arrays(Path(archive.extract(_WEIGHTS, folder)))
+    else:
+        _check_arrays(path)
+
+
+def _check_arrays(path: Path) -> None:
+    """Raises ValueError for an HDF5 file beyond its limits."""
+    with h5py.File(path) as file:
         _check_objects(file)
         config = str(file.attrs.get("model_config", ""))  # a .keras file has it elsewhere
         _check_at_most(MAX_CONFIG_BYTES, len(config), "bytes of configuration")
@@ -82,12 +87,12 @@ def _check_objects(file: h5py.File) -> None:
 
 def _check_lists(item: Any) -> None:
     """Raises ValueError where a list of what is to be read has a name twice, in any spelling."""
-    names = Counter(
-        posixpath.normpath(name.decode() if hasattr(name, "decode") else name)
-        for attribute in item.attrs
-        if attribute.startswith(_LISTS)
-        for name in item.attrs[attribute]
-    )
+    names = Counter[str]()
+    for attribute in item.attrs:
+        if attribute.startswith(_LISTS):
+            _check_at_most(MAX_OBJECTS, math.prod(item.attrs.get_id(attribute).shape), "names")
+            listed = [x.decode() if hasattr(x, "decode") else x for x in item.attrs[attribute]]
+            names.update(map(posixpath.normpath, listed))
     if twice := [name for name, count in names.items() if count > 1]:
         raise ValueError(f"{shown(twice[0])} twice in a list of {shown(item.name)}")
 

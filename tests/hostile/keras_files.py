@@ -23,6 +23,7 @@ FORM = (
     r"The model's {} must be one float32 tensor of shape \(None, {}\), got {} "
     r"\(\S+\)\. Choose another fetch\.model\."
 )
+TOTAL = "A total of 1 objects could not be loaded"
 KERNEL = "layers/conv2d/vars/0"
 LAMBDA = r"Requested the deserialization of a `Lambda` layer whose `function` is a Python lambda"
 Edit = Callable[[Any], object]

@@ -15,7 +15,8 @@ import re
 import reprlib
 
 _USER = re.compile(r"(?<=://)\S*@")
-_QUERY = re.compile(r"(/[^\s?#]*)[?#]\S*")  # also of a path, as libraries quote them
+# Libraries also quote a path with its query alone.
+_QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
 
 
 def without_secrets(text: str) -> str:

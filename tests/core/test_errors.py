@@ -42,6 +42,7 @@ def test_shown_names_an_integer_too_long_to_write_out() -> None:
         ("https://host?t=a and ftp://me@host#b", "https://host?*** and ftp://***@host?***"),
         ("exceeded with url: /a.h5?t=a (why)", "exceeded with url: /a.h5?*** (why)"),
         ("Did you mean int8? See #4.", "Did you mean int8? See #4."),
+        ("/home/me/#1/a@b.h5 must exist.", "/home/me/#1/a@b.h5 must exist."),
     ],
 )
 def test_without_secrets_replaces_users_and_queries(text: str, expected: str) -> None:

@@ -18,7 +18,7 @@ from resnet8.core.files import scratch_folder
 # For models of small devices: MobileNetV2 has 2.3 million parameters, ResNet50 24 million.
 MAX_PARAMETERS = 2**25
 MAX_ACTIVATION = 2**22  # numbers in any tensor for one image
-MAX_TENSORS = 10_000  # between layers; EfficientNetB0 has 240
+MAX_TENSORS = 10_000  # between layers, as Keras makes them; loading EfficientNetB0 makes 744
 MAX_FILE_BYTES = 2**28  # unpacked, with the arrays of an optimizer
 MAX_CONFIG_BYTES = 2**21
 MAX_OBJECTS = 10_000  # groups and arrays of an HDF5 file

@@ -9,6 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
+from resnet8.core.errors import without_secrets
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sources import (
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         fetch_cifar10(members, folder, mirror=mirror, progress=True)
     remove_others(folder, keep=members)
 
-    print(f"{params.fetch.model} as {out}, {params.fetch.dataset}: {', '.join(members)}")
+    source = without_secrets(params.fetch.model)
+    print(f"{source} as {out}, {params.fetch.dataset}: {', '.join(members)}")
 
 
 if __name__ == "__main__":

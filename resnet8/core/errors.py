@@ -11,11 +11,24 @@
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
 """
 
+import re
 import reprlib
+
+_USER = re.compile(r"(?<=://)\S*@")
+# Libraries also quote a path with its query alone.
+_QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
+
+
+def without_secrets(text: str) -> str:
+    """Replaces users, passwords, queries and fragments in the URLs of a text."""
+    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 
 class PipelineError(Exception):
     """A fault that the user can mend; ends a stage with exit code 1 and no traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class ParamsError(PipelineError):
@@ -42,7 +55,12 @@ class GateError(PipelineError):
     """Metrics are missing, damaged or not comparable: there is no verdict."""
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(without_secrets(x), level)
+
+
+_SHORT = _Short()
 _SHORT.maxlevel = 2
 
 

@@ -22,14 +22,14 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def source_suffix(source: str) -> str:
-    """The file suffix of a path or URL."""
-    return Path(urlsplit(source).path if is_url(source) else source).suffix
+def source_path(source: str) -> Path:
+    """The path in a URL, or a path itself."""
+    return Path(urlsplit(source).path if is_url(source) else source)
 
 
 def known_model(model: str) -> str:
     """A built-in model's name, or the path or URL of a Keras file; ValueError for any other."""
-    known = model in BUILT_IN_MODELS or source_suffix(model) in MODEL_SUFFIXES
+    known = model in BUILT_IN_MODELS or source_path(model).suffix in MODEL_SUFFIXES
     if not known or not model.isprintable():
         raise ValueError("no model")
     return model

@@ -8,6 +8,7 @@ members are read out of them one by one.
 import bz2
 import gzip
 import hashlib
+import logging
 import lzma
 import shutil
 import tarfile
@@ -22,7 +23,8 @@ import requests
 
 from resnet8.core.errors import SourceError
 from resnet8.core.files import remove, temporary_beside, written_aside
-from resnet8.core.names import BUILT_IN_MODELS, is_url, source_suffix
+from resnet8.core.names import BUILT_IN_MODELS, is_url, source_path
+from resnet8.core.transfer import Bounded, minimum_rate
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -44,6 +46,8 @@ MLPERF_TINY_URL = (
 )
 MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4eeda2f"
 
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote whole addresses
+
 TIMEOUTS_SECONDS = (10, 30)  # to connect, and between two packets
 ATTEMPTS = 3
 MAX_DOWNLOAD_BYTES = 2**30  # six times the official archive
@@ -55,26 +59,6 @@ _UNPACK: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": 
 
 class MissingSourceError(SourceError):
     """The place answers, but does not have the file."""
-
-
-class _Bounded:
-    """A file through which at most `limit` bytes pass, whatever is announced."""
-
-    def __init__(self, file: IO[bytes], name: str, limit: int) -> None:
-        self._file, self._name, self._limit, self._left = file, name, limit, limit
-        self.flush = file.flush  # pooch calls it
-
-    def read(self, size: int) -> bytes:
-        return self._counted(self._file.read(min(size, self._left + 1)))
-
-    def write(self, content: bytes) -> None:
-        self._file.write(self._counted(content))
-
-    def _counted(self, content: bytes) -> bytes:
-        self._left -= len(content)
-        if self._left < 0:
-            raise SourceError(f"{self._name} must have at most {self._limit} bytes, got more.")
-        return content
 
 
 def _sha256(path: Path) -> str | None:
@@ -104,8 +88,10 @@ def _download(url: str, out: Path, progress: bool) -> None:
     remedy = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with out.open("wb") as file:
-                downloader(url, _Bounded(file, url, MAX_DOWNLOAD_BYTES), None)
+            with out.open("wb") as opened:
+                file = Bounded(opened, url, MAX_DOWNLOAD_BYTES)
+                with minimum_rate(file, remedy=remedy):
+                    downloader(url, file, None)
             return
         except requests.HTTPError as exc:
             status = exc.response.status_code
@@ -158,7 +144,7 @@ def _unpacked(archive: IO[bytes], name: str) -> Any:
     start = archive.read(2)
     archive.seek(0)
     file = _UNPACK[start](archive) if start in _UNPACK else archive
-    return _Bounded(file, f"{name}, unpacked,", MAX_UNPACKED_BYTES)
+    return Bounded(file, f"{name}, unpacked,", MAX_UNPACKED_BYTES)
 
 
 def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> None:
@@ -270,7 +256,7 @@ def fetch_model(
         sha256 = MLPERF_TINY_SHA256
         upstream = MLPERF_TINY_URL
         source = _beneath(mirror, upstream.rpartition("/")[2]) if mirror else upstream
-    out = folder / f"model{source_suffix(upstream)}"
+    out = folder / f"model{source_path(upstream).suffix}"
     fetch_file(source, out, sha256=sha256, progress=progress)
     for other in folder.glob("model.*"):
         if other != out:

@@ -16,8 +16,9 @@ FLOAT32 = "float32"
 class Call(NamedTuple):
     """One call of a layer, or one operation between layers.
 
-    name: the layer's own. A layer of a nested model whose name is taken has the model's in front
-        (`model/layer`), and a further call of a layer its number behind (`layer (2)`).
+    name: the layer's own, with `_` for what cannot be printed. A layer of a nested model whose name
+        is taken has the model's in front (`model/layer`), and a further call of a layer its number
+        behind (`layer (2)`).
     kind: class of the layer or operation, as in `Conv2D`.
     layer: the copy in the flat model; its name is a token, see `flatten`.
     arguments: positional and keyword arguments: symbolic tensors of the flat model and constants.
@@ -122,6 +123,7 @@ def _graph(operation: Any) -> Any:
 
 
 def _unique(prefix: str, name: str, taken: set[str]) -> str:
+    prefix, name = ("".join(x if x.isprintable() else "_" for x in y) for y in (prefix, name))
     names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
     found = next(x for x in names if x not in taken)
     taken.add(found)

@@ -5,10 +5,12 @@ float32 sums and TensorFlow's approximate instructions (RSQRTPS) give each vendo
 Keras model is the exact baseline that every other runtime is held against.
 """
 
+import re
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
-from resnet8.models.keras_graph import flatten
+from resnet8.models import keras_file
+from resnet8.models.keras_graph import flatten, layers_within
 from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
 from resnet8.models.keras_library import tf
 
@@ -43,8 +46,9 @@ _LOADING_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]  # of a .keras file
-MAX_UNPACKED_BYTES = 2**30
+# In what Keras says, around the message of the fault itself, in bold.
+_BEFORE = re.compile(r"Exception encountered(?:: | when calling \S+ (?=\x1b))")
+_BEHIND = re.compile(r"\x1b\[0m|\. ")
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
@@ -64,8 +68,10 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("default")
         try:
-            _check_members(path)
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            keras_file.check_file(path)
+            load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
+            keras_file.check_model(load, keras)
+            model = load()
         except _LOADING_FAULTS as exc:
             raise ArtifactError(
                 f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
@@ -75,6 +81,7 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
         warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
     if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
         raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
+    _check_types(model, path)
     for what, tensors, shape in (
         ("input", model.inputs, (None, *IMAGE_SHAPE)),
         ("output", model.outputs, (None, n_classes)),
@@ -93,24 +100,35 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
                 f"The model's weights must be finite, got NaN or infinity in {name} "
                 f"({path}). Choose another fetch.model."
             )
+    try:
+        model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
+    except _LOADING_FAULTS as exc:
+        raise ArtifactError(
+            f"{path} must be a model that runs on images, got: {_reason(exc)}. Mend the layer and "
+            "save the model again."
+        ) from exc
     return model
 
 
-def _check_members(path: Path) -> None:
-    """Raises ValueError for a .keras file with more in it than a model: Keras unpacks it."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        if sorted(member.filename for member in members) != _MEMBERS:
-            raise ValueError(f"an archive of {shown([member.filename for member in members])}")
-        if (size := sum(member.file_size for member in members)) > MAX_UNPACKED_BYTES:
-            raise ValueError(f"{size} bytes when unpacked")
+def _check_types(model: keras.Model, path: Path) -> None:
+    """Raises ArtifactError for a layer that computes, or keeps weights, in another float type."""
+    for layer in layers_within(model):
+        policy = layer.dtype_policy
+        quantized = isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy)
+        types = {policy.compute_dtype, policy.variable_dtype}
+        if quantized or not types.isdisjoint(("bfloat16", "float16", "float64")):
+            raise ArtifactError(
+                f"Layer {layer.name} ({type(layer).__name__}) must compute in float32, got the "
+                f"type {policy.name} ({path}). Build the model with float32 layers, give them "
+                "these weights and save it again."
+            )
 
 
 def _reason(fault: BaseException) -> str:
     """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
     text = " ".join(str(fault).split()) or type(fault).__name__
-    return text.rpartition("Exception encountered: ")[2].split(". ")[0][:200].rstrip(".")
+    sentence = _BEHIND.split(_BEFORE.split(text)[-1].removeprefix("\x1b[1m"))[0]
+    return sentence[:200].rstrip(".")
 
 
 def load_predictor(folder: Path, *, n_classes: int) -> Predictor:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.errors import ArtifactError, shown
+from resnet8.core.errors import ArtifactError
 from resnet8.core.evaluation import Predictor, Probabilities
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
+from resnet8.models import onnx_file
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 OUTPUT, BATCH = "probabilities", "batch"
@@ -38,9 +39,9 @@ def load_model(path: Path) -> onnx.ModelProto:
         ArtifactError: the file is missing, no ONNX model or not one that takes images.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
-        _check_contents(model)
+        model = onnx_file.read(path)
         onnx.checker.check_model(model, full_check=True)
+        onnx_file.check_sizes(model)
         make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
     except (OSError, ValueError, AttributeError, DecodeError, *_ONNX_FAULTS) as exc:
         reason = " ".join(str(exc).split())[:300].rstrip(".")
@@ -48,20 +49,6 @@ def load_model(path: Path) -> onnx.ModelProto:
             f"{path} must be an ONNX model, got: {reason}. Run `dvc repro` to make it again."
         ) from exc
     return model
-
-
-def _check_contents(model: onnx.ModelProto) -> None:
-    """Raises ValueError for what would read other files, run without end or not be a number."""
-    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
-    tensors = [*model.graph.initializer, *(attribute.t for attribute in attributes)]
-    domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
-    faults = [f"an operator of {shown(domain)}" for domain in sorted(domains)]
-    if model.functions or any(x.graphs or x.HasField("g") for x in attributes):
-        faults.append("a graph within the graph")
-    faults += [f"data of {shown(x.name)} in another file" for x in tensors if x.external_data]
-    arrays = ((x.name, onnx.numpy_helper.to_array(x)) for x in tensors if x.data_type == _FLOAT)
-    if faults or (faults := [f"NaN in {shown(x)}" for x, y in arrays if not np.isfinite(y).all()]):
-        raise ValueError(faults[0])
 
 
 def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from resnet8.compare.chance import REASONS
 from resnet8.compare.predictions import confusion_matrix
 from resnet8.compare.tables import concentration
+from resnet8.core.names import source_path
 from resnet8.core.sizes import list_larger
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
@@ -44,7 +45,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         for name, x in inputs.predictions.items()
     }
     fetch = inputs.params["fetch"]
-    model = fetch["model"].rpartition("/")[2]  # of a path or URL, the file's name
+    model = source_path(fetch["model"]).name
     return {
         "title": f"{model} on {fetch['dataset']}",
         "baseline": inputs.comparison["baseline"],

@@ -1,8 +1,8 @@
-"""How a value is shown in a message."""
+"""How values and addresses are shown in messages."""
 
 import pytest
 
-from resnet8.core.errors import PipelineError, shown
+from resnet8.core.errors import PipelineError, shown, without_secrets
 
 
 def test_pipeline_error_is_no_os_error_that_would_be_told_another_way() -> None:
@@ -31,3 +31,25 @@ def test_shown_cuts_deeply_shared_lists() -> None:
 
 def test_shown_names_an_integer_too_long_to_write_out() -> None:
     assert shown(10**5000) == "a huge int"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://host/a.h5 must be there.", "https://host/a.h5 must be there."),
+        ("https://me:a/b@c@host/a.h5: gone", "https://***@host/a.h5: gone"),
+        ("at https://host/a.h5?t=a/b?c#d now", "at https://host/a.h5?*** now"),
+        ("https://host?t=a and ftp://me@host#b", "https://host?*** and ftp://***@host?***"),
+        ("exceeded with url: /a.h5?t=a (why)", "exceeded with url: /a.h5?*** (why)"),
+        ("Did you mean int8? See #4.", "Did you mean int8? See #4."),
+        ("/home/me/#1/a@b.h5 must exist.", "/home/me/#1/a@b.h5 must exist."),
+    ],
+)
+def test_without_secrets_replaces_users_and_queries(text: str, expected: str) -> None:
+    assert without_secrets(text) == expected
+    assert str(PipelineError(text)) == expected
+
+
+def test_shown_replaces_secrets_before_it_cuts() -> None:
+    assert shown("https://host/a.zip?token=hidden") == "'https://host/a.zip?***'"
+    assert "hidden" not in shown(["https://me:hidden@host/a/long/path/to/a.h5"])

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resnet8.core.errors import ParamsError
-from resnet8.core.names import is_url, source_suffix
+from resnet8.core.names import is_url, source_path
 from resnet8.core.params import Params, check_params, load_params
 from tests.parameters import TEST_PARAMS
 
@@ -715,8 +715,8 @@ def test_is_url_takes_all_else_for_a_path(source: str) -> None:
         ("https://host.h5", ""),
     ],
 )
-def test_source_suffix_is_that_of_the_path(source: str, suffix: str) -> None:
-    assert source_suffix(source) == suffix
+def test_source_path_has_the_suffix_of_the_file(source: str, suffix: str) -> None:
+    assert source_path(source).suffix == suffix
 
 
 @pytest.mark.parametrize("text", ["test:9999", "test:0,5", "calibration:19", "random:123456789"])

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from resnet8.core import sources
+from resnet8.core import sources, transfer
 from resnet8.core.errors import SourceError
 from resnet8.core.sources import (
     CIFAR10_SHA256,
@@ -109,6 +109,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", sha256(MODEL))
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=found.append))
     monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (1800, 1800))  # as a busy machine may take
+    monkeypatch.setattr(transfer, "WINDOW_SECONDS", 1800)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return found

@@ -23,6 +23,7 @@ FORM = (
     r"The model's {} must be one float32 tensor of shape \(None, {}\), got {} "
     r"\(\S+\)\. Choose another fetch\.model\."
 )
+TOTAL = "A total of 1 objects could not be loaded"
 KERNEL = "layers/conv2d/vars/0"
 LAMBDA = r"Requested the deserialization of a `Lambda` layer whose `function` is a Python lambda"
 Edit = Callable[[Any], object]
@@ -161,6 +162,19 @@ def first_kernel(file: Any) -> str:
     names: list[str] = []
     file.visit(names.append)
     return next(name for name in names if "conv2d" in name and name.endswith("kernel"))
+
+
+def list_forty_times(array: Any) -> None:
+    """Lets Keras read an array forty times before it counts them."""
+    spellings = [b"./" * n + array.name.rpartition("/conv2d/")[2].encode() for n in range(40)]
+    array.file["model_weights/conv2d"].attrs["weight_names"] = spellings
+
+
+def growing() -> Any:
+    """A model for images of any size, which it enlarges by a hundred thousand."""
+    inputs = keras.Input((None, None, 4))
+    image = keras.layers.UpSampling2D(10**5)(inputs)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(keepdims=True)(image))
 
 
 def bomb(path: Path) -> None:

@@ -1,9 +1,10 @@
 """Servers in place of the upstream host, as `fetch` asks them for the model."""
 
+import hashlib
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -11,9 +12,10 @@ from typing import NamedTuple
 import pytest
 from urllib3.connection import HTTPConnection
 
-from resnet8.core import sources
+from resnet8.core import sources, transfer
+from resnet8.core.processes import run_stage
 from stages import fetch
-from tests.hostile.harness import params, refuse, write_params
+from tests.hostile.harness import options, params, refuse, write_params
 
 # pooch leaves the connection of a reply open when it raises; Python closes it a little later.
 pytestmark = [
@@ -32,12 +34,14 @@ class Mirror(NamedTuple):
     reply: all that it sends, headers too.
     message: what the stage says after `error: `.
     hangs: it keeps the connection open.
+    drips: it then sends a byte now and then.
     """
 
     name: str
     reply: bytes
     message: str
     hangs: bool = False
+    drips: bool = False
 
 
 def replied(status: str, body: bytes = b"", **headers: str) -> bytes:
@@ -57,6 +61,8 @@ OTHER = (
     rf"{URL} must have SHA-256 \w+, got \w+ \({{}} bytes\)\. The file is damaged .+ get it anew\."
 )
 FOREVER = b"10000\r\n" + bytes(0x10000) + b"\r\n"  # a chunk of 64 KiB
+
+SLOW = rf"{URL} must come with at least 65536 bytes in 0\.2 seconds, got \d+\.{CHECK}"
 
 MIRRORS = [
     Mirror("an error page", replied("200 OK", PAGE, Content_Length="37"), OTHER.format(37)),
@@ -135,12 +141,16 @@ MIRRORS = [
         replied("200 OK", **{f"X{n}": "x" for n in range(1000)}),
         unreachable(".+", 3),
     ),
+    Mirror("headers in drops", b"HTTP/1.1 200 OK\r\nX: ", SLOW, drips=True),
+    Mirror("content in drops", replied("200 OK", Content_Length="99999"), SLOW, drips=True),
 ]
 
 
 @contextmanager
-def serving(reply: bytes, *, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Replies to each connection; one that hangs waits until the test is over.
+def serving(
+    reply: bytes, *, hangs: bool = False, drips: bool = False, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Replies to each connection; one that hangs or drips does so until the test is over.
 
     Only to a server that hangs is the stage impatient, and only once all is sent: how long that
     takes is the machine's affair.
@@ -154,6 +164,9 @@ def serving(reply: bytes, *, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> It
             if hangs:
                 sent.release()
                 over.wait()
+            with suppress(OSError):  # nobody reads any more
+                while drips and not over.wait(0.01):
+                    self.request.sendall(b"x")
 
     read_reply = HTTPConnection.getresponse
 
@@ -164,6 +177,8 @@ def serving(reply: bytes, *, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> It
     if hangs:
         monkeypatch.setattr(HTTPConnection, "getresponse", read_what_is_sent)
         monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, 0.2))
+    if drips:
+        monkeypatch.setattr(transfer, "WINDOW_SECONDS", 0.2)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -179,6 +194,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """The stage's arguments for a mirror; all else is as on a machine that has fetched before."""
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, PATIENCE_SECONDS))
+    monkeypatch.setattr(transfer, "WINDOW_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 2**20)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
@@ -202,7 +218,9 @@ def test_fetch_refuses(
     offered: Callable[[str], dict[str, object]],
     mirror: Mirror,
 ) -> None:
-    with serving(mirror.reply, hangs=mirror.hangs, monkeypatch=monkeypatch) as url:
+    with serving(
+        mirror.reply, hangs=mirror.hangs, drips=mirror.drips, monkeypatch=monkeypatch
+    ) as url:
         arguments = offered(url)
         refuse(fetch.main, arguments, capfd, folder=tmp_path / "raw", message=mirror.message)
 
@@ -225,3 +243,53 @@ def test_fetch_refuses_a_mirror_at_no_address(
 ) -> None:
     message = rf"\S.*/pretrainedResnet\.h5 must be reachable, got {why}\.{CHECK}"
     refuse(fetch.main, offered(url), capfd, folder=tmp_path / "raw", message=message)
+
+
+REVEALING = {
+    "no such file": replied("404 Not Found", Content_Length="0"),
+    "an error": replied("500 Oh no", Content_Length="0"),
+    "another file": replied("200 OK", PAGE, Content_Length="37"),
+    "too much": replied("200 OK", FOREVER * 20, Transfer_Encoding="chunked"),
+    "a redirect to a signed address": redirect("ftp://me:hidden@127.0.0.1/x?signature=hidden"),
+    "a redirect to no address": redirect("http://me:hidden@[::1?signature=hidden"),
+    "a header that is none": replied("404 No", **{": x": "y"}),
+}
+
+
+@pytest.mark.parametrize("reply", REVEALING.values(), ids=REVEALING)
+def test_fetch_refuses_without_telling_the_secrets_of_an_address(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    offered: Callable[[str], dict[str, object]],
+    reply: bytes,
+) -> None:
+    with serving(reply, monkeypatch=monkeypatch) as url:
+        arguments = offered("")
+        secret = f"{url.replace('//', '//me:hidden@')}/model.h5?token=hidden/hidden#hidden"
+        fetched = params()["fetch"] | {"model": secret, "model_sha256": "0" * 64}
+        write_params(tmp_path, fetch=fetched)
+        with pytest.raises(SystemExit, match="^1$"):
+            run_stage(lambda: fetch.main(options(**arguments)))
+    said = "".join(capfd.readouterr())
+    assert "/model.h5?*** must " in said
+    assert "hidden" not in said
+
+
+def test_fetch_names_a_model_without_the_secrets_of_its_address(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    offered: Callable[[str], dict[str, object]],
+) -> None:
+    monkeypatch.setattr(fetch, "write_sample", lambda *_: None)
+    with serving(replied("200 OK", PAGE, Content_Length="37"), monkeypatch=monkeypatch) as url:
+        arguments = offered("")
+        secret = f"{url.replace('//', '//me:hidden@')}/model.h5?token=hidden"
+        checksum = hashlib.sha256(PAGE).hexdigest()
+        fetched = params()["fetch"] | {"model": secret, "model_sha256": checksum}
+        write_params(tmp_path, fetch=fetched)
+        fetch.main(options(**arguments))
+    said = "".join(capfd.readouterr())
+    assert "http://***@127.0.0.1" in said
+    assert "hidden" not in said

@@ -1,6 +1,5 @@
 """ONNX files, as `evaluate`, `convert_torch`, `fit` and `quantize_onnx` read them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from stages import convert_torch, evaluate, fit, quantize_onnx
 from tests.hostile.harness import (
@@ -19,125 +18,26 @@ from tests.hostile.harness import (
     write_arrays,
     write_params,
 )
+from tests.hostile.onnx_files import (
+    CLASSES,
+    NONE,
+    build,
+    constant_shape,
+    cycle,
+    edited,
+    external,
+    external_constant,
+    made,
+    named,
+    node,
+    raw,
+    stored,
+    unchanged,
+    with_weights,
+    without_end,
+)
 
-NONE = r"\S+/model\.onnx must be an ONNX model, got: {}\. Run `dvc repro` to make it again\."
-CLASSES = r"\S+ must give 10 probabilities, got outputs of shape {}\. Run `dvc repro` .+"
-IMAGES = ["batch", 32, 32, 3]
-Edit = Callable[[Any], object]
-
-
-def build(
-    *,
-    shape: list[Any] = IMAGES,
-    classes: int = 10,
-    source: str = "input",
-    kind: int = TensorProto.FLOAT,
-    batch: Any = "batch",
-) -> Any:
-    """Flatten, a dense layer, softmax."""
-    size = int(np.prod(shape[1:]))
-    weight = np.random.default_rng(0).normal(size=(size, classes)).astype(np.float32) / size
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", [source], ["flat"], name="flatten"),
-            helper.make_node("MatMul", ["flat", "weight"], ["logits"], name="dense"),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax"),
-        ],
-        "hostile",
-        [helper.make_tensor_value_info(source, kind, shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, classes])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def edited(name: str, message: str, edit: Edit, **form: Any) -> Case:
-    """A valid file, edited."""
-
-    def write(folder: Path) -> None:
-        model = build(**form)
-        edit(model)
-        (folder / "model.onnx").write_bytes(model.SerializeToString())
-
-    return Case(name, write, message)
-
-
-def raw(name: str, found: str, content: Callable[[bytes], bytes]) -> Case:
-    def write(folder: Path) -> None:
-        (folder / "model.onnx").write_bytes(content(build().SerializeToString()))
-
-    return Case(name, write, NONE.format(found))
-
-
-def external(location: str) -> Edit:
-    """The weights are in another file, from its first byte."""
-
-    def edit(model: Any) -> None:
-        weight = model.graph.initializer[0]
-        weight.ClearField("raw_data")
-        weight.data_location = TensorProto.EXTERNAL
-        for key, value in {"location": location, "offset": "0", "length": "122880"}.items():
-            weight.external_data.add(key=key, value=value)
-
-    return edit
-
-
-def external_constant(model: Any) -> None:
-    """A constant within the graph is in another file."""
-    tensor = TensorProto(name="secret", data_type=TensorProto.FLOAT, dims=[10])
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
-    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=tensor))
-
-
-def with_weights(value: float) -> Edit:
-    def edit(model: Any) -> None:
-        weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
-        weight[0, 0] = value
-        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
-
-    return edit
-
-
-def without_end(model: Any) -> None:
-    """A loop of 2^62 turns."""
-    turn = [helper.make_tensor_value_info("turn", TensorProto.INT64, [])]
-    flags = [helper.make_tensor_value_info(x, TensorProto.BOOL, []) for x in ("go", "goes")]
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["goes"])], "body", [*turn, flags[0]], [flags[1]]
-    )
-    count = numpy_helper.from_array(np.array(2**62, np.int64), "count")
-    model.graph.initializer.append(count)
-    model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body))
-
-
-def node(operator: str, **settings: Any) -> Edit:
-    return lambda model: model.graph.node[1].CopyFrom(
-        helper.make_node(operator, ["flat", "weight"], ["logits"], name="dense", **settings)
-    )
-
-
-def constant_shape(*shape: int) -> Edit:
-    """Reshapes the logits to a shape that does not go with two images."""
-
-    def edit(model: Any) -> None:
-        array = numpy_helper.from_array(np.array(shape, np.int64), "shape")
-        model.graph.initializer.append(array)
-        model.graph.node[2].input[0] = "shaped"
-        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"])
-        model.graph.node.insert(2, reshape)
-
-    return edit
-
-
-def cycle(model: Any) -> None:
-    model.graph.node[0].input[0] = "logits"
-
-
-def unchanged(_: Any) -> None:
-    """The form is what is wrong."""
-
-
+HUGE = NONE.format(r"\d+ numbers in 'made', \d+ so far")
 OUTSIDE = NONE.format("data of '.+' in another file")
 CASES = (
     # No model.
@@ -202,6 +102,50 @@ CASES = (
     # Numbers that are none.
     edited("NaN", NONE.format("NaN in 'weight'"), with_weights(np.nan)),
     edited("infinity", NONE.format("NaN in 'weight'"), with_weights(np.inf)),
+    edited("NaN in doubles", NONE.format("NaN in 'stored'"), stored(np.full(2, np.nan))),
+    edited("NaN in an attribute", NONE.format("NaN in 'made'"), made("Elu", "flat", alpha=np.nan)),
+    edited("complex numbers", NONE.format("data of type 15 in 'stored'"), stored(np.zeros(2, "D"))),
+    edited("text", NONE.format("data of type 8 in 'stored'"), stored(np.array(["a"], object))),
+    edited("data that is missing", NONE.format("cannot reshape .+"), stored(np.zeros(0), 2**40)),
+    edited(
+        "sparse data",
+        NONE.format("sparse numbers"),
+        lambda model: model.graph.sparse_initializer.add(dims=[2**20, 2**20]),
+    ),
+    # Nodes that readers stumble on.
+    edited("a constant that is none", NONE.format("no input .+ 'made'"), made("Constant")),
+    edited(
+        "a constant of NaN",
+        NONE.format("NaN in 'made'"),
+        made("Constant", value_floats=[1.0, np.nan]),
+    ),
+    edited(
+        "numbers by chance",
+        NONE.format("no input or no output of 'made'"),
+        made("RandomNormal", shape=[2**20, 2**20]),
+    ),
+    edited("an empty output", NONE.format("no input .+"), made("Relu", "flat", outputs=[""])),
+    edited("no output", NONE.format("no input .+"), made("Relu", "flat", outputs=[])),
+    edited("no name", NONE.format("1 nodes of the name ''"), named("")),
+    edited("one name twice", NONE.format("2 nodes of the name 'softmax'"), named("softmax")),
+    edited(
+        "a line of code as name",
+        NONE.format(r"1 nodes of the name 'x\\nimport y'"),
+        named("x\nimport y"),
+    ),
+    # Sizes of what is computed, where no shape is declared.
+    edited("a huge constant", HUGE, made("ConstantOfShape", [2**15, 2**15])),
+    edited("a small number, repeated", HUGE, made("Expand", np.float32(1), [2**15, 2**15])),
+    edited("an image, repeated", HUGE, made("Tile", "flat", [1, 2**15])),
+    edited("a huge frame", HUGE, made("Pad", "flat", [0, 0, 0, 2**28])),
+    edited("a long count", HUGE, made("Range", np.float32(0), np.float32(2**28), np.float32(1))),
+    edited("all pairs", HUGE, made("Mul", np.zeros((2**13, 1), "f4"), np.zeros(2**13, "f4"))),
+    edited("a size that images tell", NONE.format("a size of 'made' .+"), made("NonZero", "flat")),
+    edited(
+        "many large constants",
+        NONE.format(r"4194304 numbers in 'made\d+', 67111936 so far"),
+        lambda model: [made("ConstantOfShape", [2**22], name=f"made{n}")(model) for n in range(16)],
+    ),
 )
 
 

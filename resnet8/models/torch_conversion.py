@@ -117,7 +117,7 @@ def _without_own(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tor
         before, after = (shapes.get(tensor, [0])[1:] for tensor in (node.input[0], node.output[0]))
         if not (all(before) and after and all(after)):
             continue
-        further = [constants[x].tolist() if x in constants else None for x in node.input[1:]]
+        further = [constants.get(tensor) for tensor in node.input[1:]]
         module = make_module(node.op_type, Given(before, after, attributes(node), further))
         if module is not None:
             own[node.name] = module

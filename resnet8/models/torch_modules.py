@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 _Pair = tuple[int, int]
 _ENDLESS = 10**9  # exporters write slices to the end like this, or larger
@@ -20,13 +21,13 @@ class Given(NamedTuple):
     before: shape of its first input, without the images' dimension.
     after: shape of its output, likewise.
     options: its attributes.
-    constants: its further inputs as lists; None for one that is computed.
+    constants: its further inputs; None for one that is computed.
     """
 
     before: list[int]
     after: list[int]
     options: dict[str, Any]
-    constants: list[list[Any] | None]
+    constants: list[NDArray[Any] | None]
 
 
 def make_module(operator: str, given: Given) -> torch.nn.Module | None:
@@ -82,6 +83,16 @@ def _average(given: Given) -> torch.nn.Module | None:
     return _PaddedAverage(tuple(size), tuple(strides), pads, given.before)
 
 
+def _matrix(given: Given) -> torch.nn.Module | None:
+    """A product with constants along the last axis, as the quantizer knows it."""
+    weight = given.constants[0]
+    if weight is None or weight.ndim != 2:
+        return None
+    linear = torch.nn.Linear(*weight.shape, bias=False)
+    linear.weight = torch.nn.Parameter(torch.tensor(weight.T))
+    return linear
+
+
 class _Repeated(torch.nn.Module):
     def __init__(self, repeats: Sequence[int]) -> None:
         super().__init__()
@@ -93,7 +104,7 @@ class _Repeated(torch.nn.Module):
 
 def _tile(given: Given) -> torch.nn.Module | None:
     repeats = given.constants[0]
-    return None if repeats is None else _Repeated(repeats)
+    return None if repeats is None else _Repeated(repeats.tolist())
 
 
 class _Sliced(torch.nn.Module):
@@ -108,7 +119,7 @@ class _Sliced(torch.nn.Module):
 
 def _slice(given: Given) -> torch.nn.Module | None:
     """Parts of each image; a negative step only where it reverses a whole axis."""
-    known = [x for x in given.constants if x is not None]
+    known = [x.tolist() for x in given.constants if x is not None]
     if len(known) != len(given.constants) or len(known) < 3:  # in another order, too
         return None
     starts, ends, axes, *steps = known
@@ -150,6 +161,7 @@ def _resize(given: Given) -> torch.nn.Module | None:
 _MAKERS: dict[str, Callable[[Given], torch.nn.Module | None]] = {
     "AveragePool": _average,
     "GlobalAveragePool": _global_average,
+    "MatMul": _matrix,
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,

@@ -52,7 +52,7 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
         weight = constants[node.input[1]]
         plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0
         plain = plain and not options.get("transA", 0) and {*node.input[2:]} <= {*constants, ""}
-        if weight.dtype != np.float32 or not plain or (dense and weight.ndim != 2):
+        if weight.dtype != np.float32 or not plain or weight.ndim != (2 if dense else 4):
             continue
         bias = constants.get(node.input[2]) if len(node.input) > 2 else None
         outputs_last = stores_outputs_last(node)

@@ -30,13 +30,11 @@ def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str
     """The weights and biases of all layers, output channels along the first axis."""
     module = program.module()
     found: dict[str, dict[str, Parameter]] = {}
-    layers = {node: layer for layer, node in layer_nodes(module).items()}
-    for node in module.graph.nodes:
+    for layer, node in layer_nodes(module).items():
         if node.target in WITH_PARAMETERS:
             for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
-                parameter = None if source is None else _parameter(module, source)
-                if parameter is not None:
-                    found.setdefault(layers[node], {})[kind] = parameter
+                if isinstance(source, torch.fx.Node) and (parameter := _parameter(module, source)):
+                    found.setdefault(layer, {})[kind] = parameter
     return found
 
 

@@ -29,7 +29,8 @@ from resnet8.models.torch_file import read_checked
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # it logs tracebacks
+for _name in ("torch.export", "torch._subclasses.fake_tensor"):  # which log tracebacks
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 # Raised within torch.export.load itself.
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
@@ -82,6 +83,9 @@ def encode(
     Of what the tracing process noted down, only shapes and module names are kept: the rest
     holds file paths and memory addresses, and is larger than 8-bit weights. Of PyTorch's version,
     the public part is: `2.13.0` and `2.13.0+cpu` write the same bytes.
+
+    Raises:
+        ArtifactError: the program has an operator that `load` does not take.
     """
     before = [(node, node.meta) for node in program.graph.nodes], program._example_inputs
     version = torch.__version__
@@ -97,6 +101,13 @@ def encode(
             node.meta = noted
         program._example_inputs = before[1]
         torch.__version__ = version
+    try:
+        read_checked(content)
+    except ValueError as exc:
+        raise ArtifactError(
+            f"The PyTorch model must be of operators that its readers take, got: {exc}. "
+            "Choose another fetch.model."
+        ) from exc
     return content.getvalue()
 
 
@@ -167,10 +178,12 @@ def _try(program: torch.export.ExportedProgram) -> None:
             raises other errors.
     """
     module = program.module()
+    sizes = _Sizes(module)
+    sizes.extra_traceback = False  # in the message
     n_classes = _describe_interface(program)[1][0]["shape"][1]
     with torch.inference_mode():
         with FakeTensorMode(allow_non_fake_inputs=True):
-            _Sizes(module).run(torch.zeros(3, *IMAGE_SHAPE))
+            sizes.run(torch.zeros(3, *IMAGE_SHAPE))
         for runnable in (module, torch.export.unflatten(program)):
             found = runnable(torch.zeros(2, *IMAGE_SHAPE))
             if (found.dtype, *found.shape) != (torch.float32, 2, n_classes):
@@ -181,14 +194,13 @@ class _Sizes(torch.fx.Interpreter):
     """Computes the sizes of a program's results, and ends where they are too large."""
 
     total = 0
-    extra_traceback = False
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         result = super().call_function(target, args, kwargs)
         for value in tree_leaves(result):  # numbers are sizes, too
             self.total += value.nbytes if isinstance(value, torch.Tensor) else abs(value or 0)
-        if self.total > _MAX_RESULTS:
-            raise ValueError(f"results of {self.total} bytes (at {target})")
+        if not self.total <= _MAX_RESULTS:  # NaN is none, either
+            raise ValueError(f"results of size {self.total} (at {target})")
         return result
 
 

@@ -33,7 +33,7 @@ _OPERATORS = """
     mean min minimum mul multiply ne neg not_equal pow prod reciprocal remainder round rsqrt
     rsub sign sin sqrt square std sub subtract sum true_divide trunc var where
 
-    _to_copy broadcast_tensors broadcast_to cat chunk clone concat contiguous copy detach
+    _to_copy alias broadcast_tensors broadcast_to cat chunk clone concat contiguous copy detach
     expand expand_as fill flatten flip index lift_fresh_copy moveaxis movedim narrow pad
     permute pixel_shuffle pixel_unshuffle repeat reshape roll select slice split
     split_with_sizes squeeze stack swapaxes t to transpose type_as unbind unflatten unsqueeze
@@ -61,7 +61,7 @@ _TARGET = (  # an operator, also one that works in place, or arithmetic on numbe
 _EXPRESSION = (  # without powers, a short one is a small number
     r"((Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|ModularIndexing|Integer|Symbol"
     r"|(Strict)?(Greater|Less)Than|Equality|Unequality|And|Or|Not|true|false|s\d{1,18}|\d{1,18})\b"
-    r"|[-(), ]|'s\d{1,18}'|(positive|integer)=True){0,80}"
+    r"|[-(), ]|'s\d{1,18}'|(positive|integer)=True){0,200}"
 )
 _TREE = (
     r"([][{}:, 1]|null"

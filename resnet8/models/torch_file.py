@@ -34,8 +34,8 @@ _OPERATORS = """
     rsub sign sin sqrt square std sub subtract sum true_divide trunc var where
 
     _to_copy alias broadcast_tensors broadcast_to cat chunk clone concat contiguous copy detach
-    expand expand_as fill flatten flip index lift_fresh_copy moveaxis movedim narrow pad
-    permute pixel_shuffle pixel_unshuffle repeat reshape roll select slice split
+    expand expand_as fill flatten flip index lift_fresh_copy moveaxis movedim narrow
+    numpy_T pad permute pixel_shuffle pixel_unshuffle repeat reshape roll select slice split
     split_with_sizes squeeze stack swapaxes t to transpose type_as unbind unflatten unsqueeze
     view view_as
 

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch._export.verifier import SpecViolationError
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor, Probabilities
 from resnet8.models.torch_file import read_checked
+from resnet8.models.torch_trial import describe_interface, maps_images, try_on_images
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -36,7 +35,6 @@ warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=Fut
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 _KEPT_METADATA = ("val", "nn_module_stack")
-_MAX_RESULTS = 2**28  # bytes of what a program's operators give for three images
 
 # What a damaged or hostile file is known to raise, when loaded or when run.
 _FAULTS = (
@@ -119,9 +117,9 @@ def load(path: Path) -> torch.export.ExportedProgram:
     """
     program = _load(path, str(path))
     try:
-        shapes = _describe_interface(program)
-        if _maps_images(*shapes):
-            _try(program)
+        shapes = describe_interface(program)
+        if maps_images(*shapes):
+            try_on_images(program)
             return program
     except _FAULTS as exc:
         raise _no_program(str(path), exc) from exc
@@ -170,40 +168,6 @@ def _no_program(subject: str, exc: Exception) -> ArtifactError:
     )
 
 
-def _try(program: torch.export.ExportedProgram) -> None:
-    """Runs a program on shapes alone; then the program, and the layers it gives back, on images.
-
-    Raises:
-        ValueError: it gives another shape than it declares, or takes too much memory. PyTorch
-            raises other errors.
-    """
-    module = program.module()
-    sizes = _Sizes(module)
-    sizes.extra_traceback = False  # in the message
-    n_classes = _describe_interface(program)[1][0]["shape"][1]
-    with torch.inference_mode():
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            sizes.run(torch.zeros(3, *IMAGE_SHAPE))
-        for runnable in (module, torch.export.unflatten(program)):
-            found = runnable(torch.zeros(2, *IMAGE_SHAPE))
-            if (found.dtype, *found.shape) != (torch.float32, 2, n_classes):
-                raise ValueError(f"{found.dtype} {list(found.shape)} for two images")
-
-
-class _Sizes(torch.fx.Interpreter):
-    """Computes the sizes of a program's results, and ends where they are too large."""
-
-    total = 0
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        result = super().call_function(target, args, kwargs)
-        for value in tree_leaves(result):  # numbers are sizes, too
-            self.total += value.nbytes if isinstance(value, torch.Tensor) else abs(value or 0)
-        if not self.total <= _MAX_RESULTS:  # NaN is none, either
-            raise ValueError(f"results of size {self.total} (at {target})")
-        return result
-
-
 def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgram:
     """Loads a program that gives probabilities.
 
@@ -211,7 +175,7 @@ def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgr
         ArtifactError: the file is no program, or gives another number of classes.
     """
     program = load(path)
-    shapes = [output["shape"] for output in _describe_interface(program)[1]]
+    shapes = [output["shape"] for output in describe_interface(program)[1]]
     if shapes != [["batch", n_classes]]:
         raise ArtifactError(
             f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
@@ -266,7 +230,7 @@ def describe(program: torch.export.ExportedProgram) -> dict[str, Any]:
         dynamic), operator counts, and the names of the layers that `torch.export.unflatten`
         gives back.
     """
-    inputs, outputs = _describe_interface(program)
+    inputs, outputs = describe_interface(program)
     operators = Counter(
         str(node.target) for node in program.graph.nodes if node.op == "call_function"
     )
@@ -277,27 +241,3 @@ def describe(program: torch.export.ExportedProgram) -> dict[str, Any]:
         "operators": dict(operators),
         "layers": [name for name, _ in layers],
     }
-
-
-def _describe_interface(
-    program: torch.export.ExportedProgram,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
-    names = program.graph_signature.user_inputs, program.graph_signature.user_outputs
-    inputs, outputs = ([_describe_tensor(x, values[x]) for x in group] for group in names)
-    return inputs, outputs
-
-
-def _maps_images(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> bool:
-    """Whether an interface maps (N, 32, 32, 3) to (N, K) for any N."""
-    shapes = [[x["dtype"], *x["shape"]] for x in (*inputs, *outputs)]
-    return (
-        len(inputs) == 1
-        and shapes[0] == ["float32", "batch", *IMAGE_SHAPE]
-        and [shape[:-1] for shape in shapes[1:]] == [["float32", "batch"]]
-    )
-
-
-def _describe_tensor(name: object, tensor: torch.Tensor) -> dict[str, Any]:
-    shape = [dim if isinstance(dim, int) else "batch" for dim in tensor.shape]
-    return {"name": str(name), "dtype": str(tensor.dtype).removeprefix("torch."), "shape": shape}

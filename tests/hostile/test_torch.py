@@ -304,7 +304,7 @@ CASES = (
     ),
     program(
         "a huge number",
-        NONE.format(r"results of size 3000\d+ \(at .+\)"),
+        NONE.format(r"results of size 1000\d+ \(at .+\)"),
         lambda: saved(Computes(lambda x: x * (x.shape[0] * 10**12))),
     ),
     Case(

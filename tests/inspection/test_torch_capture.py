@@ -161,3 +161,29 @@ def test_read_parameters_are_those_of_the_onnx_model(torch_fp32: Any, onnx_fp32:
     for layer, kinds in found.items():
         for kind, parameter in kinds.items():
             assert np.array_equal(parameter.values, expected[layer][kind].values), (layer, kind)
+
+
+def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> None:
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return x.chunk(2, 1)
+
+    class Blocks(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = torch.nn.Sequential(torch.nn.Conv2d(32, 4, 3), torch.nn.BatchNorm2d(4))
+            self.halves = Halves()
+            self.dense = torch.nn.Linear(2, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            first, second = self.halves(self.block(images))
+            return self.dense((first * second).mean((2, 3))).softmax(1)
+
+    watched = torch_capture.watch(torch_model.export(Blocks().eval()))
+    outputs = watched.run(np.ones((3, 32, 32, 3), np.float32)).outputs
+    assert {layer: output.shape for layer, output in outputs.items()} == {
+        "block": (3, 4, 30, 1),
+        "dense": (3, 10),
+    }
+    assert list(watched.absent) == ["halves"]
+    assert list(watched.parameters) == ["dense"]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch._export.verifier import SpecViolationError
+from torch.export.pt2_archive._package import load_pt2  # torch.export.load keeps errors to itself
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
@@ -151,7 +152,7 @@ def decode(content: bytes) -> torch.export.ExportedProgram:
 
 def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgram:
     try:
-        program = torch.export.load(read_checked(source))
+        program = load_pt2(read_checked(source)).exported_programs["model"]
         for name, tensor in program.state_dict.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"NaN or infinity in {shown(name)}")
@@ -161,7 +162,8 @@ def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgr
 
 
 def _no_program(subject: str, exc: Exception) -> ArtifactError:
-    reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
+    text = str(exc).partition("Original exception")[0]  # with its traceback
+    reason = (" ".join(text.split()) or type(exc).__name__)[:200].rstrip(".")
     return ArtifactError(
         f"{subject} must be an exported PyTorch program, got: {reason}. "
         "Run `dvc repro` to make it again."

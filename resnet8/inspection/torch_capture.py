@@ -18,6 +18,8 @@ from resnet8.models.fx_graph import layer_nodes, module_name, quantization_after
 from resnet8.models.torch_model import as_tensor
 
 _TYPES = (torch.float32, torch.uint8, torch.int8)  # of numbers, and of codes
+# What steps raise that look like those of quantization, but are not.
+_FAULTS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 
 
 @contextmanager
@@ -56,8 +58,20 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     than an array with a row for each image is absent. PyTorch computes on one core from then on.
 
     Raises:
-        ArtifactError: codes are made outside of modules, as earlier versions wrote it.
+        ArtifactError: codes are made outside of modules, as earlier versions wrote it, or codes,
+            scales and weights do not belong together.
     """
+    try:
+        return _watch(program)
+    except _FAULTS as exc:
+        reason = f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}"
+        raise ArtifactError(
+            "The program must quantize layers as `dvc repro` writes it, or not at all, got: "
+            f"{reason.rstrip('.')}. Run `dvc repro` to make it again."
+        ) from exc
+
+
+def _watch(program: torch.export.ExportedProgram) -> Watched:
     torch.set_num_threads(1)
     module = torch.export.unflatten(program)
     names, points = {}, {}

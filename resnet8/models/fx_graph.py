@@ -76,10 +76,9 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
         del targets[2], steps[2]
     if targets != [_ATEN.mul.Tensor, _ATEN.round.default, _ATEN.to.dtype]:
         return None
-    inverse = steps[0].args[1]
-    if not isinstance(inverse, float):
+    inverse, dtype = steps[0].args[1], str(steps[-1].args[1]).removeprefix("torch.")
+    if not isinstance(inverse, float) or dtype not in ("int8", "uint8"):
         return None
-    dtype = str(steps[-1].args[1]).removeprefix("torch.")
     return steps[-1], QuantizationParameters(
         np.array(1 / inverse, np.float32), np.array(zero_point), dtype
     )

@@ -187,3 +187,34 @@ def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> 
     }
     assert list(watched.absent) == ["halves"]
     assert list(watched.parameters) == ["dense"]
+
+
+class Codes(torch.nn.Module):
+    """Makes codes of images, with a type and a factor that may be those of no quantization."""
+
+    def __init__(self, dtype: torch.dtype, inverse: float) -> None:
+        super().__init__()
+        self.layer = torch.nn.ReLU()
+        self.dtype, self.inverse = dtype, inverse
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        codes = (self.layer(images).clamp(0.0, 255.0) * self.inverse).round().to(self.dtype)
+        return codes.to(torch.float32).mean((1, 2)).softmax(1)
+
+
+def test_watch_takes_rounded_numbers_for_numbers() -> None:
+    program = torch_model.export(Codes(torch.float64, 0.5))
+    assert torch_capture.watch(program).points["layer"].quantization is None
+
+
+def test_watch_refuses_codes_of_an_infinite_scale() -> None:
+    class InModule(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.codes = Codes(torch.uint8, 0.0)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.codes(images)
+
+    with pytest.raises(ArtifactError, match=r"quantize layers as .+ZeroDivisionError.+ again\."):
+        torch_capture.watch(torch_model.export(InModule()))

@@ -23,7 +23,7 @@ _ENTRY = re.compile(
     r"|byteorder|\.data/(version|serialization_id))"
 )
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"  # a pickle; an empty entry stands for none
-_LEFT_OUT = re.compile(rf"[^/]+/({_SAMPLE_INPUTS}|extra/.+)")
+_LEFT_OUT = re.compile(rf"[^/]+/({_SAMPLE_INPUTS}|extra/(?!(equalization|relu_aware)$).+)")
 
 # Operators of classifiers. None reads files, gives memory as it finds it, or trusts an index.
 _OPERATORS = """
@@ -67,10 +67,9 @@ _TREE = (
     r"([][{}:, 1]|null"
     r'|"(type|context|children_spec|builtins\.(tuple|dict|list)|null|\[\])")*'
 )
-_NAME = rf"((?!({'|'.join(keyword.kwlist)})\b|__|\d)\w+)?"  # an identifier, none of Python's own
-_PATH = (
-    r"((?!__)[\w-]+(\.(?!__)[\w-]+)*(@\d+)?)?"  # of a module or its tensor, such as features.0.bias
-)
+# An identifier that is not one of Python's own; and the place of a module or of a tensor in it.
+_NAME = rf"((?!({'|'.join(keyword.kwlist)})\b|__|\d)\w+)?"
+_PATH = r"((?!__)[\w-]+(\.(?!__)[\w-]+)*(@\d+)?)?"  # features.0.bias, relu@1
 _CALL = rf"[\w.@-]*,{_PATH},[\w.<>]*"
 _STRINGS = {  # patterns of strings, and of names that the file gives, by their key
     "target": _TARGET,
@@ -116,13 +115,11 @@ def _read_entries(file: Path | io.BytesIO) -> dict[str, bytes]:
         entries = {_SAMPLE_INPUTS: b""}
         for entry in source.infolist():
             name = entry.filename.partition("/")[2]
+            if _LEFT_OUT.fullmatch(entry.filename):
+                continue
             if not _ENTRY.fullmatch(entry.filename) or name in entries:
-                if _LEFT_OUT.fullmatch(entry.filename):
-                    continue
                 raise ValueError(f"an entry {shown(entry.filename)}")
-            if (
-                entry.compress_type != zipfile.ZIP_STORED
-            ):  # which could be a thousand times as large
+            if entry.compress_type != zipfile.ZIP_STORED:  # it could be a thousand times as large
                 raise ValueError(f"a compressed entry {shown(entry.filename)}")
             entries[name] = source.read(entry)
     return entries

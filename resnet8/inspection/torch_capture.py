@@ -11,10 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.models.fx_graph import layer_nodes, module_path, quantization_after, read_parameters
 from resnet8.models.torch_model import as_tensor
+
+_TYPES = (torch.float32, torch.uint8, torch.int8)  # of numbers, and of codes
+# What steps raise that look like those of quantization, but are not.
+_FAULTS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 
 
 @contextmanager
@@ -49,12 +54,24 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     """Watches the output of every named layer.
 
     The program gives its layers back as modules, which are hooked. Where codes are made of a
-    layer's output, the module that makes them is hooked instead. PyTorch computes on one core from
-    then on.
+    layer's output, the module that makes them is hooked instead. A layer that gives something else
+    than an array with a row for each image is absent. PyTorch computes on one core from then on.
 
     Raises:
-        ArtifactError: codes are made outside of modules, as earlier versions wrote it.
+        ArtifactError: codes are made outside of modules, as earlier versions wrote it, or codes,
+            scales and weights do not belong together.
     """
+    try:
+        return _watch(program)
+    except _FAULTS as exc:
+        reason = f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}"
+        raise ArtifactError(
+            "The program must quantize layers as `dvc repro` writes it, or not at all, got: "
+            f"{reason.rstrip('.')}. Run `dvc repro` to make it again."
+        ) from exc
+
+
+def _watch(program: torch.export.ExportedProgram) -> Watched:
     torch.set_num_threads(1)
     module = torch.export.unflatten(program)
     names, points = {}, {}
@@ -72,11 +89,17 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     def run(images: NDArray[np.float32]) -> Captured:
         outputs: dict[str, NDArray[Any]] = {}
 
-        def keep(layer: str, output: torch.Tensor) -> None:
-            outputs[layer] = output.detach().contiguous().numpy()
+        def keep(layer: str, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.dtype in _TYPES:
+                outputs[layer] = output.detach().contiguous().numpy()
 
         with torch.inference_mode(), forward_hooks(module, names, keep):
             probabilities = module(as_tensor(images)).numpy()
-        return Captured({layer: outputs[layer] for layer in points}, probabilities)
+        kept = {layer: outputs[layer] for layer in points if layer in outputs}
+        return Captured(kept, probabilities)
 
-    return Watched(points, read_parameters(program), {}, run)
+    black = run(np.zeros((2, *IMAGE_SHAPE), np.float32)).outputs
+    seen = {layer for layer, output in black.items() if output.ndim > 1 and len(output) == 2}
+    absent = {layer: "no array with a row for each image" for layer in points if layer not in seen}
+    points = {layer: point for layer, point in points.items() if layer in seen}
+    return Watched(points, read_parameters(program), absent, run)

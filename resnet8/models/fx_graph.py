@@ -36,13 +36,11 @@ def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str
     """The weights and biases of all layers, output channels along the first axis."""
     module = program.module()
     found: dict[str, dict[str, Parameter]] = {}
-    layers = {node: layer for layer, node in layer_nodes(module).items()}
-    for node in module.graph.nodes:
+    for layer, node in layer_nodes(module).items():
         if node.target in WITH_PARAMETERS:
             for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
-                parameter = None if source is None else _parameter(module, source)
-                if parameter is not None:
-                    found.setdefault(layers[node], {})[kind] = parameter
+                if isinstance(source, torch.fx.Node) and (parameter := _parameter(module, source)):
+                    found.setdefault(layer, {})[kind] = parameter
     return found
 
 
@@ -84,10 +82,9 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
         del targets[2], steps[2]
     if targets != [_ATEN.mul.Tensor, _ATEN.round.default, _ATEN.to.dtype]:
         return None
-    inverse = steps[0].args[1]
-    if not isinstance(inverse, float):
+    inverse, dtype = steps[0].args[1], str(steps[-1].args[1]).removeprefix("torch.")
+    if not isinstance(inverse, float) or dtype not in ("int8", "uint8"):
         return None
-    dtype = str(steps[-1].args[1]).removeprefix("torch.")
     return steps[-1], QuantizationParameters(
         np.array(1 / inverse, np.float32), np.array(zero_point), dtype
     )

@@ -4,65 +4,41 @@ Needs stock PyTorch alone.
 """
 
 import io
-import json
 import logging
 import os
 import pickle
-import re
 import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch._export.verifier import SpecViolationError
+from torch.export.pt2_archive._package import load_pt2  # torch.export.load keeps errors to itself
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor, Probabilities
+from resnet8.models.torch_file import read_checked
+from resnet8.models.torch_trial import describe_interface, maps_images, try_on_images
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # it logs tracebacks
+for _name in ("torch.export", "torch._subclasses.fake_tensor"):  # which log tracebacks
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 # Raised within torch.export.load itself.
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
 # Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 _KEPT_METADATA = ("val", "nn_module_stack")
 
-# What `encode` writes. torch.export.load trusts its file: it evaluates expressions, resolves
-# names in Python's modules, writes names into code that it runs, and loads native libraries.
-MAX_BYTES = 2**30
-_ENTRY = re.compile(
-    r"\w+/(models/model\.json|extra/(equalization|relu_aware)|archive_format|archive_version|byteorder"
-    r"|data/(weights/(weight_\d+|model_weights_config\.json)"
-    r"|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt)"
-    r"|\.data/(version|serialization_id))"
-)
-_EXPRESSION = (
-    r"(Mul|Add|Integer|Symbol|[(), ]|'s\d+'|(positive|integer)=True|-?\d{1,18}|s\d+){0,40}+"
-)
-_TREE = (
-    r"([][{}:, 1]|null"
-    r'|"(type|context|children_spec|builtins\.(tuple|dict|list)|null|\[\])")*'
-)
-_STRINGS = {  # patterns of strings by their key
-    "expr_str": _EXPRESSION,
-    "target": r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|_operator\.(getitem|add|mul|sub)",
-    "nn_module_stack": r"[\w.,;<>@]*",
-    "in_spec": _TREE,
-    "out_spec": _TREE,
-    "torch_version": r"[\w.+]*",
-    "guards_code": "(?!)",  # none
-}
-
-
-# What a damaged or hostile file is known to raise.
-_LOADING_FAULTS = (
+# What a damaged or hostile file is known to raise, when loaded or when run.
+_FAULTS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -73,6 +49,7 @@ _LOADING_FAULTS = (
     SyntaxError,
     TypeError,
     ValueError,
+    SpecViolationError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     zlib.error,
@@ -105,6 +82,9 @@ def encode(
     Of what the tracing process noted down, only shapes and module names are kept: the rest
     holds file paths and memory addresses, and is larger than 8-bit weights. Of PyTorch's version,
     the public part is: `2.13.0` and `2.13.0+cpu` write the same bytes.
+
+    Raises:
+        ArtifactError: the program has an operator that `load` does not take.
     """
     before = [(node, node.meta) for node in program.graph.nodes], program._example_inputs
     version = torch.__version__
@@ -120,16 +100,35 @@ def encode(
             node.meta = noted
         program._example_inputs = before[1]
         torch.__version__ = version
+    try:
+        read_checked(content)
+    except ValueError as exc:
+        raise ArtifactError(
+            f"The PyTorch model must be of operators that its readers take, got: {exc}. "
+            "Choose another fetch.model."
+        ) from exc
     return content.getvalue()
 
 
 def load(path: Path) -> torch.export.ExportedProgram:
-    """Loads a `.pt2` file without unpickling code.
+    """Loads a `.pt2` file without running code of it, and tries the program on black images.
 
     Raises:
-        ArtifactError: the file is missing or no exported program.
+        ArtifactError: the file is missing, no exported program or not one that takes images.
     """
-    return _load(path, str(path))
+    program = _load(path, str(path))
+    try:
+        shapes = describe_interface(program)
+        if maps_images(*shapes):
+            try_on_images(program)
+            return program
+    except _FAULTS as exc:
+        raise _no_program(str(path), exc) from exc
+    inputs, outputs = ([[x["dtype"], *x["shape"]] for x in group] for group in shapes)
+    raise ArtifactError(
+        f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, classes), "
+        f"got inputs {inputs} and outputs {outputs}. Export it so, with a dynamic batch."
+    )
 
 
 def read_metadata(path: Path, key: str) -> str:
@@ -139,73 +138,36 @@ def read_metadata(path: Path, key: str) -> str:
         ArtifactError: the file is missing, or not one that `encode` wrote.
     """
     try:
-        with zipfile.ZipFile(_checked(path)) as archive:
+        with zipfile.ZipFile(read_checked(path)) as archive:
             found = [x for x in archive.namelist() if x.endswith(f"/extra/{key}")]
             return archive.read(found[0]).decode() if found else ""
-    except _LOADING_FAULTS as exc:
+    except _FAULTS as exc:
         raise _no_program(str(path), exc) from exc
 
 
 def decode(content: bytes) -> torch.export.ExportedProgram:
-    """Loads what `encode` returned, as `load` does from a file."""
+    """Loads what `encode` returned."""
     return _load(io.BytesIO(content), "The program")
 
 
 def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgram:
     try:
-        program = torch.export.load(_checked(source))
+        program = load_pt2(read_checked(source)).exported_programs["model"]
         for name, tensor in program.state_dict.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"NaN or infinity in {shown(name)}")
-    except _LOADING_FAULTS as exc:
+    except _FAULTS as exc:
         raise _no_program(subject, exc) from exc
     return program
 
 
 def _no_program(subject: str, exc: Exception) -> ArtifactError:
-    reason = (" ".join(str(exc).split()) or type(exc).__name__)[:200].rstrip(".")
+    text = str(exc).partition("Original exception")[0]  # with its traceback
+    reason = (" ".join(text.split()) or type(exc).__name__)[:200].rstrip(".")
     return ArtifactError(
         f"{subject} must be an exported PyTorch program, got: {reason}. "
         "Run `dvc repro` to make it again."
     )
-
-
-def _checked(file: Path | io.BytesIO) -> io.BytesIO:
-    """Reads the entries of a `.pt2` file, as far as they are what `encode` writes.
-
-    They are packed anew, so that what PyTorch finds in the archive is what was checked.
-
-    Raises:
-        ValueError: an entry, or a string of its JSON, is another.
-    """
-    content = io.BytesIO()
-    with zipfile.ZipFile(file) as source, zipfile.ZipFile(content, "w") as checked:
-        entries = source.infolist()
-        if (size := sum(entry.file_size for entry in entries)) > MAX_BYTES:
-            raise ValueError(f"{size} bytes when unpacked")
-        for entry in entries:
-            if not _ENTRY.fullmatch(entry.filename) or entry.filename in checked.namelist():
-                raise ValueError(f"an entry {shown(entry.filename)}")
-            data = source.read(entry)
-            for key, text in _strings(json.loads(data)) if entry.filename.endswith(".json") else ():
-                if not re.fullmatch(_STRINGS.get(key, r"[\w.]*"), text):
-                    raise ValueError(f"{shown(text)} as {shown(key)}")
-            checked.writestr(entry.filename, data)
-    content.seek(0)
-    return content
-
-
-def _strings(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """All strings in a JSON value, keys too, each with the key that it is under."""
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item, key)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield "", name
-            yield from _strings(item, name)
 
 
 def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgram:
@@ -215,7 +177,7 @@ def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgr
         ArtifactError: the file is no program, or gives another number of classes.
     """
     program = load(path)
-    shapes = [output["shape"] for output in describe(program)["outputs"]]
+    shapes = [output["shape"] for output in describe_interface(program)[1]]
     if shapes != [["batch", n_classes]]:
         raise ArtifactError(
             f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
@@ -253,7 +215,7 @@ def as_predictor(module: torch.nn.Module) -> Predictor:
 
 def as_tensor(images: NDArray[np.float32]) -> torch.Tensor:
     """Images as a tensor in row-major order; in another, PyTorch's kernels round otherwise."""
-    return torch.from_numpy(np.ascontiguousarray(images))
+    return torch.from_numpy(np.array(images, order="C"))  # a copy, which programs may change
 
 
 def count_parameters(program: torch.export.ExportedProgram) -> int:
@@ -270,20 +232,14 @@ def describe(program: torch.export.ExportedProgram) -> dict[str, Any]:
         dynamic), operator counts, and the names of the layers that `torch.export.unflatten`
         gives back.
     """
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+    inputs, outputs = describe_interface(program)
     operators = Counter(
         str(node.target) for node in program.graph.nodes if node.op == "call_function"
     )
-    signature = program.graph_signature
     layers = torch.export.unflatten(program).named_children()
     return {
-        "inputs": [_describe_tensor(name, values[name]) for name in signature.user_inputs],
-        "outputs": [_describe_tensor(name, values[name]) for name in signature.user_outputs],
+        "inputs": inputs,
+        "outputs": outputs,
         "operators": dict(operators),
         "layers": [name for name, _ in layers],
     }
-
-
-def _describe_tensor(name: object, tensor: torch.Tensor) -> dict[str, Any]:
-    shape = [dim if isinstance(dim, int) else "batch" for dim in tensor.shape]
-    return {"name": str(name), "dtype": str(tensor.dtype).removeprefix("torch."), "shape": shape}

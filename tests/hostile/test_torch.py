@@ -27,14 +27,46 @@ from tests.hostile.harness import (
 NONE = r"\S+/model\.pt2 must be an exported PyTorch program, got: {}\. Run `dvc repro` .+ again\."
 OTHER_ENTRY = NONE.format("an entry '.+'")
 OTHER_STRING = NONE.format("['\"].+ as '{}'")
+OTHER_SHAPES = (
+    r"\S+/model\.pt2 must map float32 images \(batch, 32, 32, 3\) to probabilities \(batch, "
+    r"classes\), got inputs \[.+\] and outputs \[.*\]\. Export it so, with a dynamic batch\."
+)
 Edit = Callable[[Any], object]
 
 
-def exported(classes: int = 10) -> bytes:
-    module = torch.nn.Sequential(
+def classifier(classes: int = 10) -> torch.nn.Module:
+    return torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(3072, classes), torch.nn.Softmax(1)
-    )
-    return torch_model.encode(torch_model.export(module.eval()))
+    ).eval()
+
+
+def exported(classes: int = 10) -> bytes:
+    return torch_model.encode(torch_model.export(classifier(classes)))
+
+
+class Computes(torch.nn.Module):
+    """A classifier whose images go through a function first."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function, self.classifier = function, classifier()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.function(images))
+
+
+def saved(module: torch.nn.Module, *inputs: torch.Tensor, batch: object = None) -> bytes:
+    """Bytes of a program as PyTorch writes them without this project."""
+    inputs = inputs or (torch.zeros(2, 32, 32, 3),)
+    batch = batch or torch.export.Dim("batch", min=1)
+    content = io.BytesIO()
+    dynamic = tuple({0: batch} for _ in inputs)
+    torch.export.save(torch.export.export(module, inputs, dynamic_shapes=dynamic), content)
+    return content.getvalue()
+
+
+def program(name: str, message: str, make: Callable[[], bytes]) -> Case:
+    return Case(name, lambda folder: (folder / "model.pt2").write_bytes(make()), message)
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +74,23 @@ def valid() -> bytes:
     return exported()
 
 
-def packed(entries: dict[str, bytes]) -> bytes:
+def packed(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in entries.items():
             archive.writestr(f"archive/{name}", content)
     return out.getvalue()
 
 
-def edit_entries(path: Path, edit: Callable[[dict[str, bytes]], object]) -> None:
+def edit_entries(
+    path: Path,
+    edit: Callable[[dict[str, bytes]], object],
+    compression: int = zipfile.ZIP_STORED,
+) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = {x.partition("/")[2]: archive.read(x) for x in archive.namelist()}
     edit(entries)
-    path.write_bytes(packed(entries))
+    path.write_bytes(packed(entries, compression))
 
 
 def entry(name: str, entry_name: str, content: bytes | Callable[[Path], bytes]) -> Case:
@@ -121,6 +157,44 @@ def set_target(target: str) -> Callable[[Any, str], object]:
     return edit
 
 
+def set_name(name: str) -> Callable[[Any, str], object]:
+    return lambda content, _: nodes(content)[0].update(name=name)
+
+
+def set_parameter(content: Any, _: str) -> None:
+    signature(content)["input_specs"][0]["parameter"]["parameter_name"] = "__class__.forward"
+
+
+def set_power(content: Any, _: str) -> None:
+    set_size(content, "Pow(Integer(9), Pow(Integer(9), Integer(99)))")
+
+
+def set_range(content: Any, _: str) -> None:
+    content["range_constraints"]["u999999999999"] = {"min_val": 0, "max_val": None}
+
+
+def set_classes(content: Any, _: str) -> None:
+    tensors = content["graph_module"]["graph"]["tensor_values"]
+    tensors["softmax"]["sizes"][1] = {"as_int": 7}
+
+
+def nodes(content: Any) -> Any:
+    return content["graph_module"]["graph"]["nodes"]
+
+
+def signature(content: Any) -> Any:
+    return content["graph_module"]["signature"]
+
+
+def calls(content: Any) -> Any:
+    return content["graph_module"]["module_call_graph"]
+
+
+class Adds(torch.nn.Module):
+    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return (images + others).mean((1, 2))
+
+
 def set_argument(content: Any, code: str) -> None:
     name = f"x={code}"
     text = (
@@ -172,16 +246,6 @@ CASES = (
     entry("weights as a pickle", "data/weights/model.pt", payloads.as_a_whole),
     entry("a native library", "data/aotinductor/model/x.so", b"\x7fELF"),
     entry("a program of the old form", "serialized_exported_program.json", b"{}"),
-    Case(
-        "sample inputs as a pickle",
-        lambda folder: edit_entries(
-            folder / "model.pt2",
-            lambda e: e.__setitem__(
-                "data/sample_inputs/model.pt", payloads.as_a_whole(folder.parent / MARKER)
-            ),
-        ),
-        NONE.format(".+"),
-    ),
     weights("a weight as a pickle", NONE.format(".+"), lambda w: w.__setitem__("use_pickle", True)),
     graph("an expression", OTHER_STRING.format("expr_str"), set_size),
     graph("a guard", OTHER_STRING.format("guards_code"), set_guard),
@@ -194,7 +258,62 @@ CASES = (
         set_target("torch.ops.aten.from_file.default"),
     ),
     graph("a module to import", OTHER_STRING.format("in_spec"), set_spec),
+    *(
+        graph(f"the target {target}", OTHER_STRING.format("target"), set_target(target))
+        for target in (
+            "torch.ops.aten.save.default",
+            "torch.ops.aten.empty.memory_format",
+            "torch.ops.aten.relu.__class__",
+            "torch.ops.aten.__dict__.clear",
+            "_operator.attrgetter",
+        )
+    ),
+    *(
+        graph(f"a value named {name}", OTHER_STRING.format("name"), set_name(name))
+        for name in ("torch.ops", "class", "__builtins__", "x y", "1")
+    ),
+    graph("a class's attribute", OTHER_STRING.format("parameter_name"), set_parameter),
+    graph("a tower of powers", OTHER_STRING.format("expr_str"), set_power),
+    graph("an endless count", OTHER_STRING.format("range_constraints"), set_range),
+    # Programs that do not belong to their descriptions.
+    graph("no inputs", NONE.format(".+"), lambda c, _: signature(c)["input_specs"].clear()),
+    graph("no outputs", NONE.format(".+"), lambda c, _: signature(c)["output_specs"].clear()),
+    graph("no modules", NONE.format(".+"), lambda c, _: calls(c).clear()),
+    graph("modules in another order", NONE.format(".+"), lambda c, _: calls(c).reverse()),
+    graph(
+        "an operator without input",
+        NONE.format(".+torch.ops.aten.+"),
+        lambda c, _: nodes(c)[1].update(inputs=[]),
+    ),
+    graph("an operator twice", NONE.format(".+"), lambda c, _: nodes(c).append(nodes(c)[0])),
+    graph("a shape that is not true", NONE.format(r"torch\.float32 \[2, 10\] .+"), set_classes),
+    program("two inputs", OTHER_SHAPES, lambda: saved(Adds(), *[torch.zeros(2, 32, 32, 3)] * 2)),
+    program("other images", OTHER_SHAPES, lambda: saved(classifier(), torch.zeros(2, 1, 3072))),
+    program("three dimensions", OTHER_SHAPES, lambda: saved(torch.nn.Flatten(1, 2))),
+    program(
+        "two images only", OTHER_SHAPES, lambda: saved(classifier(), batch=torch.export.Dim.STATIC)
+    ),
     # Paths and sizes.
+    program(
+        "40 GB of zeros",
+        NONE.format(r"results of size 4000\d+ \(at aten\.zeros\.default\)"),
+        lambda: saved(Computes(lambda x: x + torch.zeros(10**5, 10**5)[0, 0])),
+    ),
+    program(
+        "a hundred thousand copies",
+        NONE.format(r"results of size \d+ \(at aten\.repeat\.default\)"),
+        lambda: saved(Computes(lambda x: x + x.repeat(1, 10**5, 1, 1).mean())),
+    ),
+    program(
+        "a huge number",
+        NONE.format(r"results of size 1000\d+ \(at .+\)"),
+        lambda: saved(Computes(lambda x: x * (x.shape[0] * 10**12))),
+    ),
+    Case(
+        "a compressed entry",
+        lambda folder: edit_entries(folder / "model.pt2", lambda _: None, zipfile.ZIP_DEFLATED),
+        NONE.format("a compressed entry '.+'"),
+    ),
     entry("a path upwards", "../../escaped", b"x"),
     entry("a path upwards below the weights", "data/weights/../../../escaped", b"x"),
     weights(
@@ -207,6 +326,13 @@ CASES = (
         NONE.format(".+"),
         lambda weight: weight["tensor_meta"].__setitem__(
             "sizes", [{"as_int": 10}, {"as_int": 2**40}]
+        ),
+    ),
+    weights(
+        "a weight of one number many times",
+        NONE.format(r"\d+ bytes for \[1048576, 1048576\] elements of '1\.weight'"),
+        lambda weight: weight["tensor_meta"].update(
+            sizes=[{"as_int": 2**20}] * 2, strides=[{"as_int": 0}] * 2
         ),
     ),
     weights(
@@ -241,6 +367,25 @@ def test_evaluate_refuses(
     case.write(folder)
     arguments = evaluate_arguments(tmp_path, "torch", folder / "model.pt2")
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
+
+
+def test_load_leaves_out_what_others_add(tmp_path: Path) -> None:
+    path, code = tmp_path / "model.pt2", f"open({str(tmp_path / MARKER)!r}, 'w')"
+    path.write_bytes(saved(classifier()))
+
+    def add(entries: dict[str, bytes]) -> None:
+        entries["data/sample_inputs/model.pt"] = payloads.as_a_whole(tmp_path / MARKER)
+        entries["extra/notes"] = b"\xff"
+        content = json.loads(entries["models/model.json"])
+        for node in nodes(content):
+            node["metadata"] |= {"custom": "{", "from_node": code, "source_fn_stack": f"x,{code}"}
+        entries["models/model.json"] = json.dumps(content).encode()
+
+    edit_entries(path, add)
+    program = torch_model.load(path)
+    assert program.example_inputs is None
+    assert {key for node in program.graph.nodes for key in node.meta} <= {"val", "nn_module_stack"}
+    assert not (tmp_path / MARKER).exists()
 
 
 def test_quantize_torch_refuses_a_pickle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -161,3 +161,60 @@ def test_read_parameters_are_those_of_the_onnx_model(torch_fp32: Any, onnx_fp32:
     for layer, kinds in found.items():
         for kind, parameter in kinds.items():
             assert np.array_equal(parameter.values, expected[layer][kind].values), (layer, kind)
+
+
+def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> None:
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return x.chunk(2, 1)
+
+    class Blocks(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = torch.nn.Sequential(torch.nn.Conv2d(32, 4, 3), torch.nn.BatchNorm2d(4))
+            self.halves = Halves()
+            self.dense = torch.nn.Linear(2, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            first, second = self.halves(self.block(images))
+            return self.dense((first * second).mean((2, 3))).softmax(1)
+
+    watched = torch_capture.watch(torch_model.export(Blocks().eval()))
+    outputs = watched.run(np.ones((3, 32, 32, 3), np.float32)).outputs
+    assert {layer: output.shape for layer, output in outputs.items()} == {
+        "block": (3, 4, 30, 1),
+        "dense": (3, 10),
+    }
+    assert list(watched.absent) == ["halves"]
+    assert list(watched.parameters) == ["dense"]
+
+
+class Codes(torch.nn.Module):
+    """Makes codes of images, with a type and a factor that may be those of no quantization."""
+
+    def __init__(self, dtype: torch.dtype, inverse: float) -> None:
+        super().__init__()
+        self.layer = torch.nn.ReLU()
+        self.dtype, self.inverse = dtype, inverse
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        codes = (self.layer(images).clamp(0.0, 255.0) * self.inverse).round().to(self.dtype)
+        return codes.to(torch.float32).mean((1, 2)).softmax(1)
+
+
+def test_watch_takes_rounded_numbers_for_numbers() -> None:
+    program = torch_model.export(Codes(torch.float64, 0.5))
+    assert torch_capture.watch(program).points["layer"].quantization is None
+
+
+def test_watch_refuses_codes_of_an_infinite_scale() -> None:
+    class InModule(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.codes = Codes(torch.uint8, 0.0)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.codes(images)
+
+    with pytest.raises(ArtifactError, match=r"quantize layers as .+ZeroDivisionError.+ again\."):
+        torch_capture.watch(torch_model.export(InModule()))

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.evaluation import predict
@@ -116,6 +118,106 @@ with torch.inference_mode():
     is_quantized = any(x.target == aten.round.default for x in any_program.graph.nodes)
     atol = ATOL_PROCESS_INT8 if is_quantized else ATOL_PROCESS
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=atol)
+
+
+class Foreign(torch.nn.Module):
+    """A classifier of all kinds of layers, from people who do not know this project."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.mean = nn.Buffer(torch.tensor([0.5, 0.4, 0.3]))
+        self.scale = torch.tensor([4.0])  # no buffer, so a constant
+        self._stem2d = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.BatchNorm2d(8))
+        self.down = nn.Conv2d(8, 8, 3, 2, groups=4, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 3, 2, 1, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.norms = nn.ModuleDict({"group-0": nn.GroupNorm(2, 8), "layer": nn.LayerNorm(16)})
+        self.head = nn.Sequential(nn.Dropout(), nn.Linear(8, 10), nn.Softmax(-1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.div_(255).sub(self.mean).mul(self.scale).permute(0, 3, 1, 2)
+        x = self.relu(self._stem2d(x))
+        x = self.relu(self.up(self.down(x)) + x)
+        x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2)
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")[:, :, 1:-1:2, ::2]
+        x = self.norms["layer"](self.norms["group-0"](x)[..., :16])
+        x = torch.cat([torch.maximum(x, x.sigmoid()), F.hardswish(x), F.silu(x)], 1)
+        first, second, third = x.chunk(3, 1)
+        x = F.gelu(first).clamp(0, 6) + F.hardsigmoid(second) * torch.erf(third)
+        x = F.softmax(x, 1).transpose(2, 3).flatten(2)
+        x = torch.matmul(x.reshape(images.shape[0], 8, -1), x.new_ones(x.shape[2], 1))
+        return self.head(x.mean(2))
+
+
+def as_others_save_it(module: torch.nn.Module, path: Path, batch: int) -> None:
+    example = torch.zeros(batch, 32, 32, 3)
+    size = torch.export.Dim("images", min=1)
+    program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: size},))
+    torch.export.save(program, path, extra_files={"notes.txt": "of theirs"})
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+def test_load_takes_what_others_export_from_plain_modules(tmp_path: Path, batch: int) -> None:
+    torch.manual_seed(0)
+    module, path = Foreign(), tmp_path / "their-model.pt2"
+    as_others_save_it(module, path, batch)
+    images = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
+    before = images.copy()
+    found = torch_model.load_predictor(path, n_classes=10)(images)
+    assert np.array_equal(images, before)  # though the module divides its input in place
+    np.testing.assert_allclose(found, module(torch.tensor(images)).detach(), atol=ATOL_PROCESS)
+
+
+def test_load_takes_a_model_of_torchvision(tmp_path: Path) -> None:
+    import torchvision  # noqa: PLC0415 - needs what torch_conversion declares
+
+    class Permuted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = torchvision.models.squeezenet1_1(num_classes=10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.model(images.permute(0, 3, 1, 2)).softmax(1)
+
+    path = tmp_path / "model.pt2"
+    as_others_save_it(Permuted(), path, 2)
+    assert torch_model.load_predictor(path, n_classes=10)(
+        np.zeros((3, 32, 32, 3), np.float32)
+    ).shape == (3, 10)
+
+
+def test_load_takes_a_maximum_over_a_border(tmp_path: Path) -> None:
+    node = onnx.helper.make_node
+    pool = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}
+    model = onnx.helper.make_model(onnx.helper.make_graph(
+        [
+            node("Transpose", ["input"], ["x"], "transpose", perm=[0, 3, 1, 2]),
+            node("MaxPool", ["x"], ["largest"], "pool", **pool),
+            node("ReduceMean", ["largest"], ["means"], "mean", axes=[2, 3], keepdims=0),
+            node("Softmax", ["means"], ["probabilities"], "softmax"),
+        ],
+        "graph",
+        [onnx.helper.make_tensor_value_info("input", 1, ["batch", 32, 32, 3])],
+        [onnx.helper.make_tensor_value_info("probabilities", 1, ["batch", 3])],
+    ), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)  # fmt: skip
+    (tmp_path / "model.pt2").write_bytes(
+        torch_model.encode(torch_model.export(torch_conversion.convert(model)))
+    )
+    images = np.random.default_rng(0).uniform(-1, 0, (2, 32, 32, 3)).astype(np.float32)
+    found = torch_model.load_predictor(tmp_path / "model.pt2", n_classes=3)(images)
+    np.testing.assert_allclose(found, onnx_model.make_predictor(model)(images), atol=ATOL_PROCESS)
+
+
+def test_encode_writes_nothing_that_load_refuses() -> None:
+    class Sorts(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((1, 2)).sort().values
+
+    program = torch_model.export(Sorts())
+    message = r"readers take, got: 'torch\.ops\.aten\.sort\.default' as 'target'\. Choose another"
+    with pytest.raises(ArtifactError, match=message):
+        torch_model.encode(program)
 
 
 def test_load_refuses_a_file_that_is_no_program(tmp_path: Path) -> None:

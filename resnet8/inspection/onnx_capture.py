@@ -14,6 +14,7 @@ from resnet8.models.onnx_graph import (
     KEPT_IN_FLOAT,
     QUANTIZE,
     Graph,
+    infer_types,
     read_parameters,
     with_outputs,
 )
@@ -39,10 +40,13 @@ def watch(model: onnx.ModelProto) -> Watched:
         for tensor, step in graph.quantize_steps().items()
     }
     points: dict[str, Point] = {}
-    absent, tensors = {}, {}
+    absent, tensors, types = {}, {}, infer_types(model)
     for node in graph.nodes:
         tensor = node.output[0]
         if node.op_type in _QUANTIZING or tensor.endswith(KEPT_IN_FLOAT):
+            continue
+        if types.get(tensor, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
+            absent[node.name] = "computes no activations"
             continue
         layer = node.name if tensor == OUTPUT else tensor
         if layer != node.name and node.name:

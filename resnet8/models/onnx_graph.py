@@ -137,6 +137,13 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     }
 
 
+def infer_types(model: onnx.ModelProto) -> dict[str, int]:
+    """The element types of the tensors between nodes and of outputs, as ONNX numbers them."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = [*graph.value_info, *graph.output]
+    return {value.name: value.type.tensor_type.elem_type for value in values}
+
+
 def channels_first(model: onnx.ModelProto) -> set[str]:
     """The tensors (N, C, H, W) that nodes compute; the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)

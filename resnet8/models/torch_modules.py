@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -88,7 +89,8 @@ def _matrix(given: Given) -> torch.nn.Module | None:
     weight = given.constants[0]
     if weight is None or weight.ndim != 2:
         return None
-    linear = torch.nn.Linear(*weight.shape, bias=False)
+    inputs, outputs = weight.shape
+    linear = torch.nn.Linear(inputs, outputs, bias=False)
     linear.weight = torch.nn.Parameter(torch.tensor(weight.T))
     return linear
 
@@ -100,6 +102,32 @@ class _Repeated(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.repeat(self.repeats)
+
+
+class _Padded(torch.nn.Module):
+    def __init__(self, pads: Sequence[int], mode: str, value: float) -> None:
+        super().__init__()
+        self.pads, self.mode, self.value = tuple(pads), mode, value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mode == "constant":
+            return torch.nn.functional.pad(x, self.pads, value=self.value)
+        return torch.nn.functional.pad(x, self.pads, mode=self.mode)
+
+
+def _pad(given: Given) -> torch.nn.Module | None:
+    """Around pixels (C, H, W) or (H, W, C); PyTorch lists pads from the last dimension on."""
+    pads, *further = given.constants or [None]
+    mode = given.options.get("mode", b"constant").decode()
+    if pads is None or len(further) > 1 or any(x is None for x in further):
+        return None
+    sides = pads.reshape(2, -1).T.tolist()  # (front, behind) by dimension
+    if sides[0] != [0, 0] or (mode != "constant" and sides[1] != [0, 0]):
+        return None
+    listed = [x for side in reversed(sides[1 if mode == "constant" else 2 :]) for x in side]
+    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+    value = float(np.ravel(further[0])[0]) if further and further[0] is not None else 0.0
+    return _Padded(listed, modes[mode], value) if mode in modes else None
 
 
 def _tile(given: Given) -> torch.nn.Module | None:
@@ -162,6 +190,7 @@ _MAKERS: dict[str, Callable[[Given], torch.nn.Module | None]] = {
     "AveragePool": _average,
     "GlobalAveragePool": _global_average,
     "MatMul": _matrix,
+    "Pad": _pad,
     "Reshape": _reshape,
     "Resize": _resize,
     "Slice": _slice,

@@ -10,33 +10,24 @@ from resnet8.models.onnx_graph import DEQUANTIZE, KEPT_IN_FLOAT, Graph, remove_u
 
 # 8-bit probabilities tie: the top-1 class becomes a matter of order. So do 8-bit logits. In float
 # is therefore what a model computes at its end with operators such as these.
-_FLOAT = (
-    *(
-        "Add",
-        "Concat",
-        "Div",
-        "Exp",
-        "Flatten",
-        "Identity",
-        "Mean",
-        "Mul",
-        "ReduceMax",
-        "ReduceSum",
-    ),
-    *("Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
+_HEAD = (
+    *("Add", "Clip", "Concat", "Div", "Exp", "Flatten", "Identity", "Mean", "Mul", "ReduceMax"),
+    *("ReduceSum", "Relu", "Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
 )
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 
 
-def find_head(model: onnx.ModelProto) -> set[str]:
-    """The nodes that make probabilities of logits."""
-    head: set[str] = set()
+def find_float_nodes(model: onnx.ModelProto) -> set[str]:
+    """The nodes to leave in float: those that make probabilities of logits, and every softmax."""
+    found: set[str] = set()
     wanted = {output.name for output in model.graph.output}
     for node in reversed(model.graph.node):
-        if node.op_type in _FLOAT and wanted.intersection(node.output):
-            head.add(node.name)
+        in_head = node.op_type in _HEAD and not wanted.isdisjoint(node.output)
+        if in_head:
             wanted.update(node.input)
-    return head
+        if in_head or node.op_type == "Softmax":
+            found.add(node.name)
+    return found
 
 
 def leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto) -> None:
@@ -59,21 +50,21 @@ def leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto)
     remove_unused(quantized.graph)
 
 
-def leave_logits_in_float(model: onnx.ModelProto, head: Collection[str]) -> None:
-    """Removes the Q/DQ pair between the dense layer and the softmax.
+def leave_logits_in_float(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Removes the Q/DQ pair in front of nodes, such as between the dense layer and the softmax.
 
     The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
     numbers at once, instead of 256 different ones.
 
     Args:
         model: is changed.
-        head: the nodes from the logits on.
+        names: of nodes that compute in float.
     """
     graph = Graph(model)
     for node in graph.nodes:
         for position, tensor in enumerate(node.input):
             dequantize = graph.producers.get(tensor)
-            if node.name in head and dequantize and dequantize.op_type == DEQUANTIZE:
+            if node.name in names and dequantize and dequantize.op_type == DEQUANTIZE:
                 node.input[position] = graph.producers[dequantize.input[0]].input[0]
     remove_unused(model.graph)
 

@@ -23,7 +23,7 @@ from resnet8.models.onnx_graph import (
     with_parameters,
 )
 from resnet8.quantize.float_parts import (
-    find_head,
+    find_float_nodes,
     keep_float_layers,
     leave_constants_in_float,
     leave_logits_in_float,
@@ -43,7 +43,7 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 # ONNX Runtime gives a pool's output the scale of its input, of which an average uses a
 # fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
 # the one behind it with a range of its own.
-_OWN_RANGE = ("AveragePool", "GlobalAveragePool")
+_OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool")
 # Of ONNX Runtime's quantizer, with the reason why each may come.
 _EXPECTED_WARNINGS = {
     "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
@@ -216,7 +216,7 @@ def _quantize(  # noqa: PLR0913
     overrides: _Overrides | None = None,
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    head = find_head(model)
+    in_float = find_float_nodes(model)
     pools = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE]
     with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
@@ -231,7 +231,7 @@ def _quantize(  # noqa: PLR0913
                 activation_type=activation_type,
                 weight_type=weight_type,
                 per_channel=per_channel,
-                nodes_to_exclude=[*head, *pools, *float_layers],
+                nodes_to_exclude=[*in_float, *pools, *float_layers],
                 extra_options={
                     # Also what only moves values gets Q/DQ pairs where its input comes from float.
                     "ForceQuantizeNoInputCheck": True,
@@ -242,6 +242,6 @@ def _quantize(  # noqa: PLR0913
             )
         quantized = onnx.load(after)
     leave_constants_in_float(quantized, model)
-    leave_logits_in_float(quantized, head)
+    leave_logits_in_float(quantized, in_float)
     keep_float_layers(quantized)
     return quantized

@@ -2,13 +2,14 @@
 
 Reads: data/raw/ (the model), data/cifar10/train_images.npy, data/cifar10/labels.json
 Writes: artifacts/models/onnx_fp32.onnx, metrics/verify_onnx.json
-Params: convert_onnx
+Params: convert_onnx, fetch.model
 """
 
 import argparse
 from pathlib import Path
 
 from resnet8.core.dataset import read_images, read_label_names
+from resnet8.core.errors import naming
 from resnet8.core.evaluation import predict
 from resnet8.core.files import find_model, write_bytes, write_json
 from resnet8.core.params import load_params
@@ -26,32 +27,37 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--verification", type=Path, required=True)
     args = parser.parse_args(argv)
-    params = load_params(args.params).convert_onnx
+    params = load_params(args.params)
 
     n_classes = len(read_label_names(args.data / "labels.json"))
     images = read_images(args.data / "train_images.npy")[: parity.PARITY_IMAGES]
-    keras = keras_model.load_model(find_model(args.raw), n_classes=n_classes)
-
-    model = keras_conversion.convert(keras, opset=params.opset, n_classes=n_classes)
-    verification = onnx_model.describe(model) | {
-        "parameters": {
-            "converted": onnx_model.count_parameters(model),
-            "expected": keras_folding.count_folded_parameters(keras),
-            "original": keras.count_params(),
+    path = find_model(args.raw)
+    with naming(params.fetch.model, path):
+        keras = keras_model.load_model(path, n_classes=n_classes)
+        model = keras_conversion.convert(
+            keras, opset=params.convert_onnx.opset, n_classes=n_classes
+        )
+        verification = onnx_model.describe(model) | {
+            "parameters": {
+                "converted": onnx_model.count_parameters(model),
+                "expected": keras_folding.count_folded_parameters(keras),
+                "original": keras.count_params(),
+            },
+            "unmatched_layers": keras_conversion.unmatched_layers(model),
         }
-    }
-    original, converted = (
-        predict(module.make_predictor(loaded), images, batch_size=len(images))
-        for module, loaded in ((keras_model, keras), (onnx_model, model))
-    )
-    parity.check_probabilities(original, name="the Keras model")
-    same = parity.check_parity(
-        original, converted, tolerance=ATOL_KERAS_ONNX, name="the ONNX model"
-    )
+        original, converted = (
+            predict(module.make_predictor(loaded), images, batch_size=len(images))
+            for module, loaded in ((keras_model, keras), (onnx_model, model))
+        )
+        parity.check_probabilities(original, name="the Keras model")
+        same = parity.check_parity(
+            original, converted, tolerance=ATOL_KERAS_ONNX, name="the ONNX model"
+        )
 
     write_bytes(args.out, model.SerializeToString(deterministic=True))
     write_json(args.verification, verification | {"parity_with_keras": same.as_json()})
-    print(f"ONNX opset {params.opset}: probabilities within {same.max_abs_probability_diff:.1e}")
+    opset = params.convert_onnx.opset
+    print(f"ONNX opset {opset}: probabilities within {same.max_abs_probability_diff:.1e}")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 Reads: artifacts/models/onnx_fp32.onnx, data/cifar10/train_images.npy
 Writes: artifacts/models/torch_fp32.pt2, metrics/verify_torch.json
-Params: none
+Params: fetch.model
 """
 
 import argparse
 from pathlib import Path
 
 from resnet8.core.dataset import read_images
+from resnet8.core.errors import naming
 from resnet8.core.evaluation import predict
 from resnet8.core.files import write_bytes, write_json
+from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.models import onnx_model, parity, torch_conversion, torch_model
 
@@ -19,32 +21,36 @@ ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--verification", type=Path, required=True)
     args = parser.parse_args(argv)
 
+    source = load_params(args.params).fetch.model
     images = read_images(args.images)[: parity.PARITY_IMAGES]
     model = onnx_model.load_model(args.model)
 
-    program = torch_conversion.to_program(model)
-    verification = torch_model.describe(program) | {
-        "parameters": {
-            "converted": torch_model.count_parameters(program),
-            "expected": onnx_model.count_parameters(model),
-            "original": onnx_model.count_parameters(model),
+    with naming(source, args.model):
+        program = torch_conversion.to_program(model)
+        content = torch_model.encode(program)
+        verification = torch_model.describe(program) | {
+            "parameters": {
+                "converted": torch_model.count_parameters(program),
+                "expected": onnx_model.count_parameters(model),
+                "original": onnx_model.count_parameters(model),
+            }
         }
-    }
-    original, converted = (
-        predict(module.make_predictor(loaded), images, batch_size=len(images))
-        for module, loaded in ((onnx_model, model), (torch_model, program))
-    )
-    same = parity.check_parity(
-        original, converted, tolerance=ATOL_ONNX_TORCH, name="the PyTorch model"
-    )
+        original, converted = (
+            predict(module.make_predictor(loaded), images, batch_size=len(images))
+            for module, loaded in ((onnx_model, model), (torch_model, program))
+        )
+        same = parity.check_parity(
+            original, converted, tolerance=ATOL_ONNX_TORCH, name="the PyTorch model"
+        )
 
-    write_bytes(args.out, torch_model.encode(program))
+    write_bytes(args.out, content)
     write_json(args.verification, verification | {"parity_with_onnx": same.as_json()})
     print(f"PyTorch: probabilities within {same.max_abs_probability_diff:.1e} of ONNX")
 

@@ -13,6 +13,9 @@ A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy
 
 import re
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _USER = re.compile(r"(?<=://)\S*@")
 # Libraries also quote a path with its query alone.
@@ -29,6 +32,23 @@ class PipelineError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(without_secrets(message))
+
+
+@contextmanager
+def naming(source: str, copy: Path) -> Iterator[None]:
+    """Names the user's own model in messages about it, in place of the pipeline's copy.
+
+    Args:
+        source: what `fetch.model` says.
+        copy: the file that the pipeline made of it.
+    """
+    try:
+        yield
+    except PipelineError as exc:
+        message = str(exc).replace(str(copy), source)
+        raise type(exc)(
+            message if source in message else f"{message} (fetch.model: {source})"
+        ) from exc
 
 
 class ParamsError(PipelineError):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.errors import ArtifactError
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import (
@@ -113,8 +114,17 @@ def _record(
     records: Mapping[str, LayerRecord],
     outputs: Mapping[str, Mapping[str, NDArray[Any]]],
 ) -> None:
-    """Takes in what one variant gave for a batch, beside its references."""
+    """Takes in what one variant gave for a batch, beside its references.
+
+    Raises:
+        ArtifactError: a number is not finite.
+    """
     for layer, record in records.items():
+        if not np.isfinite(outputs[variant][layer]).all():
+            raise ArtifactError(
+                f"Layer {layer} of {variant} must give finite numbers, got NaN or infinity. "
+                "Scale its input or its weights, so that float32 holds its outputs."
+            )
         references = {
             name: outputs[name][layer]
             for name in reference_variants(variant)

@@ -49,6 +49,16 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
     return named
 
 
+def unmatched_layers(model: onnx.ModelProto) -> list[str]:
+    """The Keras layers that became nodes none of which computes what the layer gives.
+
+    Their outputs are unknown in the converted model, and not compared.
+    """
+    layers = keras_layers.read(model).values()
+    known = {layer.name for layer in layers if layer.place == "output"}
+    return sorted({layer.name for layer in layers} - known - {INPUT})
+
+
 def _find_names(model: onnx.ModelProto, exported: OnnxExport) -> dict[str, str]:
     """The name of the layer that a node is named after, by the node's first output.
 

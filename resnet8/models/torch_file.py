@@ -43,7 +43,7 @@ _OPERATORS = """
     zeros_like
 
     _upsample_nearest_exact2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d
-    alpha_dropout avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bmm conv1d conv2d
+    alpha_dropout avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bmm conv1d conv2d conv3d
     conv_transpose1d conv_transpose2d dropout einsum feature_dropout group_norm instance_norm
     layer_norm linear matmul max_pool1d max_pool2d mm rms_norm scaled_dot_product_attention
     upsample_bicubic2d upsample_bilinear2d upsample_nearest2d

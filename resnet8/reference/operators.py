@@ -74,7 +74,7 @@ class UnknownOperatorError(ValueError):
 
 
 def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
-    """Computes a node with one output in float64.
+    """Computes a node with one output; in float64, unless that is whole or truth values.
 
     Args:
         node: of a model.
@@ -87,7 +87,8 @@ def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
             return _pool(node, inputs[node.input[0]])
     given = {x: inputs[x] for x in node.input if x}
     (found,) = ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)
-    return np.asarray(found, np.float64)
+    values = np.asarray(found)
+    return values if values.dtype.kind in "bi" else values.astype(np.float64)
 
 
 def sum_products(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:

@@ -217,7 +217,12 @@ def _quantize(  # noqa: PLR0913
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
     in_float = find_float_nodes(model)
-    pools = [node.name for node in model.graph.node if node.op_type in _OWN_RANGE]
+    known = {layer.name for layer in read_layers(model)}
+    apart = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _OWN_RANGE or (node.op_type == "Conv" and node.name not in known)
+    ]
     with scratch_folder() as scratch:
         # As a file: given the model itself, quantize_static moves its weights out of it.
         before, after = scratch / "before.onnx", scratch / "after.onnx"
@@ -231,7 +236,7 @@ def _quantize(  # noqa: PLR0913
                 activation_type=activation_type,
                 weight_type=weight_type,
                 per_channel=per_channel,
-                nodes_to_exclude=[*in_float, *pools, *float_layers],
+                nodes_to_exclude=[*in_float, *apart, *float_layers],
                 extra_options={
                     # Also what only moves values gets Q/DQ pairs where its input comes from float.
                     "ForceQuantizeNoInputCheck": True,

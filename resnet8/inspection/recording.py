@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.errors import ArtifactError
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import (
@@ -18,6 +17,7 @@ from resnet8.inspection.statistics import (
 
 SAVED_IMAGES = 8  # of the chosen ones, whose captures are kept
 
+_MAX_PEAK = float(np.sqrt(np.finfo(np.float32).max))  # of an output: squares are added up
 Records = dict[str, dict[str, "LayerRecord"]]  # by variant and layer
 
 
@@ -35,6 +35,7 @@ class LayerRecord:
         )
         self.errors: dict[str, RunningError] = {}  # by reference variant
         self.clipped_low = self.clipped_high = 0  # values of the first reference
+        self.overflows = False  # a square of a value is more than float32 holds
 
     def update(self, output: NDArray[Any], references: Mapping[str, NDArray[np.float32]]) -> None:
         """Takes in a batch of outputs, and those of the same layer in other variants."""
@@ -79,7 +80,8 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
     """Runs all variants over images, batch by batch, and keeps statistics only.
 
     Args:
-        watched: by variant.
+        watched: by variant. Layers that give numbers that are too large to be squared, or are not
+            finite, are moved to the absent ones.
         batches: of (N, 32, 32, 3) uint8.
 
     Returns:
@@ -106,6 +108,10 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
                 pool.submit(_record, variant, found, outputs) for variant, found in records.items()
             ]
         _finish(recording)
+    for variant, found in records.items():
+        for layer in [layer for layer, record in found.items() if record.overflows]:
+            del found[layer], watched[variant].points[layer]
+            watched[variant].absent[layer] = "gives numbers that are too large, or none"
     return records
 
 
@@ -114,23 +120,17 @@ def _record(
     records: Mapping[str, LayerRecord],
     outputs: Mapping[str, Mapping[str, NDArray[Any]]],
 ) -> None:
-    """Takes in what one variant gave for a batch, beside its references.
-
-    Raises:
-        ArtifactError: a number is not finite.
-    """
+    """Takes in what one variant gave for a batch, beside its references."""
     for layer, record in records.items():
-        if not np.isfinite(outputs[variant][layer]).all():
-            raise ArtifactError(
-                f"Layer {layer} of {variant} must give finite numbers, got NaN or infinity. "
-                "Scale its input or its weights, so that float32 holds its outputs."
-            )
         references = {
             name: outputs[name][layer]
             for name in reference_variants(variant)
             if layer in outputs.get(name, {})
         }
-        record.update(outputs[variant][layer], references)
+        given = [outputs[variant][layer], *references.values()]
+        record.overflows |= not all(np.abs(x).max() <= _MAX_PEAK for x in given)
+        if not record.overflows:
+            record.update(outputs[variant][layer], references)
 
 
 def _finish(futures: Iterable[Future[None]]) -> None:

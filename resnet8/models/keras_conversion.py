@@ -10,8 +10,9 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.errors import ArtifactError
 from resnet8.core.names import INPUT
-from resnet8.models import keras_layers, onnx_model, onnx_simplify
+from resnet8.models import keras_layers, onnx_file, onnx_model, onnx_simplify
 from resnet8.models.keras_export import OnnxExport, export_onnx
 from resnet8.models.keras_graph import Call, flatten
 from resnet8.models.keras_layers import KerasLayer, Place
@@ -46,6 +47,13 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
     names |= _find_names(simple, exported)
     named, nodes = onnx_simplify.name_after_layers(simple, names, n_classes=n_classes)
     keras_layers.record(named, {nodes[tensor]: layer for tensor, layer in assigned.items()})
+    try:
+        onnx_file.check_sizes(named)
+    except onnx_file.SizeError as exc:
+        raise ArtifactError(
+            f"{keras_layers.describe(named, exc.tensor)} must compute tensors of a limited size "
+            f"that is known before, got {exc}. Replace the layer by others that compute the same."
+        ) from exc
     return named
 
 

@@ -49,3 +49,11 @@ def read(model: onnx.ModelProto) -> dict[str, KerasLayer]:
     except (AttributeError, TypeError, ValueError):
         return {}
     return {node: layer for node, layer in layers.items() if layer.place in get_args(Place)}
+
+
+def describe(model: onnx.ModelProto, tensor: str) -> str:
+    """Names the layer that computes a tensor, or else the next that is known."""
+    layers, nodes = read(model), list(model.graph.node)
+    start = next((i for i, node in enumerate(nodes) if tensor in node.output), 0)
+    found = next((layers[node.name] for node in nodes[start:] if node.name in layers), None)
+    return f"Layer {found.name} ({found.kind})" if found else "The model"

@@ -75,11 +75,22 @@ def _check_numbers(model: onnx.ModelProto) -> None:
             raise ValueError(f"no input or no output of {shown(node.name)}")
 
 
+class SizeError(ValueError):
+    """A tensor is too large, or nobody knows how large.
+
+    tensor: its name.
+    """
+
+    def __init__(self, message: str, tensor: str) -> None:
+        super().__init__(message)
+        self.tensor = tensor
+
+
 def check_sizes(model: onnx.ModelProto) -> None:
     """Checks the sizes of all tensors that a checked model computes from one image.
 
     Raises:
-        ValueError: one is too large, or is only known when the model runs.
+        SizeError: one is too large, or is only known when the model runs.
     """
     copy = copy_of(model)
     del copy.graph.value_info[:]  # as the file says
@@ -95,7 +106,8 @@ def check_sizes(model: onnx.ModelProto) -> None:
         kind = found.get(tensor, onnx.TypeProto.Tensor())
         lengths = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim]
         if not kind.HasField("shape") or min(lengths, default=0) < 0:
-            raise ValueError(f"a size of {shown(tensor)} that is only known when it runs")
+            reason = f"a size of {shown(tensor)} that is only known when it runs"
+            raise SizeError(reason, tensor)
         total += (size := math.prod(lengths))
         if size > MAX_ACTIVATION or total > MAX_ACTIVATIONS:
-            raise ValueError(f"{size} numbers in {shown(tensor)}, {total} so far")
+            raise SizeError(f"{size} numbers in {shown(tensor)}, {total} so far", tensor)

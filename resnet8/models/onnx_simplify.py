@@ -1,6 +1,6 @@
 """ONNX graphs as exporters write them: simplified, and named after the Keras layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 
 import numpy as np
@@ -48,10 +48,12 @@ def _in_known_operators(model: onnx.ModelProto) -> onnx.ModelProto:
             node.attribute.append(onnx.helper.make_attribute("kernel_shape", size))
         elif node.op_type == "Resize" and attributes(node).get("mode") == b"nearest":
             _name_nearest(node)
-        slices = (
-            _pad_by_slicing(model.graph, node, shapes) if node.op_type == "ConvTranspose" else []
-        )
-        model.graph.node.extend([node, *slices])
+        if node.op_type == "ConvTranspose":
+            model.graph.node.extend([node, *_pad_by_slicing(model.graph, node, shapes)])
+        elif node.op_type == "Split" and all(shapes.get(x) for x in node.output):
+            model.graph.node.extend(_split_by_slicing(model.graph, node, shapes))
+        else:
+            model.graph.node.append(node)
     return model
 
 
@@ -76,12 +78,37 @@ def _pad_by_slicing(
     output, whole = node.output[0], f"{node.output[0]}/whole"
     node.output[0] = whole
     ends = [start + n for start, n in zip(pads, after, strict=False)]
-    constants = {"starts": pads[:half], "ends": ends, "axes": range(2, 2 + half)}
+    return [_slice(graph, whole, output, pads[:half], ends, range(2, 2 + half))]
+
+
+def _split_by_slicing(
+    graph: onnx.GraphProto, node: onnx.NodeProto, shapes: Mapping[str, list[int]]
+) -> list[onnx.NodeProto]:
+    """A Slice for each output of a Split: nodes of one output are quantized and watched."""
+    axis = attributes(node).get("axis", 0) % len(shapes[node.output[0]])
+    slices, start = [], 0
+    for output in node.output:
+        end = start + shapes[output][axis]
+        slices.append(_slice(graph, node.input[0], output, [start], [end], [axis]))
+        start = end
+    return slices
+
+
+def _slice(  # noqa: PLR0913, PLR0917
+    graph: onnx.GraphProto,
+    tensor: str,
+    output: str,
+    starts: Iterable[int],
+    ends: Iterable[int],
+    axes: Iterable[int],
+) -> onnx.NodeProto:
+    """A Slice, whose constants are added to the graph."""
+    constants = {"starts": starts, "ends": ends, "axes": axes}
     names = [f"{output}/{name}" for name in constants]
     for name, values in zip(names, constants.values(), strict=True):
         array = np.array(list(values), np.int64)
         graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return [onnx.helper.make_node("Slice", [whole, *names], [output], name=f"{node.name}/slice")]
+    return onnx.helper.make_node("Slice", [tensor, *names], [output], name=f"{output}/slice")
 
 
 def with_groups(model: onnx.ModelProto, groups: Mapping[str, int]) -> onnx.ModelProto:

@@ -1,6 +1,7 @@
 """Turns the ONNX model into a PyTorch module with onnx2torch."""
 
 import sys
+import warnings
 
 import onnx
 import torch
@@ -44,20 +45,16 @@ def to_program(model: onnx.ModelProto) -> torch.export.ExportedProgram:
     try:
         return torch_model.export(convert(model))
     except _FAULTS as exc:
-        position, fault = _find_culprit(model, exc)
-        nodes, layers = model.graph.node, keras_layers.read(model)
-        # What belongs to no layer prepares the input of the next that does.
-        layer = next((layers[x.name] for x in nodes[position:] if x.name in layers), None)
-        subject = f"Layer {layer.name} ({layer.kind})" if layer else "The model"
+        node, fault = _find_culprit(model, exc)
         lines = [line.strip() for line in str(fault.__cause__ or fault).splitlines()]
         reason = next(filter(None, lines), type(fault).__name__)[:200].rstrip(".")
         raise ArtifactError(
-            f"{subject} must be convertible to PyTorch, got {nodes[position].op_type} in ONNX: "
-            f"{reason}. Replace the layer by others that compute the same."
+            f"{keras_layers.describe(model, node.output[0])} must be convertible to PyTorch, got "
+            f"{node.op_type} in ONNX: {reason}. Replace the layer by others that compute the same."
         ) from exc
 
 
-def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[int, Exception]:
+def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[onnx.NodeProto, Exception]:
     """The first node that cannot be converted and exported with all before it, and the fault."""
     below, above = 0, len(model.graph.node)  # so many nodes can be converted, so many cannot
     while above - below > 1:
@@ -73,7 +70,7 @@ def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[int, Except
             below = middle
         except _FAULTS as exc:
             above, fault = middle, exc
-    return above - 1, fault
+    return model.graph.node[above - 1], fault
 
 
 def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
@@ -86,7 +83,9 @@ def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
         A module in evaluation mode that can be exported for any N.
     """
     safe, own = _without_own(_with_safe_names(model))
-    module: torch.fx.GraphModule = onnx2torch.convert(safe).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of results that might differ: they are compared
+        module: torch.fx.GraphModule = onnx2torch.convert(safe).eval()
     for name, replacement in own.items():
         module.add_submodule(name, replacement)
     for parameter in module.parameters():

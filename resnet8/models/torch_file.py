@@ -28,7 +28,7 @@ _LEFT_OUT = re.compile(rf"[^/]+/({_SAMPLE_INPUTS}|extra/(?!(equalization|relu_aw
 # Operators of classifiers. None reads files, gives memory as it finds it, or trusts an index.
 _OPERATORS = """
     abs add addmm amax amin argmax ceil clamp clamp_max clamp_min clip cos cumsum div divide eq
-    erf exp floor floor_divide ge greater greater_equal gt le less less_equal
+    erf exp floor floor_divide ge greater greater_equal gt isinf isnan le less less_equal
     linalg_vector_norm log log1p logical_and logical_not logical_or lt masked_fill max maximum
     mean min minimum mul multiply ne neg not_equal pow prod reciprocal remainder round rsqrt
     rsub sign sin sqrt square std sub subtract sum true_divide trunc var where

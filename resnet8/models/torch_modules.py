@@ -45,11 +45,15 @@ def _reshape(given: Given) -> torch.nn.Module:
 
 
 def _global_average(given: Given) -> torch.nn.Module | None:
-    """A pool; onnx2torch's is a mean, which torchao's quantizer leaves in float."""
-    if len(given.before) != 3:
-        return None
-    _, height, width = given.before
-    return torch.nn.AvgPool2d((height, width))
+    """A pool; onnx2torch's is a mean, which torchao's quantizer leaves in float.
+
+    With one dimension of pixels, onnx2torch's is also wrong (1.5.15).
+    """
+    if len(given.before) == 2:
+        return torch.nn.AvgPool1d(given.before[1])
+    if len(given.before) == 3:
+        return torch.nn.AvgPool2d((given.before[1], given.before[2]))
+    return None
 
 
 class _PaddedAverage(torch.nn.Module):

@@ -14,20 +14,42 @@ _HEAD = (
     *("Add", "Clip", "Concat", "Div", "Exp", "Flatten", "Identity", "Mean", "Mul", "ReduceMax"),
     *("ReduceSum", "Relu", "Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
 )
+# Operators whose outputs may be so large, or so near to zero, that 256 numbers cannot tell them
+# apart; and those in front of them that norms and deviations are computed with.
+_UNBOUNDED = ("Div", "Exp", "Log", "Pow", "Reciprocal")
+_BEFORE = (
+    *("Add", "Clip", "GlobalAveragePool", "Max", "Min", "Mul", "Neg", "ReduceMean", "ReduceSum"),
+    *("Reshape", "Sqrt", "Squeeze", "Sub", "Unsqueeze"),
+)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 
 
-def find_float_nodes(model: onnx.ModelProto) -> set[str]:
-    """The nodes to leave in float: those that make probabilities of logits, and every softmax."""
+def find_head(model: onnx.ModelProto) -> set[str]:
+    """The nodes that make probabilities of logits."""
     found: set[str] = set()
     wanted = {output.name for output in model.graph.output}
     for node in reversed(model.graph.node):
-        in_head = node.op_type in _HEAD and not wanted.isdisjoint(node.output)
-        if in_head:
-            wanted.update(node.input)
-        if in_head or node.op_type == "Softmax":
+        if node.op_type in _HEAD and not wanted.isdisjoint(node.output):
             found.add(node.name)
+            wanted.update(node.input)
     return found
+
+
+def find_statistics(model: onnx.ModelProto) -> set[str]:
+    """The nodes that compute what activations are divided by, and those that multiply with it."""
+    graph = Graph(model)
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        readers = [
+            reader.name for output in node.output for reader in graph.consumers.get(output, [])
+        ]
+        only_there = bool(readers) and found.issuperset(readers)
+        if node.op_type in _UNBOUNDED or (node.op_type in _BEFORE and only_there):
+            found.add(node.name)
+    unbounded = {x.output[0] for x in graph.nodes if x.op_type in _UNBOUNDED}
+    return found | {
+        x.name for x in graph.nodes if x.op_type == "Mul" and not unbounded.isdisjoint(x.input)
+    }
 
 
 def leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto) -> None:
@@ -50,21 +72,22 @@ def leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto)
     remove_unused(quantized.graph)
 
 
-def leave_logits_in_float(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Removes the Q/DQ pair in front of nodes, such as between the dense layer and the softmax.
+def leave_logits_in_float(model: onnx.ModelProto, head: Collection[str]) -> None:
+    """Removes the Q/DQ pair between the dense layer and the softmax.
 
     The dense layer still multiplies 8-bit values with 8-bit weights; its 32-bit sums become
     numbers at once, instead of 256 different ones.
 
     Args:
         model: is changed.
-        names: of nodes that compute in float.
+        head: the nodes from the logits on.
     """
     graph = Graph(model)
     for node in graph.nodes:
         for position, tensor in enumerate(node.input):
             dequantize = graph.producers.get(tensor)
-            if node.name in names and dequantize and dequantize.op_type == DEQUANTIZE:
+            only_there = {x.name for x in graph.consumers.get(tensor, [])} <= {*head}
+            if only_there and dequantize and dequantize.op_type == DEQUANTIZE:
                 node.input[position] = graph.producers[dequantize.input[0]].input[0]
     remove_unused(model.graph)
 
@@ -90,6 +113,6 @@ def keep_float_layers(model: onnx.ModelProto) -> None:
                 limits = [f"{kept}/low", f"{kept}/high"]
                 for name, value in zip(limits, (ends.min, ends.max), strict=True):
                     model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
-                model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept]))
+                model.graph.node.append(helper.make_node("Clip", [tensor, *limits], [kept], kept))
                 node.input[0] = kept
         model.graph.node.append(node)

@@ -23,7 +23,8 @@ from resnet8.models.onnx_graph import (
     with_parameters,
 )
 from resnet8.quantize.float_parts import (
-    find_float_nodes,
+    find_head,
+    find_statistics,
     keep_float_layers,
     leave_constants_in_float,
     leave_logits_in_float,
@@ -42,8 +43,9 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 }
 # ONNX Runtime gives a pool's output the scale of its input, of which an average uses a
 # fraction. Left out of the list, the pool gets the same Q/DQ pairs from its neighbours, but
-# the one behind it with a range of its own.
-_OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool")
+# the one behind it with a range of its own. So it is with a softmax, whose output ONNX Runtime
+# gives a fixed scale, and with a table.
+_OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool", "Softmax")
 # Of ONNX Runtime's quantizer, with the reason why each may come.
 _EXPECTED_WARNINGS = {
     "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
@@ -174,10 +176,13 @@ def _operators_left(
     """The float model's operators, without ReLUs that the range of their output replaces."""
     left = {node.name: node.op_type for node in model.graph.node}
     present = {node.name for node in quantized.graph.node}
-    for node in model.graph.node:
+    consumers = Graph(model).consumers
+    for node in reversed(model.graph.node):
         range_of = quantization.activations.get(node.output[0])
-        cut_off = node.op_type in ("Relu", "Clip") and range_of and not range_of.zero_point
-        if cut_off and node.name not in present:
+        readers = [reader.name for reader in consumers.get(node.output[0], [])]
+        cut_off = range_of is not None and not range_of.zero_point
+        cut_off |= bool(readers) and left.keys().isdisjoint(readers)  # by a range further on
+        if node.op_type in ("Relu", "Clip") and cut_off and node.name not in present:
             del left[node.name]
     return left
 
@@ -216,7 +221,7 @@ def _quantize(  # noqa: PLR0913
     overrides: _Overrides | None = None,
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    in_float = find_float_nodes(model)
+    head, statistics = find_head(model), find_statistics(model)
     known = {layer.name for layer in read_layers(model)}
     apart = [
         node.name
@@ -227,7 +232,10 @@ def _quantize(  # noqa: PLR0913
         # As a file: given the model itself, quantize_static moves its weights out of it.
         before, after = scratch / "before.onnx", scratch / "after.onnx"
         onnx.save(model, before)
-        with no_warnings("ONNX Runtime", expected=_EXPECTED_WARNINGS):
+        expected = (
+            _EXPECTED_WARNINGS if overrides else {"": "Ranges of a black image mean nothing."}
+        )
+        with no_warnings("ONNX Runtime", expected=expected):
             quantize_static(
                 before,
                 after,
@@ -236,7 +244,7 @@ def _quantize(  # noqa: PLR0913
                 activation_type=activation_type,
                 weight_type=weight_type,
                 per_channel=per_channel,
-                nodes_to_exclude=[*in_float, *apart, *float_layers],
+                nodes_to_exclude=[*head, *statistics, *apart, *float_layers],
                 extra_options={
                     # Also what only moves values gets Q/DQ pairs where its input comes from float.
                     "ForceQuantizeNoInputCheck": True,
@@ -247,6 +255,6 @@ def _quantize(  # noqa: PLR0913
             )
         quantized = onnx.load(after)
     leave_constants_in_float(quantized, model)
-    leave_logits_in_float(quantized, in_float)
+    leave_logits_in_float(quantized, head)
     keep_float_layers(quantized)
     return quantized

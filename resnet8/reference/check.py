@@ -119,9 +119,12 @@ class _Look:
     def compare_codes(self, given: NDArray[np.int64], expected: NDArray[np.int64]) -> TensorCheck:
         tensor = self._step.tensor
         row = TensorCheck(tensor, self._step.layer, in_codes=True, compared=given.size)
-        chosen = (given != expected).reshape(len(given), -1).any(axis=1)  # images
-        if not chosen.any():
+        rows = (given != expected).reshape(len(given), -1).any(axis=1)
+        if not rows.any():
             return row
+        # Images; where a tensor has other rows than those, all of them.
+        by_image = {len(x) for x in (*self._codes.values(), *self._values.values())} == {len(rows)}
+        chosen = rows if by_image else slice(None)
         given, expected = given[chosen], expected[chosen]
         differs = given != expected
         parameters = self._network.activations[tensor]

@@ -13,6 +13,7 @@ from resnet8.sweep.summary import summarize
 from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import CHANCE, USUAL, make_selection
+from samples import layer_kinds
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part
 
@@ -104,6 +105,10 @@ def test_check_fails_with_the_difference_and_writes_nothing(
     update_readme.main([])
     assert readme.read_text() == "new\nsame\n"
     update_readme.main(["--check"])
+
+
+def test_layers_are_those_that_a_test_tries() -> None:
+    assert part(README, "layers") == layer_kinds.table()
 
 
 def test_first_commands_are_demo_and_test() -> None:

@@ -2,9 +2,10 @@
 
 Between `<!-- NAME -->` and `<!-- /NAME -->` are: `results`, the comparison table of
 metrics/comparison.json with file sizes of dvc.lock and notes on it; `classes`, its deltas per
-class; `inside`, where each variant hurts; `sweep`, what metrics/sweep.json says; and `dag`, what
-`dvc dag --md` draws. With `--check` nothing is written: the command fails and shows the
-difference where a part is not what the checkout's metrics give.
+class; `layers`, the kinds of Keras layers that a test tries; `inside`, where each variant hurts;
+`sweep`, what metrics/sweep.json says; and `dag`, what `dvc dag --md` draws. With `--check` nothing
+is written: the command fails and shows the difference where a part is not what the checkout's
+metrics give.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from resnet8.core.files import read_json, write_bytes
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
+from samples import layer_kinds
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -82,6 +84,7 @@ def render(
     parts = {
         "results": _describe_results(metrics, params, sizes),
         "classes": class_table(metrics["comparison"]),
+        "layers": layer_kinds.table(),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
         "sweep": _describe_sweep(metrics["sweep"]),
         "dag": dag.strip(),

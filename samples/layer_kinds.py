@@ -1,6 +1,6 @@
 """Models of all kinds of Keras layers that the pipeline takes, and layers that it refuses.
 
-The README's table lists what is in them; tests/quantize/test_architectures.py tries them.
+The README's table lists what is in them, and tests/quantize/test_architectures.py tries them.
 """
 
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def training(x: Any) -> Any:
 
 
 def operations(x: Any) -> Any:
-    x = (x[:, 2:30, 2:30, ::-1] - np.float32([125.3, 123.0, 113.9])) / np.float32([63, 62, 67])
+    x = (x[:, 2:30, 2:30, ::-1] - np.array([125.3, 123.0, 113.9], np.float32)) / 64.0
     x = stem(x)
     x = ops.concatenate([x, -x[:, ::-1]], axis=-1)
     return ops.clip(x - ops.mean(x, axis=(1, 2), keepdims=True), -4.0, 4.0) * ops.sigmoid(x)
@@ -181,7 +181,3 @@ def table() -> str:
         names = f": {', '.join(ACTIVATIONS)}" if "Activation" in found else ""
         rows.append(f"| {name} | {listed}{names} |")
     return "\n".join([*rows, f"| refused | {', '.join(REFUSED)} |"])
-
-
-if __name__ == "__main__":
-    print(table())

@@ -1,0 +1,89 @@
+"""Names of layers and nodes: shown as they are, and never code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resnet8.inspection import keras_capture, onnx_capture, torch_capture
+from resnet8.models import keras_conversion, torch_conversion, torch_model
+from resnet8.models.keras_model import keras
+from resnet8.models.onnx_graph import copy_of
+from resnet8.quantize import onnx_writer, torch_writer
+from resnet8.quantize.fit import fit
+
+layers = keras.layers
+NAMES = [
+    "forward",
+    "None",
+    "class",
+    "a b",
+    "a|b",
+    "a.b",
+    "$x$",
+    "<i>",
+    "ünï",
+    "c",
+    "training",
+    "_x20_",
+]
+MOVED = {"input": "input_conv", "probabilities": "probabilities_conv", "c_scale": "c_scale_conv"}
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> str:
+    """The name of a node that creates the file `ran`, once it is code."""
+    command = f"touch {tmp_path / 'ran'}"
+    return f'x", None) or getattr(__import__("os"), "system")("{command}") or getattr(self, "y'
+
+
+def renamed(model: Any, name: str) -> Any:
+    copy = copy_of(model)
+    next(node for node in copy.graph.node if node.name == "add").name = name
+    return copy
+
+
+def test_onnx2torch_itself_runs_the_payload(onnx_fp32: Any, payload: str, tmp_path: Path) -> None:
+    module = torch_conversion.onnx2torch.convert(renamed(onnx_fp32, payload))
+    with pytest.raises(AttributeError):
+        module(torch.zeros(1, 32, 32, 3))
+    assert (tmp_path / "ran").exists()
+
+
+def test_names_of_nodes_are_never_code(onnx_fp32: Any, payload: str, tmp_path: Path) -> None:
+    program = torch_conversion.to_program(renamed(onnx_fp32, payload))
+    loaded = torch_model.decode(torch_model.encode(program))
+    assert payload in torch_capture.watch(loaded).points
+    assert not (tmp_path / "ran").exists()
+
+
+def test_any_name_stays_through_both_runtimes(fit_settings: Any, calibration_images: Any) -> None:
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 255)(layers.AveragePooling2D(4)(x))
+    for name in (*NAMES, *MOVED):
+        x = layers.Conv2D(4, 1, name=name)(x)
+    x = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    shown = {*NAMES, *MOVED.values()}
+
+    converted = keras_conversion.convert(model, opset=17, n_classes=10)
+    program = torch_conversion.to_program(converted)
+    points = onnx_writer.find_points(converted, symmetric=False)
+    quantization = fit(converted, calibration_images[:4], fit_settings, points=points)
+    in_onnx = onnx_writer.quantize(converted, quantization, quant_type="int8")
+    quantized = torch_model.export(torch_writer.quantize(program, quantization))
+    in_torch = torch_model.decode(torch_model.encode(quantized))
+    torch_writer.check(in_torch, program, quantization)
+
+    assert shown <= quantization.weights.keys()
+    for watched in (
+        keras_capture.watch(model, converted),
+        onnx_capture.watch(in_onnx),
+        torch_capture.watch(program),
+        torch_capture.watch(in_torch),
+    ):
+        assert shown <= watched.points.keys()
+        assert shown <= watched.run(calibration_images[:2].astype("float32")).outputs.keys()
+    assert keras_capture.watch(model, converted).points["input_conv"].place == "layer input"

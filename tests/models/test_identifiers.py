@@ -1,0 +1,34 @@
+"""Names become identifiers and come back, whatever is in them."""
+
+import keyword
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from resnet8.models.identifiers import from_identifier, to_identifier
+
+
+@given(st.text())
+@example("_x20_")
+@example("a_x20 ")
+@example("forward_x_")
+@example("\ufb01")  # Python reads it as `fi`
+def test_any_name_comes_back(name: str) -> None:
+    identifier = to_identifier(name)
+    assert identifier.isidentifier()
+    assert identifier.isascii()
+    assert not keyword.iskeyword(identifier)
+    assert not hasattr(torch.nn.Module(), identifier)
+    assert from_identifier(identifier) == name
+
+
+@pytest.mark.parametrize("name", ["conv2d_3", "stem", "Conv1", "block_6_expand_relu"])
+def test_usual_names_stay(name: str) -> None:
+    assert to_identifier(name) == name
+
+
+@pytest.mark.parametrize("name", ["_xffffff_", "_x110000_", "_x0_"])
+def test_identifiers_of_others_are_read_too(name: str) -> None:
+    assert isinstance(from_identifier(name), str)

@@ -4,6 +4,7 @@ The README's table lists what is in them, and tests/quantize/test_architectures.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,7 @@ _ROWS = {
 }
 
 
+@cache
 def table() -> str:
     """The README's table of layers."""
     rows = ["| kind | layers |", "| --- | --- |"]

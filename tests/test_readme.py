@@ -10,10 +10,10 @@ import yaml
 from resnet8.core.errors import PipelineError
 from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
+from samples import layer_kinds
 from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import CHANCE, USUAL, make_selection
-from samples import layer_kinds
 from tools import update_readme
 from tools.update_readme import METRICS, model_sizes, render, replace_part
 

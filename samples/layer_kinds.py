@@ -29,6 +29,8 @@ def stem(x: Any) -> Any:
 def convolutions(x: Any) -> Any:
     x = layers.Conv2D(8, 5, strides=3, padding="same", activation="relu")(x)
     x = layers.Conv2D(8, 3, groups=2, dilation_rate=2)(x)
+    grouped = layers.Conv2D(8, 1, groups=4, use_bias=False)
+    x = layers.BatchNormalization()(grouped(grouped(x)))
     x = layers.ReLU()(layers.BatchNormalization()(layers.SeparableConv2D(8, 3)(x)))
     x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization()(x))

@@ -41,7 +41,15 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
         ArtifactError: a layer cannot be expressed.
     """
     exported = export_onnx(model, opset=opset)
-    simple = onnx_simplify.with_groups(onnx_simplify.fold(exported.model), exported.groups)
+    try:
+        folded = onnx_simplify.fold(exported.model)
+    except onnx_model.ONNX_FAULTS as exc:
+        reason = " ".join(str(exc).split())[:300].rstrip(".")
+        raise ArtifactError(
+            f"The model must be one that ONNX Runtime runs, got: {reason}. Replace the layer that "
+            "it is about by others that compute the same."
+        ) from exc
+    simple = onnx_simplify.with_groups(folded, exported.groups)
     assigned = _assign_layers(model, simple, exported)
     names = {tensor: layer.name for tensor, layer in assigned.items()}
     names |= _find_names(simple, exported)

@@ -8,9 +8,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from resnet8.core.batches import IMAGE_SHAPE
+from resnet8.core.errors import ArtifactError
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
+# What Keras is known to raise for a layer that does not fit its configuration.
+_FAULTS = AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError
 
 
 class Call(NamedTuple):
@@ -77,6 +80,9 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     Args:
         model: built, from one tensor (N, 32, 32, 3), with or without models in it.
         dtype: float type in which the copy computes and keeps its weights.
+
+    Raises:
+        ArtifactError: a layer cannot be copied.
     """
     copies: dict[int, keras.Layer] = {}
     calls: list[Call] = []
@@ -90,15 +96,22 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
         kwargs.pop("training", None)  # a model that is run says whether it is trained
         token = f"keraslayer{len(copies):04d}"
         copy = copies.get(id(operation))
-        if not isinstance(operation, keras.Layer):
-            arguments = args, kwargs
-            copy = _Operation(_copied(operation, dtype), arguments, name=token, dtype=dtype)
-            args, kwargs = (list(_tensors(arguments)),), {}
-        elif copy is None:
-            copy = _copied(operation, dtype, name=token)
-        outputs = copy(*args, **kwargs)
-        if id(operation) not in copies and isinstance(operation, keras.Layer):
-            copy.set_weights(operation.get_weights())
+        try:
+            if not isinstance(operation, keras.Layer):
+                arguments = args, kwargs
+                copy = _Operation(_copied(operation, dtype), arguments, name=token, dtype=dtype)
+                args, kwargs = (list(_tensors(arguments)),), {}
+            elif copy is None:
+                copy = _copied(operation, dtype, name=token)
+            outputs = copy(*args, **kwargs)
+            if id(operation) not in copies and isinstance(operation, keras.Layer):
+                copy.set_weights(operation.get_weights())
+        except _FAULTS as exc:
+            reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
+            raise ArtifactError(
+                f"Layer {name} ({kind}) must be one that its configuration describes in full, got: "
+                f"{reason}. Replace the layer by others that compute the same."
+            ) from exc
         copies.setdefault(id(operation), copy)
         calls.append(Call(name, kind, copy, (args, kwargs), keras.tree.flatten(outputs)[0]))
         return outputs

@@ -25,7 +25,7 @@ _FLOAT = onnx.TensorProto.FLOAT
 # That add up products of 8-bit numbers in 32 bits.
 _INTEGER_KERNELS = ("MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul")
 _TERMS = 64  # of a sum of products, enough for any vector width
-_ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
+ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
     *(x for x in vars(native).values() if getattr(x, "__base__", 0) is Exception),
@@ -43,7 +43,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model, full_check=True)
         onnx_file.check_sizes(model)
         make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
-    except (OSError, ValueError, AttributeError, DecodeError, *_ONNX_FAULTS) as exc:
+    except (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS) as exc:
         reason = " ".join(str(exc).split())[:300].rstrip(".")
         raise ArtifactError(
             f"{path} must be an ONNX model, got: {reason}. Run `dvc repro` to make it again."

@@ -118,16 +118,18 @@ def with_groups(model: onnx.ModelProto, groups: Mapping[str, int]) -> onnx.Model
         model: is changed.
         groups: how many, by what is in the names of the nodes.
     """
-    constants = {x.name: x for x in model.graph.initializer}
+    constants, done = {x.name: x for x in model.graph.initializer}, set[str]()
     for node in model.graph.node:
-        count = next((n for name, n in groups.items() if name in node.name), 1)
+        texts = "\n".join((*node.input[1:2], node.name, *node.output))
+        count = next((n for name, n in groups.items() if name in texts), 1)
         if node.op_type == "Conv" and count > 1 and node.input[1] in constants:
             stored = constants[node.input[1]]
-            weight = onnx.numpy_helper.to_array(stored)
-            rows = np.split(weight, count)
-            parts = [np.split(x, count, axis=1)[i] for i, x in enumerate(rows)]
-            grouped = np.concatenate(parts)
-            stored.CopyFrom(onnx.numpy_helper.from_array(grouped, stored.name))
+            if stored.name not in done:  # else it belongs to several nodes
+                done.add(stored.name)
+                rows = np.split(onnx.numpy_helper.to_array(stored), count)
+                parts = [np.split(x, count, axis=1)[i] for i, x in enumerate(rows)]
+                grouped = np.concatenate(parts)
+                stored.CopyFrom(onnx.numpy_helper.from_array(grouped, stored.name))
             kept = [x for x in node.attribute if x.name != "group"]
             del node.attribute[:]
             node.attribute.extend([*kept, onnx.helper.make_attribute("group", count)])
@@ -152,8 +154,8 @@ def _with_static_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     running the model on one image and on two.
     """
     changing = [x for x in model.graph.node if x.op_type in ("Reshape", "Squeeze", "Flatten")]
-    session = open_session(with_outputs(model, [node.output[0] for node in changing]))
     names = [node.output[0] for node in changing]
+    session = open_session(with_outputs(model, names))
     one, two = (
         (
             session.run(names, {model.graph.input[0].name: np.zeros((n, *IMAGE_SHAPE), np.float32)})

@@ -96,3 +96,17 @@ def test_names_that_the_quantizer_would_make_are_avoided() -> None:
 
     found = keras_layers.read(converted(inner)[1])
     assert {found[x].name for x in ("c_scale", "c_conv")} == {"c", "c_scale"}
+
+
+def test_grouped_convolutions_keep_their_groups() -> None:
+    def inner(x: Any) -> Any:
+        x = layers.Conv2D(8, 3, strides=4)(x)
+        grouped = layers.Conv2D(8, 1, groups=4, use_bias=False)
+        return layers.BatchNormalization()(grouped(grouped(layers.Conv2D(8, 3, groups=2)(x))))
+
+    graph = converted(inner)[1].graph
+    sizes = {x.name: list(x.dims) for x in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    groups = [x.i for node in convolutions for x in node.attribute if x.name == "group"]
+    assert groups == [1, 2, 4, 4]
+    assert [sizes[node.input[1]][1] for node in convolutions] == [3, 4, 2, 2]

@@ -101,7 +101,9 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
                 f"({path}). Choose another fetch.model."
             )
     try:
-        model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a list of one input, which may be none
+            model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
     except _LOADING_FAULTS as exc:
         raise ArtifactError(
             f"{path} must be a model that runs on images, got: {_reason(exc)}. Mend the layer and "

@@ -16,8 +16,8 @@ from tests.hostile.harness import MARKER, Case
 
 keras = keras_model.keras
 NONE = (
-    r"\S+/model\.\w+ must be a Keras model \(\.h5 or \.keras\) without custom code, got: {}\."
-    r" Choose another fetch\.model\."
+    r"/of/the/user/model\.keras must be a Keras model \(\.h5 or \.keras\) without custom code, "
+    r"got: {}\. Choose another fetch\.model\."
 )
 FORM = (
     r"The model's {} must be one float32 tensor of shape \(None, {}\), got {} "

@@ -227,7 +227,7 @@ def test_convert_onnx_refuses(
         shutil.copy(valid / f"model.{suffix}", tmp_path)
     case.write(folder)
     arguments = {
-        "params": write_params(tmp_path),
+        "params": write_params(tmp_path, fetch__model="/of/the/user/model.keras"),
         "raw": folder,
         "data": tmp_path / "data",
         "out": tmp_path / "out" / "model.onnx",

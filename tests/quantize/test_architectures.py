@@ -46,7 +46,7 @@ def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: 
     float_model = keras_conversion.convert(original, opset=17, n_classes=10)
     program = torch_conversion.to_program(float_model)
     points = onnx_writer.find_points(float_model, symmetric=False)
-    quantization = fit(float_model, calibration_images[:10], fit_settings, points=points)
+    quantization = fit(float_model, calibration_images[:4], fit_settings, points=points)
     return Made(
         original,
         float_model,
@@ -63,7 +63,7 @@ def test_float_models_are_the_same_layer_by_layer(made: Made, test_set: Any) -> 
         "onnx_fp32": onnx_capture.watch(made.float_model),
         "torch_fp32": torch_capture.watch(made.program),
     }
-    records = recording.inspect(watched, [test_set[0][:10]])
+    records = recording.inspect(watched, [test_set[0][:4]])
     table = parity.check_layers(
         recording.conversion_errors(records), magnitudes=recording.magnitudes(records)
     )
@@ -79,7 +79,7 @@ def test_float_models_are_the_same_layer_by_layer(made: Made, test_set: Any) -> 
 
 
 def test_fit_serves_both_runtimes(made: Made, test_set: Any) -> None:
-    images = test_set[0][:50].astype(np.float32)
+    images = test_set[0][:20].astype(np.float32)
     in_onnx = onnx_model.make_predictor(made.in_onnx)(images)
     in_torch = torch_model.make_predictor(made.in_torch)(images)
     assert np.abs(in_torch - in_onnx).mean() < MEAN_RUNTIMES
@@ -88,7 +88,7 @@ def test_fit_serves_both_runtimes(made: Made, test_set: Any) -> None:
 def test_codes_are_those_of_exact_arithmetic(made: Made, test_set: Any) -> None:
     network = Network(made.float_model, made.quantization)
     models = {"onnx_uint8": in_onnx_runtime(made.in_onnx), "torch_int8": in_torch(made.in_torch)}
-    for name, found in check(network, models, test_set[0][:5]).items():
+    for name, found in check(network, models, test_set[0][:3]).items():
         refuse_unexplained(name, found)
         assert len([row for row in found.tensors.values() if row.in_codes]) >= 2
 

@@ -39,10 +39,10 @@ def test_another_model_goes_through_and_its_change_is_noticed(
     assert (folder / "data/raw/model.keras").read_bytes() == model.read_bytes()
     assert not (folder / "data/raw/model.h5").exists()
     layers = read_metrics(folder, "verify_onnx")["layers"]
-    assert sum(name.startswith("my_conv2d") and x == "Conv" for name, x in layers.items()) == 9
+    assert sum(name.startswith("my-conv2d") and x == "Conv" for name, x in layers.items()) == 9
     assert read_metrics(folder, "verify_onnx")["parity_with_keras"]["agreement"] == 1.0
     parity = read_metrics(folder, "layer_parity")["layers"]
-    assert sum(re.fullmatch(r"my_conv2d(_\d+)?", name) is not None for name in parity) == 9
+    assert sum(re.fullmatch(r"my-conv2d(_\d+)?", name) is not None for name in parity) == 9
     assert "fetch" not in dvc_status(folder)
 
     build_other_model(model, 5)

@@ -1,4 +1,4 @@
-"""How values and addresses are shown in messages."""
+"""Values and addresses as messages show them."""
 
 import pytest
 

@@ -27,7 +27,7 @@ class KerasLayer(NamedTuple):
     place: Place
 
     def in_words(self) -> str:
-        """What the node computes."""
+        """Describes the value that the node computes."""
         if self.place == "input":
             return "the model's input"
         if self.place == "within":

@@ -6,6 +6,7 @@ Params: convert_onnx, fetch.model
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from resnet8.core.dataset import read_images, read_label_names
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
             keras, opset=params.convert_onnx.opset, n_classes=n_classes
         )
         verification = onnx_model.describe(model) | {
+            "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "parameters": {
                 "converted": onnx_model.count_parameters(model),
                 "expected": keras_folding.count_folded_parameters(keras),

@@ -3,7 +3,7 @@
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ PROBABILITY_FLOOR = 1e-7
 TOP_IMAGES = 10  # with the largest divergence, whose share is told
 
 Correct = NDArray[np.bool_]
+ByClass = Mapping[str, Correct]  # (N of the class,) each
 Divergences = NDArray[np.float64]  # (N,) in nats
 
 
@@ -101,6 +102,20 @@ def mcnemar_p(baseline: Correct, variant: Correct) -> float:
     return min(2 * as_uneven / (1 << n), 1.0)
 
 
+def correct_p_values(p_values: Sequence[float]) -> list[float]:
+    """Corrects p-values of tests that are made together, by Holm's method, in their order.
+
+    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure,
+    Scandinavian Journal of Statistics 6, 65-70.
+    """
+    count, highest = len(p_values), 0.0
+    corrected = [1.0] * count
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (count - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
 def kl_by_image(baseline: Probabilities, variant: Probabilities) -> Divergences:
     """(N,) Kullback-Leibler divergences of `variant` from `baseline`, both (N, K), in nats."""
     p, q = (np.maximum(x.astype(np.float64), PROBABILITY_FLOOR) for x in (baseline, variant))
@@ -148,15 +163,38 @@ def compare(
         share that the ten largest divergences have of their sum (None where it is near zero).
     """
     old_class, new_class = baseline.argmax(axis=1), variant.argmax(axis=1)
-    old, new = old_class == labels, new_class == labels
-    interval = difference_interval(old, new)
+    classes = {name: labels == k for k, name in enumerate(label_names) if (labels == k).any()}
+    old, new = (
+        {name: (found == labels)[chosen] for name, chosen in classes.items()}
+        for found in (old_class, new_class)
+    )
     divergences = kl_by_image(baseline, variant)
     kl, kl_error = float(divergences.mean()), standard_error(divergences)
-    per_class = {
-        name: _interval_pp(old[labels == k], new[labels == k])
-        for k, name in enumerate(label_names)
-        if (labels == k).any()
+    return {
+        **compare_correct(old, new),
+        "agreement": float(np.mean(old_class == new_class)),
+        "kl_divergence": divergence(kl),
+        "kl_standard_error": None if kl_error is None else divergence(kl_error),
+        "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
+        "max_abs_probability_diff": probability_difference(
+            float(np.max(np.abs(baseline - variant)))
+        ),
     }
+
+
+def compare_correct(baseline: ByClass, variant: ByClass) -> dict[str, Any]:
+    """Says what a variant costs, as far as right and wrong answers tell.
+
+    Args:
+        baseline: whether each image was right, by class.
+        variant: for the same images.
+
+    Returns:
+        The part of `compare` that needs no probabilities.
+    """
+    old, new = join_classes(baseline), join_classes({name: variant[name] for name in baseline})
+    interval = difference_interval(old, new)
+    per_class = {name: _interval_pp(x, variant[name]) for name, x in baseline.items()}
     return {
         "top1_accuracy": float(new.mean()),
         "accuracy_delta_pp": _pp(_delta(old, new)),
@@ -165,18 +203,16 @@ def compare(
         "mcnemar_p": float(f"{mcnemar_p(old, new):.6g}"),
         "images_lost": int(np.sum(old & ~new)),
         "images_won": int(np.sum(~old & new)),
-        "agreement": float(np.mean(old_class == new_class)),
-        "kl_divergence": divergence(kl),
-        "kl_standard_error": None if kl_error is None else divergence(kl_error),
-        "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
-        "max_abs_probability_diff": probability_difference(
-            float(np.max(np.abs(baseline - variant)))
-        ),
         "per_class_delta_pp": {name: row["delta_pp"] for name, row in per_class.items()},
         "per_class_ci95_pp": {
             name: [row["low_pp"], row["high_pp"]] for name, row in per_class.items()
         },
     }
+
+
+def join_classes(by_class: ByClass) -> Correct:
+    """(N,) whether each image was right, class after class."""
+    return np.concatenate(list(by_class.values()))
 
 
 def _delta(old: Correct, new: Correct) -> float:

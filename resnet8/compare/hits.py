@@ -14,11 +14,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from resnet8.compare.comparison import Correct
+from resnet8.compare.chance import describe_chance
+from resnet8.compare.comparison import ByClass, Correct, compare_correct, join_classes
 from resnet8.core.dataset import TestSet
+from resnet8.core.errors import shown
 from resnet8.core.evaluation import Probabilities
+
+_ClassName = Annotated[str, Field(pattern=r"^\P{C}{1,80}$")]  # printable
 
 
 class Record(BaseModel):
@@ -33,7 +37,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     test_set_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    n_images: Annotated[dict[str, Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    n_images: Annotated[dict[_ClassName, Annotated[int, Field(ge=1)]], Field(min_length=1)]
     correct: dict[str, dict[str, str]]
 
 
@@ -76,22 +80,52 @@ def describe_correctness(
     return record.model_dump()
 
 
-def read_correctness(record: Record) -> Correctness:
+def read_correctness(content: object) -> Correctness:
     """Unpacks the bits.
 
+    Args:
+        content: what `Record` describes, as it was read from JSON.
+
     Raises:
-        ValueError: a class is missing or unknown, or its bits are damaged.
+        ValueError: it is something else, a class is missing or unknown, or bits are damaged.
     """
+    try:
+        record = Record.model_validate(content)
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        where = ".".join(map(str, error["loc"])) or "all of it"
+        raise ValueError(f"{where} = {shown(error['input'])} ({error['msg']})") from exc
     for variant, packed in record.correct.items():
         if set(packed) != set(record.n_images):
             raise ValueError(f"correct.{variant} must have the classes of n_images")
     return Correctness(
         test_set=record.test_set_sha256,
         by_class={
-            variant: {name: _unpack(packed[name], n) for name, n in record.n_images.items()}
+            variant: {name: _unpack(packed[name], n) for name, n in sorted(record.n_images.items())}
             for variant, packed in record.correct.items()
         },
     )
+
+
+def compare_hits(by_variant: Mapping[str, ByClass], baseline: str) -> dict[str, Any]:
+    """Compares variants as far as right and wrong answers tell.
+
+    Args:
+        by_variant: whether each image was right, by variant and class.
+        baseline: the variant to compare with.
+
+    Returns:
+        The part of metrics/comparison.json that needs no probabilities.
+    """
+    by_class = by_variant[baseline]
+    correct = join_classes(by_class)
+    labels = np.repeat(np.arange(len(by_class)), [len(x) for x in by_class.values()])
+    return {
+        "baseline": baseline,
+        "n_images": len(correct),
+        **describe_chance(correct, labels),
+        "variants": {name: compare_correct(by_class, x) for name, x in by_variant.items()},
+    }
 
 
 def _checksum(test_set: TestSet) -> str:

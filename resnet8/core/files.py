@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.errors import ArtifactError, PipelineError
+from resnet8.core.errors import ArtifactError, PipelineError, shown
 from resnet8.core.processes import is_orphan
 
 # What NumPy raises for a damaged array file; its header is parsed as a Python literal.
@@ -134,6 +134,14 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         aside.write_bytes(content)
 
 
+def write_in_place(path: Path, content: bytes) -> None:
+    """Writes to where a user points: through devices and pipes, and to what a link leads to."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        write_bytes(Path(os.path.realpath(path)), content)
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as .npy, C-contiguous, without pickling."""
     # Not to the file itself: NumPy does not say why the system could not write.
@@ -240,11 +248,40 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ArtifactError: the file is missing or no JSON.
+        ArtifactError: the file is missing or no JSON, or a key is there twice.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (RecursionError, ValueError, FileNotFoundError) as exc:
-        raise ArtifactError(
-            f"{path} must be a JSON file, got {exc}. Run `dvc repro` to make it again."
-        ) from exc
+        return parse_json(path.read_bytes(), where=str(path))
+    except FileNotFoundError as exc:
+        raise _no_json(str(path), exc) from exc
+
+
+def parse_json(content: bytes, *, where: str) -> Any:
+    """Parses JSON as `write_json` writes it: each key once, and no NaN or infinity.
+
+    Raises:
+        ArtifactError: the content of the file called `where` is something else.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_distinct, parse_constant=_finite)
+    except (RecursionError, ValueError) as exc:
+        raise _no_json(where, exc) from exc
+
+
+def _no_json(where: str, exc: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{where} must be a JSON file, got {exc}. Run `dvc repro` to make it again."
+    )
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shown(key)} for the second time")
+        found[key] = value
+    return found
+
+
+def _finite(constant: str) -> float:
+    raise ValueError(f"{constant}, which is no number")

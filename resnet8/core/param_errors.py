@@ -59,12 +59,21 @@ def read_yaml(path: Path) -> object:
     if not path.is_file() or size > MAX_FILE_BYTES:
         found = f"{size} bytes" if path.is_file() else "something else"
         raise ParamsError(f"{path} must be a file of at most {MAX_FILE_BYTES} bytes, got {found}.")
+    return parse_yaml(path.read_bytes(), where=str(path))
+
+
+def parse_yaml(content: bytes, *, where: str) -> object:
+    """Parses plain data, as `read_yaml` does.
+
+    Raises:
+        ParamsError: the content of the file called `where` is not YAML, or a key is there twice.
+    """
     try:
         # A SafeLoader that takes less.
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+        return yaml.load(content.decode(), _Loader)  # noqa: S506
     except _YAML_FAULTS as exc:
         reason = " ".join(str(exc).split())[:300]
-        raise ParamsError(f"{path} must be YAML, got: {reason}.") from exc
+        raise ParamsError(f"{where} must be YAML, got: {reason}.") from exc
 
 
 def describe_fault(error: Any, root: type[BaseModel]) -> str:

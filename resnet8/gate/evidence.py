@@ -1,238 +1,171 @@
-"""What the metrics of a revision say, checked before anything is concluded from them.
+"""Reads the metrics of a revision, and holds them against each other.
 
 Fails closed: whatever is missing, damaged, not finite or in contradiction to the rest is an
 error, never a pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from resnet8.compare.chance import chance_warning, is_chance
-from resnet8.compare.comparison import Correct
-from resnet8.compare.hits import Correctness, Record, read_correctness
+from resnet8.compare.chance import chance_warning
+from resnet8.compare.comparison import ByClass, join_classes
+from resnet8.compare.hits import Correctness, compare_hits, read_correctness
 from resnet8.core.errors import GateError, shown
+from resnet8.core.files import parse_json
 from resnet8.core.variants import FLOAT_VARIANTS
 
 CORRECT_FILE, COMPARISON_FILE = "metrics/correct.json", "metrics/comparison.json"
-REMEDY = "Run `dvc repro` to make it again."
-_ROUNDED_PP = 1e-4  # `comparison` rounds percentage points to four decimals
+_REMEDY = "Run `dvc repro` to make it again."
 
 # Path in the project -> content; raises GateError where there is no such file.
 Read = Callable[[str], bytes]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Metrics(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class Scores(_Metrics):
-    """The part of metrics/<variant>.json that is needed."""
-
-    n_images: int
-    top1_accuracy: Fraction
-    per_class_accuracy: dict[str, Fraction | None]
-    saturating_products: bool = False
-
-
-class Row(_Metrics):
-    """The part of a row of metrics/comparison.json that is needed."""
-
-    top1_accuracy: Fraction
-    accuracy_delta_pp: float
-    agreement: Fraction
-    kl_divergence: float
-    per_class_delta_pp: dict[str, float]
-
-
-class Comparison(_Metrics):
-    """The part of metrics/comparison.json that is needed.
-
-    baseline_is_chance: None where an earlier version wrote the file.
-    """
-
-    baseline: str
-    baseline_is_chance: bool | None = None
-    n_images: int
-    variants: dict[str, Row]
-
-
-class Parity(_Metrics):
-    """How far a conversion is from its original."""
-
-    max_abs_probability_diff: Annotated[float, Field(ge=0)]
-
-
-class OnnxProof(_Metrics):
-    """The part of metrics/verify_onnx.json that is needed."""
-
-    parity_with_keras: Parity
-
-
-class TorchProof(_Metrics):
-    """The part of metrics/verify_torch.json that is needed."""
-
-    parity_with_onnx: Parity
-
-
-class Evidence(NamedTuple):
-    """What the working tree's metrics say.
+class Results(NamedTuple):
+    """The results of a revision.
 
     correctness: which images each variant got right.
+    saturating: variants that ran on a CPU on which their 8-bit products saturate.
+    model_sha256: of the Keras model; None in those of an earlier version.
+    """
+
+    correctness: Correctness
+    saturating: set[str]
+    model_sha256: str | None
+
+
+class Proof(NamedTuple):
+    """The comparison of the variants and the proofs of conversion.
+
     conversion_errors: largest difference of a probability to the model before, by variant.
     warning: of a baseline that is not better than chance; empty where it is.
     """
 
-    correctness: Correctness
     conversion_errors: dict[str, float]
     warning: str = ""
 
 
-Model = TypeVar("Model", bound=BaseModel)
+def metrics_file(name: str) -> str:
+    return f"metrics/{name}.json"
 
 
-def metrics_file(variant: str) -> str:
-    return f"metrics/{variant}.json"
-
-
-def metrics_files(variants: Sequence[str]) -> list[str]:
-    """All files that `read_evidence` reads."""
-    verified = [metrics_file("verify_onnx"), metrics_file("verify_torch")]
-    return [CORRECT_FILE, COMPARISON_FILE, *verified, *map(metrics_file, variants)]
-
-
-def read_correct_images(read: Read) -> Correctness:
-    """Reads which images were right, and holds the accuracy of each variant against it.
-
-    Raises:
-        GateError: a file is missing or damaged, or both contradict each other.
-    """
-    record = _parse(Record, read, CORRECT_FILE)
-    try:
-        correctness = read_correctness(record)
-    except ValueError as exc:
-        raise GateError(f"{CORRECT_FILE} must be whole, got: {exc}. {REMEDY}") from exc
-    for variant, by_class in correctness.by_class.items():
-        scores = _parse(Scores, read, metrics_file(variant))
-        told = {name: x for name, x in scores.per_class_accuracy.items() if x is not None}
-        told["all images"] = scores.top1_accuracy
-        found = {name: float(correct.mean()) for name, correct in by_class.items()}
-        found["all images"] = float(all_images(by_class).mean())
-        if scores.n_images != len(all_images(by_class)) or not _same(told, found, 1e-9):
-            raise _contradiction(metrics_file(variant), found, told)
-    return correctness
-
-
-def read_saturating(read: Read, variants: Iterable[str]) -> set[str]:
-    """The variants that ran on a CPU on which their 8-bit products saturate.
-
-    Raises:
-        GateError: a file is missing or damaged.
-    """
-    return {x for x in variants if _parse(Scores, read, metrics_file(x)).saturating_products}
-
-
-def read_evidence(read: Read, variants: Sequence[str], *, baseline: str) -> Evidence:
-    """Reads all metrics that are judged.
+def read_results(read: Read) -> Results:
+    """Reads the results of a revision, and holds each accuracy against the images behind it.
 
     Args:
         read: gives the content of a file of the project.
+
+    Raises:
+        GateError: a file is missing or damaged, or files contradict each other.
+    """
+    try:
+        correctness = read_correctness(_parse(read, CORRECT_FILE))
+    except ValueError as exc:
+        raise _damaged(CORRECT_FILE, str(exc)) from exc
+    saturating = set()
+    for variant, by_class in correctness.by_class.items():
+        scores, correct = _parse(read, metrics_file(variant)), join_classes(by_class)
+        expected = {
+            "n_images": len(correct),
+            "top1_accuracy": float(correct.mean()),
+            "per_class_accuracy": {name: float(x.mean()) for name, x in by_class.items()},
+        }
+        _refuse_contradictions(metrics_file(variant), scores, expected)
+        if scores.get("saturating_products"):
+            saturating.add(variant)
+    model = _parse(read, metrics_file("verify_onnx")).get("model_sha256")
+    return Results(correctness, saturating, str(model) if model else None)
+
+
+def read_proof(
+    read: Read, correctness: Correctness, variants: Sequence[str], *, baseline: str
+) -> Proof:
+    """Reads the comparison and the proofs of conversion.
+
+    Args:
+        read: gives the content of a file of the project.
+        correctness: what the comparison must fit.
         variants: those that must be there.
         baseline: what they must have been compared with.
 
     Raises:
         GateError: a file is missing or damaged, or files contradict each other.
     """
-    comparison = _parse(Comparison, read, COMPARISON_FILE)
-    onnx = _parse(OnnxProof, read, metrics_file("verify_onnx"))
-    torch = _parse(TorchProof, read, metrics_file("verify_torch"))
-    for name in variants:  # also those that are not in the two files below
-        _parse(Scores, read, metrics_file(name))
-    correctness = read_correct_images(read)
-    for path, found in (
-        (CORRECT_FILE, set(correctness.by_class)),
-        (COMPARISON_FILE, set(comparison.variants)),
-    ):
-        if found != set(variants):
+    comparison = _parse(read, COMPARISON_FILE)
+    for path, rows in ((CORRECT_FILE, correctness.by_class), (COMPARISON_FILE, comparison)):
+        names = rows.get("variants", rows)
+        if set(names) != set(variants):
             raise GateError(
-                f"{path} must hold the variants {', '.join(variants)}, got "
-                f"{', '.join(sorted(found))}. {REMEDY}"
+                f"{path} must hold the variants {', '.join(variants)}, got {shown(list(names))}. "
+                f"{_REMEDY}"
             )
-    if comparison.baseline != baseline:
-        raise GateError(
-            f"{COMPARISON_FILE} must compare with {baseline}, got {comparison.baseline}. {REMEDY}"
+    if comparison.get("baseline") != baseline:
+        found = shown(comparison.get("baseline"))
+        raise GateError(f"{COMPARISON_FILE} must compare with {baseline}, got {found}. {_REMEDY}")
+    expected = compare_hits(correctness.by_class, baseline)
+    _refuse_contradictions(COMPARISON_FILE, comparison, expected)
+    for name in variants:
+        _number(COMPARISON_FILE, comparison, "variants", name, "kl_divergence")
+        agreement = _number(COMPARISON_FILE, comparison, "variants", name, "agreement")
+        _check_agreement(name, agreement, correctness.by_class[baseline], expected)
+    errors: dict[str, float] = {}
+    for name, original in zip(FLOAT_VARIANTS[1:], FLOAT_VARIANTS, strict=False):
+        path = metrics_file(f"verify_{name.runtime}")
+        errors[name] = _number(
+            path, _parse(read, path), f"parity_with_{original.runtime}", "max_abs_probability_diff"
         )
-    for name, row in comparison.variants.items():
-        found_pp = deltas_pp(correctness.by_class[baseline], correctness.by_class[name])
-        told_pp = {**row.per_class_delta_pp, "all images": row.accuracy_delta_pp}
-        if not _same(told_pp, found_pp, _ROUNDED_PP):
-            raise _contradiction(f"{COMPARISON_FILE}, {name}", found_pp, told_pp)
-    errors = (onnx.parity_with_keras, torch.parity_with_onnx)
-    return Evidence(
-        correctness=correctness,
-        conversion_errors={
-            name: error.max_abs_probability_diff
-            for name, error in zip(FLOAT_VARIANTS[1:], errors, strict=True)
-        },
-        warning=_warn_of_chance(comparison, correctness.by_class[baseline]),
-    )
+    return Proof(errors, chance_warning(expected))
 
 
-def _warn_of_chance(comparison: Comparison, by_class: dict[str, Correct]) -> str:
-    """Says where the baseline is not better than chance, by the images that it got right."""
-    correct = all_images(by_class)
-    chance = max(map(len, by_class.values())) / len(correct)
-    found = is_chance(int(correct.sum()), len(correct), chance=chance)
-    if comparison.baseline_is_chance not in (None, found):
-        raise GateError(
-            f"{COMPARISON_FILE}, baseline_is_chance must fit the images that {CORRECT_FILE} says "
-            f"were right, got {comparison.baseline_is_chance}. {REMEDY}"
-        )
-    told = {"baseline_is_chance": found, "chance_accuracy": chance}
-    return chance_warning(comparison.model_dump() | told)
+def _check_agreement(
+    name: str, agreement: float, baseline: ByClass, expected: Mapping[str, Any]
+) -> None:
+    """Right answers of both agree, those of one alone do not; wrong ones may."""
+    row, n = expected["variants"][name], expected["n_images"]
+    both_right = sum(int(x.sum()) for x in baseline.values()) - row["images_lost"]
+    most = 1 - (row["images_lost"] + row["images_won"]) / n
+    if not both_right / n - 1e-9 <= agreement <= most + 1e-9:
+        raise _contradiction(COMPARISON_FILE, [f"variants.{name}.agreement"])
 
 
-def all_images(by_class: dict[str, Correct]) -> Correct:
-    """Which images were right, of all classes, class after class."""
-    return np.concatenate(list(by_class.values()))
+def _parse(read: Read, path: str) -> dict[str, Any]:
+    content = parse_json(read(path), where=path)
+    if not isinstance(content, dict):
+        raise _damaged(path, shown(content))
+    return content
 
 
-def deltas_pp(old: dict[str, Correct], new: dict[str, Correct]) -> dict[str, float]:
-    """Accuracy differences, new minus old, by class and for all images, in points."""
-    pairs = {name: (correct, new[name]) for name, correct in old.items()}
-    pairs["all images"] = (all_images(old), all_images({name: new[name] for name in old}))
-    return {name: 100 * float(y.mean() - x.mean()) for name, (x, y) in pairs.items()}
+def _number(path: str, content: Any, *keys: str) -> float:
+    """The number at some keys, finite and not negative."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    if type(content) not in (int, float) or not 0 <= content <= sys.float_info.max:
+        raise _damaged(path, f"{'.'.join(keys)} = {shown(content)}")
+    return float(content)
 
 
-def _parse(model: type[Model], read: Read, path: str) -> Model:
-    try:
-        return model.model_validate_json(read(path))
-    except ValidationError as exc:
-        raise GateError(f"{path} must be whole, got: {_fault(exc.errors()[0])}. {REMEDY}") from exc
+def _damaged(path: str, found: str) -> GateError:
+    return GateError(f"{path} must be whole, got: {found}. {_REMEDY}")
 
 
-def _fault(error: Any) -> str:
-    """What Pydantic found, in few words."""
-    key = ".".join(map(str, error["loc"]))
-    if error["type"] == "missing":
-        return f"no {key}"
-    if error["type"] == "json_invalid":
-        return f"no JSON ({error['ctx']['error']})"
-    return f"{key or 'all of it'} = {shown(error['input'])} ({error['msg']})"
+def _refuse_contradictions(path: str, told: Any, found: Mapping[str, Any]) -> None:
+    if differing := [".".join(x) for x in _differing(told, found)]:
+        raise _contradiction(path, differing)
 
 
-def _same(told: dict[str, float], found: dict[str, float], tolerance: float) -> bool:
-    return told.keys() == found.keys() and all(
-        abs(told[name] - found[name]) <= tolerance for name in told
-    )
+def _differing(told: Any, found: Any) -> Iterator[tuple[str, ...]]:
+    """The keys of `found` whose value is told otherwise."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            inner = told.get(key) if isinstance(told, Mapping) else None
+            yield from ((key, *x) for x in _differing(inner, value))
+    elif type(told) is not type(found) or told != found:
+        yield ()
 
 
-def _contradiction(where: str, found: dict[str, float], told: dict[str, float]) -> GateError:
-    differing = [name for name in {**found, **told} if found.get(name) != told.get(name)]
+def _contradiction(path: str, keys: Sequence[str]) -> GateError:
     return GateError(
-        f"{where} must fit the images that {CORRECT_FILE} says were right, got another value of "
-        f"{', '.join(differing)}. {REMEDY}"
+        f"{path} must fit the images that {CORRECT_FILE} says were right, got another value of "
+        f"{', '.join(keys[:5])}{' and others' if len(keys) > 5 else ''}. {_REMEDY}"
     )

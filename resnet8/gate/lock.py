@@ -1,104 +1,106 @@
-"""Whether metrics are those of the code and parameters beside them, after dvc.lock alone.
+"""Holds the state of a checkout against dvc.lock: commands, dependencies, parameters, outputs.
 
-What `dvc status` says needs the data and models; here the files that Git has are enough: the
-code, the parameters and the metrics themselves.
+DVC reads its own files and hashes what Git has. Data and models need not be there: a stage must
+have read them as the lock says that another stage wrote them.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
+from dvc.dependency import ParamsDependency
+from dvc.dvcfile import load_file
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc_data.hashfile.tree import Tree
 
 from resnet8.core.errors import GateError
 
-LOCK = "dvc.lock"
-_NOT_IN_GIT = ("data", "artifacts")
-_IGNORED = ("*/__pycache__/*", "*/.*.tmp*")  # as in .dvcignore
-Stage = Mapping[str, Any]
+PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+_LINKED = "data/linked"  # leads to the user's own model; no stage makes it
+State = dict[str, Any]  # of a stage: its command, and checksum or value by path or parameter
 
 
-def check_lock(folder: Path, metrics: Sequence[str], *, params: Mapping[str, Any]) -> None:
-    """Checks that dvc.lock records the given metrics, and what they were made of, as it is.
+def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
+    """Checks that dvc.lock records everything that determines the metrics, as it is.
 
     Args:
         folder: the project.
-        metrics: paths in it.
         params: what params.yaml says, as a nested mapping.
 
     Raises:
-        GateError: dvc.lock is missing or damaged, or something changed since it was written.
+        GateError: dvc.yaml or dvc.lock is missing or damaged, or something is not as recorded.
     """
-    stages = _read_stages(folder / LOCK)
+    if not (folder / LOCK).is_file():
+        raise GateError(f"{LOCK} must be there, got none. Run `dvc repro`, or restore it.")
     try:
-        recorded = {out["path"]: out["md5"] for x in stages.values() for out in x.get("outs", [])}
-        missing = [path for path in metrics if path not in recorded]
-        needed = _upstream(stages, metrics)
-        changed = [
-            path for path in metrics if path in recorded and _md5(folder / path) != recorded[path]
-        ]
-        for stage in needed:
-            changed += _changed_files(folder, stage)
-            changed += _changed_params(stage, params)
-    except (AttributeError, KeyError, TypeError) as exc:
-        raise _damaged(f"{type(exc).__name__} {exc}") from exc
-    if missing or changed:
-        what = ", ".join(sorted({*missing, *changed}))
+        with Repo(str(folder)) as repo:
+            loader = load_file(repo, str(folder / PIPELINE)).stages
+            states, entries = _states(dict(loader), params), loader.lockfile_data
+        recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
+    except (DvcException, AttributeError, LookupError, RecursionError, TypeError) as exc:
+        reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
+        raise GateError(
+            f"{PIPELINE} and {LOCK} must be readable for DVC, got: {reason}. Restore them with "
+            f"`git restore {PIPELINE} {LOCK}`."
+        ) from exc
+    if changed := {what for name in states for what in _differing(states[name], recorded[name])}:
         raise GateError(
             f"The metrics must be those of the code and the parameters beside them, got another "
-            f"state than {LOCK} records of: {what}. Run `dvc repro`."
+            f"state than {LOCK} records of: {', '.join(sorted(changed))}. Run `dvc repro`."
+        )
+    groups = {name.partition("@")[0] for name in states}
+    if gone := sorted(name for name in entries if name.partition("@")[0] not in groups):
+        raise GateError(
+            f"{LOCK} must record the stages of {PIPELINE}, got {', '.join(gone)}, too. Put it back "
+            f"with `git restore {PIPELINE}`; where it is to go, take it out with `dvc remove`."
         )
 
 
-def _read_stages(path: Path) -> dict[str, Stage]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        stages: dict[str, Stage] = content["stages"]
-    except FileNotFoundError as exc:
-        raise GateError(f"{LOCK} must be there, got none. Run `dvc repro`, or restore it.") from exc
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError) as exc:
-        raise _damaged(str(exc).splitlines()[0]) from exc
-    if not isinstance(stages, dict):
-        raise _damaged(f"stages that are {type(stages).__name__}")
-    return stages
+def _recorded(name: str, entry: Mapping[str, Any]) -> State:
+    """The state that an entry of dvc.lock describes."""
+    files = {x["path"]: x.get("md5", "") for x in (*entry.get("deps", []), *entry.get("outs", []))}
+    params = chain.from_iterable(x.items() for x in entry.get("params", {}).values())
+    return {_command(name): entry.get("cmd"), **files, **dict(params)}
 
 
-def _damaged(what: str) -> GateError:
-    return GateError(
-        f"{LOCK} must be what DVC wrote, got: {what}. Restore it with `git restore {LOCK}`."
-    )
+def _states(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, State]:
+    """The states that dvc.yaml, the files and the parameters give now."""
+    files = {
+        name: [*(x for x in stage.deps if not isinstance(x, ParamsDependency)), *stage.outs]
+        for name, stage in stages.items()
+    }
+    made = {out.def_path: out.hash_info.value for x in stages.values() for out in x.outs}
+    items = {item.def_path: item for x in files.values() for item in x}
+    checksums = {path: _checksum(item, made) for path, item in items.items()}
+    return {
+        name: {
+            _command(name): stage.cmd,
+            **{item.def_path: checksums[item.def_path] for item in files[name]},
+            **{
+                key: _at(params, key)
+                for dep in stage.deps
+                if isinstance(dep, ParamsDependency)
+                for key in dep.params
+            },
+        }
+        for name, stage in stages.items()
+    }
 
 
-def _upstream(stages: Mapping[str, Stage], paths: Sequence[str]) -> Iterator[Stage]:
-    """The stages that made the paths, and those that made what these read, and so on."""
-    makers = {out["path"]: name for name, x in stages.items() for out in x.get("outs", [])}
-    waiting, seen = [*paths], set[str]()
-    while waiting:
-        path = waiting.pop()
-        beneath = (
-            x for x in makers if x == path or x.startswith(f"{path}/") or path.startswith(f"{x}/")
-        )
-        for name in {makers[x] for x in beneath} - seen:
-            seen.add(name)
-            waiting += [dep["path"] for dep in stages[name].get("deps", [])]
-            yield stages[name]
-
-
-def _changed_files(folder: Path, stage: Stage) -> list[str]:
-    deps = {dep["path"]: dep["md5"] for dep in stage.get("deps", [])}
-    return [
-        path
-        for path, md5 in deps.items()
-        if path.split("/")[0] not in _NOT_IN_GIT and _md5(folder / path) != md5
-    ]
-
-
-def _changed_params(stage: Stage, params: Mapping[str, Any]) -> list[str]:
-    recorded = stage.get("params", {}).get("params.yaml", {})
-    return [key for key, value in recorded.items() if _at(params, key) != value]
+def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
+    """The checksum that must be recorded for a path; None where there is no such file."""
+    path = item.def_path
+    if not item.repo.scm.is_ignored(item.fs_path):
+        return item.get_hash().value if item.exists else None
+    if inside := {x.removeprefix(f"{path}/"): made[x] for x in made if x.startswith(f"{path}/")}:
+        tree = Tree.from_list([{"relpath": x, "md5": md5} for x, md5 in inside.items()], "md5")
+        tree.digest()
+        return tree.hash_info.value
+    if path == _LINKED or any(path.startswith(f"{x}/") for x in made):
+        return item.hash_info.value  # nothing in Git tells
+    return made.get(path)
 
 
 def _at(params: Any, dotted: str) -> Any:
@@ -107,21 +109,12 @@ def _at(params: Any, dotted: str) -> Any:
     return params
 
 
-def _md5(path: Path) -> str | None:
-    """The checksum that DVC records for a file or a package; None where there is none.
+def _command(name: str) -> str:
+    return f"the command of {name}"
 
-    Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
-    cache directory": a folder's is that of the JSON list of its files.
-    """
-    if path.is_dir():
-        files = {
-            x.relative_to(path).as_posix(): x
-            for x in path.rglob("*")
-            if x.is_file() and not any(fnmatch(x.as_posix(), ignored) for ignored in _IGNORED)
-        }
-        listed = [{"md5": _md5(files[x]), "relpath": x} for x in sorted(files)]
-        content = json.dumps(listed, sort_keys=True).encode()
-        return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
-    if not path.is_file():
-        return None
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+def _differing(now: State, recorded: State) -> set[str]:
+    """The keys that both do not have with the same value."""
+    return {
+        x for x in {**now, **recorded} if x not in now or x not in recorded or now[x] != recorded[x]
+    }

@@ -1,6 +1,7 @@
 """Files of a Git revision, read with git alone."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet8.core.errors import GateError
@@ -17,26 +18,31 @@ def resolve(folder: Path, revision: str) -> str:
         The commit's full name.
 
     Raises:
-        GateError: there is no git or no repository, the history is not complete, or it does
-            not have the revision.
+        GateError: there is no git, no repository or no such revision in it.
     """
     if not revision:
         raise GateError(
             "The base must be a Git revision, got none. Name one, for example: "
             "make gate BASE=origin/main"
         )
-    if _git(folder, "rev-parse", "--is-shallow-repository") == b"true\n":
+    shallow = _run(folder, "rev-parse", "--is-shallow-repository")
+    if shallow.returncode:
         raise GateError(
-            f"The clone must have all of the history to find {revision}, got a shallow one. "
-            "Complete it with `git fetch --unshallow` (in GitHub Actions: fetch-depth: 0)."
+            f"{folder.resolve()} must be in a Git repository, got: {_first_line(shallow.stderr)} "
+            "Run the gate in a clone of the project."
         )
     found = _run(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-    if found.returncode:
-        raise GateError(
-            f"The base must be a Git revision, got {revision!r}, which git does not know. Fetch "
-            "it with `git fetch origin`, or name another (`git log --oneline` lists them)."
-        )
-    return found.stdout.decode().strip()
+    if found.returncode == 0:
+        return found.stdout.decode().strip()
+    remedy = (
+        "The clone is shallow: complete it with `git fetch --unshallow` (in GitHub Actions: "
+        "fetch-depth: 0)."
+        if shallow.stdout == b"true\n"
+        else "Fetch it with `git fetch origin`, or name another (`git log --oneline` lists them)."
+    )
+    raise GateError(
+        f"The base must be a Git revision, got {revision!r}, which git does not know. {remedy}"
+    )
 
 
 def read_at(folder: Path, commit: str, path: str) -> bytes:
@@ -59,14 +65,10 @@ def read_at(folder: Path, commit: str, path: str) -> bytes:
     return found.stdout
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    done = _run(folder, *arguments)
-    if done.returncode:
-        raise GateError(
-            f"{folder.resolve()} must be in a Git repository, got: {_first_line(done.stderr)} "
-            "Run the gate in a clone of the project."
-        )
-    return done.stdout
+def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
+    """The files beneath some paths that are not as in a commit."""
+    found = _run(folder, "diff", "--name-only", "-z", "--relative", commit, "--", *paths)
+    return [x for x in found.stdout.decode(errors="replace").split("\0") if x]
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

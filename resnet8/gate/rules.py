@@ -1,17 +1,24 @@
 """Decides: limits that hold for a revision alone, and losses against another."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from resnet8.compare.comparison import Correct, Interval, difference_interval, mcnemar_p
+from resnet8.compare.comparison import (
+    Correct,
+    Interval,
+    compare_correct,
+    correct_p_values,
+    difference_interval,
+    join_classes,
+    mcnemar_p,
+)
 from resnet8.compare.hits import Correctness
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params
-from resnet8.core.sections import Gate
 from resnet8.core.variants import FLOAT_VARIANTS
-from resnet8.gate.evidence import Evidence, all_images, deltas_pp
+from resnet8.gate.evidence import Proof
 
 
 class Limit(NamedTuple):
@@ -73,6 +80,7 @@ class Verdict(NamedTuple):
     """What the gate decided, and why.
 
     revision, commit: the base as it was named, and what it is.
+    moved: by what else than the base the change is judged.
     notes: what a reader should know, but does not fail.
     warning: of a baseline that is not better than chance, so that passing says little.
     """
@@ -81,6 +89,7 @@ class Verdict(NamedTuple):
     commit: str
     limits: list[Limit]
     changes: list[Change]
+    moved: list[str]
     notes: list[str]
     warning: str = ""
 
@@ -91,50 +100,39 @@ class Verdict(NamedTuple):
         )
 
 
-def check_limits(evidence: Evidence, params: Params) -> list[Limit]:
+def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list[Limit]:
     """Holds a revision's own results against the limits of `params.gate`."""
-    gate, by_class = params.gate, evidence.correctness.by_class
+    gate, by_class = params.gate, correctness.by_class
     baseline = params.compare.baseline
     limits = [
         Limit("calibration_images_min", "calibration", params.calibrate.size,
               gate.calibration_images_min, "images", True, "training images")
     ]  # fmt: skip
     for name in FLOAT_VARIANTS:
-        accuracy = float(all_images(by_class[name]).mean())
+        accuracy = float(join_classes(by_class[name]).mean())
         limits.append(
             Limit("float_accuracy_min", name, accuracy, gate.float_accuracy_min, "fraction", True,
                   "top-1 accuracy")
         )  # fmt: skip
-    for converted, error in evidence.conversion_errors.items():
+    for converted, error in proof.conversion_errors.items():
         limits.append(
             Limit("float_parity_max", converted, error, gate.float_parity_max, "probability", False,
                   "difference to its original")
         )  # fmt: skip
     for name in params.variants:
         if name not in (*FLOAT_VARIANTS, baseline):
-            limits += _drops(name, deltas_pp(by_class[baseline], by_class[name]), gate, baseline)
+            row = compare_correct(by_class[baseline], by_class[name])
+            worst, delta = min(row["per_class_delta_pp"].items(), key=lambda item: item[1])
+            for parameter, by_variant, delta_pp, where in (
+                ("drop_max_pp", gate.drop_max_pp, row["accuracy_delta_pp"], "all images"),
+                ("class_drop_max_pp", gate.class_drop_max_pp, delta, worst),
+            ):
+                limit = by_variant.get(name, by_variant["default"])
+                limits.append(
+                    Limit(parameter, name, max(0.0, -delta_pp), limit, "pp", False,
+                          f"below {baseline}, {where}")
+                )  # fmt: skip
     return limits
-
-
-def _drops(variant: str, deltas: Mapping[str, float], gate: Gate, baseline: str) -> list[Limit]:
-    """The drop over all images, and that of the class which lost most."""
-    worst = min((name for name in deltas if name != "all images"), key=lambda name: deltas[name])
-    drops = (
-        ("drop_max_pp", gate.drop_max_pp, "all images"),
-        ("class_drop_max_pp", gate.class_drop_max_pp, worst),
-    )
-    return [
-        Limit(
-            parameter=parameter,
-            variant=variant,
-            value=max(0.0, round(-deltas[name], 6)),
-            limit=by_variant.get(variant, by_variant["default"]),
-            unit="pp",
-            at_least=False,
-            detail=f"below {baseline}, {name}",
-        )
-        for parameter, by_variant, name in drops
-    ]
 
 
 def find_changes(base: Correctness, current: Correctness, *, significance: float) -> list[Change]:
@@ -151,9 +149,6 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
 
     Raises:
         GateError: the test sets differ.
-
-    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure,
-    Scandinavian Journal of Statistics 6, 65-70.
     """
     if (base.test_set, _class_sizes(base)) != (current.test_set, _class_sizes(current)):
         raise GateError(
@@ -161,33 +156,15 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
             f"{current.test_set[:16]}...: results on other images cannot be compared. Name a base "
             "with the same fetch.dataset; where the change is meant, commit it and use BASE=HEAD."
         )
-    both = [name for name in current.by_class if name in base.by_class]
-    totals = _differences(
-        {
-            name: (all_images(base.by_class[name]), all_images(current.by_class[name]))
-            for name in both
-        }
-    )
-    classes = _differences(
-        {
-            (name, label): (old, current.by_class[name][label])
-            for name in both
-            for label, old in base.by_class[name].items()
-        }
-    )
+    old, new = base.by_class, current.by_class
+    both = [name for name in new if name in old]
+    totals = _differences({x: (join_classes(old[x]), join_classes(new[x])) for x in both})
+    classes = _differences({(x, y): (old[x][y], new[x][y]) for x in both for y in old[x]})
     changes = [
-        _change(
-            name,
-            totals[name],
-            {label: x for (variant, label), x in classes.items() if variant == name},
-            significance,
-        )
-        for name in both
+        _change(x, totals[x], {y: classes[x, y] for y in old[x]}, significance) for x in both
     ]
-    alone = {name: "new" for name in current.by_class if name not in base.by_class} | {
-        name: "removed" for name in base.by_class if name not in current.by_class
-    }
-    return changes + [Change(name, what, None, {}, ()) for name, what in alone.items()]  # type: ignore[arg-type]
+    changes += [Change(x, "new", None, {}, ()) for x in new if x not in old]
+    return changes + [Change(x, "removed", None, {}, ()) for x in old if x not in new]
 
 
 def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
@@ -226,13 +203,3 @@ def _differences(pairs: Mapping[Key, tuple[Correct, Correct]]) -> dict[Key, Diff
         )
         for (key, (old, new)), p in zip(pairs.items(), corrected, strict=True)
     }
-
-
-def correct_p_values(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values of tests that are made together, by Holm's method, in their order."""
-    count, highest = len(p_values), 0.0
-    corrected = [1.0] * count
-    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, (count - rank) * p_values[i]))
-        corrected[i] = highest
-    return corrected

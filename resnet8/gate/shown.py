@@ -1,9 +1,10 @@
 """Shows a verdict: to people in the terminal, to pull requests in Markdown, to machines in JSON."""
 
 import html
+import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -15,10 +16,20 @@ CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
 )  # fmt: skip
 LIMIT_COLUMNS = ("limits of", "in", "value", "allowed", "verdict")
+_MOVED = "The yardstick moved: "
+_Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # columns and rows
 _MEANING = (
     "Change: now minus base, on the same images; lost, won: images that only the base, only this "
     "revision got right; p: McNemar's exact test, corrected for all variants (Holm)."
 )
+
+
+class Answer(NamedTuple):
+    """An answer of the gate: for the terminal, for machines, for pull requests."""
+
+    text: str
+    json: str
+    markdown: str
 
 
 def explain_failures(verdict: Verdict) -> list[str]:
@@ -37,24 +48,10 @@ def headline(verdict: Verdict) -> str:
     return f"The gate fails {against}: {count} {'reason' if count == 1 else 'reasons'}."
 
 
-def print_verdict(verdict: Verdict, *, console: Console | None = None) -> None:
-    """Prints both tables, the reasons and the verdict."""
-    console = console or Console(highlight=False, markup=False)
-    if verdict.warning:
-        console.print(f"WARNING: {verdict.warning}", soft_wrap=True, style="bold red")
-    _print_table(console, CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes], left=1)
-    _print_table(console, LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits], left=2)
-    console.print(_MEANING)
-    for note in verdict.notes:
-        console.print(f"note: {note}", soft_wrap=True)
-    for reason in explain_failures(verdict):
-        console.print(f"FAIL {reason}", soft_wrap=True, style="red")
-    console.print(headline(verdict), soft_wrap=True, style="bold")
-
-
-def to_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict for machines; fractions, `*_pp` in percentage points."""
-    return {
+def describe(verdict: Verdict) -> Answer:
+    """Gives a verdict in all forms; fractions, in JSON `*_pp` in percentage points."""
+    as_json = {
+        "moved": verdict.moved,
         "verdict": "pass" if verdict.passed else "fail",
         "base": {"revision": verdict.revision, "commit": verdict.commit},
         "failures": explain_failures(verdict),
@@ -71,29 +68,59 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
             for x in verdict.changes
         },
     }
+    return Answer(_to_table(verdict), _dump(as_json), _to_markdown(verdict))
 
 
-def error_to_json(reason: str) -> dict[str, Any]:
-    """What machines get when there is no verdict."""
-    return {"verdict": "error", "error": reason}
+def describe_error(reason: str, moved: Sequence[str]) -> Answer:
+    """Gives the reason why there is no verdict in all forms."""
+    lines = [*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]
+    markdown = f"### ⚠️ The gate could not compare\n\n{_escape(reason)}\n"
+    return Answer(
+        text="\n".join(lines),
+        json=_dump({"moved": list(moved), "verdict": "error", "error": reason}),
+        markdown=_moved_markdown(moved) + markdown,
+    )
 
 
-def to_markdown(verdict: Verdict) -> str:
-    """The verdict for a pull request."""
+def _to_table(verdict: Verdict) -> str:
+    console = Console(highlight=False, markup=False)
+    with console.capture() as captured:
+        for text in verdict.moved:
+            console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")
+        if verdict.warning:
+            console.print(f"WARNING: {verdict.warning}", soft_wrap=True, style="bold red")
+        changes, limits = _tables(verdict)
+        _print_table(console, *changes, left=1)
+        _print_table(console, *limits, left=2)
+        console.print(_MEANING)
+        for note in verdict.notes:
+            console.print(f"note: {note}", soft_wrap=True)
+        for reason in explain_failures(verdict):
+            console.print(f"FAIL {reason}", soft_wrap=True, style="red")
+        console.print(headline(verdict), soft_wrap=True, style="bold")
+    return captured.get()
+
+
+def _to_markdown(verdict: Verdict) -> str:
     passed = "⚠️" if verdict.warning else "✅"
-    lines = [f"### {passed if verdict.passed else '❌'} {headline(verdict)}", ""]
-    lines += [f"- ⚠️ {_escape(verdict.warning)}"] if verdict.warning else []
-    lines += [f"- ❌ {_escape(reason)}" for reason in explain_failures(verdict)]
-    lines += [f"- note: {_escape(note)}" for note in verdict.notes]
-    lines += ["", *_markdown_table(CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]), ""]
-    lines += [_MEANING, "", "<details><summary>Limits of <code>params.yaml</code></summary>", ""]
-    lines += [*_markdown_table(LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits]), ""]
-    return "\n".join([*lines, "</details>", ""])
+    changes, limits = map(_markdown_table, _tables(verdict))
+    lines = [
+        f"### {passed if verdict.passed else '❌'} {_escape(headline(verdict))}",
+        "",
+        *([f"- ⚠️ {_escape(verdict.warning)}"] if verdict.warning else []),
+        *(f"- ❌ {_escape(reason)}" for reason in explain_failures(verdict)),
+        *(f"- note: {_escape(note)}" for note in verdict.notes),
+        f"\n{changes}\n",
+        f"{_MEANING}\n",
+        f"<details><summary>Limits of <code>params.yaml</code></summary>\n\n{limits}\n\n</details>",
+        "",
+    ]
+    return _moved_markdown(verdict.moved) + "\n".join(lines)
 
 
-def error_to_markdown(reason: str) -> str:
-    """What a pull request gets when there is no verdict."""
-    return f"### ⚠️ The gate could not compare\n\n{_escape(reason)}\n"
+def _moved_markdown(moved: Sequence[str]) -> str:
+    lines = "\n".join(f"- {_escape(x)}" for x in moved)
+    return f"**{_MOVED.strip()}**\n\n{lines}\n\n" if moved else ""
 
 
 def _explain_limit(x: Limit) -> str:
@@ -115,27 +142,22 @@ def _explain_change(x: Change) -> str:
     )
     return (
         f"{x.variant}: worse than the base: {100 * total.old:.2f}% to {100 * total.new:.2f}% "
-        f"({_change_pp(total)} pp, {total.lost} images lost and {total.won} won, p {_p(total)}). "
+        f"({100 * (total.new - total.old):+.2f} pp, {total.lost} images lost and {total.won} won, "
+        f"p {total.p:.2g}). "
         f"Classes that lost: {named}."
     )
 
 
 def _amount(value: float, unit: str) -> str:
-    formats = {
-        "fraction": f"{100 * value:.2f}%",
-        "pp": f"{value:.2f} pp",
-        "probability": f"{value:.2g}",
-        "images": f"{value:g}",
-    }
-    return formats[unit]
-
-
-def _change_pp(x: Difference) -> str:
-    return f"{100 * (x.new - x.old):+.2f}"
-
-
-def _p(x: Difference) -> str:
-    return f"{x.p:.2g}"
+    if unit == "fraction":
+        return f"{value:.2%}"
+    return (
+        f"{value:.2f} pp"
+        if unit == "pp"
+        else f"{value:.2g}"
+        if unit == "probability"
+        else f"{value:g}"
+    )
 
 
 def _change_cells(x: Change) -> tuple[str, ...]:
@@ -146,10 +168,10 @@ def _change_cells(x: Change) -> tuple[str, ...]:
         x.variant,
         f"{100 * y.old:.2f}",
         f"{100 * y.new:.2f}",
-        _change_pp(y),
+        f"{100 * (y.new - y.old):+.2f}",
         f"{100 * y.ci95.low:+.2f} to {100 * y.ci95.high:+.2f}",
         f"{y.lost}/{y.won}",
-        _p(y),
+        f"{y.p:.2g}",
         x.verdict.upper() if x.verdict == "worse" else x.verdict,
     )
 
@@ -179,14 +201,27 @@ def _difference_json(x: Difference) -> dict[str, Any]:
 
 
 def _escape(text: str) -> str:
-    """Text from outside may not become Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")
+    """Writes text from outside as text: no Markdown, no HTML, and a call of nobody."""
+    safe = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))
+    return re.sub("([@#])", r"\1<!-- -->", safe).replace("\n", "<br>")
 
 
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _markdown_table(table: _Table) -> str:
+    columns, rows = table
     rule = ("---", *["---:"] * (len(columns) - 2), "---")
     escaped = [[_escape(cell) for cell in cells] for cells in rows]
-    return [f"| {' | '.join(cells)} |" for cells in (columns, rule, *escaped)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *escaped))
+
+
+def _tables(verdict: Verdict) -> tuple[_Table, _Table]:
+    return (
+        (CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]),
+        (LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits]),
+    )
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _print_table(

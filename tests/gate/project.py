@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -28,6 +28,17 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), dtype=np.u
 FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 Right = dict[str, NDArray[np.bool_]]
+
+
+class Ended(NamedTuple):
+    """How the gate ended."""
+
+    code: int
+    out: str
+    error: str
+
+
+Gate = Callable[..., Ended]
 
 
 def right(*wrong: int) -> NDArray[np.bool_]:
@@ -55,7 +66,8 @@ def write_metrics(
     correct: Right,
     *,
     images: NDArray[np.uint8] = IMAGES,
-    conversion_error: float = 1e-6,
+    baseline: str = "keras_fp32",
+    model: str = "a",
 ) -> None:
     """Writes all metrics that the gate reads, as the stages do, and a dvc.lock that fits."""
     metrics = folder / "metrics"
@@ -64,13 +76,12 @@ def write_metrics(
         scores = score(probabilities, LABELS, label_names=NAMES)
         write_json(metrics / f"{name}.json", {"variant": name} | scores)
     rows = {
-        name: compare(found["keras_fp32"], x, LABELS, label_names=NAMES)
-        for name, x in found.items()
+        name: compare(found[baseline], x, LABELS, label_names=NAMES) for name, x in found.items()
     }
     comparison = {
-        "baseline": "keras_fp32",
+        "baseline": baseline,
         "n_images": len(LABELS),
-        **describe_chance(correct["keras_fp32"], LABELS),
+        **describe_chance(correct[baseline], LABELS),
         "variants": rows,
     }
     write_json(metrics / "comparison.json", comparison)
@@ -78,33 +89,51 @@ def write_metrics(
         metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, NAMES))
     )
     for name, original in (("onnx", "keras"), ("torch", "onnx")):
-        parity = {"max_abs_probability_diff": conversion_error, "agreement": 1.0}
-        write_json(metrics / f"verify_{name}.json", {f"parity_with_{original}": parity})
+        parity = {"max_abs_probability_diff": 1e-6, "agreement": 1.0}
+        proof = {f"parity_with_{original}": parity, "model_sha256": model * 64}
+        write_json(metrics / f"verify_{name}.json", proof)
     write_lock(folder)
 
 
 def write_lock(folder: Path) -> None:
-    """Records the files of the folder as DVC does: `code.py` and the data make all metrics."""
+    """Writes dvc.yaml, and dvc.lock as DVC does: `code.py` and the data make all metrics."""
     params = load_params(folder / "params.yaml").model_dump()
-    code = folder / "code.py"
-    code.touch()
+    outs = [f"metrics/{path.name}" for path in sorted((folder / "metrics").iterdir())]
+    code, labels = "code.py", "data/labels.npy"
     stages = {
-        "prepare": {"cmd": "x", "outs": [{"path": "data/cifar10", "md5": "0.dir"}]},
+        "prepare": {"cmd": "x", "outs": [labels]},
         "compare": {
             "cmd": "python code.py",
-            "deps": [
-                {"path": "code.py", "md5": md5(code)},
-                {"path": "data/cifar10/test_labels.npy", "md5": "1"},
-            ],
-            "params": {"params.yaml": {"calibrate.size": params["calibrate"]["size"]}},
-            "outs": [
-                {"path": f"metrics/{path.name}", "md5": md5(path)}
-                for path in sorted((folder / "metrics").iterdir())
-            ],
+            "deps": [code, labels],
+            "params": ["calibrate.size", "compare", "gate"],
+            "outs": [{path: {"cache": False}} for path in outs],
         },
-        "report": {"cmd": "y", "deps": [{"path": "page.py", "md5": "2"}]},
+        "report": {"cmd": "y", "deps": [code], "outs": ["data/page.html"]},
     }
-    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    checksums = {path: md5(folder / path) for path in (code, *outs)} | {
+        labels: "1" * 32, "data/page.html": "2" * 32,
+    }  # fmt: skip
+    values = {
+        "calibrate.size": params["calibrate"]["size"],
+        "compare": params["compare"],
+        "gate": params["gate"],
+    }
+    lock: dict[str, Any] = {
+        name: {"cmd": stage["cmd"]}
+        | {
+            kind: [
+                {"path": path, "hash": "md5", "md5": checksums[path]}
+                for path in (y if isinstance(y, str) else next(iter(y)) for y in stage[kind])
+            ]
+            for kind in ("deps", "outs")
+            if kind in stage
+        }
+        for name, stage in stages.items()
+    }
+    lock["compare"]["params"] = {"params.yaml": values}
+    content = {"schema": "2.0", "stages": lock}
+    (folder / "dvc.lock").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def md5(path: Path) -> str:
@@ -126,6 +155,11 @@ def make_project(folder: Path, correct: Right | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     shutil.copy(TEST_PARAMS, folder / "params.yaml")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").touch()
+    (folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    (folder / ".gitignore").write_text("/data\n")
+    (folder / "code.py").touch()
     write_metrics(folder, correct or usual())
     commit(folder)
     return folder

@@ -5,12 +5,13 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from resnet8.compare.hits import Correctness, Record, describe_correctness, read_correctness
+from resnet8.compare.comparison import correct_p_values
+from resnet8.compare.hits import Correctness, describe_correctness, read_correctness
 from resnet8.core.dataset import TestSet
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params, load_params
-from resnet8.gate.evidence import Evidence
-from resnet8.gate.rules import Change, check_limits, correct_p_values, find_changes
+from resnet8.gate.evidence import Proof
+from resnet8.gate.rules import Change, check_limits, find_changes
 from tests.gate.project import (
     IMAGES,
     LABELS,
@@ -29,7 +30,7 @@ BASE = tuple(range(100))  # wrong in the usual float models
 def correctness(correct: Right) -> Correctness:
     found = {name: predictions(x) for name, x in correct.items()}
     record = describe_correctness(found, TestSet(IMAGES, LABELS, NAMES))
-    return read_correctness(Record.model_validate(record))
+    return read_correctness(record)
 
 
 def changes(base: Right, current: Right, significance: float = 0.01) -> dict[str, Change]:
@@ -137,44 +138,46 @@ def params(**gate: object) -> Params:
     return found.model_copy(update={"gate": found.gate.model_copy(update=gate)})
 
 
-def broken(evidence: Evidence, chosen: Params) -> list[tuple[str, str]]:
-    found = check_limits(evidence, chosen)
-    return [(x.parameter, x.variant) for x in found if not x.passed]
-
-
-def evidence(correct: Right, error: float = 1e-6) -> Evidence:
-    return Evidence(correctness(correct), {"onnx_fp32": error, "torch_fp32": error / 2})
+def broken(correct: Right, chosen: Params, error: float = 1e-6) -> list[tuple[str, str, str]]:
+    """Parameter, variant and detail of each limit that is broken."""
+    proof = Proof({"onnx_fp32": error, "torch_fp32": error / 2})
+    found = check_limits(correctness(correct), proof, chosen)
+    return [(x.parameter, x.variant, x.detail) for x in found if not x.passed]
 
 
 def test_usual_results_keep_all_limits() -> None:
-    assert broken(evidence(usual()), params()) == []
+    assert broken(usual(), params()) == []
 
 
 def test_each_float_model_has_a_floor() -> None:
     correct = usual() | {"torch_fp32": right(*range(151))}
-    assert broken(evidence(correct), params()) == [("float_accuracy_min", "torch_fp32")]
+    assert broken(correct, params()) == [("float_accuracy_min", "torch_fp32", "top-1 accuracy")]
 
 
 def test_float_models_must_be_the_same() -> None:
-    assert broken(evidence(usual(), 1.5e-4), params()) == [("float_parity_max", "onnx_fp32")]
+    assert broken(usual(), params(), 1.5e-4) == [
+        ("float_parity_max", "onnx_fp32", "difference to its original")
+    ]
 
 
 def test_a_quantized_variant_may_not_drop_further_than_its_limit() -> None:
     correct = usual() | {"onnx_int8": right(*range(108))}  # 0.8 points
-    assert broken(evidence(correct), params()) == [("drop_max_pp", "onnx_int8")]
+    assert broken(correct, params()) == [
+        ("drop_max_pp", "onnx_int8", "below keras_fp32, all images")
+    ]
     own = {"default": 0.5, "onnx_int8": 0.8}
-    assert broken(evidence(correct), params(drop_max_pp=own)) == []
+    assert broken(correct, params(drop_max_pp=own)) == []
 
 
 def test_no_class_may_drop_further_than_its_limit() -> None:
     cats = tuple(i for i in range(100, 200) if LABELS[i] == 3)[:4]  # 4 points of 100 cats
     correct = usual() | {"onnx_int8": right(*(x for x in BASE if x not in (0, 1, 2, 4)), *cats)}
-    found = [x for x in check_limits(evidence(correct), params()) if not x.passed]
-    assert [(x.parameter, x.variant) for x in found] == [("class_drop_max_pp", "onnx_int8")]
-    assert "cat" in found[0].detail
+    assert broken(correct, params()) == [
+        ("class_drop_max_pp", "onnx_int8", "below keras_fp32, cat")
+    ]
 
 
 def test_calibration_on_few_images_is_refused() -> None:
     chosen = params()
     few = chosen.model_copy(update={"calibrate": chosen.calibrate.model_copy(update={"size": 8})})
-    assert broken(evidence(usual()), few) == [("calibration_images_min", "calibration")]
+    assert broken(usual(), few) == [("calibration_images_min", "calibration", "training images")]

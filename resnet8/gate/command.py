@@ -1,0 +1,122 @@
+"""Compares the working tree's metrics with those of a Git revision: `python -m resnet8.gate`.
+
+Exits with 0 where nothing got worse, 1 on a regression or a broken limit, and 2 where it could
+not compare. Needs git and the checkout: no DVC cache, no remote, no data and no model.
+"""
+
+import argparse
+import io
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from resnet8.core.errors import GateError, PipelineError
+from resnet8.core.files import write_in_place
+from resnet8.core.param_errors import parse_yaml
+from resnet8.core.params import load_params
+from resnet8.gate import shown, yardstick
+from resnet8.gate.evidence import read_proof, read_results
+from resnet8.gate.lock import check_lock
+from resnet8.gate.revisions import find_edited, read_at, resolve
+from resnet8.gate.rules import Verdict, check_limits, find_changes
+
+PARAMS = "params.yaml"
+_OTHER_CPU = (
+    "8-bit products saturate on the CPU of one of both revisions, so the difference need not be "
+    "the change's (docs/reproducibility.md)."
+)
+
+
+def read_working_tree(folder: Path, path: str) -> bytes:
+    """Reads a file of the project.
+
+    Raises:
+        GateError: it is not there.
+    """
+    try:
+        return (folder / path).read_bytes()
+    except FileNotFoundError as exc:
+        raise GateError(f"{path} must be there, got no such file. Run `dvc repro`.") from exc
+
+
+def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
+    """Compares the project in a folder with a Git revision of it.
+
+    Args:
+        folder: the project.
+        base: the revision.
+        moved: takes the sentences of `yardstick.find_moved`, also where there is no verdict.
+
+    Raises:
+        PipelineError: there is no verdict, because something is missing, damaged or different.
+    """
+    params = load_params(folder / PARAMS)
+    commit = resolve(folder, base)
+    read, read_base = partial(read_working_tree, folder), partial(read_at, folder, commit)
+    old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
+    new, old = read_results(read), read_results(read_base)
+    edited = find_edited(folder, commit, yardstick.CODE)
+    moved += yardstick.find_moved(old_params, params, old=old, new=new, edited=edited)
+    baseline = params.compare.baseline
+    proof = read_proof(read, new.correctness, params.variants, baseline=baseline)
+    check_lock(folder, params.model_dump())
+    changes = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
+    order: dict[str, int] = {name: i for i, name in enumerate(params.variants)}
+    elsewhere = (new.saturating ^ old.saturating) & {*order} & {*old.correctness.by_class}
+    return Verdict(
+        revision=base,
+        commit=commit,
+        limits=check_limits(new.correctness, proof, params),
+        warning=proof.warning,
+        changes=sorted(changes, key=lambda x: order.get(x.variant, len(order))),
+        moved=moved,
+        notes=[f"{name}: {_OTHER_CPU}" for name in order if name in elsewhere],
+    )
+
+
+def answer(folder: Path, base: str) -> tuple[int, shown.Answer]:
+    """Judges, and gives the exit code and the answer in all forms."""
+    moved: list[str] = []
+    try:
+        verdict = judge(folder, base, moved)
+        return int(not verdict.passed), shown.describe(verdict)
+    except (PipelineError, OSError) as fault:
+        return 2, shown.describe_error(str(fault), moved)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m resnet8.gate", description=__doc__)
+    parser.add_argument("--base", required=True, metavar="REV", help="a Git revision")
+    for form in ("--json", "--markdown"):
+        hint = "to a file, or without one instead of the table"
+        parser.add_argument(form, nargs="?", const="-", metavar="FILE", help=hint)
+    args = parser.parse_args(argv)
+
+    code, answered = answer(Path(), args.base)
+    wanted = [(args.json, answered.json), (args.markdown, answered.markdown)]
+    try:
+        if code == 2:
+            print(answered.text, end="", file=sys.stderr)
+        elif "-" not in (args.json, args.markdown):
+            _print(answered.text)
+        for where, text in wanted:
+            if where == "-":
+                _print(text)
+            elif where is not None:
+                write_in_place(Path(where), text.encode())
+    except OSError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _print(text: str) -> None:
+    """Prints as far as somebody reads it, and what its encoding does not have as an escape."""
+    out = sys.__stdout__  # sys.stdout leads there, through what DVC puts in between
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # Python would write the rest when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,59 @@
+"""Finds what a change edits of the yardstick that it is judged by."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from resnet8.core.errors import GateError, shown
+from resnet8.core.params import Params
+from resnet8.gate.evidence import Results
+
+_SECTIONS = ("fetch", "compare", "gate")
+CODE = ("resnet8/gate", "resnet8/compare")  # that judges
+
+
+def find_moved(
+    old_params: object, params: Params, *, old: Results, new: Results, edited: Sequence[str]
+) -> Iterator[str]:
+    """Says by what else than the base a change is judged, a sentence each.
+
+    Args:
+        old_params: what params.yaml of the base holds.
+        params: the parameters now.
+        old: the base's results.
+        new: the results now.
+        edited: files in `CODE` that are not as in the base.
+
+    Raises:
+        GateError: the base's parameters have no such section.
+    """
+    for what, before, now in (
+        ("model", old.model_sha256, new.model_sha256),
+        ("test set", old.correctness.test_set, new.correctness.test_set),
+    ):
+        if before and before != now:
+            yield f"The {what} is another one: SHA-256 {before[:16]}, now {str(now)[:16]}."
+    for name in old.correctness.by_class:
+        if name not in params.variants:
+            yield f"{name} was judged in the base, and is not any more."
+    for section in _SECTIONS:
+        was, is_now = _section(old_params, section), params.model_dump()[section]
+        for key in {**was, **is_now}:
+            if was.get(key) != is_now.get(key):
+                yield (
+                    f"{section}.{key} was {shown(was.get(key))} in the base, is "
+                    f"{shown(is_now.get(key))}."
+                )
+                if key == "baseline":
+                    yield f"No limit of a drop holds for {is_now[key]}, the baseline."
+    if edited:
+        yield f"The code that judges is not the base's: {', '.join(edited)}."
+
+
+def _section(params: object, name: str) -> Mapping[str, Any]:
+    found = params.get(name) if isinstance(params, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise GateError(
+            f"params.yaml of the base must have a section {name}, got {shown(found)}. Name another "
+            "base."
+        )
+    return found

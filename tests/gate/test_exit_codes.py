@@ -1,0 +1,139 @@
+"""0, 1 and 2 mean what they say, whatever becomes of the output."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.gate.project import Gate, commit, write_lock
+from tests.pipeline.commands import ROOT, set_params
+
+COMMAND = (sys.executable, "-m", "resnet8.gate")
+
+
+def run(folder: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command itself: Python ends with 1 for what nobody catches."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | options.pop("environment", {})  # type: ignore[operator]
+    return subprocess.run(
+        [*COMMAND, "--base=HEAD", *arguments], cwd=folder, env=environment, check=False, **options
+    )  # type: ignore[call-overload, no-any-return]
+
+
+def worse(folder: Path) -> None:
+    set_params(folder, calibrate={"size": 8})
+    write_lock(folder)
+
+
+@pytest.mark.parametrize("form", ["--markdown", "--json"])
+def test_a_reader_who_leaves_changes_no_code(project: Path, form: str) -> None:
+    for expected in (0, 1):
+        with subprocess.Popen(
+            [*COMMAND, "--base=HEAD", form],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as running:
+            running.stdout.close()
+            assert (running.wait(), running.stderr.read()) == (expected, b"")
+        worse(project)
+
+
+def test_output_that_has_no_room_is_an_error(project: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(project, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: [Errno 28]")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--markdown"]])
+def test_an_encoding_without_the_signs_changes_no_code(project: Path, arguments: list[str]) -> None:
+    done = run(project, *arguments, environment={"PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2265" in done.stdout
+
+
+def test_code_that_fails_by_itself_is_no_regression(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "dvc").mkdir()
+    (tmp_path / "dvc" / "__init__.py").write_text("raise RuntimeError('broken')")
+    done = run(project, environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True)
+    assert (done.returncode, b"RuntimeError: broken" in done.stderr) == (2, True)
+
+
+def bomb() -> str:
+    """YAML of 1 kB that stands for 9**12 words."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        f"{bomb()}\ngate: *a11\nfetch: {{}}\ncompare: {{}}",
+        f"{bomb()}\ngate: {{drop_max_pp: *a11}}\nfetch: {{}}\ncompare: {{}}",
+        "gate: " + "[" * 5000,
+        "gate: 1",
+        "[]",
+        "a: 1\na: 2",
+        "gate: {}\nfetch: {}",
+        "\x00",
+    ],
+    ids=["bomb", "bomb in a limit", "deep", "word", "list", "twice", "section gone", "binary"],
+)
+def test_parameters_of_the_base_that_are_none_end_soon(
+    project: Path, gate: Gate, params: str
+) -> None:
+    original = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params)
+    commit(project)
+    (project / "params.yaml").write_text(original)
+    ended = gate("--json")
+    if "drop_max_pp" in params:  # a section with another value, which is told in short
+        assert (ended.code, "gate.drop_max_pp was [" in ended.out) == (0, True)
+        assert len(max(json.loads(ended.out)["moved"], key=len)) < 500
+    else:
+        assert (ended.code, "params.yaml of the base" in ended.out) == (2, True)
+        assert len(ended.out) < 3000
+
+
+@pytest.mark.parametrize("place", ["cmd", "deps", "params", "params.yaml", "stages"])
+def test_a_lock_of_references_ends_soon(project: Path, gate: Gate, place: str) -> None:
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    if place == "stages":
+        text = f"{bomb()}\nschema: '2.0'\nstages: *a11\n"
+    else:
+        entry = lock["stages"]["compare"]
+        (entry["params"] if place == "params.yaml" else entry)[place] = "BOMB"
+        text = f"{bomb()}\n{yaml.safe_dump(lock)}".replace("BOMB", "*a11")
+    (project / "dvc.lock").write_text(text)
+    ended = gate()
+    assert ended.code == 2
+    assert len(ended.error) < 3000
+
+
+def test_a_folder_for_the_answer_is_an_error(project: Path, gate: Gate) -> None:
+    for form in ("--json", "--markdown"):
+        ended = gate(form, ".")
+        assert (ended.code, "error: [Errno 21]" in ended.error) == (2, True)
+
+
+def test_the_answer_goes_through_links_pipes_and_devices(
+    project: Path, gate: Gate, tmp_path: Path
+) -> None:
+    target, link, pipe = tmp_path / "target.json", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert gate("--json", str(link), "--markdown", str(pipe)).code == 0
+    assert os.read(reading, 4) == b"### "
+    os.close(reading)
+    assert gate("--json", "/dev/null").code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert (link.is_symlink(), target.read_text().startswith('{\n  "moved"')) == (True, True)

@@ -4,6 +4,8 @@ DVC reads its own files and hashes what Git has. Data and models need not be the
 have read them as the lock says that another stage wrote them.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -13,7 +15,6 @@ from dvc.dependency import ParamsDependency
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc_data.hashfile.tree import Tree
 
 from resnet8.core.errors import GateError
 
@@ -90,14 +91,18 @@ def _states(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, S
 
 
 def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
-    """The checksum that must be recorded for a path; None where there is no such file."""
+    """The checksum that must be recorded for a path; None where there is no such file.
+
+    Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
+    cache directory": a folder's is that of the JSON list of its files.
+    """
     path = item.def_path
     if not item.repo.scm.is_ignored(item.fs_path):
         return item.get_hash().value if item.exists else None
-    if inside := {x.removeprefix(f"{path}/"): made[x] for x in made if x.startswith(f"{path}/")}:
-        tree = Tree.from_list([{"relpath": x, "md5": md5} for x, md5 in inside.items()], "md5")
-        tree.digest()
-        return tree.hash_info.value
+    if inside := [x for x in sorted(made) if x.startswith(f"{path}/")]:
+        listed = [{"md5": made[x], "relpath": x.removeprefix(f"{path}/")} for x in inside]
+        content = json.dumps(listed, sort_keys=True).encode()
+        return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
     if path == _LINKED or any(path.startswith(f"{x}/") for x in made):
         return item.hash_info.value  # nothing in Git tells
     return made.get(path)

@@ -12,11 +12,12 @@ DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 INSTALL_DEVELOPMENT := $(INSTALL) -c constraints-dev.txt
 
-UV := build/uv/bin/uv
+UV_VERSION := 0.13.9
+UV := build/uv-$(UV_VERSION)/bin/uv
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-fuzz.txt
 
-.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock lock-dev readme plots-page clean
+.PHONY: help setup demo repro recompute sweep metrics-diff gate judge verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock lock-dev readme plots-page sbom clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -125,6 +126,9 @@ readme: $(RUNTIME)  ## renew the README's tables and its graph
 plots-page: $(RUNTIME)  ## renew the page in which DVC draws its plots
 	$(BIN)/python -m tools.make_plots_page
 
+sbom: $(RUNTIME)  ## build/sbom.json: the packages that the pipeline runs with, as CycloneDX
+	$(BIN)/python -m tools.make_sbom
+
 clean:  ## remove the environment and build/
 	rm -rf $(VENV) build
 
@@ -144,5 +148,5 @@ $(DEVELOPMENT): $(RUNTIME) requirements-dev.txt constraints-dev.txt
 	@touch $@
 
 $(UV):
-	@$(PYTHON) -m venv --clear build/uv
-	@build/uv/bin/python -m pip install --disable-pip-version-check --quiet uv
+	@$(PYTHON) -m venv --clear build/uv-$(UV_VERSION)
+	@build/uv-$(UV_VERSION)/bin/python -m pip install --disable-pip-version-check --quiet uv==$(UV_VERSION)

@@ -4,6 +4,7 @@ constraints.txt has those that the pipeline runs with, constraints-dev.txt the o
 """
 
 import re
+import subprocess
 from importlib.metadata import PackageNotFoundError, distributions, requires
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_every_direct_dependency_has_its_pin_in_the_constraints() -> None:
     for file in ("requirements.txt", "requirements-dev.txt", "requirements-fuzz.txt"):
         pins = {canonical(name): versions for name, versions in locked(file).items()}
         assert {k: v for k, v in pins.items() if allowed.get(k) != v} == {}, file
+
+
+def test_locking_installs_exactly_the_pinned_uv() -> None:
+    assert re.search(
+        r"^UV_VERSION := \d+\.\d+\.\d+$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    command = ["make", "--dry-run", "lock-dev", "UV_VERSION=9.8.7"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    # A new version has a new path, so make installs it.
+    assert re.findall(r"\buv-9\.8\.7/bin/python -m pip install .+", shown)
+    assert set(re.findall(r"\s(uv\S*)", shown)) == {"uv==9.8.7"}
+    assert set(re.findall(r"(\S+) pip compile", shown)) == {"build/uv-9.8.7/bin/uv"}

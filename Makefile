@@ -20,11 +20,17 @@ DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 INSTALL_DEVELOPMENT := $(INSTALL) -c constraints-dev.txt
 
-UV := build/uv/bin/uv
+# Tools with environments of their own, so that what they need does not mix with what is locked.
+UV_VERSION := 0.13.9
+UV := build/uv-$(UV_VERSION)/bin/uv
+CYCLONEDX_VERSION := 7.5.0
+CYCLONEDX := build/cyclonedx-$(CYCLONEDX_VERSION)/bin/cyclonedx-py
+INSTALL_ALONE = "$$PYTHON" -m venv --clear build/$(1) && \
+	build/$(1)/bin/python -m pip install --disable-pip-version-check --quiet $(2)
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-fuzz.txt
 
-.PHONY: help setup demo repro recompute sweep metrics-diff gate verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock lock-dev readme plots-page clean
+.PHONY: help setup demo repro recompute sweep metrics-diff gate verify-cache renew check-generated test test-faults test-cpus fuzz lint format lock lock-dev readme plots-page sbom clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -124,6 +130,9 @@ readme: $(RUNTIME)  ## renew the README's tables and its graph
 plots-page: $(RUNTIME)  ## renew the page in which DVC draws its plots
 	$(BIN)/python -m tools.make_plots_page
 
+sbom: $(RUNTIME) $(CYCLONEDX)  ## build/sbom.json: the packages of .venv, as CycloneDX
+	$(CYCLONEDX) environment --output-reproducible --output-file build/sbom.json $(BIN)/python
+
 clean:  ## remove the environment and build/
 	rm -rf $(VENV) build
 
@@ -143,5 +152,7 @@ $(DEVELOPMENT): $(RUNTIME) requirements-dev.txt constraints-dev.txt
 	@touch $@
 
 $(UV):
-	@"$$PYTHON" -m venv --clear build/uv
-	@build/uv/bin/python -m pip install --disable-pip-version-check --quiet uv
+	@$(call INSTALL_ALONE,uv-$(UV_VERSION),uv==$(UV_VERSION))
+
+$(CYCLONEDX):
+	@$(call INSTALL_ALONE,cyclonedx-$(CYCLONEDX_VERSION),cyclonedx-bom==$(CYCLONEDX_VERSION))

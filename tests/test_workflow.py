@@ -30,12 +30,13 @@ def test_an_action_has_one_version() -> None:
     assert len({pin.split("@")[0] for pin in pins}) == len(pins)
 
 
-def test_rights_are_given_job_by_job_and_only_the_comment_may_write() -> None:
+def test_rights_are_given_job_by_job_and_only_comment_and_signature_may_write() -> None:
     assert WORKFLOW["permissions"] == {}
     assert {name: job["permissions"] for name, job in JOBS.items()} == {
         "test": {"contents": "read"},
         "cpus": {"contents": "read"},
         "results": {"contents": "read"},
+        "attest": {"contents": "read", "id-token": "write", "attestations": "write"},
         "comment": {"pull-requests": "write"},
     }
 
@@ -61,6 +62,33 @@ def test_the_job_that_may_write_runs_no_code_of_the_pull_request() -> None:
     used = [step.get("uses", "").split("@")[0] for step in JOBS["comment"]["steps"]]
     assert "actions/checkout" not in used
     assert "pull_request_target" not in TEXT
+
+
+def test_the_job_that_signs_runs_no_code_of_the_repository() -> None:
+    steps = JOBS["attest"]["steps"]
+    used = [step.get("uses", "").split("@")[0] for step in steps]
+    assert used == ["actions/download-artifact", "actions/attest"]
+    assert not [step for step in steps if "run" in step]
+
+
+def test_only_results_of_main_in_public_repositories_are_signed() -> None:
+    assert WORKFLOW[True]["push"] == {"branches": ["main"]}
+    condition = "github.event_name == 'push' && !github.event.repository.private"
+    assert JOBS["attest"]["if"] == condition
+    assert JOBS["attest"]["needs"] == "results"
+
+
+def test_all_that_is_published_is_signed() -> None:
+    (made,) = [x for x in JOBS["results"]["steps"] if x.get("with", {}).get("name") == "results"]
+    assert made["with"]["path"].split() == [
+        "artifacts/report",
+        "artifacts/figures",
+        "metrics",
+        "build/sbom.json",
+    ]
+    download, attest = (step["with"] for step in JOBS["attest"]["steps"])
+    assert download == {"name": "results", "path": "results"}
+    assert attest == {"subject-path": "results/**"}
 
 
 @pytest.mark.parametrize("job", ["test", "results"])
@@ -91,6 +119,7 @@ def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:
         "recompute",
         "metrics-diff",
         "gate",
+        "sbom",
     ):
         assert re.search(rf"make (-s )?{target}\b", commands), target
 

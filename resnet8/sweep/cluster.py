@@ -47,7 +47,7 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
         n_workers: of which there is use, at most.
 
     Raises:
-        ClusterError: nobody answers at the address.
+        ClusterError: the address cannot be reached.
     """
     gc.enable()  # a sweep takes long
     # What it says about workers that come and go, or end, is said here.
@@ -70,11 +70,12 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
             if address:
                 asyncio.run(_connect(address))
             client = Client(address or cluster, timeout=CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as exc:
+        except (OSError, RuntimeError, TypeError, ValueError) as exc:
             raise ClusterError(
                 f"DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler, got {address!r}, "
-                "where none answers. Start one with `dask scheduler`, or leave the variable out to "
-                "run on this machine."
+                f"which cannot be reached ({str(exc) or type(exc).__name__}). Start one with `dask "
+                "scheduler`, check the TLS settings (docs/cluster.md), or leave the variable out "
+                "to run on this machine."
             ) from exc
         yield stack.enter_context(client)
 
@@ -83,12 +84,15 @@ async def _connect(address: str) -> None:
     """Connects to a scheduler and closes the connection.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nobody answers, or a side does not accept the certificate of the other.
+        RuntimeError: Dask's configuration requires TLS, the address has none.
+        TypeError: the address has TLS, Dask's configuration has no certificate.
         ValueError: the address is none.
     """
     arguments = Security().get_connection_args("client")
-    connection = await connect(address, timeout=CONNECT_SECONDS, **arguments)
-    await connection.close()
+    async with asyncio.timeout(2 * CONNECT_SECONDS):  # Dask waits forever for a first answer
+        connection = await connect(address, timeout=CONNECT_SECONDS, **arguments)
+        await connection.close()
 
 
 def compute(

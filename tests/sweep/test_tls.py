@@ -1,0 +1,209 @@
+"""TLS as docs/cluster.md sets it up: its commands and its file, on loopback."""
+
+import os
+import re
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import dask
+import pytest
+
+from resnet8.core.errors import ClusterError
+from resnet8.sweep import cluster as module
+from resnet8.sweep.cluster import compute, open_client
+from resnet8.sweep.measure import Inputs, Workbench
+from tests.sweep.dask_commands import Cluster, dask_cluster
+from tests.sweep.results import make_run
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/cluster.md").read_text()
+SECTION = PAGE.split("\n## TLS in a few commands\n")[1].split("\n## ")[0]
+RUNS = [make_run("onnx_int8", calibrate__size=20, calibrate__seed=seed) for seed in range(2)]
+
+pytestmark = pytest.mark.skipif(not which("openssl"), reason="openssl is not installed")
+
+
+def commands(*starts: str) -> list[str]:
+    """The commands of the section that start with these words, in its order."""
+    return [x for x in re.findall(r"^    (\S.*)$", SECTION, re.MULTILINE) if x.startswith(starts)]
+
+
+def set_up(home: Path) -> Path:
+    """Makes key and settings in a home folder, as the section does; returns their folder."""
+    keys = commands("mkdir", "openssl", "chmod")
+    assert [x.split()[0] for x in keys] == ["mkdir", "openssl", "chmod"]
+    script = "\n".join(keys)
+    subprocess.run(
+        ["sh", "-ec", script],
+        env={**os.environ, "HOME": str(home)},
+        check=True,
+        capture_output=True,
+    )
+    (settings,) = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
+    assert "/home/alice/" in settings
+    folder = home / ".config/dask"
+    (folder / "tls.yaml").write_text(settings.replace("/home/alice/", f"{home}/"))
+    return folder
+
+
+def settings_of(folder: Path) -> Any:
+    """Dask's configuration with the files of a folder, in this process."""
+    return dask.config.set(
+        dask.config.merge(dask.config.config, *dask.config.collect_yaml([folder]))
+    )
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy takes its time to answer."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 120.0)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def folder(home: Path) -> Path:
+    return set_up(home)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    folder: Path, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """The section's scheduler, without workers."""
+    (command,) = commands("dask scheduler")
+    options = shlex.split(command)[2:]
+    where = tmp_path_factory.mktemp("cluster")
+    with dask_cluster(where, options, {"HOME": str(home)}) as cluster:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        yield cluster
+
+
+def test_key_is_for_its_owner_alone(folder: Path) -> None:
+    assert stat.S_IMODE((folder / "tls.pem").stat().st_mode) == 0o600
+
+
+def test_page_starts_the_sweep_at_the_address_that_workers_get() -> None:
+    (worker,), (sweep,) = commands("dask worker"), commands("make")
+    assert sweep == f"make sweep SCHEDULER={shlex.split(worker)[2]}"
+
+
+def test_rows_over_tls_are_those_of_a_loop_and_all_that_listens_is_behind_the_key(
+    inputs: Inputs, folder: Path, cluster: Cluster
+) -> None:
+    workbench = Workbench(inputs)
+    expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
+    (command,) = commands("dask worker")
+    documented = command.replace("tls://10.0.0.1:8786", cluster.address)
+    few = documented.replace("--nworkers 16", "--nworkers 1")
+    assert documented not in (command, few)
+    cluster.start(*shlex.split(few)[1:], "--host", "127.0.0.1")
+    with settings_of(folder):
+        for address in (cluster.address, None):  # None: this machine's own cluster
+            with open_client(address, n_workers=1) as client:
+                outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
+                assert {str(run): result for run, result in outcomes} == expected
+                scheduler = client.scheduler_info(n_workers=-1)
+                (worker,) = scheduler["workers"].values()
+                nodes = [scheduler["address"], *scheduler["workers"], worker["nanny"]]
+                assert all(x.startswith("tls://127.0.0.1:") for x in nodes)
+                ports = [x["services"]["dashboard"] for x in (scheduler, worker)]
+                assert [status(x) for x in 2 * ports] == 4 * [404]
+
+
+def status(port: int) -> int:
+    """What a web server answers to a request for a page that Dask serves without settings."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return exc.code
+
+
+def refused(address: str) -> str:
+    """The sentence with which a sweep at an address is refused."""
+    with (
+        pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
+        open_client(address, n_workers=1),
+    ):
+        pass
+    return str(caught.value)
+
+
+def test_client_without_a_key_is_refused(cluster: Cluster) -> None:
+    assert "TLS expects" in refused(cluster.address)
+    assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
+
+
+def test_client_with_another_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
+    other = set_up(tmp_path)
+    with settings_of(other):
+        assert "TLS certificate does not match" in refused(cluster.address)
+        # Trusting the scheduler does not make the scheduler trust.
+        with dask.config.set({"distributed.comm.tls.ca-file": str(folder / "tls.pem")}):
+            assert "cannot be reached" in refused(cluster.address)
+
+
+def test_address_without_tls_is_refused_where_the_settings_require_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    with dask_cluster(tmp_path) as cluster, settings_of(folder):
+        assert cluster.address.startswith("tcp://")
+        assert "encryption required by Dask configuration" in refused(cluster.address)
+
+
+def test_settings_without_their_key_are_refused(folder: Path) -> None:
+    with settings_of(folder), dask.config.set({"distributed.comm.tls.client.cert": "nowhere.pem"}):
+        assert "No such file" in refused("tls://127.0.0.1:1")
+
+
+def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "TimeoutError" in refused(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+
+
+CLIENT = """
+from resnet8.core.processes import run_stage
+from resnet8.sweep.cluster import open_client, scheduler_address
+
+def main():
+    with open_client(scheduler_address(), n_workers=1) as client:
+        print("connected to", client.scheduler.address)
+
+run_stage(main)
+"""
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_sweep_finds_the_settings_in_the_home_folder_and_ends_with_a_sentence_without(
+    cluster: Cluster, home: Path, tmp_path: Path, has_key: bool
+) -> None:
+    where = {"HOME": str(home if has_key else tmp_path), "DASK_SCHEDULER_ADDRESS": cluster.address}
+    found = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        cwd=ROOT,
+        env={**os.environ, **where},
+        capture_output=True,
+        text=True,
+    )
+    if has_key:
+        assert found.stdout == f"connected to {cluster.address}\n"
+        assert found.returncode == 0
+    else:
+        assert found.returncode == 1
+        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in found.stderr
+        assert len(found.stderr.splitlines()) == 1, found.stderr

@@ -21,11 +21,12 @@ from resnet8.core.errors import ClusterError
 from resnet8.sweep import cluster as module
 from resnet8.sweep.cluster import compute, open_client
 from resnet8.sweep.measure import Inputs, Workbench
-from tests.sweep.dask_commands import Cluster, dask_cluster
+from tests.sweep.dask_commands import PATIENCE_SECONDS, Cluster, dask_cluster
 from tests.sweep.results import make_run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cluster.md").read_text()
+ADDRESS = "tls://10.0.0.1:8786"
 SECTION = PAGE.split("\n## TLS in a few commands\n")[1].split("\n## ")[0]
 RUNS = [make_run("onnx_int8", calibrate__size=20, calibrate__seed=seed) for seed in range(2)]
 
@@ -55,11 +56,10 @@ def set_up(home: Path) -> Path:
     return folder
 
 
-def settings_of(folder: Path) -> Any:
-    """Dask's configuration with the files of a folder, in this process."""
-    return dask.config.set(
-        dask.config.merge(dask.config.config, *dask.config.collect_yaml([folder]))
-    )
+def settings_of(*folders: Path) -> Any:
+    """Dask's configuration in this process: its defaults and the files of these folders."""
+    found = dask.config.collect_yaml([str(x) for x in folders])
+    return dask.config.set(dask.config.merge(*dask.config.defaults, *found))
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,13 @@ def folder(home: Path) -> Path:
 def cluster(
     folder: Path, home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """The section's scheduler, without workers."""
-    (command,) = commands("dask scheduler")
-    options = shlex.split(command)[2:]
+    """The section's scheduler, with one worker."""
+    (scheduler,), (worker,) = commands("dask scheduler"), commands("dask worker")
+    options = shlex.split(scheduler)[2:]
     where = tmp_path_factory.mktemp("cluster")
     with dask_cluster(where, options, {"HOME": str(home)}) as cluster:
-        assert cluster.address.startswith("tls://127.0.0.1:")
+        here = worker.replace(ADDRESS, cluster.address).replace("--nworkers 16", "--nworkers 1")
+        cluster.start(*shlex.split(here)[1:], "--host", "127.0.0.1")
         yield cluster
 
 
@@ -95,32 +96,37 @@ def test_key_is_for_its_owner_alone(folder: Path) -> None:
     assert stat.S_IMODE((folder / "tls.pem").stat().st_mode) == 0o600
 
 
-def test_page_starts_the_sweep_at_the_address_that_workers_get() -> None:
-    (worker,), (sweep,) = commands("dask worker"), commands("make")
-    assert sweep == f"make sweep SCHEDULER={shlex.split(worker)[2]}"
+def test_page_has_the_commands_that_are_tried_and_one_address() -> None:
+    (worker,) = commands("dask worker")
+    assert worker.split()[2] == ADDRESS
+    assert "--nworkers 16" in worker
+    assert commands("make") == [f"make sweep SCHEDULER={ADDRESS}"]
 
 
-def test_rows_over_tls_are_those_of_a_loop_and_all_that_listens_is_behind_the_key(
-    inputs: Inputs, folder: Path, cluster: Cluster
-) -> None:
+@pytest.mark.faults
+def test_rows_over_tls_are_those_of_a_loop(inputs: Inputs, folder: Path, cluster: Cluster) -> None:
     workbench = Workbench(inputs)
     expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
-    (command,) = commands("dask worker")
-    documented = command.replace("tls://10.0.0.1:8786", cluster.address)
-    few = documented.replace("--nworkers 16", "--nworkers 1")
-    assert documented not in (command, few)
-    cluster.start(*shlex.split(few)[1:], "--host", "127.0.0.1")
     with settings_of(folder):
         for address in (cluster.address, None):  # None: this machine's own cluster
             with open_client(address, n_workers=1) as client:
+                assert client.scheduler.address.startswith("tls://")
                 outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
                 assert {str(run): result for run, result in outcomes} == expected
-                scheduler = client.scheduler_info(n_workers=-1)
-                (worker,) = scheduler["workers"].values()
-                nodes = [scheduler["address"], *scheduler["workers"], worker["nanny"]]
-                assert all(x.startswith("tls://127.0.0.1:") for x in nodes)
-                ports = [x["services"]["dashboard"] for x in (scheduler, worker)]
-                assert [status(x) for x in 2 * ports] == 4 * [404]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
+    folder: Path, cluster: Cluster, own: bool
+) -> None:
+    address = None if own else cluster.address
+    with settings_of(folder), open_client(address, n_workers=1) as client:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+        scheduler = client.scheduler_info(n_workers=-1)
+        (worker,) = scheduler["workers"].values()
+        nodes = [scheduler["address"], *scheduler["workers"], worker["nanny"]]
+        assert all(x.startswith("tls://127.0.0.1:") for x in nodes)
+        assert [status(x["services"]["dashboard"]) for x in (scheduler, worker)] == [404, 404]
 
 
 def status(port: int) -> int:
@@ -144,8 +150,9 @@ def refused(address: str) -> str:
 
 
 def test_client_without_a_key_is_refused(cluster: Cluster) -> None:
-    assert "TLS expects" in refused(cluster.address)
-    assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
+    with settings_of():
+        assert "TLS expects" in refused(cluster.address)
+        assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
 
 
 def test_client_with_another_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
@@ -160,7 +167,8 @@ def test_client_with_another_key_is_refused(cluster: Cluster, folder: Path, tmp_
 def test_address_without_tls_is_refused_where_the_settings_require_it(
     folder: Path, tmp_path: Path
 ) -> None:
-    with dask_cluster(tmp_path) as cluster, settings_of(folder):
+    open_to_all = dask_cluster(tmp_path, variables={"HOME": str(tmp_path)})
+    with open_to_all as cluster, settings_of(folder):
         assert cluster.address.startswith("tcp://")
         assert "encryption required by Dask configuration" in refused(cluster.address)
 
@@ -172,7 +180,7 @@ def test_settings_without_their_key_are_refused(folder: Path) -> None:
 
 def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with settings_of(), socket.create_server(("127.0.0.1", 0)) as silent:
         assert "TimeoutError" in refused(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
 
 
@@ -195,6 +203,7 @@ def test_sweep_finds_the_settings_in_the_home_folder_and_ends_with_a_sentence_wi
     where = {"HOME": str(home if has_key else tmp_path), "DASK_SCHEDULER_ADDRESS": cluster.address}
     found = subprocess.run(
         [sys.executable, "-c", CLIENT],
+        check=False,
         cwd=ROOT,
         env={**os.environ, **where},
         capture_output=True,

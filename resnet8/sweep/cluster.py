@@ -47,7 +47,7 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
         n_workers: of which there is use, at most.
 
     Raises:
-        ClusterError: the address cannot be reached.
+        ClusterError: the address cannot be reached, or Dask does not start on this machine.
     """
     gc.enable()  # a sweep takes long
     # What it says about workers that come and go, or end, is said here.
@@ -56,14 +56,7 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
         if address is None:
             # Its sampling of what workers do costs them time, and nobody looks at it.
             stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
-            n_local = max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers))
-            cluster = LocalCluster(
-                n_workers=n_local,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # a port that is free
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(cluster)
+            cluster = stack.enter_context(_start_here(n_workers))
         # A client that finds no scheduler is never closed, and when Python collects it, it may wait
         # for a lock of the next client forever. So the scheduler is asked first.
         try:
@@ -78,6 +71,26 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
                 "to run on this machine."
             ) from exc
         yield stack.enter_context(client)
+
+
+def _start_here(n_workers: int) -> LocalCluster:
+    """Starts a scheduler and workers on this machine.
+
+    Raises:
+        ClusterError: Dask does not start.
+    """
+    try:
+        return LocalCluster(
+            n_workers=max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers)),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # a port that is free
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as exc:
+        raise ClusterError(
+            f"Dask must start on this machine, got: {exc}. Correct its configuration; "
+            "docs/cluster.md has the TLS settings."
+        ) from exc
 
 
 async def _connect(address: str) -> None:

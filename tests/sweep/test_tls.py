@@ -178,6 +178,17 @@ def test_settings_without_their_key_are_refused(folder: Path) -> None:
         assert "No such file" in refused("tls://127.0.0.1:1")
 
 
+def test_settings_without_a_scheduler_key_do_not_start_this_machines_cluster(folder: Path) -> None:
+    expected = r"must start on this machine, got: .*No such file.* docs/cluster.md has the TLS"
+    with (
+        settings_of(folder),
+        dask.config.set({"distributed.comm.tls.scheduler.cert": "nowhere.pem"}),
+        pytest.raises(ClusterError, match=expected),
+        open_client(None, n_workers=1),
+    ):
+        pass
+
+
 def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
     with settings_of(), socket.create_server(("127.0.0.1", 0)) as silent:

@@ -80,7 +80,7 @@ test: $(DEVELOPMENT)  ## all tests but the long ones
 # A third worker computes while others wait for a network or a process that ends. The places of the
 # long tests are named, because each worker imports all test modules that it looks through.
 test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, the reference, planted regressions
-	$(BIN)/python -m pytest -m faults -n 3 tests/faults tests/pipeline tests/sweep/test_cluster.py
+	$(BIN)/python -m pytest -m faults -n 3 tests/faults tests/pipeline tests/sweep/test_cluster.py tests/sweep/test_tls.py
 
 test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian's qemu-user
 	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus

@@ -47,7 +47,7 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
         n_workers: of which there is use, at most.
 
     Raises:
-        ClusterError: nobody answers at the address.
+        ClusterError: the address cannot be reached, or Dask does not start on this machine.
     """
     gc.enable()  # a sweep takes long
     # What it says about workers that come and go, or end, is said here.
@@ -56,39 +56,56 @@ def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
         if address is None:
             # Its sampling of what workers do costs them time, and nobody looks at it.
             stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
-            n_local = max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers))
-            cluster = LocalCluster(
-                n_workers=n_local,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # a port that is free
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(cluster)
+            cluster = stack.enter_context(_start_here(n_workers))
         # A client that finds no scheduler is never closed, and when Python collects it, it may wait
         # for a lock of the next client forever. So the scheduler is asked first.
         try:
             if address:
                 asyncio.run(_connect(address))
             client = Client(address or cluster, timeout=CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as exc:
+        except (OSError, RuntimeError, TypeError, ValueError) as exc:
             raise ClusterError(
                 f"DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler, got {address!r}, "
-                "where none answers. Start one with `dask scheduler`, or leave the variable out to "
-                "run on this machine."
+                f"which cannot be reached ({str(exc) or type(exc).__name__}). Start one with `dask "
+                "scheduler`, check the TLS settings (docs/cluster.md), or leave the variable out "
+                "to run on this machine."
             ) from exc
         yield stack.enter_context(client)
+
+
+def _start_here(n_workers: int) -> LocalCluster:
+    """Starts a scheduler and workers on this machine.
+
+    Raises:
+        ClusterError: Dask does not start.
+    """
+    try:
+        return LocalCluster(
+            n_workers=max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers)),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # a port that is free
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as exc:
+        raise ClusterError(
+            f"Dask must start on this machine, got: {exc}. Correct its configuration; "
+            "docs/cluster.md has the TLS settings."
+        ) from exc
 
 
 async def _connect(address: str) -> None:
     """Connects to a scheduler and closes the connection.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nobody answers, or a side does not accept the certificate of the other.
+        RuntimeError: Dask's configuration requires TLS, the address has none.
+        TypeError: the address has TLS, Dask's configuration has no certificate.
         ValueError: the address is none.
     """
     arguments = Security().get_connection_args("client")
-    connection = await connect(address, timeout=CONNECT_SECONDS, **arguments)
-    await connection.close()
+    async with asyncio.timeout(2 * CONNECT_SECONDS):  # Dask waits forever for a first answer
+        connection = await connect(address, timeout=CONNECT_SECONDS, **arguments)
+        await connection.close()
 
 
 def compute(

@@ -6,24 +6,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 DASK = str(Path(sys.executable).with_name("dask"))
 PATIENCE_SECONDS = 600  # of which a quiet machine needs two
 
 
 class Cluster:
-    """Processes in a folder that has nothing of the project."""
+    """Processes in a folder that has nothing of the project.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: where they run.
+        scheduler: options of the scheduler's command.
+        variables: of their environment, besides this process's.
+    """
+
+    def __init__(
+        self, folder: Path, scheduler: Sequence[str], variables: Mapping[str, str]
+    ) -> None:
+        self.folder, self.variables = folder, variables
         self.processes: list[subprocess.Popen[bytes]] = []
         address = folder / "scheduler.json"
         self.scheduler = self.start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-            "--scheduler-file", str(address),
+            "scheduler", "--host", "127.0.0.1", "--port", "0",
+            "--scheduler-file", str(address), *scheduler,
         )  # fmt: skip
         _wait_for(address.exists)
         self.address = str(json.loads(address.read_text())["address"])
@@ -34,7 +43,7 @@ class Cluster:
             process = subprocess.Popen(
                 [DASK, *command],
                 cwd=self.folder,
-                env=kept,
+                env={**kept, **self.variables},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -43,7 +52,10 @@ class Cluster:
         return process
 
     def add_worker(self, *options: str) -> "subprocess.Popen[bytes]":
-        return self.start("worker", self.address, "--nthreads", "1", "--no-dashboard", *options)
+        return self.start(
+            "worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard",
+            *options,
+        )  # fmt: skip
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         """Ends a process and those that it started, at once."""
@@ -53,8 +65,12 @@ class Cluster:
 
 
 @contextmanager
-def dask_cluster(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster(folder)
+def dask_cluster(
+    folder: Path,
+    scheduler: Sequence[str] = ("--no-dashboard",),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Cluster]:
+    cluster = Cluster(folder, scheduler, variables)
     try:
         yield cluster
     finally:

@@ -1,0 +1,229 @@
+"""TLS as docs/cluster.md sets it up: its commands and its file, on loopback."""
+
+import os
+import re
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import dask
+import pytest
+
+from resnet8.core.errors import ClusterError
+from resnet8.sweep import cluster as module
+from resnet8.sweep.cluster import compute, open_client
+from resnet8.sweep.measure import Inputs, Workbench
+from tests.sweep.dask_commands import PATIENCE_SECONDS, Cluster, dask_cluster
+from tests.sweep.results import make_run
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/cluster.md").read_text()
+ADDRESS = "tls://10.0.0.1:8786"
+SECTION = PAGE.split("\n## TLS in a few commands\n")[1].split("\n## ")[0]
+RUNS = [make_run("onnx_int8", calibrate__size=20, calibrate__seed=seed) for seed in range(2)]
+
+pytestmark = pytest.mark.skipif(not which("openssl"), reason="openssl is not installed")
+
+
+def commands(*starts: str) -> list[str]:
+    """The commands of the section that start with these words, in its order."""
+    return [x for x in re.findall(r"^    (\S.*)$", SECTION, re.MULTILINE) if x.startswith(starts)]
+
+
+def set_up(home: Path) -> Path:
+    """Makes key and settings in a home folder, as the section does; returns their folder."""
+    keys = commands("mkdir", "openssl", "chmod")
+    assert [x.split()[0] for x in keys] == ["mkdir", "openssl", "chmod"]
+    script = "\n".join(keys)
+    subprocess.run(
+        ["sh", "-ec", script],
+        env={**os.environ, "HOME": str(home)},
+        check=True,
+        capture_output=True,
+    )
+    (settings,) = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
+    assert "/home/alice/" in settings
+    folder = home / ".config/dask"
+    (folder / "tls.yaml").write_text(settings.replace("/home/alice/", f"{home}/"))
+    return folder
+
+
+def settings_of(*folders: Path) -> Any:
+    """Dask's configuration in this process: its defaults and the files of these folders."""
+    found = dask.config.collect_yaml([str(x) for x in folders])
+    return dask.config.set(dask.config.merge(*dask.config.defaults, *found))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy takes its time to answer."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 120.0)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def folder(home: Path) -> Path:
+    return set_up(home)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    folder: Path, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """The section's scheduler, with one worker."""
+    (scheduler,), (worker,) = commands("dask scheduler"), commands("dask worker")
+    options = shlex.split(scheduler)[2:]
+    where = tmp_path_factory.mktemp("cluster")
+    with dask_cluster(where, options, {"HOME": str(home)}) as cluster:
+        here = worker.replace(ADDRESS, cluster.address).replace("--nworkers 16", "--nworkers 1")
+        cluster.start(*shlex.split(here)[1:], "--host", "127.0.0.1")
+        yield cluster
+
+
+def test_key_is_for_its_owner_alone(folder: Path) -> None:
+    assert stat.S_IMODE((folder / "tls.pem").stat().st_mode) == 0o600
+
+
+def test_page_has_the_commands_that_are_tried_and_one_address() -> None:
+    (worker,) = commands("dask worker")
+    assert worker.split()[2] == ADDRESS
+    assert "--nworkers 16" in worker
+    assert commands("make") == [f"make sweep SCHEDULER={ADDRESS}"]
+
+
+@pytest.mark.faults
+def test_rows_over_tls_are_those_of_a_loop(inputs: Inputs, folder: Path, cluster: Cluster) -> None:
+    workbench = Workbench(inputs)
+    expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
+    with settings_of(folder):
+        for address in (cluster.address, None):  # None: this machine's own cluster
+            with open_client(address, n_workers=1) as client:
+                assert client.scheduler.address.startswith("tls://")
+                outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
+                assert {str(run): result for run, result in outcomes} == expected
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
+    folder: Path, cluster: Cluster, own: bool
+) -> None:
+    address = None if own else cluster.address
+    with settings_of(folder), open_client(address, n_workers=1) as client:
+        client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+        scheduler = client.scheduler_info(n_workers=-1)
+        (worker,) = scheduler["workers"].values()
+        nodes = [scheduler["address"], *scheduler["workers"], worker["nanny"]]
+        assert all(x.startswith("tls://127.0.0.1:") for x in nodes)
+        assert [status(x["services"]["dashboard"]) for x in (scheduler, worker)] == [404, 404]
+
+
+def status(port: int) -> int:
+    """What a web server answers to a request for a page that Dask serves without settings."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return exc.code
+
+
+def refused(address: str) -> str:
+    """The sentence with which a sweep at an address is refused."""
+    with (
+        pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
+        open_client(address, n_workers=1),
+    ):
+        pass
+    return str(caught.value)
+
+
+def test_client_without_a_key_is_refused(cluster: Cluster) -> None:
+    with settings_of():
+        assert "TLS expects" in refused(cluster.address)
+        assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
+
+
+def test_client_with_another_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
+    other = set_up(tmp_path)
+    with settings_of(other):
+        assert "TLS certificate does not match" in refused(cluster.address)
+        # Trusting the scheduler does not make the scheduler trust.
+        with dask.config.set({"distributed.comm.tls.ca-file": str(folder / "tls.pem")}):
+            assert "cannot be reached" in refused(cluster.address)
+
+
+def test_address_without_tls_is_refused_where_the_settings_require_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    open_to_all = dask_cluster(tmp_path, variables={"HOME": str(tmp_path)})
+    with open_to_all as cluster, settings_of(folder):
+        assert cluster.address.startswith("tcp://")
+        assert "encryption required by Dask configuration" in refused(cluster.address)
+
+
+def test_settings_without_their_key_are_refused(folder: Path) -> None:
+    with settings_of(folder), dask.config.set({"distributed.comm.tls.client.cert": "nowhere.pem"}):
+        assert "No such file" in refused("tls://127.0.0.1:1")
+
+
+def test_settings_without_a_scheduler_key_do_not_start_this_machines_cluster(folder: Path) -> None:
+    expected = r"must start on this machine, got: .*No such file.* docs/cluster.md has the TLS"
+    with (
+        settings_of(folder),
+        dask.config.set({"distributed.comm.tls.scheduler.cert": "nowhere.pem"}),
+        pytest.raises(ClusterError, match=expected),
+        open_client(None, n_workers=1),
+    ):
+        pass
+
+
+def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    with settings_of(), socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "TimeoutError" in refused(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+
+
+CLIENT = """
+from resnet8.core.processes import run_stage
+from resnet8.sweep.cluster import open_client, scheduler_address
+
+def main():
+    with open_client(scheduler_address(), n_workers=1) as client:
+        print("connected to", client.scheduler.address)
+
+run_stage(main)
+"""
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_sweep_finds_the_settings_in_the_home_folder_and_ends_with_a_sentence_without(
+    cluster: Cluster, home: Path, tmp_path: Path, has_key: bool
+) -> None:
+    where = {"HOME": str(home if has_key else tmp_path), "DASK_SCHEDULER_ADDRESS": cluster.address}
+    found = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **where},
+        capture_output=True,
+        text=True,
+    )
+    if has_key:
+        assert found.stdout == f"connected to {cluster.address}\n"
+        assert found.returncode == 0
+    else:
+        assert found.returncode == 1
+        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in found.stderr
+        assert len(found.stderr.splitlines()) == 1, found.stderr

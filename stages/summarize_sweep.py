@@ -35,8 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     finished = record.read(args.record)
 
     keys = {record.key_of(run, identity): run for run in list_runs(params)}
-    selection = select(finished, keys, identity)
-    chance = chance_accuracy(read_labels(args.data / "test_labels.npy"))
+    labels = read_labels(args.data / "test_labels.npy")
+    selection = select(finished, keys, identity, n_images=len(labels))
+    chance = chance_accuracy(labels)
     summary = summarize(selection, params.settings, n_runs=len(keys), chance=chance)
     draws = plot_data.list_draws(selection.rows, params.settings)
     choices = plot_data.list_choices(summary)

@@ -3,19 +3,22 @@
 import csv
 import io
 import json
-import math
 import os
+import re
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.files import read_bytes, write_bytes
-from resnet8.core.grid import KNOBS
+from resnet8.core.grid import KNOBS, Settings
+from resnet8.core.sections import ConvertOnnx, Evaluate
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
-from resnet8.sweep.result import Result
+from resnet8.sweep.result import Result, check_result
 
 VERSION = ("code", "libraries")
 SETTINGS = (  # of the pipeline, then of the run
@@ -23,7 +26,14 @@ SETTINGS = (  # of the pipeline, then of the run
 )  # fmt: skip
 KEY = ("model_sha256", "data", *VERSION, *SETTINGS)
 COLUMNS = (*KEY, *Result._fields)
-_IMAGES = ("lost", "won", "other")
+_VARIANT = "|".join(Variant)
+_FORMS = {
+    "model_sha256": "[0-9a-f]{64}",
+    "data": "[0-9a-f]{16}",
+    "code": "[0-9a-f]{16}",
+    "compare.baseline": f"({_VARIANT})( .+)?",
+    "variant": "|".join(QUANTIZED_VARIANTS),
+}
 
 
 class Key(NamedTuple):
@@ -42,6 +52,11 @@ class Key(NamedTuple):
     def task(self) -> tuple[str, ...]:
         """All but the version of code and libraries."""
         return (self.model_sha256, self.data, *self.settings)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What determines the baseline's predictions."""
+        return (*self[:-1], *self.settings[: SETTINGS.index("variant")])
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -95,14 +110,20 @@ def read(path: Path) -> dict[Key, Result]:
         raise _damaged(path, f"CSV in UTF-8, got: {exc}") from exc
     if lines and lines[0] != list(COLUMNS):
         raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(lines[0])}")
-    found = {}
+    found: dict[Key, Result] = {}
+    baselines: dict[tuple[str, ...], tuple[int, int]] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            values = dict(zip(COLUMNS, line, strict=True))
-            found[_key(values)] = _result(values)
+            key, result = _parse(line)
+            if key in found:
+                raise ValueError("the run is there twice")
+            baseline = (result.n_images, result.baseline_right)
+            if baselines.setdefault(key.inputs, baseline) != baseline:
+                raise ValueError("the baseline must be that of the lines above")
         except (ValueError, RecursionError) as exc:
-            reason = f"a finished run in line {number}, got {shown(','.join(line))}"
-            raise _damaged(path, reason) from exc
+            found_line = f"{shown(','.join(line))} ({_reason(exc)})"
+            raise _damaged(path, f"a finished run in line {number}, got {found_line}") from exc
+        found[key] = result
     return found
 
 
@@ -163,20 +184,39 @@ def _sortable(cell: str) -> tuple[float, str]:
         return float("inf"), cell
 
 
-def _result(values: Mapping[str, str]) -> Result:
+def _parse(line: list[str]) -> Finished:
     """Raises ValueError for what `_line` does not write."""
-    found: dict[str, Any] = {}
-    types: dict[str, Any] = Result.__annotations__
-    for name, expected in types.items():
-        value = json.loads(values[name])
-        wrong = type(value) is not (get_origin(expected) or expected)
-        if wrong or (expected is float and not math.isfinite(value)):
-            raise ValueError(name)
-        found[name] = value
-    for image in chain(*(found[name] for name in _IMAGES)):
-        if type(image) is not int or not 0 <= image < found["n_images"]:
-            raise ValueError(image)
-    return Result(**found)
+    cells = dict(zip(COLUMNS, line, strict=True))
+    for name, pattern in _FORMS.items():
+        if not re.fullmatch(pattern, cells[name]):
+            raise ValueError(f"{name} is none")
+    raw: dict[str, Any] = {"calibrate": {"batches": [1]}, "fit": {}}
+    for knob in KNOBS:
+        section, _, name = knob.partition(".")
+        raw[section][name] = _value(cells[knob])
+    settings = Settings.model_validate(raw)
+    ConvertOnnx.model_validate({"opset": _value(cells["convert_onnx.opset"])})
+    Evaluate.model_validate({"batch_size": _value(cells["evaluate.batch_size"])})
+    for knob, value in settings.values().items():
+        if _cell(value) != cells[knob]:
+            raise ValueError(f"{knob} must be written as {_cell(value)}")
+    result = check_result({name: json.loads(cells[name]) for name in Result._fields})
+    return Finished(_key(cells), result)
+
+
+def _value(cell: str) -> Any:
+    """What `_cell` wrote."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, ValidationError):
+        error = exc.errors()[0]
+        return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+    return " ".join(str(exc).split())[:100]
 
 
 def _damaged(path: Path, expected: str) -> ArtifactError:

@@ -1,6 +1,16 @@
-"""What a run of a sweep gives."""
+"""The result of a run of a sweep, and what can be wrong in one that was read from a file."""
 
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+
+from resnet8.compare.comparison import compare_correct
+
+MAX_IMAGES = 10_000  # of CIFAR-10's test set
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Points = Annotated[float, Field(ge=-100, le=100)]
+_Images = list[Annotated[int, Field(ge=0, lt=MAX_IMAGES)]]
 
 
 class Result(NamedTuple):
@@ -13,16 +23,52 @@ class Result(NamedTuple):
     other: those with another class from each, both wrong.
     """
 
-    n_images: int
-    top1_accuracy: float
-    accuracy_delta_pp: float
-    ci95_low_pp: float
-    ci95_high_pp: float
-    mcnemar_p: float
-    agreement: float
-    kl_divergence: float
+    n_images: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+    top1_accuracy: _Fraction
+    accuracy_delta_pp: _Points
+    ci95_low_pp: _Points
+    ci95_high_pp: _Points
+    mcnemar_p: _Fraction
+    agreement: _Fraction
+    kl_divergence: Annotated[float, Field(ge=0)]
     saturating_products: bool
-    file_bytes: int
-    lost: list[int]
-    won: list[int]
-    other: list[int]
+    file_bytes: Annotated[int, Field(ge=1)]
+    lost: _Images
+    won: _Images
+    other: _Images
+
+    @property
+    def baseline_right(self) -> int:
+        """How many images the baseline gets right."""
+        return round(self.top1_accuracy * self.n_images) + len(self.lost) - len(self.won)
+
+
+_RESULT = TypeAdapter(Result, config={"strict": True, "allow_inf_nan": False})
+
+
+def check_result(values: dict[str, Any]) -> Result:
+    """Checks a result: types, ranges, and that its figures do not contradict each other.
+
+    Args:
+        values: by the names of `Result`.
+
+    Raises:
+        ValueError: a value is none that a run gives; `pydantic.ValidationError` where it is so
+            by itself.
+    """
+    result = _RESULT.validate_python(values)
+    n, changed = result.n_images, [*result.lost, *result.won, *result.other]
+    if len({*changed}) < len(changed) or max(changed, default=0) >= n:
+        raise ValueError("lost, won and other must be different images of the test set")
+    both = result.baseline_right - len(result.lost)
+    if not 0 <= both <= n - len(changed):
+        raise ValueError("top1_accuracy must fit lost, won and other")
+    old, new = np.zeros((2, n), bool)
+    old[result.lost] = new[result.won] = True
+    unchanged = np.setdiff1d(np.arange(n), changed)
+    old[unchanged[:both]] = new[unchanged[:both]] = True
+    expected = compare_correct({"": old}, {"": new}) | {"agreement": 1 - len(changed) / n}
+    for name in Result._fields:
+        if name in expected and abs(getattr(result, name) - expected[name]) > 1e-9:
+            raise ValueError(f"{name} must be {expected[name]:.6g}, by lost, won and other")
+    return result

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from resnet8.core.errors import ArtifactError
 from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.record import Key
@@ -34,7 +35,11 @@ class Selection(NamedTuple):
 
 
 def select(
-    finished: Mapping[Key, Result], runs: Mapping[Key, Run], identity: Identity
+    finished: Mapping[Key, Result],
+    runs: Mapping[Key, Run],
+    identity: Identity,
+    *,
+    n_images: int,
 ) -> Selection:
     """Selects the finished runs of a grid: of this version, or else of an earlier one.
 
@@ -42,6 +47,10 @@ def select(
         finished: results of the record by what determines them.
         runs: of the grid, likewise.
         identity: what all runs of the grid have in common.
+        n_images: of the test set.
+
+    Raises:
+        ArtifactError: a run of the grid was measured on another number of images.
     """
 
     def closeness(key: Key) -> tuple[bool, bool]:
@@ -54,6 +63,12 @@ def select(
         for key, run in runs.items()
         if key.task in latest
     ]
+    if wrong := {row.result.n_images for row in rows} - {n_images}:
+        raise ArtifactError(
+            f"The record's runs on these data must be on the {n_images} images of the test set, "
+            f"got n_images {min(wrong)}. Bring it back with `git restore sweep/runs.csv`, or empty "
+            "it: its runs are then made again."
+        )
     same = [key.data for key in finished if key.model_sha256 == identity.model_sha256]
     return Selection(
         rows,

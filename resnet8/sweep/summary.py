@@ -242,8 +242,7 @@ def _pp(found: Estimate) -> dict[str, float]:
 
 
 def _describe_baseline(result: Result, chance: float) -> dict[str, Any]:
-    n_images = result.n_images
-    right = round(result.top1_accuracy * n_images) + len(result.lost) - len(result.won)
+    n_images, right = result.n_images, result.baseline_right
     found = (n_images, right / n_images, is_chance(right, n_images, chance=chance))
     return dict(zip(BASELINE_KEYS, found, strict=True))
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from resnet8.compare.comparison import compare_correct
 from resnet8.core.params import load_params
 from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
@@ -35,21 +38,23 @@ def make_result(
     n_images: int = N_IMAGES,
 ) -> Result:
     """A result in which these images changed."""
-    changed = len(lost) + len(won) + len(other)
+    changed = [*lost, *won, *other]
+    unchanged = [i for i in range(n_images) if i not in set(changed)]
+    both = round(BASELINE * n_images) - len(lost)
+    old, new = np.zeros((2, n_images), bool)
+    old[[*unchanged[:both], *lost]] = True
+    new[[*unchanged[:both], *won]] = True
+    row = compare_correct({"all": old}, {"all": new})
     return Result(
         n_images=n_images,
-        top1_accuracy=BASELINE + (len(won) - len(lost)) / n_images,
-        accuracy_delta_pp=100 * (len(won) - len(lost)) / n_images,
-        ci95_low_pp=-0.1,
-        ci95_high_pp=0.1,
-        mcnemar_p=1.0,
-        agreement=1 - changed / n_images,
+        agreement=1 - len(changed) / n_images,
         kl_divergence=kl_divergence,
         saturating_products=False,
         file_bytes=file_bytes,
         lost=list(lost),
         won=list(won),
         other=list(other),
+        **{name: row[name] for name in Result._fields if name in row},
     )
 
 

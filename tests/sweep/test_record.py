@@ -1,6 +1,7 @@
 """The record of finished runs grows by whole lines and survives what interrupts it."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,14 @@ def test_read_gives_back_what_was_appended(path: Path) -> None:
     assert read(path) == dict(rows)
 
 
-@given(
-    accuracy=st.floats(0, 1), kl=st.floats(0, 1e9), size=st.integers(0, 2**40), wide=st.booleans()
-)
+@given(kl=st.floats(0, 1e9), size=st.integers(1, 2**40), wide=st.booleans())
 def test_read_gives_floats_back_to_the_last_bit(
-    tmp_path_factory: pytest.TempPathFactory, accuracy: float, kl: float, size: int, wide: bool
+    tmp_path_factory: pytest.TempPathFactory, kl: float, size: int, wide: bool
 ) -> None:
     path = tmp_path_factory.mktemp("record") / "runs.csv"
     path.touch()
     result = make_result(kl_divergence=kl, file_bytes=size)
-    result = result._replace(top1_accuracy=accuracy, saturating_products=wide)
+    result = result._replace(saturating_products=wide)
     append(path, Finished(key_of(make_run(), IDENTITY), result))
     assert list(read(path).values()) == [result]
 
@@ -128,8 +127,8 @@ def test_tidy_sorts_so_that_order_does_not_tell_when_runs_finished(tmp_path: Pat
     assert len(contents) == 1
 
 
-def test_tidy_sorts_numbers_as_numbers_and_keeps_a_run_once(path: Path) -> None:
-    for size in (100, 9, 10, 9):
+def test_tidy_sorts_numbers_as_numbers(path: Path) -> None:
+    for size in (100, 9, 10):
         append(path, finished(calibrate__size=size))
     tidy(path, IDENTITY)
     column = KEY.index("calibrate.size")
@@ -139,13 +138,13 @@ def test_tidy_sorts_numbers_as_numbers_and_keeps_a_run_once(path: Path) -> None:
 
 
 def test_tidy_replaces_runs_of_earlier_versions_that_were_made_again(path: Path) -> None:
-    earlier, libraries = IDENTITY._replace(code="x"), IDENTITY._replace(libraries="y")
+    earlier, libraries = IDENTITY._replace(code="e" * 16), IDENTITY._replace(libraries="y")
     first, second = make_run(calibrate__seed=0), make_run(calibrate__seed=1)
     rows = {
         key_of(run, identity): make_result()
         for run, identity in (
             (first, earlier), (first, libraries), (second, earlier), (second, libraries),
-            (first, IDENTITY), (first, IDENTITY._replace(model_sha256="z", code="x")),
+            (first, IDENTITY), (first, IDENTITY._replace(model_sha256="f" * 64, code="e" * 16)),
         )
     }  # fmt: skip
     for key, result in rows.items():
@@ -183,35 +182,96 @@ def test_read_refuses_what_is_no_text(path: Path) -> None:
     assert "must hold CSV in UTF-8" in damaged(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "cell"),
-    [
-        ("n_images", "many"),
-        ("n_images", "1e3"),
-        ("top1_accuracy", "NaN"),
-        ("top1_accuracy", "1e999"),
-        ("top1_accuracy", "1"),
-        ("saturating_products", "0"),
-        ("lost", "3"),
-        ("lost", "[-1]"),
-        ("lost", "[1000]"),
-        ("won", "[1.5]"),
-        ("won", "[" * 100_000),
-        ("file_bytes", "9" * 5000),
-    ],
-)
-def test_read_names_the_line_of_a_value_that_no_run_gives(path: Path, name: str, cell: str) -> None:
-    append(path, finished(calibrate__seed=0))
-    append(path, finished(calibrate__seed=1))
+def rewrite(path: Path, edit: Callable[[list[list[str]]], object]) -> None:
+    """Edits the lines of the record by hand; the first is the header."""
     with path.open(newline="") as file:
         lines = list(csv.reader(file))
-    lines[2][COLUMNS.index(name)] = cell
+    edit(lines)
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "reason"),
+    [
+        ("n_images", "many", "Expecting value"),
+        ("n_images", "1e3", "n_images: Input should be a valid integer"),
+        ("n_images", "0", "n_images: Input should be greater than or equal to 1"),
+        ("n_images", "20000", "n_images: Input should be less than or equal to 10000"),
+        ("n_images", "1000000000", "n_images: Input should be less than or equal to 10000"),
+        ("top1_accuracy", "NaN", "top1_accuracy: Input should be a finite number"),
+        ("top1_accuracy", "1e999", "top1_accuracy: Input should be a finite number"),
+        ("top1_accuracy", "99.9", "top1_accuracy: Input should be less than or equal to 1"),
+        ("top1_accuracy", "-5", "top1_accuracy: Input should be greater than or equal to 0"),
+        ("top1_accuracy", "1.0", "top1_accuracy must fit lost, won and other"),
+        ("top1_accuracy", "0.7990001", "top1_accuracy must be 0.799, by lost, won and other"),
+        ("accuracy_delta_pp", "0.1", "accuracy_delta_pp must be -0.1, by lost, won and other"),
+        ("ci95_low_pp", "-50.0", "ci95_low_pp must be "),
+        ("mcnemar_p", "0.01", "mcnemar_p must be 1, by lost, won and other"),
+        ("agreement", "1.0", "agreement must be 0.997, by lost, won and other"),
+        ("kl_divergence", "-0.1", "kl_divergence: Input should be greater than or equal to 0"),
+        ("saturating_products", "0", "saturating_products: Input should be a valid boolean"),
+        ("lost", "3", "lost: Input should be a valid list"),
+        ("lost", "[-1,5]", r"lost.0: Input should be greater than or equal to 0"),
+        ("lost", "[1,1000]", "lost, won and other must be different images of the test set"),
+        ("lost", "[1,3]", "lost, won and other must be different images of the test set"),
+        ("lost", "[1,1]", "lost, won and other must be different images of the test set"),
+        ("won", "[1.5]", "won.0: Input should be a valid integer"),
+        ("won", "[" * 100_000, "maximum recursion"),
+        ("file_bytes", "9" * 5000, "Exceeds the limit"),
+        ("file_bytes", "-1", "file_bytes: Input should be greater than or equal to 1"),
+        ("calibrate.size", "0", "calibrate.size: Input should be greater than or equal to 1"),
+        ("calibrate.size", "many", "calibrate.size: Input should be a valid integer"),
+        ("fit.percentile", "99", "fit.percentile must be written as 99.0"),
+        ("fit.weight_rounding", "up", "fit.weight_rounding: Input should be 'nearest' or 'gptq'"),
+        ("fit.float_layers", "dense", "fit.float_layers: Input should be a valid list"),
+        ("convert_onnx.opset", "99", "opset: Input should be less than or equal to 18"),
+        ("evaluate.batch_size", "", "batch_size: Input should be a valid integer"),
+        ("variant", "onnx_fp32", "variant is none"),
+        ("compare.baseline", "mine", "compare.baseline is none"),
+        ("model_sha256", "AB", "model_sha256 is none"),
+        ("data", "../..", "data is none"),
+        ("code", "", "code is none"),
+    ],
+)
+def test_read_names_the_line_of_a_value_that_no_run_gives(
+    path: Path, name: str, cell: str, reason: str
+) -> None:
+    append(path, finished(calibrate__seed=0))
+    append(path, finished(calibrate__seed=1))
+    rewrite(path, lambda lines: lines[2].__setitem__(COLUMNS.index(name), cell))
     message = damaged(path)
-    assert "a finished run in line 3" in message
+    assert "a finished run in line 3, got " in message
+    assert f"({reason}" in message
     assert "git restore" in message
-    assert len(message) < 400
+    assert len(message) < 500
+    assert "\n" not in message
+
+
+def test_read_refuses_a_run_that_is_there_twice(path: Path) -> None:
+    append(path, finished(calibrate__seed=0))
+    append(path, finished(calibrate__seed=1))
+    append(path, finished(calibrate__seed=0))
+    assert "a finished run in line 4, got " in damaged(path)
+    assert "(the run is there twice)" in damaged(path)
+
+
+def test_read_refuses_another_baseline_of_the_same_inputs(path: Path) -> None:
+    append(path, finished(calibrate__seed=0))
+    other = make_result(n_images=900)
+    append(path, Finished(key_of(make_run(calibrate__seed=1), IDENTITY), other))
+    assert "a finished run in line 3, got " in damaged(path)
+    assert "(the baseline must be that of the lines above)" in damaged(path)
+
+
+def test_read_knows_the_baseline_by_model_data_and_versions(path: Path) -> None:
+    rows = [
+        Finished(key_of(make_run(), IDENTITY), make_result()),
+        Finished(key_of(make_run(), IDENTITY._replace(data="0" * 16)), make_result(n_images=64)),
+    ]
+    for row in rows:
+        append(path, row)
+    assert read(path) == dict(rows)
 
 
 def test_columns_are_those_of_the_key_and_the_result() -> None:

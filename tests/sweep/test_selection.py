@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from resnet8.core.errors import ArtifactError
 from resnet8.sweep.grid import Run
 from resnet8.sweep.record import Key, key_of
 from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Row, note, select
-from tests.sweep.results import IDENTITY, make_result, make_run, make_selection
+from tests.sweep.results import IDENTITY, N_IMAGES, make_result, make_run, make_selection
 
 RUNS = [make_run(), make_run(calibrate__seed=1)]
 KEYS = {key_of(run, IDENTITY): run for run in RUNS}
@@ -26,8 +27,14 @@ def record(*lines: tuple[Run, Any, int]) -> dict[Key, Result]:
 
 def shown(finished: dict[Key, Result]) -> list[tuple[int, int, bool]]:
     """Seed, lost images, and whether an earlier version made the run."""
-    rows = select(finished, KEYS, IDENTITY).rows
+    rows = select(finished, KEYS, IDENTITY, n_images=N_IMAGES).rows
     return [(x.run.settings.calibrate.seed, len(x.result.lost), x.is_earlier) for x in rows]
+
+
+def test_runs_on_another_number_of_images_are_refused() -> None:
+    finished = {key_of(RUNS[0], IDENTITY): make_result(n_images=500)}
+    with pytest.raises(ArtifactError, match="must be on the 1000 images of the test set, got n_im"):
+        select(finished, KEYS, IDENTITY, n_images=N_IMAGES)
 
 
 def test_runs_of_this_version_are_shown() -> None:
@@ -65,7 +72,9 @@ def test_the_closest_version_of_a_run_is_shown_in_every_order_of_the_record() ->
 def test_runs_of_another_model_other_data_or_settings_are_not_shown(
     change: dict[str, Any], counts: tuple[int, int]
 ) -> None:
-    found = select(record((RUNS[0], IDENTITY._replace(**change), 1)), KEYS, IDENTITY)
+    found = select(
+        record((RUNS[0], IDENTITY._replace(**change), 1)), KEYS, IDENTITY, n_images=N_IMAGES
+    )
     assert (found.rows, found[1:]) == ([], counts)
 
 

@@ -47,13 +47,14 @@ repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
 
 # --force and --no-run-cache, because DVC takes a committed metric for one that it has made.
 recompute: $(RUNTIME)  ## every stage anew; fails where dvc.lock or metrics/ are not what is committed
+	@mkdir -p build && : > build/recompute.md
 	$(BIN)/python -m stages.validate --check-only
 	$(BIN)/python -m dvc repro --force --no-run-cache
 	@git --no-pager diff --stat -- dvc.lock metrics
 	@test -z "$$(git status --porcelain -- dvc.lock metrics)" || { echo "error: dvc.lock and" \
-		"metrics/ must be what the code makes, got other bytes (above). Commit the new ones if" \
-		"they are meant; on this CPU or with these packages they may differ otherwise" \
-		"(docs/reproducibility.md)." >&2; exit 1; }
+		"metrics/ must be what the code makes, got other bytes: what the gate says of them does" \
+		"not count. Commit the new ones if they are meant; on this CPU or with these packages they" \
+		"may differ otherwise (docs/reproducibility.md)." | tee build/recompute.md >&2; exit 1; }
 
 sweep: $(RUNTIME)  ## the grid of params.yaml, on Dask: make sweep SCHEDULER=tcp://host:8786
 	$(BIN)/python -m stages.validate --check-only

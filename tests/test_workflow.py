@@ -97,16 +97,26 @@ def test_commands_are_the_makefiles(job: str) -> None:
     targets = [match[1] for x in commands if (match := re.match(r"make (?:-s )?([a-z-]+)", x))]
     assert set(targets) <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     others = [x for x in commands if not x.startswith("make ")]
-    shown = 'cat build/gate.md build/metrics-diff.md >> "$GITHUB_STEP_SUMMARY"'
+    said = "build/recompute.md build/gate.md build/metrics-diff.md"
+    shown = f'cat {said} >> "$GITHUB_STEP_SUMMARY"'
     assert others == ([] if job == "test" else [shown])
 
 
-def test_the_comment_has_the_difference_and_the_gates_table() -> None:
+def test_the_comment_begins_with_numbers_that_the_code_does_not_make() -> None:
     commands = [step["run"] for step in JOBS["comment"]["steps"] if "run" in step]
-    assert commands[0] == "cat gate.md metrics-diff.md > comment.md"
+    assert commands[0] == "cat recompute.md gate.md metrics-diff.md > comment.md"
     assert "--body-file comment.md" in commands[1]
     (made,) = [x for x in JOBS["results"]["steps"] if x.get("with", {}).get("name") == "gate"]
-    assert set(made["with"]["path"].split()) == {"build/gate.*", "build/metrics-diff.md"}
+    said = ["build/gate.*", "build/metrics-diff.md", "build/recompute.md"]
+    assert made["with"]["path"].split() == said
+
+
+def test_the_gate_judges_what_is_committed_and_not_what_is_recomputed() -> None:
+    names = [step.get("name") for step in JOBS["results"]["steps"]]
+    assert names.index("make gate") < names.index("make metrics-diff")
+    assert names.index("make metrics-diff") < names.index("make recompute")
+    steps = {step.get("name"): step for step in JOBS["results"]["steps"]}
+    assert steps["make recompute"]["if"] == "${{ !cancelled() }}"
 
 
 def test_lint_tests_pipeline_difference_and_gate_are_run() -> None:

@@ -30,7 +30,7 @@ from tests.gate.project import (
     write_lock,
     write_metrics,
 )
-from tests.pipeline.commands import set_params
+from tests.pipeline.commands import ROOT, set_params
 
 
 def test_what_is_committed_passes(project: Path, gate: Gate) -> None:
@@ -474,6 +474,18 @@ def test_a_shallow_clone_has_its_own_commit_and_names_the_remedy_for_others(
     ended = gate(base="HEAD~1")
     assert ended.code == 2
     assert "The clone is shallow: complete it with `git fetch --unshallow`" in ended.error
+
+
+def test_a_clone_that_converts_line_ends_passes(
+    project: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / ".gitattributes", project)
+    (project / "code.py").write_text("a = 1\nb = 2\n")
+    write_lock(project)
+    commit(project)
+    git(tmp_path, "clone", "--quiet", "--config=core.autocrlf=true", str(project), "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    assert gate().code == 0
 
 
 def test_exit_code_is_2_outside_of_a_repository(project: Path, gate: Gate) -> None:

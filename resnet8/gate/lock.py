@@ -6,7 +6,7 @@ have read them as the lock says that another stage wrote them.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from dvc.repo import Repo
 from resnet8.core.errors import GateError
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+_JUDGED = "compare"  # the stage behind which all metrics are that the gate judges
 _LINKED = "data/linked"  # leads to the user's own model; no stage makes it
 State = dict[str, Any]  # of a stage: its command, and checksum or value by path or parameter
 
 
 def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
     """Checks that dvc.lock records everything that determines the metrics, as it is.
+
+    Of stages behind `compare`, which determine nothing that is judged, the command, the names of
+    what they read, and the outputs that Git has must be recorded.
 
     Args:
         folder: the project.
@@ -38,7 +42,8 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
     try:
         with Repo(str(folder)) as repo:
             loader = load_file(repo, str(folder / PIPELINE)).stages
-            states, entries = _states(dict(loader), params), loader.lockfile_data
+            stages, entries = dict(loader), loader.lockfile_data
+            states = _states(stages, _upstream(stages, _JUDGED), params)
         recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
     except (DvcException, AttributeError, LookupError, RecursionError, TypeError) as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
@@ -59,6 +64,18 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
         )
 
 
+def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
+    """The names of a stage and of all those that it depends on."""
+    makers = {f"{out.def_path}/": x for x, stage in stages.items() for out in stage.outs}
+    found, waiting = set[str](), {name}
+    while waiting:
+        found.add(name := waiting.pop())
+        paths = [f"{dep.def_path}/" for dep in stages[name].deps]
+        near = {(out, x) for out in makers for x in paths if out.startswith(x) or x.startswith(out)}
+        waiting |= {makers[out] for out, _ in near} - found
+    return found
+
+
 def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     """The state that an entry of dvc.lock describes."""
     files = {x["path"]: x.get("md5", "") for x in (*entry.get("deps", []), *entry.get("outs", []))}
@@ -66,28 +83,31 @@ def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     return {_command(name): entry.get("cmd"), **files, **dict(params)}
 
 
-def _states(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, State]:
-    """The states that dvc.yaml, the files and the parameters give now."""
-    files = {
-        name: [*(x for x in stage.deps if not isinstance(x, ParamsDependency)), *stage.outs]
-        for name, stage in stages.items()
-    }
+def _states(
+    stages: Mapping[str, Any], judged: Container[str], params: Mapping[str, Any]
+) -> dict[str, State]:
+    """The states that dvc.yaml, the files and the parameters give now.
+
+    What the stages read that are not judged is taken as recorded.
+    """
     made = {out.def_path: out.hash_info.value for x in stages.values() for out in x.outs}
-    items = {item.def_path: item for x in files.values() for item in x}
-    checksums = {path: _checksum(item, made) for path, item in items.items()}
-    return {
-        name: {
-            _command(name): stage.cmd,
-            **{item.def_path: checksums[item.def_path] for item in files[name]},
-            **{
-                key: _at(params, key)
-                for dep in stage.deps
-                if isinstance(dep, ParamsDependency)
-                for key in dep.params
-            },
-        }
-        for name, stage in stages.items()
-    }
+    checksums: dict[str, Any] = {}
+    states: dict[str, State] = {}
+    for name, stage in stages.items():
+        state = states[name] = {_command(name): stage.cmd}
+        for item in (*stage.outs, *stage.deps):
+            path, recorded = item.def_path, item.hash_info.value
+            trusted = name not in judged and item not in stage.outs
+            if isinstance(item, ParamsDependency):
+                values = recorded or {}
+                state |= {x: values.get(x) if trusted else _at(params, x) for x in item.params}
+            elif trusted:
+                state[path] = recorded
+            else:
+                if path not in checksums:
+                    checksums[path] = _checksum(item, made)
+                state[path] = checksums[path]
+    return states
 
 
 def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:

@@ -66,6 +66,7 @@ def write_metrics(
     correct: Right,
     *,
     images: NDArray[np.uint8] = IMAGES,
+    names: tuple[str, ...] = NAMES,
     baseline: str = "keras_fp32",
     model: str = "a",
 ) -> None:
@@ -73,10 +74,10 @@ def write_metrics(
     metrics = folder / "metrics"
     found = {name: predictions(x) for name, x in correct.items()}
     for name, probabilities in found.items():
-        scores = score(probabilities, LABELS, label_names=NAMES)
+        scores = score(probabilities, LABELS, label_names=names)
         write_json(metrics / f"{name}.json", {"variant": name} | scores)
     rows = {
-        name: compare(found[baseline], x, LABELS, label_names=NAMES) for name, x in found.items()
+        name: compare(found[baseline], x, LABELS, label_names=names) for name, x in found.items()
     }
     comparison = {
         "baseline": baseline,
@@ -86,7 +87,7 @@ def write_metrics(
     }
     write_json(metrics / "comparison.json", comparison)
     write_json(
-        metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, NAMES))
+        metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, names))
     )
     for name, original in (("onnx", "keras"), ("torch", "onnx")):
         parity = {"max_abs_probability_diff": 1e-6, "agreement": 1.0}

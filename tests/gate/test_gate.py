@@ -404,6 +404,10 @@ CLOSED = {
     "a faulty parameter": (
         lambda folder: set_params(folder, gate={"significance": 2}), r"params\.yaml has 1 fault:",
     ),
+    "a swapped label order": (
+        lambda folder: write_metrics(folder, usual(), names=(NAMES[1], NAMES[0], *NAMES[2:])),
+        r"The test set must be that of the base",
+    ),
     "another test set": (
         lambda folder: write_metrics(folder, usual(), images=255 - IMAGES),
         r"The test set must be that of the base .+ BASE=HEAD",

@@ -12,7 +12,7 @@ from resnet8.gate.lock import check_lock
 from tests.gate.project import commit, git
 from tests.pipeline.commands import ROOT, repro
 
-PARAMS = {"count": 2, "more": {"types": ["a", "b"], "rate": 0.5, "off": None}}
+PARAMS = {"look": "plain", "count": 2, "more": {"types": ["a", "b"], "rate": 0.5, "off": None}}
 PIPELINE = """
 stages:
   draw:
@@ -23,12 +23,17 @@ stages:
   split:
     cmd: mkdir -p data/raw && echo x > data/raw/x && echo y > data/raw/y
     outs: [data/raw]
-  measure:
+  compare:
     cmd: mkdir -p metrics/rows && cat data/drawn/* > metrics/all.json && echo 1 > metrics/rows/1
     deps: [data/drawn, data/raw/x, code, code/a.py]
     params: [count, more]
     outs: [metrics/all.json: {cache: false}]
     metrics: [metrics/rows: {cache: false}]
+  show:
+    cmd: mkdir -p metrics && cat shown.py metrics/all.json > metrics/page.json
+    deps: [shown.py, metrics/all.json]
+    params: [look]
+    outs: [metrics/page.json: {cache: false}]
 """
 
 
@@ -47,6 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "code" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    (folder / "shown.py").write_text("1")
     git(folder, "init", "--quiet")
     commit(folder)
     done = repro(folder)
@@ -70,7 +76,7 @@ def test_dvc_stages_no_lock_without_its_metrics(made: Path) -> None:
     assert git(made, "diff", "--cached", "--name-only") == ""
     git(made, "add", "--all")
     staged = git(made, "diff", "--cached", "--name-only").split()
-    assert staged == ["dvc.lock", "metrics/all.json", "metrics/rows/1"]
+    assert staged == ["dvc.lock", "metrics/all.json", "metrics/page.json", "metrics/rows/1"]
     git(made, "reset", "--quiet")
 
 
@@ -115,6 +121,32 @@ def test_what_determines_the_metrics_is_named(
     edit(project)
     with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
         check_lock(project, PARAMS)
+
+
+def test_a_stage_behind_the_comparison_needs_no_run_but_its_definition(project: Path) -> None:
+    (project / "shown.py").write_text("2")
+    check_lock(project, PARAMS | {"look": "fancy"})
+    for edit, named in (
+        (append("metrics/page.json", "2"), "metrics/page.json"),
+        (replaced("cat shown.py", "cat"), "the command of show"),
+        (replaced("[shown.py, ", "["), "shown.py"),
+        (replaced("[look]", "[look, count]"), "count"),
+    ):
+        before = {x: (project / x).read_text() for x in ("metrics/page.json", "dvc.yaml")}
+        edit(project)
+        with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
+            check_lock(project, PARAMS)
+        for name, text in before.items():
+            (project / name).write_text(text)
+
+
+def replaced(old: str, new: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        text = (folder / "dvc.yaml").read_text()
+        assert text.count(old) == 1
+        (folder / "dvc.yaml").write_text(text.replace(old, new))
+
+    return edit
 
 
 def test_another_parameter_is_named(project: Path) -> None:

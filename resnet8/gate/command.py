@@ -11,33 +11,21 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from resnet8.core.errors import GateError, PipelineError
-from resnet8.core.files import write_in_place
+from resnet8.core.errors import PipelineError
+from resnet8.core.files import read_bytes, write_in_place
 from resnet8.core.param_errors import parse_yaml
 from resnet8.core.params import load_params
-from resnet8.gate import shown, yardstick
+from resnet8.gate import shown
 from resnet8.gate.evidence import read_proof, read_results
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import find_edited, read_at, resolve
 from resnet8.gate.rules import Verdict, check_limits, find_changes
+from resnet8.gate.yardstick import CODE, PARAMS, find_moved
 
-PARAMS = "params.yaml"
 _OTHER_CPU = (
     "8-bit products saturate on the CPU of one of both revisions, so the difference need not be "
     "the change's (docs/reproducibility.md)."
 )
-
-
-def read_working_tree(folder: Path, path: str) -> bytes:
-    """Reads a file of the project.
-
-    Raises:
-        GateError: it is not there.
-    """
-    try:
-        return (folder / path).read_bytes()
-    except FileNotFoundError as exc:
-        raise GateError(f"{path} must be there, got no such file. Run `dvc repro`.") from exc
 
 
 def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
@@ -46,18 +34,18 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
     Args:
         folder: the project.
         base: the revision.
-        moved: takes the sentences of `yardstick.find_moved`, also where there is no verdict.
+        moved: takes the sentences of `find_moved`, also where there is no verdict.
 
     Raises:
         PipelineError: there is no verdict, because something is missing, damaged or different.
     """
     params = load_params(folder / PARAMS)
     commit = resolve(folder, base)
-    read, read_base = partial(read_working_tree, folder), partial(read_at, folder, commit)
+    read, read_base = partial(_read, folder), partial(read_at, folder, commit)
     old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
     new, old = read_results(read), read_results(read_base)
-    edited = find_edited(folder, commit, yardstick.CODE)
-    moved += yardstick.find_moved(old_params, params, old=old, new=new, edited=edited)
+    edited = find_edited(folder, commit, CODE)
+    moved += find_moved(old_params, params, old=old, new=new, edited=edited)
     baseline = params.compare.baseline
     proof = read_proof(read, new.correctness, params.variants, baseline=baseline)
     check_lock(folder, params.model_dump())
@@ -73,6 +61,10 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
         moved=moved,
         notes=[f"{name}: {_OTHER_CPU}" for name in order if name in elsewhere],
     )
+
+
+def _read(folder: Path, path: str) -> bytes:
+    return read_bytes(folder / path)
 
 
 def answer(folder: Path, base: str) -> tuple[int, shown.Answer]:

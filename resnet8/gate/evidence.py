@@ -18,7 +18,7 @@ from resnet8.core.variants import FLOAT_VARIANTS
 CORRECT_FILE, COMPARISON_FILE = "metrics/correct.json", "metrics/comparison.json"
 _REMEDY = "Run `dvc repro` to make it again."
 
-# Path in the project -> content; raises GateError where there is no such file.
+# Path in the project -> content; raises PipelineError where there is no such file.
 Read = Callable[[str], bytes]
 
 

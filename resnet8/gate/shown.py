@@ -16,6 +16,7 @@ CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
 )  # fmt: skip
 LIMIT_COLUMNS = ("limits of", "in", "value", "allowed", "verdict")
+_FORMS = {"fraction": "{:.2%}", "pp": "{:.2f} pp", "probability": "{:.2g}", "images": "{:g}"}
 _MOVED = "The yardstick moved: "
 _Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # columns and rows
 _MEANING = (
@@ -126,8 +127,8 @@ def _moved_markdown(moved: Sequence[str]) -> str:
 def _explain_limit(x: Limit) -> str:
     side = "at least" if x.at_least else "at most"
     return (
-        f"{x.variant}: {x.detail}: {_amount(x.value, x.unit)}, must be {side} "
-        f"{_amount(x.limit, x.unit)} (gate.{x.parameter})."
+        f"{x.variant}: {x.detail}: {_FORMS[x.unit].format(x.value)}, must be {side} "
+        f"{_FORMS[x.unit].format(x.limit)} (gate.{x.parameter})."
     )
 
 
@@ -143,20 +144,7 @@ def _explain_change(x: Change) -> str:
     return (
         f"{x.variant}: worse than the base: {100 * total.old:.2f}% to {100 * total.new:.2f}% "
         f"({100 * (total.new - total.old):+.2f} pp, {total.lost} images lost and {total.won} won, "
-        f"p {total.p:.2g}). "
-        f"Classes that lost: {named}."
-    )
-
-
-def _amount(value: float, unit: str) -> str:
-    if unit == "fraction":
-        return f"{value:.2%}"
-    return (
-        f"{value:.2f} pp"
-        if unit == "pp"
-        else f"{value:.2g}"
-        if unit == "probability"
-        else f"{value:g}"
+        f"p {total.p:.2g}). Classes that lost: {named}."
     )
 
 
@@ -181,8 +169,8 @@ def _limit_cells(x: Limit) -> tuple[str, ...]:
     return (
         f"{x.variant}",
         x.detail,
-        _amount(x.value, x.unit),
-        f"{side} {_amount(x.limit, x.unit)}",
+        _FORMS[x.unit].format(x.value),
+        f"{side} {_FORMS[x.unit].format(x.limit)}",
         "ok" if x.passed else "BROKEN",
     )
 

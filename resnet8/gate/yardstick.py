@@ -7,6 +7,7 @@ from resnet8.core.errors import GateError, shown
 from resnet8.core.params import Params
 from resnet8.gate.evidence import Results
 
+PARAMS = "params.yaml"
 _SECTIONS = ("fetch", "compare", "gate")
 CODE = ("resnet8/gate", "resnet8/compare")  # that judges
 
@@ -36,15 +37,12 @@ def find_moved(
         if name not in params.variants:
             yield f"{name} was judged in the base, and is not any more."
     for section in _SECTIONS:
-        was, is_now = _section(old_params, section), params.model_dump()[section]
-        for key in {**was, **is_now}:
-            if was.get(key) != is_now.get(key):
-                yield (
-                    f"{section}.{key} was {shown(was.get(key))} in the base, is "
-                    f"{shown(is_now.get(key))}."
-                )
+        was = _section(old_params, section)
+        for key, value in params.model_dump()[section].items():
+            if was.get(key) != value:
+                yield f"{section}.{key} was {shown(was.get(key))} in the base, is {shown(value)}."
                 if key == "baseline":
-                    yield f"No limit of a drop holds for {is_now[key]}, the baseline."
+                    yield f"No limit of a drop holds for {value}, the baseline."
     if edited:
         yield f"The code that judges is not the base's: {', '.join(edited)}."
 
@@ -52,8 +50,6 @@ def find_moved(
 def _section(params: object, name: str) -> Mapping[str, Any]:
     found = params.get(name) if isinstance(params, Mapping) else None
     if not isinstance(found, Mapping):
-        raise GateError(
-            f"params.yaml of the base must have a section {name}, got {shown(found)}. Name another "
-            "base."
-        )
+        where = f"{PARAMS} of the base must have a section {name}"
+        raise GateError(f"{where}, got {shown(found)}. Name another base.")
     return found

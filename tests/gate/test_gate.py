@@ -238,10 +238,10 @@ def swap_images(folder: Path) -> None:
 
 
 CLOSED = {
-    "a missing metric": (remove("metrics/onnx_int8.json"), r"onnx_int8\.json must be there"),
-    "a missing comparison": (remove("metrics/comparison.json"), r"comparison\.json must be there"),
-    "missing bits": (remove("metrics/correct.json"), r"correct\.json must be there.+`dvc repro`"),
-    "a missing proof": (remove("metrics/verify_onnx.json"), r"verify_onnx\.json must be there"),
+    "a missing metric": (remove("metrics/onnx_int8.json"), r"onnx_int8\.json must exist"),
+    "a missing comparison": (remove("metrics/comparison.json"), r"comparison\.json must exist"),
+    "missing bits": (remove("metrics/correct.json"), r"correct\.json must exist.+`dvc repro`"),
+    "a missing proof": (remove("metrics/verify_onnx.json"), r"verify_onnx\.json must exist"),
     "a metric cut off": (cut("metrics/onnx_int8.json"), NO_JSON),
     "an empty metric": (write("metrics/onnx_int8.json", b""), NO_JSON),
     "a metric of zeros": (write("metrics/onnx_int8.json", bytes(50)), NO_JSON),

@@ -63,11 +63,18 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 def written_aside(path: Path) -> Iterator[Path]:
     """Gives a temporary file beside `path` that takes its place when the block succeeds.
 
-    When the block raises, the temporary file is removed and `path` is as it was.
+    When the block raises, the temporary file is removed and `path` is as it was. A device or a
+    pipe keeps its place and takes the content.
 
     Raises:
         PipelineError: DVC was killed, so that the place may be another run's.
+        OSError: `path` is a folder, or the system cannot write.
     """
+    if _is_special(path):
+        with tempfile.TemporaryDirectory() as name:
+            yield (aside := Path(name, f"content{path.suffix}"))
+            path.write_bytes(aside.read_bytes())
+        return
     with temporary_beside(path) as aside:
         yield aside
         with aside.open("rb") as file:
@@ -112,6 +119,11 @@ def refuse_orphans(path: Path) -> None:
         )
 
 
+def _is_special(path: Path) -> bool:
+    """Whether there is something other than a regular file."""
+    return path.exists() and not path.is_file()
+
+
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(".*.tmp*"):
         owner = _TEMPORARY.fullmatch(path.name)
@@ -135,11 +147,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_in_place(path: Path, content: bytes) -> None:
-    """Writes to where a user points: through devices and pipes, and to what a link leads to."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-    else:
-        write_bytes(Path(os.path.realpath(path)), content)
+    """Writes to where a user points: to what a link leads to, not in its place."""
+    write_bytes(path if _is_special(path) else Path(os.path.realpath(path)), content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -31,6 +31,7 @@ from resnet8.core.files import (
     write_array,
     write_arrays,
     write_bytes,
+    write_in_place,
     write_json,
     written_aside,
 )
@@ -403,6 +404,36 @@ def test_write_json_leaves_no_temporary_file_when_it_refuses(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": math.nan})
     assert names(tmp_path) == []
+
+
+def test_a_pipe_and_a_device_keep_their_place_and_take_the_content(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "pipe", {"x": 1})
+    assert os.read(reading, 100) == b'{\n  "x": 1\n}\n'
+    os.close(reading)
+    write_bytes(Path("/dev/null"), b"x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_write_in_place_keeps_a_link_and_writes_to_what_it_leads_to(tmp_path: Path) -> None:
+    for target in ("there", "new"):
+        link = tmp_path / f"link to {target}"
+        link.symlink_to(tmp_path / target)
+    (tmp_path / "there").write_bytes(b"old")
+    for target in ("there", "new"):
+        write_in_place(tmp_path / f"link to {target}", b"x")
+        assert (tmp_path / target).read_bytes() == b"x"
+        assert (tmp_path / f"link to {target}").is_symlink()
+
+
+@pytest.mark.parametrize("content", [b'{"x": 1, "x": 1}', b'{"x": NaN}', b"[" * 100_000])
+def test_read_json_refuses_what_write_json_does_not_write(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .+ Run `dvc repro`"):
+        read_json(tmp_path / "a.json")
 
 
 def test_read_json_returns_what_the_file_says(tmp_path: Path) -> None:

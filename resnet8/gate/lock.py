@@ -45,7 +45,14 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
             stages, entries = dict(loader), loader.lockfile_data
             states = _states(stages, _upstream(stages, _JUDGED), params)
         recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
-    except (DvcException, AttributeError, LookupError, RecursionError, TypeError) as exc:
+    except (
+        DvcException,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
         raise GateError(
             f"{PIPELINE} and {LOCK} must be readable for DVC, got: {reason}. Restore them with "
@@ -90,7 +97,8 @@ def _states(
 
     What the stages read that are not judged is taken as recorded.
     """
-    made = {out.def_path: out.hash_info.value for x in stages.values() for out in x.outs}
+    outs = [out for stage in stages.values() for out in stage.outs]
+    made = {out.def_path: out.hash_info.value for out in outs if out.use_cache}  # not in Git
     checksums: dict[str, Any] = {}
     states: dict[str, State] = {}
     for name, stage in stages.items():
@@ -117,15 +125,15 @@ def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
     cache directory": a folder's is that of the JSON list of its files.
     """
     path = item.def_path
-    if not item.repo.scm.is_ignored(item.fs_path):
-        return item.get_hash().value if item.exists else None
+    if path in made:
+        return made[path]
     if inside := [x for x in sorted(made) if x.startswith(f"{path}/")]:
         listed = [{"md5": made[x], "relpath": x.removeprefix(f"{path}/")} for x in inside]
         content = json.dumps(listed, sort_keys=True).encode()
         return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
     if path == _LINKED or any(path.startswith(f"{x}/") for x in made):
         return item.hash_info.value  # nothing in Git tells
-    return made.get(path)
+    return item.get_hash().value if item.exists else None
 
 
 def _at(params: Any, dotted: str) -> Any:

@@ -21,6 +21,7 @@ from resnet8.core.errors import GateError
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 _JUDGED = "compare"  # the stage behind which all metrics are that the gate judges
 _LINKED = "data/linked"  # leads to the user's own model; no stage makes it
+_FAULTS = (DvcException, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 State = dict[str, Any]  # of a stage: its command, and checksum or value by path or parameter
 
 
@@ -45,14 +46,7 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
             stages, entries = dict(loader), loader.lockfile_data
             states = _states(stages, _upstream(stages, _JUDGED), params)
         recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
-    except (
-        DvcException,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as exc:
+    except _FAULTS as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
         raise GateError(
             f"{PIPELINE} and {LOCK} must be readable for DVC, got: {reason}. Restore them with "

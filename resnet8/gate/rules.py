@@ -1,7 +1,7 @@
 """Decides: limits that hold for a revision alone, and losses against another."""
 
-from collections.abc import Hashable, Mapping
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -187,10 +187,7 @@ def _change(
     return Change(name, "better" if is_certain(total) else "noise", total, classes, ())
 
 
-Key = TypeVar("Key", bound=Hashable)
-
-
-def _differences(pairs: Mapping[Key, tuple[Correct, Correct]]) -> dict[Key, Difference]:
+def _differences(pairs: Mapping[Any, tuple[Correct, Correct]]) -> dict[Any, Difference]:
     corrected = correct_p_values([mcnemar_p(old, new) for old, new in pairs.values()])
     return {
         key: Difference(

@@ -74,10 +74,9 @@ def describe(verdict: Verdict) -> Answer:
 
 def describe_error(reason: str, moved: Sequence[str]) -> Answer:
     """Gives the reason why there is no verdict in all forms."""
-    lines = [*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]
     markdown = f"### ⚠️ The gate could not compare\n\n{_escape(reason)}\n"
     return Answer(
-        text="\n".join(lines),
+        text="\n".join([*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]),
         json=_dump({"moved": list(moved), "verdict": "error", "error": reason}),
         markdown=_moved_markdown(moved) + markdown,
     )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet8.compare.chance import REASONS, chance_warning
+from resnet8.core import markdown
 from resnet8.core.variants import Variant
 
 SIGNIFICANCE = 0.05  # McNemar p below it: the accuracy difference is unlikely to be chance
@@ -95,7 +96,7 @@ def markdown_table(comparison: Mapping[str, Any], *, sizes: Mapping[str, int]) -
         cells = format_row(name, row, is_baseline=name == comparison["baseline"])
         size = f"{sizes[name] / 1000:.0f}" if name in sizes else ""
         lines.append((f"`{cells[0]}`", *cells[1:], size))
-    return _markdown(lines)
+    return markdown.table(lines)
 
 
 def class_table(comparison: Mapping[str, Any]) -> str:
@@ -105,7 +106,7 @@ def class_table(comparison: Mapping[str, Any]) -> str:
     for label in next(iter(comparison["variants"].values()))["per_class_delta_pp"]:
         deltas = (f"{row['per_class_delta_pp'][label]:+.1f}" for row in moved.values())
         lines.append((label, *deltas))
-    return _markdown(lines)
+    return markdown.table(lines)
 
 
 def inside_table(layers: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
@@ -135,7 +136,7 @@ def inside_table(layers: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> s
                 *(f"{row['kl_divergence']:.4f}" for row in divergences),
             )
         )
-    return _markdown(lines)
+    return markdown.table(lines)
 
 
 def sweep_table(summary: Mapping[str, Any]) -> str:
@@ -154,7 +155,7 @@ def sweep_table(summary: Mapping[str, Any]) -> str:
         )
         for row in best_settings(summary, SWEEP_ROWS)
     ]
-    return _markdown([SWEEP_COLUMNS, *rows])
+    return markdown.table([SWEEP_COLUMNS, *rows])
 
 
 def best_settings(summary: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
@@ -188,12 +189,6 @@ def with_interval(found: Mapping[str, float] | None) -> str:
     if found is None:
         return ""
     return f"{found['mean']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, head first, numbers to the right."""
-    rule = ("---", *["---:"] * (len(lines[0]) - 1))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
 
 
 def _moved(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

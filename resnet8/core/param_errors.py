@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from resnet8.core.errors import ParamsError, shown
 
 MAX_FILE_BYTES = 2**16  # the project's own has 2 kB
+MAX_LEVELS = 100
 
 # What PyYAML raises for a file that is none, or for a value that Python cannot hold.
 _YAML_FAULTS = (
@@ -74,6 +76,21 @@ def parse_yaml(content: bytes, *, where: str) -> object:
     except _YAML_FAULTS as exc:
         reason = " ".join(str(exc).split())[:300]
         raise ParamsError(f"{where} must be YAML, got: {reason}.") from exc
+
+
+def refuse_deep(path: Path) -> None:
+    """Refuses YAML for which parsers in C need more stack than there is, and end the process.
+
+    Raises:
+        ParamsError: the file is nested deeper than `MAX_LEVELS`.
+    """
+    depth = 0
+    with suppress(yaml.YAMLError):  # which its reader tells
+        for event in yaml.parse(path.read_bytes(), Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_LEVELS:
+                raise ParamsError(f"{path} must be nested at most {MAX_LEVELS} levels, got more.")
 
 
 def describe_fault(error: Any, root: type[BaseModel]) -> str:

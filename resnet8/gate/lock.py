@@ -17,6 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from resnet8.core.errors import GateError
+from resnet8.core.param_errors import refuse_deep
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
 _JUDGED = "compare"  # the stage behind which all metrics are that the gate judges
@@ -38,8 +39,12 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
     Raises:
         GateError: dvc.yaml or dvc.lock is missing or damaged, or something is not as recorded.
     """
-    if not (folder / LOCK).is_file():
-        raise GateError(f"{LOCK} must be there, got none. Run `dvc repro`, or restore it.")
+    for name in (PIPELINE, LOCK):
+        if not (folder / name).is_file():
+            raise GateError(
+                f"{name} must be there, got none. Restore it with `git restore {name}`."
+            )
+        refuse_deep(folder / name)
     try:
         with Repo(str(folder)) as repo:
             loader = load_file(repo, str(folder / PIPELINE)).stages

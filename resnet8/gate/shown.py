@@ -1,8 +1,6 @@
 """Shows a verdict: to people in the terminal, to pull requests in Markdown, to machines in JSON."""
 
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from resnet8.core.markdown import escape, table
 from resnet8.gate.rules import Change, Difference, Limit, Verdict
 
 CHANGE_COLUMNS = (
@@ -74,7 +73,7 @@ def describe(verdict: Verdict) -> Answer:
 
 def describe_error(reason: str, moved: Sequence[str]) -> Answer:
     """Gives the reason why there is no verdict in all forms."""
-    markdown = f"### ⚠️ The gate could not compare\n\n{_escape(reason)}\n"
+    markdown = f"### ⚠️ The gate could not compare\n\n{escape(reason)}\n"
     return Answer(
         text="\n".join([*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]),
         json=_dump({"moved": list(moved), "verdict": "error", "error": reason}),
@@ -103,13 +102,16 @@ def _to_table(verdict: Verdict) -> str:
 
 def _to_markdown(verdict: Verdict) -> str:
     passed = "⚠️" if verdict.warning else "✅"
-    changes, limits = map(_markdown_table, _tables(verdict))
+    changes, limits = (
+        table([columns, *([escape(x) for x in cells] for cells in rows)])
+        for columns, rows in _tables(verdict)
+    )
     lines = [
-        f"### {passed if verdict.passed else '❌'} {_escape(headline(verdict))}",
+        f"### {passed if verdict.passed else '❌'} {escape(headline(verdict))}",
         "",
-        *([f"- ⚠️ {_escape(verdict.warning)}"] if verdict.warning else []),
-        *(f"- ❌ {_escape(reason)}" for reason in explain_failures(verdict)),
-        *(f"- note: {_escape(note)}" for note in verdict.notes),
+        *([f"- ⚠️ {escape(verdict.warning)}"] if verdict.warning else []),
+        *(f"- ❌ {escape(reason)}" for reason in explain_failures(verdict)),
+        *(f"- note: {escape(note)}" for note in verdict.notes),
         f"\n{changes}\n",
         f"{_MEANING}\n",
         f"<details><summary>Limits of <code>params.yaml</code></summary>\n\n{limits}\n\n</details>",
@@ -119,7 +121,7 @@ def _to_markdown(verdict: Verdict) -> str:
 
 
 def _moved_markdown(moved: Sequence[str]) -> str:
-    lines = "\n".join(f"- {_escape(x)}" for x in moved)
+    lines = "\n".join(f"- {escape(x)}" for x in moved)
     return f"**{_MOVED.strip()}**\n\n{lines}\n\n" if moved else ""
 
 
@@ -187,19 +189,6 @@ def _difference_json(x: Difference) -> dict[str, Any]:
     }
 
 
-def _escape(text: str) -> str:
-    """Writes text from outside as text: no Markdown, no HTML, and a call of nobody."""
-    safe = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))
-    return re.sub("([@#])", r"\1<!-- -->", safe).replace("\n", "<br>")
-
-
-def _markdown_table(table: _Table) -> str:
-    columns, rows = table
-    rule = ("---", *["---:"] * (len(columns) - 2), "---")
-    escaped = [[_escape(cell) for cell in cells] for cells in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *escaped))
-
-
 def _tables(verdict: Verdict) -> tuple[_Table, _Table]:
     return (
         (CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]),
@@ -214,10 +203,10 @@ def _dump(content: Mapping[str, Any]) -> str:
 def _print_table(
     console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int
 ) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
         is_text = i < left or column == "verdict"
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+        grid.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     for cells in rows:
-        table.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
-    console.print(table)
+        grid.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
+    console.print(grid)

@@ -387,9 +387,14 @@ CLOSED = {
         replaced("dvc.lock", "  report:", "  report: {cmd: z}\n  report:"), UNREADABLE,
     ),
     "no dvc.lock": (remove("dvc.lock"), r"dvc\.lock must be there"),
-    "no dvc.yaml": (remove("dvc.yaml"), UNREADABLE),
+    "no dvc.yaml": (remove("dvc.yaml"), r"dvc\.yaml must be there"),
     "a damaged dvc.lock": (write("dvc.lock", b"stages: [}"), UNREADABLE),
-    "a dvc.lock of brackets": (write("dvc.lock", b"stages: " + b"[" * 20_000), UNREADABLE),
+    "a dvc.lock of brackets": (
+        write("dvc.lock", b"stages: " + b"[" * 100_000), r"dvc\.lock must be nested at most 100",
+    ),
+    "a dvc.yaml of dashes": (
+        write("dvc.yaml", b"stages:\n  " + b"- " * 50_000), r"dvc\.yaml must be nested at most 100",
+    ),
     "a dvc.lock of merges": (
         replaced("dvc.lock", "    cmd: x", "    <<: *a\n    cmd: x"), UNREADABLE,
     ),

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from resnet8.gate.shown import _escape
+from resnet8.core.markdown import escape
 from tests.gate.project import Gate, commit, git, right, usual, write_lock, write_metrics
 from tests.pipeline.commands import ROOT, set_params
 
@@ -83,7 +83,7 @@ def test_a_branch_name_becomes_no_markdown_and_calls_nobody(project: Path, gate:
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp"]), min_size=1))
 @example("a\\b \\* ~~x~~ **y** [z](u) ![i](j) <script> &amp; `c` ``d`` |e|")
 def test_escaped_text_reads_as_it_was(text: str) -> None:
-    (inline,) = MarkdownIt("commonmark").enable("strikethrough").parseInline(f"x{_escape(text)}x")
+    (inline,) = MarkdownIt("commonmark").enable("strikethrough").parseInline(f"x{escape(text)}x")
     kinds = {x.type for x in inline.children}
     assert kinds <= {"text", "text_special", "html_inline"}
     assert {x.content for x in inline.children if x.type == "html_inline"} <= {"<!-- -->"}

@@ -97,7 +97,8 @@ def _states(
     What the stages read that are not judged is taken as recorded.
     """
     outs = [out for stage in stages.values() for out in stage.outs]
-    made = {out.def_path: out.hash_info.value for out in outs if out.use_cache}  # not in Git
+    cached = [out for out in outs if out.use_cache and not out.def_path.startswith("metrics/")]
+    made = {out.def_path: out.hash_info.value for out in cached}  # what Git does not have
     checksums: dict[str, Any] = {}
     states: dict[str, State] = {}
     for name, stage in stages.items():

@@ -237,6 +237,16 @@ def swap_images(folder: Path) -> None:
     write_lock(folder)
 
 
+def edit_metric_and_cache_it(folder: Path) -> None:
+    edit(
+        folder / "metrics/comparison.json",
+        set_key("variants", "onnx_int8", "kl_divergence", to=1.0),
+    )
+    replaced(
+        "dvc.yaml", "- metrics/comparison.json:\n        cache: false", "- metrics/comparison.json"
+    )(folder)
+
+
 CLOSED = {
     "a missing metric": (remove("metrics/onnx_int8.json"), r"onnx_int8\.json must exist"),
     "a missing comparison": (remove("metrics/comparison.json"), r"comparison\.json must exist"),
@@ -327,6 +337,9 @@ CLOSED = {
     "a metric edited in what nothing else tells": (
         change("comparison.json", set_key("variants", "onnx_int8", "kl_divergence", to=0.99)),
         RECORDS + r"metrics/comparison\.json" + REMEDY,
+    ),
+    "a metric edited that DVC is to cache": (
+        edit_metric_and_cache_it, RECORDS + r"metrics/comparison\.json" + REMEDY,
     ),
     "code changed since": (write("code.py", b"pass"), RECORDS + r"code\.py" + REMEDY),
     "code that is gone": (remove("code.py"), RECORDS + r"code\.py" + REMEDY),

@@ -67,12 +67,13 @@ def read_results(read: Read) -> Results:
     for variant, by_class in correctness.by_class.items():
         scores, correct = _parse(read, metrics_file(variant)), join_classes(by_class)
         expected = {
+            "variant": variant,
             "n_images": len(correct),
             "top1_accuracy": float(correct.mean()),
             "per_class_accuracy": {name: float(x.mean()) for name, x in by_class.items()},
         }
         _refuse_contradictions(metrics_file(variant), scores, expected)
-        if scores.get("saturating_products"):
+        if scores.get("saturating_products") is True:
             saturating.add(variant)
     model = _parse(read, metrics_file("verify_onnx")).get("model_sha256")
     return Results(correctness, saturating, str(model) if model else None)
@@ -160,6 +161,8 @@ def _differing(told: Any, found: Any) -> Iterator[tuple[str, ...]]:
         for key, value in found.items():
             inner = told.get(key) if isinstance(told, Mapping) else None
             yield from ((key, *x) for x in _differing(inner, value))
+        if isinstance(told, Mapping) and all(isinstance(x, float) for x in found.values()):
+            yield from ((key,) for key, x in told.items() if key not in found and x is not None)
     elif type(told) is not type(found) or told != found:
         yield ()
 

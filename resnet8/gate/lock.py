@@ -86,7 +86,7 @@ def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     """The state that an entry of dvc.lock describes."""
     files = {x["path"]: x.get("md5", "") for x in (*entry.get("deps", []), *entry.get("outs", []))}
     params = chain.from_iterable(x.items() for x in entry.get("params", {}).values())
-    return {_command(name): entry.get("cmd"), **files, **dict(params)}
+    return {f"the command of {name}": entry.get("cmd"), **files, **dict(params)}
 
 
 def _states(
@@ -102,7 +102,7 @@ def _states(
     checksums: dict[str, Any] = {}
     states: dict[str, State] = {}
     for name, stage in stages.items():
-        state = states[name] = {_command(name): stage.cmd}
+        state = states[name] = {f"the command of {name}": stage.cmd}
         for item in (*stage.outs, *stage.deps):
             path, recorded = item.def_path, item.hash_info.value
             trusted = name not in judged and item not in stage.outs
@@ -140,10 +140,6 @@ def _at(params: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         params = params.get(part) if isinstance(params, Mapping) else None
     return params
-
-
-def _command(name: str) -> str:
-    return f"the command of {name}"
 
 
 def _differing(now: State, recorded: State) -> set[str]:

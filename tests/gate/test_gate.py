@@ -316,6 +316,14 @@ CLOSED = {
         change("onnx_int8.json", set_key("per_class_accuracy", "cat", to=1.0)),
         OTHERWISE + r"per_class_accuracy\.cat" + REMEDY,
     ),
+    "a class made up": (
+        change("onnx_int8.json", set_key("per_class_accuracy", "lion", to=1.0)),
+        OTHERWISE + r"per_class_accuracy\.lion" + REMEDY,
+    ),
+    "another variant's metric": (
+        change("onnx_int8.json", set_key("variant", to="torch_int8")),
+        r"onnx_int8\.json " + OTHERWISE + "variant" + REMEDY,
+    ),
     "a delta made up": (
         change("comparison.json", set_key("variants", "onnx_int8", "accuracy_delta_pp", to=5.0)),
         r"comparison\.json " + OTHERWISE + r"variants\.onnx_int8\.accuracy_delta_pp" + REMEDY,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.gate.project import IMAGES, Gate, commit, git, usual, write_lock, write_metrics
@@ -37,6 +38,10 @@ def edit_the_same_model(folder: Path) -> None:
     write_metrics(folder, usual(), model="b")
 
 
+def permute_all_alike(folder: Path) -> None:
+    write_metrics(folder, {name: np.roll(x, 10) for name, x in usual().items()})
+
+
 EDITS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a limit": (
         loosen, ["gate.drop_max_pp was {'default': 0.5} in the base, is {'default': 50.0}."],
@@ -55,6 +60,10 @@ EDITS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
             f"The model is another one: SHA-256 {'a' * 16}, now {'b' * 16}.",
             "fetch.model was 'mlperf_tiny' in the base, is 'sample'.",
         ],
+    ),
+    "the baseline's answers": (
+        permute_all_alike,
+        ["keras_fp32 is right on other images, although model and test set are the same."],
     ),
     "the model's file": (
         edit_the_same_model, [f"The model is another one: SHA-256 {'a' * 16}, now {'b' * 16}."],

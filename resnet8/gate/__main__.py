@@ -5,6 +5,7 @@ Python ends with 1 where a program fails by itself, and 1 is a regression here.
 
 import sys
 import traceback
+from contextlib import suppress
 
 if __name__ == "__main__":
     try:
@@ -12,6 +13,7 @@ if __name__ == "__main__":
 
         code = main()
     except Exception:
-        traceback.print_exc()
         code = 2
+        with suppress(OSError):  # nobody reads it
+            traceback.print_exc()
     sys.exit(code)

@@ -16,16 +16,13 @@ from resnet8.core.files import read_bytes, write_in_place
 from resnet8.core.param_errors import parse_yaml
 from resnet8.core.params import load_params
 from resnet8.gate import shown
-from resnet8.gate.evidence import read_proof, read_results
+from resnet8.gate.evidence import metrics_files, read_proof, read_results
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import find_edited, read_at, resolve
 from resnet8.gate.rules import Verdict, check_limits, find_changes
 from resnet8.gate.yardstick import CODE, PARAMS, find_moved
 
-_OTHER_CPU = (
-    "8-bit products saturate on the CPU of one of both revisions, so the difference need not be "
-    "the change's (docs/reproducibility.md)."
-)
+_OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibility.md)."
 
 
 def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
@@ -48,7 +45,7 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
     moved += find_moved(old_params, params, old=old, new=new, edited=edited)
     baseline = params.compare.baseline
     proof = read_proof(read, new.correctness, params.variants, baseline=baseline)
-    check_lock(folder, params.model_dump())
+    check_lock(folder, params.model_dump(), metrics_files(params.variants))
     changes = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
     order: dict[str, int] = {name: i for i, name in enumerate(params.variants)}
     elsewhere = (new.saturating ^ old.saturating) & {*order} & {*old.correctness.by_class}
@@ -86,17 +83,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     code, answered = answer(Path(), args.base)
-    wanted = [(args.json, answered.json), (args.markdown, answered.markdown)]
     try:
         if code == 2:
             print(answered.text, end="", file=sys.stderr)
         elif "-" not in (args.json, args.markdown):
             _print(answered.text)
-        for where, text in wanted:
+        for where, text in ((args.json, answered.json), (args.markdown, answered.markdown)):
             if where == "-":
                 _print(text)
             elif where is not None:
-                write_in_place(Path(where), text.encode())
+                write_in_place(Path(where), text.encode(errors="backslashreplace"))
     except OSError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from resnet8.compare.chance import chance_warning
-from resnet8.compare.comparison import ByClass, join_classes
+from resnet8.compare.comparison import join_classes
 from resnet8.compare.hits import Correctness, compare_hits, read_correctness
 from resnet8.core.errors import GateError, shown
 from resnet8.core.files import parse_json
@@ -50,11 +50,14 @@ def metrics_file(name: str) -> str:
     return f"metrics/{name}.json"
 
 
+def metrics_files(variants: Sequence[str]) -> list[str]:
+    """The files that `read_results` and `read_proof` read."""
+    names = ("correct", "comparison", "verify_onnx", "verify_torch", *variants)
+    return [metrics_file(x) for x in names]
+
+
 def read_results(read: Read) -> Results:
     """Reads the results of a revision, and holds each accuracy against the images behind it.
-
-    Args:
-        read: gives the content of a file of the project.
 
     Raises:
         GateError: a file is missing or damaged, or files contradict each other.
@@ -106,10 +109,16 @@ def read_proof(
         raise GateError(f"{COMPARISON_FILE} must compare with {baseline}, got {found}. {_REMEDY}")
     expected = compare_hits(correctness.by_class, baseline)
     _refuse_contradictions(COMPARISON_FILE, comparison, expected)
-    for name in variants:
+    n_right = int(join_classes(correctness.by_class[baseline]).sum())
+    for name, row in expected["variants"].items():
         _number(COMPARISON_FILE, comparison, "variants", name, "kl_divergence")
         agreement = _number(COMPARISON_FILE, comparison, "variants", name, "agreement")
-        _check_agreement(name, agreement, correctness.by_class[baseline], expected)
+        # Right answers of both agree, those of one alone do not; wrong ones may.
+        both, n = n_right - row["images_lost"], expected["n_images"]
+        least = 1.0 if name == baseline else both / n
+        most = 1 - (row["images_lost"] + row["images_won"]) / n
+        if not least - 1e-9 <= agreement <= most + 1e-9:
+            raise _contradiction(COMPARISON_FILE, [f"variants.{name}.agreement"])
     errors: dict[str, float] = {}
     for name, original in zip(FLOAT_VARIANTS[1:], FLOAT_VARIANTS, strict=False):
         path = metrics_file(f"verify_{name.runtime}")
@@ -117,17 +126,6 @@ def read_proof(
             path, _parse(read, path), f"parity_with_{original.runtime}", "max_abs_probability_diff"
         )
     return Proof(errors, chance_warning(expected))
-
-
-def _check_agreement(
-    name: str, agreement: float, baseline: ByClass, expected: Mapping[str, Any]
-) -> None:
-    """Right answers of both agree, those of one alone do not; wrong ones may."""
-    row, n = expected["variants"][name], expected["n_images"]
-    both_right = sum(int(x.sum()) for x in baseline.values()) - row["images_lost"]
-    most = 1 - (row["images_lost"] + row["images_won"]) / n
-    if not both_right / n - 1e-9 <= agreement <= most + 1e-9:
-        raise _contradiction(COMPARISON_FILE, [f"variants.{name}.agreement"])
 
 
 def _parse(read: Read, path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ have read them as the lock says that another stage wrote them.
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ _FAULTS = (DvcException, AttributeError, LookupError, RecursionError, TypeError,
 State = dict[str, Any]  # of a stage: its command, and checksum or value by path or parameter
 
 
-def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
+def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) -> None:
     """Checks that dvc.lock records everything that determines the metrics, as it is.
 
     Of stages behind `compare`, which determine nothing that is judged, the command, the names of
@@ -35,6 +35,7 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
     Args:
         folder: the project.
         params: what params.yaml says, as a nested mapping.
+        metrics: the files that are judged.
 
     Raises:
         GateError: dvc.yaml or dvc.lock is missing or damaged, or something is not as recorded.
@@ -49,21 +50,22 @@ def check_lock(folder: Path, params: Mapping[str, Any]) -> None:
         with Repo(str(folder)) as repo:
             loader = load_file(repo, str(folder / PIPELINE)).stages
             stages, entries = dict(loader), loader.lockfile_data
-            states = _states(stages, _upstream(stages, _JUDGED), params)
+            judged = _upstream(stages, _JUDGED)
+            states = _states(stages, judged, params)
         recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
     except _FAULTS as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
         raise GateError(
-            f"{PIPELINE} and {LOCK} must be readable for DVC, got: {reason}. Restore them with "
-            f"`git restore {PIPELINE} {LOCK}`."
+            f"{PIPELINE}, {LOCK} and .dvc must be readable for DVC, got: {reason}. Restore what is "
+            "damaged with `git restore`."
         ) from exc
-    if changed := {what for name in states for what in _differing(states[name], recorded[name])}:
+    changed = {*metrics} - {out.def_path for name in judged for out in stages[name].outs}
+    if changed := changed.union(*(_differing(states[x], recorded[x]) for x in states)):
         raise GateError(
             f"The metrics must be those of the code and the parameters beside them, got another "
             f"state than {LOCK} records of: {', '.join(sorted(changed))}. Run `dvc repro`."
         )
-    groups = {name.partition("@")[0] for name in states}
-    if gone := sorted(name for name in entries if name.partition("@")[0] not in groups):
+    if gone := sorted(x for x in entries if x.partition("@")[0] not in loader.stages_data):
         raise GateError(
             f"{LOCK} must record the stages of {PIPELINE}, got {', '.join(gone)}, too. Put it back "
             f"with `git restore {PIPELINE}`; where it is to go, take it out with `dvc remove`."
@@ -84,7 +86,10 @@ def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
 
 def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     """The state that an entry of dvc.lock describes."""
-    files = {x["path"]: x.get("md5", "") for x in (*entry.get("deps", []), *entry.get("outs", []))}
+    items = [*entry.get("deps", []), *entry.get("outs", [])]
+    files = {x["path"]: x.get("md5") or "nothing" for x in items}
+    if len(files) < len(items):
+        raise ValueError(f"a path of {name} twice")
     params = chain.from_iterable(x.items() for x in entry.get("params", {}).values())
     return {f"the command of {name}": entry.get("cmd"), **files, **dict(params)}
 

@@ -8,14 +8,7 @@ from resnet8.core.errors import GateError
 
 
 def resolve(folder: Path, revision: str) -> str:
-    """Finds the commit that a revision names.
-
-    Args:
-        folder: the project, anywhere in a Git repository.
-        revision: a branch, tag, commit or any other of Git's spellings.
-
-    Returns:
-        The commit's full name.
+    """Finds the full name of the commit that a revision names, in the repository around a folder.
 
     Raises:
         GateError: there is no git, no repository or no such revision in it.
@@ -41,17 +34,12 @@ def resolve(folder: Path, revision: str) -> str:
         else "Fetch it with `git fetch origin`, or name another (`git log --oneline` lists them)."
     )
     raise GateError(
-        f"The base must be a Git revision, got {revision!r}, which git does not know. {remedy}"
+        f"The base must be a Git revision, got {revision!r}, which is no commit here. {remedy}"
     )
 
 
 def read_at(folder: Path, commit: str, path: str) -> bytes:
-    """Reads a file as it was in a commit.
-
-    Args:
-        folder: the project.
-        commit: what `resolve` found.
-        path: in the project.
+    """Reads a file of the project as it was in a commit.
 
     Raises:
         GateError: the commit does not have it.
@@ -66,9 +54,18 @@ def read_at(folder: Path, commit: str, path: str) -> bytes:
 
 
 def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
-    """The files beneath some paths that are not as in a commit."""
-    found = _run(folder, "diff", "--name-only", "-z", "--relative", commit, "--", *paths)
-    return [x for x in found.stdout.decode(errors="replace").split("\0") if x]
+    """Lists the files beneath some paths that are not as in a commit, also those that are new.
+
+    Raises:
+        GateError: git fails.
+    """
+    changed = _run(folder, "diff", "--name-only", "-z", "--relative", commit, "--", *paths)
+    new = _run(folder, "ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
+    for found in (changed, new):
+        if found.returncode:
+            raise GateError(f"git must list what was edited, got: {_first_line(found.stderr)}")
+    names = (changed.stdout + new.stdout).decode(errors="backslashreplace").split("\0")
+    return sorted(x for x in names if x)
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

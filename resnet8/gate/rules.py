@@ -108,17 +108,16 @@ def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list
         Limit("calibration_images_min", "calibration", params.calibrate.size,
               gate.calibration_images_min, "images", True, "training images")
     ]  # fmt: skip
-    for name in FLOAT_VARIANTS:
-        accuracy = float(join_classes(by_class[name]).mean())
-        limits.append(
-            Limit("float_accuracy_min", name, accuracy, gate.float_accuracy_min, "fraction", True,
-                  "top-1 accuracy")
-        )  # fmt: skip
-    for converted, error in proof.conversion_errors.items():
-        limits.append(
-            Limit("float_parity_max", converted, error, gate.float_parity_max, "probability", False,
-                  "difference to its original")
-        )  # fmt: skip
+    limits += [
+        Limit("float_accuracy_min", name, float(join_classes(by_class[name]).mean()),
+              gate.float_accuracy_min, "fraction", True, "top-1 accuracy")
+        for name in FLOAT_VARIANTS
+    ]  # fmt: skip
+    limits += [
+        Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
+              "difference to its original")
+        for name, error in proof.conversion_errors.items()
+    ]  # fmt: skip
     for name in params.variants:
         if name not in (*FLOAT_VARIANTS, baseline):
             row = compare_correct(by_class[baseline], by_class[name])
@@ -169,8 +168,7 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
 
 def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
     """Names and images of all classes; the checksum tells them, too, unless it is made up."""
-    by_class = correctness.by_class.values()
-    return {(label, len(correct)) for x in by_class for label, correct in x.items()}
+    return {(y, len(z)) for x in correctness.by_class.values() for y, z in x.items()}
 
 
 def _change(

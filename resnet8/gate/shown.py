@@ -1,7 +1,7 @@
 """Shows a verdict: to people in the terminal, to pull requests in Markdown, to machines in JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rich import box
@@ -68,7 +68,11 @@ def describe(verdict: Verdict) -> Answer:
             for x in verdict.changes
         },
     }
-    return Answer(_to_table(verdict), _dump(as_json), _to_markdown(verdict))
+    return Answer(
+        _to_table(verdict),
+        json.dumps(as_json, indent=2, allow_nan=False) + "\n",
+        _to_markdown(verdict),
+    )
 
 
 def describe_error(reason: str, moved: Sequence[str]) -> Answer:
@@ -76,7 +80,7 @@ def describe_error(reason: str, moved: Sequence[str]) -> Answer:
     markdown = f"### ⚠️ The gate could not compare\n\n{escape(reason)}\n"
     return Answer(
         text="\n".join([*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]),
-        json=_dump({"moved": list(moved), "verdict": "error", "error": reason}),
+        json=json.dumps({"moved": moved, "verdict": "error", "error": reason}, indent=2) + "\n",
         markdown=_moved_markdown(moved) + markdown,
     )
 
@@ -194,10 +198,6 @@ def _tables(verdict: Verdict) -> tuple[_Table, _Table]:
         (CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]),
         (LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits]),
     )
-
-
-def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _print_table(

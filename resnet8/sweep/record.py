@@ -31,7 +31,8 @@ _FORMS = {
     "model_sha256": "[0-9a-f]{64}",
     "data": "[0-9a-f]{16}",
     "code": "[0-9a-f]{16}",
-    "compare.baseline": f"({_VARIANT})( .+)?",
+    "libraries": "[!-~]+( [!-~]+)*",
+    "compare.baseline": f"({_VARIANT})( [ -~]+)?",
     "variant": "|".join(QUANTIZED_VARIANTS),
 }
 
@@ -103,7 +104,9 @@ def read(path: Path) -> dict[Key, Result]:
     Raises:
         ArtifactError: the file is missing or holds something else.
     """
-    whole, _, _torn = read_bytes(path).rpartition(b"\n")
+    whole, ended, torn = read_bytes(path).rpartition(b"\n")
+    if not ended and not _format([list(COLUMNS)]).startswith(torn):
+        raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(torn)}")
     try:
         lines = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as exc:
@@ -111,14 +114,13 @@ def read(path: Path) -> dict[Key, Result]:
     if lines and lines[0] != list(COLUMNS):
         raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(lines[0])}")
     found: dict[Key, Result] = {}
-    baselines: dict[tuple[str, ...], tuple[int, int]] = {}
+    baselines: dict[tuple[str, ...], Result] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
             key, result = _parse(line)
             if key in found:
                 raise ValueError("the run is there twice")
-            baseline = (result.n_images, result.baseline_right)
-            if baselines.setdefault(key.inputs, baseline) != baseline:
+            if baselines.setdefault(key.inputs, result).contradicts(result):
                 raise ValueError("the baseline must be that of the lines above")
         except (ValueError, RecursionError) as exc:
             found_line = f"{shown(','.join(line))} ({_reason(exc)})"
@@ -195,11 +197,13 @@ def _parse(line: list[str]) -> Finished:
         section, _, name = knob.partition(".")
         raw[section][name] = _value(cells[knob])
     settings = Settings.model_validate(raw)
-    ConvertOnnx.model_validate({"opset": _value(cells["convert_onnx.opset"])})
-    Evaluate.model_validate({"batch_size": _value(cells["evaluate.batch_size"])})
-    for knob, value in settings.values().items():
-        if _cell(value) != cells[knob]:
-            raise ValueError(f"{knob} must be written as {_cell(value)}")
+    opset = ConvertOnnx.model_validate({"opset": _value(cells["convert_onnx.opset"])}).opset
+    batch = Evaluate.model_validate({"batch_size": _value(cells["evaluate.batch_size"])}).batch_size
+    fixed = {"convert_onnx.opset": opset, "evaluate.batch_size": batch}
+    for knob, value in {**settings.values(), **fixed}.items():
+        written = _cell(value + 0.0 if isinstance(value, float) else value)  # -0.0 is 0.0
+        if written != cells[knob]:
+            raise ValueError(f"{knob} must be written as {written}")
     result = check_result({name: json.loads(cells[name]) for name in Result._fields})
     return Finished(_key(cells), result)
 

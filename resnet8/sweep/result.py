@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter
 from resnet8.compare.comparison import compare_correct
 
 MAX_IMAGES = 10_000  # of CIFAR-10's test set
+MAX_DIVERGENCE = 17.0  # nats; probabilities count as at least 1e-7
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Points = Annotated[float, Field(ge=-100, le=100)]
 _Images = list[Annotated[int, Field(ge=0, lt=MAX_IMAGES)]]
@@ -30,12 +31,20 @@ class Result(NamedTuple):
     ci95_high_pp: _Points
     mcnemar_p: _Fraction
     agreement: _Fraction
-    kl_divergence: Annotated[float, Field(ge=0)]
+    kl_divergence: Annotated[float, Field(ge=0, le=MAX_DIVERGENCE)]
     saturating_products: bool
-    file_bytes: Annotated[int, Field(ge=1)]
+    file_bytes: Annotated[int, Field(ge=1, le=2**40)]
     lost: _Images
     won: _Images
     other: _Images
+
+    def contradicts(self, other: "Result") -> bool:
+        """Whether both cannot have been compared with the same baseline."""
+        return (
+            (self.n_images, self.baseline_right) != (other.n_images, other.baseline_right)
+            or not {*self.lost}.isdisjoint([*other.won, *other.other])
+            or not {*other.lost}.isdisjoint([*self.won, *self.other])
+        )
 
     @property
     def baseline_right(self) -> int:

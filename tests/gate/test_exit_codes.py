@@ -51,6 +51,19 @@ def test_output_that_has_no_room_is_an_error(project: Path) -> None:
     assert done.stderr.startswith(b"error: [Errno 28]")
 
 
+def test_an_error_that_nobody_can_read_is_no_regression(project: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(project, "--base=nope", stdout=subprocess.DEVNULL, stderr=full)
+    assert done.returncode == 2
+
+
+def test_a_name_of_other_bytes_is_no_regression(project: Path) -> None:
+    name = b"f\xe9"
+    subprocess.run(["git", "branch", name], cwd=project, check=True)
+    done = run(project, b"--base=" + name, "--markdown", "a.md", capture_output=True)  # type: ignore[arg-type]
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--markdown"]])
 def test_an_encoding_without_the_signs_changes_no_code(project: Path, arguments: list[str]) -> None:
     done = run(project, *arguments, environment={"PYTHONIOENCODING": "ascii"}, capture_output=True)

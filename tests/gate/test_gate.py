@@ -107,7 +107,7 @@ def test_a_cpu_with_other_products_is_told(project: Path, gate: Gate) -> None:
     write_lock(project)
     ended = gate()
     assert ended.code == 0
-    assert "note: onnx_int8: 8-bit products saturate on the CPU of one of both" in ended.out
+    assert "note: onnx_int8: 8-bit products saturate on one of both CPUs only" in ended.out
     assert ended.out.count("products saturate") == 1
 
 
@@ -194,9 +194,7 @@ NO_JSON = r"onnx_int8\.json must be a JSON file, got .+ Run `dvc repro`"
 OTHERWISE = r"must fit the images that metrics/correct\.json says were right, got another value of "
 RECORDS = r"got another state than dvc\.lock records of: "
 REMEDY = r"\. Run `dvc repro`"
-UNREADABLE = (
-    r"dvc\.yaml and dvc\.lock must be readable for DVC, got: .+ Restore them with `git restore"
-)
+UNREADABLE = r"dvc\.yaml, dvc\.lock and \.dvc must be readable for DVC, got: .+ `git restore`"
 
 
 def edit_lock(edited: Callable[[Any], None]) -> Callable[[Path], None]:
@@ -396,6 +394,28 @@ CLOSED = {
         edit_lock(lambda stages: stages["prepare"].pop("outs")),
         RECORDS + r"data/labels\.npy" + REMEDY,
     ),
+    "a checksum that is nothing in dvc.lock": (
+        edit_lock(
+            lambda stages: [
+                stages["prepare"]["outs"][0].update(md5=""),
+                stages["compare"]["deps"][1].update(md5=""),
+            ]
+        ),
+        RECORDS + r"data/labels\.npy" + REMEDY,
+    ),
+    "a dependency twice in dvc.lock": (
+        edit_lock(lambda stages: stages["compare"]["deps"].append(stages["compare"]["deps"][0])),
+        UNREADABLE,
+    ),
+    "a metric that another stage makes": (
+        replaced("dvc.yaml", "    - metrics/onnx_int8.json:\n        cache: false\n", ""),
+        RECORDS + r"metrics/onnx_int8\.json" + REMEDY,
+    ),
+    "a baseline that disagrees with itself": (
+        change("comparison.json", set_key("variants", "keras_fp32", "agreement", to=0.95)),
+        OTHERWISE + r"variants\.keras_fp32\.agreement" + REMEDY,
+    ),
+    "no .dvc": (lambda folder: shutil.rmtree(folder / ".dvc"), UNREADABLE),
     "data that another run made": (
         edit_lock(lambda stages: stages["prepare"]["outs"][0].update(md5="3" * 32)),
         RECORDS + r"data/labels\.npy" + REMEDY,

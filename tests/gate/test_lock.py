@@ -13,6 +13,7 @@ from tests.gate.project import commit, git
 from tests.pipeline.commands import ROOT, repro
 
 PARAMS = {"look": "plain", "count": 2, "more": {"types": ["a", "b"], "rate": 0.5, "off": None}}
+METRICS = ["metrics/all.json"]
 PIPELINE = """
 stages:
   draw:
@@ -66,10 +67,10 @@ def project(made: Path, tmp_path: Path) -> Path:
 
 
 def test_what_dvc_recorded_is_taken_also_without_the_data(project: Path) -> None:
-    check_lock(project, PARAMS)
+    check_lock(project, PARAMS, METRICS)
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
-    check_lock(project, PARAMS)
+    check_lock(project, PARAMS, METRICS)
 
 
 def test_dvc_stages_no_lock_without_its_metrics(made: Path) -> None:
@@ -102,7 +103,7 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 )
 def test_what_determines_nothing_is_no_change(project: Path, edit: Callable[[Path], None]) -> None:
     edit(project)
-    check_lock(project, PARAMS)
+    check_lock(project, PARAMS, METRICS)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +121,12 @@ def test_what_determines_the_metrics_is_named(
 ) -> None:
     edit(project)
     with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
-        check_lock(project, PARAMS)
+        check_lock(project, PARAMS, METRICS)
 
 
 def test_a_stage_behind_the_comparison_needs_no_run_but_its_definition(project: Path) -> None:
     (project / "shown.py").write_text("2")
-    check_lock(project, PARAMS | {"look": "fancy"})
+    check_lock(project, PARAMS | {"look": "fancy"}, METRICS)
     for edit, named in (
         (append("metrics/page.json", "2"), "metrics/page.json"),
         (replaced("cat shown.py", "cat"), "the command of show"),
@@ -135,7 +136,7 @@ def test_a_stage_behind_the_comparison_needs_no_run_but_its_definition(project: 
         before = {x: (project / x).read_text() for x in ("metrics/page.json", "dvc.yaml")}
         edit(project)
         with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
-            check_lock(project, PARAMS)
+            check_lock(project, PARAMS, METRICS)
         for name, text in before.items():
             (project / name).write_text(text)
 
@@ -152,15 +153,27 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 def test_another_parameter_is_named(project: Path) -> None:
     for changed, named in (({"count": 3}, "count"), ({"more": {"types": ["a"]}}, "more")):
         with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
-            check_lock(project, PARAMS | changed)
+            check_lock(project, PARAMS | changed, METRICS)
 
 
 def test_a_type_less_needs_a_run_and_leaves_its_entry(project: Path) -> None:
     fewer = {**PARAMS, "more": {**PARAMS["more"], "types": ["a"]}}  # type: ignore[dict-item]
     (project / "params.yaml").write_text(yaml.safe_dump(fewer))
     with pytest.raises(GateError, match="records of: data/drawn, more. Run `dvc repro`"):
-        check_lock(project, fewer)
+        check_lock(project, fewer, METRICS)
     (project / "data/drawn/b.txt").unlink()
     assert repro(project).returncode == 0
     assert "draw@b" in (project / "dvc.lock").read_text()
-    check_lock(project, fewer)
+    check_lock(project, fewer, METRICS)
+
+
+def test_no_type_at_all_leaves_entries_too(project: Path) -> None:
+    none = {**PARAMS, "more": {**PARAMS["more"], "types": []}}  # type: ignore[dict-item]
+    (project / "params.yaml").write_text(yaml.safe_dump(none))
+    shutil.rmtree(project / "data/drawn")
+    pipeline = (project / "dvc.yaml").read_text()
+    for old, new in (("data/drawn, ", ""), ("cat data/drawn/*", "echo none")):
+        pipeline = pipeline.replace(old, new)
+    (project / "dvc.yaml").write_text(pipeline)
+    assert repro(project).returncode == 0
+    check_lock(project, none, METRICS)

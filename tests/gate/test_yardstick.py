@@ -53,7 +53,13 @@ EDITS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
             "No limit of a drop holds for onnx_int8, the baseline.",
         ],
     ),
-    "a type": (drop_a_type, ["onnx_uint8 was judged in the base, and is not any more."]),
+    "a type": (
+        drop_a_type,
+        [
+            "onnx_uint8 was judged in the base, and is not any more.",
+            "What judges was edited: dvc.yaml.",
+        ],
+    ),
     "the model": (
         take_another_model,
         [
@@ -103,10 +109,18 @@ def test_code_that_judges_is_told(project: Path, gate: Gate) -> None:
     judging.touch()
     commit(project)
     judging.write_text("pass")
+    (judging.parent / "new.py").touch()
     (project / "resnet8" / "other.py").touch()
+    (project / "dvc.yaml").write_text((project / "dvc.yaml").read_text() + "# a comment")
     assert json.loads(gate("--json").out)["moved"] == [
-        "The code that judges is not the base's: resnet8/gate/rules.py."
+        "What judges was edited: dvc.yaml, resnet8/gate/new.py, resnet8/gate/rules.py."
     ]
+
+
+def test_a_repository_that_git_cannot_compare_is_no_verdict(project: Path, gate: Gate) -> None:
+    git(project, "config", "diff.renames", "bogus")
+    ended = gate()
+    assert (ended.code, "git must list what was edited, got: " in ended.error) == (2, True)
 
 
 def test_nothing_is_told_where_nothing_moved(project: Path, gate: Gate) -> None:

@@ -40,7 +40,7 @@ def test_read_gives_back_what_was_appended(path: Path) -> None:
     assert read(path) == dict(rows)
 
 
-@given(kl=st.floats(0, 1e9), size=st.integers(1, 2**40), wide=st.booleans())
+@given(kl=st.floats(0, 16), size=st.integers(1, 2**40), wide=st.booleans())
 def test_read_gives_floats_back_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, kl: float, size: int, wide: bool
 ) -> None:
@@ -172,6 +172,11 @@ def test_read_refuses_a_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "none.csv")
 
 
+def test_read_refuses_a_line_that_is_no_torn_header(path: Path) -> None:
+    path.write_text("garbage")
+    assert "must hold a header of" in damaged(path)
+
+
 def test_read_refuses_another_table(path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     assert "must hold a header of" in damaged(path)
@@ -227,6 +232,12 @@ def rewrite(path: Path, edit: Callable[[list[list[str]]], object]) -> None:
         ("fit.float_layers", "dense", "fit.float_layers: Input should be a valid list"),
         ("convert_onnx.opset", "99", "opset: Input should be less than or equal to 18"),
         ("evaluate.batch_size", "", "batch_size: Input should be a valid integer"),
+        ("convert_onnx.opset", " 17", "convert_onnx.opset must be written as 17"),
+        ("evaluate.batch_size", "128\n", "evaluate.batch_size must be written as 128"),
+        ("fit.equalization", "-0.0", "fit.equalization must be written as 0.0"),
+        ("kl_divergence", "1e308", "kl_divergence: Input should be less than or equal to 17"),
+        ("libraries", "", "libraries is none"),
+        ("libraries", "numpy\x1b[31m", "libraries is none"),
         ("variant", "onnx_fp32", "variant is none"),
         ("compare.baseline", "mine", "compare.baseline is none"),
         ("model_sha256", "AB", "model_sha256 is none"),
@@ -262,6 +273,15 @@ def test_read_refuses_another_baseline_of_the_same_inputs(path: Path) -> None:
     append(path, Finished(key_of(make_run(calibrate__seed=1), IDENTITY), other))
     assert "a finished run in line 3, got " in damaged(path)
     assert "(the baseline must be that of the lines above)" in damaged(path)
+
+
+def test_read_refuses_an_image_that_the_baseline_has_right_and_wrong(path: Path) -> None:
+    append(path, finished(calibrate__seed=0))  # lost 1 and 5, won 3
+    for lost, won, other in (([3], [], []), ([], [1], []), ([], [], [5])):
+        result = make_result(lost=lost, won=won, other=other)
+        append(path, Finished(key_of(make_run(calibrate__seed=1), IDENTITY), result))
+        assert "(the baseline must be that of the lines above)" in damaged(path)
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
 
 
 def test_read_knows_the_baseline_by_model_data_and_versions(path: Path) -> None:

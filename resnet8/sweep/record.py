@@ -56,7 +56,7 @@ class Key(NamedTuple):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What determines the baseline's predictions."""
+        """The cells that determine the baseline's predictions."""
         return (*self[:-1], *self.settings[: SETTINGS.index("variant")])
 
     @property
@@ -209,7 +209,7 @@ def _parse(line: list[str]) -> Finished:
 
 
 def _value(cell: str) -> Any:
-    """What `_cell` wrote."""
+    """Reads a value that `_cell` wrote."""
     try:
         return json.loads(cell)
     except ValueError:

@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
     @property
     def baseline_right(self) -> int:
-        """How many images the baseline gets right."""
+        """Number of images that the baseline gets right."""
         return round(self.top1_accuracy * self.n_images) + len(self.lost) - len(self.won)
 
 

@@ -31,7 +31,7 @@ Right = dict[str, NDArray[np.bool_]]
 
 
 class Ended(NamedTuple):
-    """How the gate ended."""
+    """Exit code and output of the gate."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What a change edits of its own yardstick comes first, above the verdict, in all three forms."""
+"""Edits of the yardstick come first, above the verdict, in all three forms."""
 
 import json
 from collections.abc import Callable

@@ -130,7 +130,7 @@ def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
 
 
 def status(port: int) -> int:
-    """What a web server answers to a request for a page that Dask serves without settings."""
+    """Status of a web server's answer to a request for a page that Dask serves without settings."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
             return int(answer.status)

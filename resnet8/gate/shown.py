@@ -87,6 +87,7 @@ def describe_error(reason: str, moved: Sequence[str]) -> Answer:
 
 def _to_table(verdict: Verdict) -> str:
     console = Console(highlight=False, markup=False)
+    console.width = max(console.width, 100)  # no name is cut, in a narrow log either
     with console.capture() as captured:
         for text in verdict.moved:
             console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")

@@ -40,6 +40,15 @@ def test_what_is_committed_passes(project: Path, gate: Gate) -> None:
     assert ended.out.count("unchanged") == 6
 
 
+def test_a_narrow_log_cuts_no_name(
+    project: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    out = gate().out
+    assert "…" not in out
+    assert out.count("unchanged") == 6
+
+
 def test_the_working_tree_is_left_as_it_was(project: Path, gate: Gate) -> None:
     gate()
     # DVC's own scratch folder, as of each of its commands.

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,13 +115,19 @@ def read(path: Path) -> dict[Key, Result]:
     if lines and lines[0] != list(COLUMNS):
         raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(lines[0])}")
     found: dict[Key, Result] = {}
-    baselines: dict[tuple[str, ...], Result] = {}
+    counts: dict[tuple[str, ...], tuple[int, int]] = {}  # images of a baseline: all and right ones
+    right: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    wrong: dict[tuple[str, ...], set[int]] = defaultdict(set)
     for number, line in enumerate(lines[1:], start=2):
         try:
             key, result = _parse(line)
             if key in found:
                 raise ValueError("the run is there twice")
-            if baselines.setdefault(key.inputs, result).contradicts(result):
+            count = (result.n_images, result.baseline_right)
+            right[key.inputs].update(result.lost)
+            wrong[key.inputs].update(result.won, result.other)
+            is_same = counts.setdefault(key.inputs, count) == count
+            if not is_same or right[key.inputs] & wrong[key.inputs]:
                 raise ValueError("the baseline must be that of the lines above")
         except (ValueError, RecursionError) as exc:
             found_line = f"{shown(','.join(line))} ({_reason(exc)})"
@@ -176,6 +183,8 @@ def _format(lines: list[list[str]]) -> bytes:
 
 def _cell(value: object) -> str:
     """Text as it is, everything else as JSON; floats so that they are read back exactly."""
+    if isinstance(value, float):
+        value += 0.0  # -0.0 is 0.0, and the same setting
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
@@ -201,9 +210,8 @@ def _parse(line: list[str]) -> Finished:
     batch = Evaluate.model_validate({"batch_size": _value(cells["evaluate.batch_size"])}).batch_size
     fixed = {"convert_onnx.opset": opset, "evaluate.batch_size": batch}
     for knob, value in {**settings.values(), **fixed}.items():
-        written = _cell(value + 0.0 if isinstance(value, float) else value)  # -0.0 is 0.0
-        if written != cells[knob]:
-            raise ValueError(f"{knob} must be written as {written}")
+        if _cell(value) != cells[knob]:
+            raise ValueError(f"{knob} must be written as {_cell(value)}")
     result = check_result({name: json.loads(cells[name]) for name in Result._fields})
     return Finished(_key(cells), result)
 

@@ -38,14 +38,6 @@ class Result(NamedTuple):
     won: _Images
     other: _Images
 
-    def contradicts(self, other: "Result") -> bool:
-        """Whether both cannot have been compared with the same baseline."""
-        return (
-            (self.n_images, self.baseline_right) != (other.n_images, other.baseline_right)
-            or not {*self.lost}.isdisjoint([*other.won, *other.other])
-            or not {*other.lost}.isdisjoint([*self.won, *self.other])
-        )
-
     @property
     def baseline_right(self) -> int:
         """Number of images that the baseline gets right."""

@@ -275,6 +275,21 @@ def test_read_refuses_another_baseline_of_the_same_inputs(path: Path) -> None:
     assert "(the baseline must be that of the lines above)" in damaged(path)
 
 
+def test_zeros_of_both_signs_are_one_setting(path: Path) -> None:
+    append(path, finished(fit__equalization=-0.0))
+    assert set(read(path)) == {key_of(make_run(fit__equalization=0.0), IDENTITY)}
+
+
+def test_read_holds_each_line_against_all_above(path: Path) -> None:
+    for seed, lost in enumerate(([], [7])):  # the first says nothing about image 7
+        result = make_result(lost=lost)
+        append(path, Finished(key_of(make_run(calibrate__seed=seed), IDENTITY), result))
+    read(path)
+    result = make_result(won=[7])
+    append(path, Finished(key_of(make_run(calibrate__seed=2), IDENTITY), result))
+    assert "a finished run in line 4, got " in damaged(path)
+
+
 def test_read_refuses_an_image_that_the_baseline_has_right_and_wrong(path: Path) -> None:
     append(path, finished(calibrate__seed=0))  # lost 1 and 5, won 3
     for lost, won, other in (([3], [], []), ([], [1], []), ([], [], [5])):

@@ -1,8 +1,8 @@
 """Finds silent quantization problems, which accuracy does not show.
 
 Reads: artifacts/models/onnx_fp32.onnx, artifacts/inspection/layers.json,
-    artifacts/predictions/, artifacts/quantization/, data/cifar10/test_{images,labels}.npy,
-    data/cifar10/labels.json
+    artifacts/predictions/, artifacts/quantization/, data/calibration/images.npy,
+    data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json
 Writes: metrics/quantization_lint.json
 Params: quantize_onnx.types, quantize_torch.types
 """
@@ -10,7 +10,7 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8.core.dataset import read_predictions, read_test_set
+from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, required=True)
     parser.add_argument("--quantization", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
@@ -33,10 +34,14 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(args.model)
     layers = read_json(args.layers)
     quantization = storage.read(args.quantization)
-    shape = read_test_set(args.data).shape
-    predictions = read_predictions(args.predictions, params.variants, shape=shape)
+    test_set, calibration = read_test_set(args.data), read_images(args.calibration)
+    predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
-    findings = lint.lint(
+    counts = {
+        "n_images": len(calibration),
+        "n_in_test_set": lint.count_test_images(calibration, test_set.images),
+    }
+    findings = lint.lint_calibration(**counts) + lint.lint(
         lint.read_operators(model),
         lint.find_passed(model),
         layers,
@@ -45,8 +50,13 @@ def main(argv: list[str] | None = None) -> None:
         lint.find_dead_channels(model, quantization),
     )
 
-    chosen = {"float_layers": list(quantization.float_layers), "notes": list(quantization.notes)}
-    write_json(args.out, chosen | {"findings": [finding._asdict() for finding in findings]})
+    found = {
+        "calibration": counts,
+        "float_layers": list(quantization.float_layers),
+        "notes": list(quantization.notes),
+        "findings": [finding._asdict() for finding in findings],
+    }
+    write_json(args.out, found)
     print(f"{len(findings)} findings in the quantized models")
     for variant, _, layer, message in findings:
         print(f"  {variant}{f', {layer}' if layer else ''}: {message}")

@@ -11,13 +11,13 @@ Params: all but candidate, gate and sweep
 import argparse
 from pathlib import Path
 
+from resnet8.core import provenance
 from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection.inputs import choose
-from resnet8.report import provenance
 from resnet8.report.data import view
 from resnet8.report.inputs import ReportInputs
 from resnet8.report.page import render, vega_bundle

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
+from resnet8.core.provenance import Fingerprint
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report.inputs import ReportInputs
-from resnet8.report.provenance import Fingerprint
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
 from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection

@@ -21,7 +21,8 @@ CORE = ROOT / "resnet8" / "core"
 FIGURES = ROOT / "resnet8" / "report" / "figures"
 # A package imports from those before it.
 PACKAGES = (
-    "core", "models", "quantize", "compare", "inspection", "reference", "sweep", "gate", "report",
+    "core", "models", "quantize", "compare", "inspection", "reference", "sweep", "gate",
+    "decision", "report",
 )  # fmt: skip
 LOCAL = ("resnet8", "samples", "stages", "tests")
 
@@ -43,6 +44,7 @@ BEHIND = {
     "params.variants": {"quantize_onnx", "quantize_torch"},
     "params.quantized": {"quantize_onnx", "quantize_torch"},
     "list_runs(params": {"sweep", "calibrate", "fit", "quantize_onnx", "quantize_torch"},
+    "check_limits(": {"calibrate", "compare", "gate", "quantize_onnx", "quantize_torch"},
     "params.settings": {"calibrate", "fit"},
     "identify(params": {"calibrate", "compare", "convert_onnx", "evaluate", "fit"},
 }
@@ -112,7 +114,7 @@ def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
 
 
-@pytest.mark.parametrize("package", ["core", "compare", "gate", "report"])
+@pytest.mark.parametrize("package", ["core", "compare", "gate", "decision", "report"])
 def test_no_framework_is_behind(package: str) -> None:
     paths = set((ROOT / "resnet8" / package).rglob("*.py"))
     behind = set().union(*(third_party(x) for x in paths.union(*map(local_files, paths))))
@@ -217,7 +219,7 @@ def test_stages_behind_a_model_read_the_whole_test_set_and_no_other_stage_any(
     readers = [stage for stage in stages if images & declared(stage)]
     assert not [stage.addressing for stage in readers if files - declared(stage)]
     assert {stage.name.split("@")[0] for stage in readers} == {
-        "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "inspect_layers",
+        "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "decide", "inspect_layers",
         "lint_quantization", "plots_data", "plots", "report", "summarize_sweep",
         "verify_quantized",
         "sweep",  # tests/sweep/test_measure.py has its calibration

@@ -29,6 +29,7 @@ from resnet8.compare.tables import (
 )
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json, write_bytes
+from resnet8.core.names import data_in_words, model_in_words
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
@@ -37,8 +38,6 @@ from samples import layer_kinds
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 METRICS = ("comparison", "layers", "sensitivity", "sweep", "verify_onnx")
-_MODELS = {"mlperf_tiny": "MLPerf Tiny's pretrained ResNet8", "sample": "The sample's model"}
-_DATA_SETS = {"cifar10": "CIFAR-10", "sample": "the sample"}
 _SWEEP_LEGEND = """\
 The best settings by KL, and the defaults. *Draws*: seeds, other calibration images each. *Above
 default*: minus the default settings of the variant with the same seeds, image by image, with 95%
@@ -108,11 +107,11 @@ def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping
 
 
 def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:
-    model = _MODELS.get(params.fetch.model, f"`{Path(params.fetch.model).name}`")
+    model = model_in_words(params.fetch.model)
     n_parameters = metrics["verify_onnx"]["parameters"]["original"]
     return (
         f"{model} ({n_parameters:,} parameters) on the {metrics['comparison']['n_images']:,} test "
-        f"images of {_DATA_SETS[params.fetch.dataset]},\nquantized with "
+        f"images of {data_in_words(params.fetch.dataset)},\nquantized with "
         f"{params.calibrate.size:,} training images:"
     )
 

@@ -33,3 +33,14 @@ def known_model(model: str) -> str:
     if not known or not model.isprintable():
         raise ValueError("no model")
     return model
+
+
+def model_in_words(model: str) -> str:
+    """Names the model that `fetch.model` chooses for people."""
+    words = {"mlperf_tiny": "MLPerf Tiny's pretrained ResNet8", "sample": "The sample's ResNet8"}
+    return words.get(model, source_path(model).name)
+
+
+def data_in_words(dataset: Dataset) -> str:
+    """Names the data that `fetch.dataset` chooses for people."""
+    return {"cifar10": "CIFAR-10", "sample": "the sample's shapes"}[dataset]

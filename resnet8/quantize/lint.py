@@ -44,8 +44,9 @@ class Operator(NamedTuple):
 class Finding(NamedTuple):
     """What an engineer should look at.
 
-    rule: `shared_scale`, `outlier_range`, `few_levels`, `dead_channels`, `float_operator` or
-        `tied_outputs`.
+    variant: `all` for a finding about the calibration images.
+    rule: `shared_scale`, `outlier_range`, `few_levels`, `dead_channels`, `float_operator`,
+        `tied_outputs` or `calibrated_on_test`.
     layer: None for the model as a whole.
     """
 
@@ -91,6 +92,23 @@ def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> di
             if (dead := np.flatnonzero(sums * (high - low) < output.scale)).size:
                 found[layer.name] = dead.tolist()
     return found
+
+
+def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -> int:
+    """Counts the calibration images (N, H, W, C) that are, byte by byte, test images."""
+    known = {image.tobytes() for image in test}
+    return sum(image.tobytes() in known for image in calibration)
+
+
+def lint_calibration(n_images: int, n_in_test_set: int) -> list[Finding]:
+    """Finds calibration images that are test images, on which no accuracy counts any more."""
+    if not n_in_test_set:
+        return []
+    message = (
+        f"{n_in_test_set:,} of {n_images:,} calibration images are test images: accuracies are "
+        "too good. Calibrate on training images."
+    )
+    return [Finding("all", "calibrated_on_test", None, message)]
 
 
 def lint(  # noqa: PLR0913, PLR0917

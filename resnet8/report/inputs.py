@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
+from resnet8.core.provenance import Fingerprint
 from resnet8.core.variants import FLOAT_VARIANTS
-from resnet8.report.provenance import Fingerprint
 
 Json = Mapping[str, Any]
 Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and layer

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.tables import with_error
+from resnet8.core.provenance import Fingerprint
 from resnet8.report.inputs import Json
-from resnet8.report.provenance import Fingerprint
 
 
 class Cell(NamedTuple):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from resnet8.core.provenance import Fingerprint
 from resnet8.report.data import view
 from resnet8.report.figures import palette
 from resnet8.report.page import TEMPLATES, render
-from resnet8.report.provenance import Fingerprint
 from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 HOSTILE = '</script><script>alert("x")</script>&'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resnet8.core.errors import ArtifactError
-from resnet8.report.provenance import fingerprint
+from resnet8.core.provenance import fingerprint
 
 
 def test_fingerprint_is_the_sha256_that_fips_180_gives(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Which file to ship, and what it costs: the figures of metrics/decision.json.
+
+A quantized variant is recommended where
+1. the gate's limits hold, for all that they are about: a limit of the float models counts for all;
+2. its 8-bit products do not saturate on the machine that measured, so its codes are those of
+   exact arithmetic but for ties;
+3. its file is smaller than the float model's;
+4. of these, no other file is smaller by more than `SAME_SIZE`;
+5. of these, its KL divergence is the smallest, or within `STANDARD_ERRORS` of it;
+6. of these, it is the first in params.yaml.
+
+Otherwise the float ONNX model is, unless its accuracy is no better than chance.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from resnet8.compare.chance import chance_warning
+from resnet8.core.sizes import list_larger
+from resnet8.core.variants import Variant
+from resnet8.gate.rules import Limit
+
+SAME_SIZE = 0.01  # of the smallest file
+STANDARD_ERRORS = 2  # of the smallest KL divergence
+Json = Mapping[str, Any]
+
+
+class Evidence(NamedTuple):
+    """All that a decision is made from.
+
+    comparison, verification, lint, sweep: what metrics/comparison.json, verify_quantized.json,
+        quantization_lint.json and sweep.json hold.
+    limits: what the gate checked.
+    sizes: bytes of each variant's file.
+    mlperf_tiny: accuracy on the benchmark's images by variant; None for another test set.
+    """
+
+    comparison: Json
+    verification: Json
+    lint: Json
+    sweep: Json
+    limits: Sequence[Limit]
+    sizes: Mapping[Variant, int]
+    mlperf_tiny: Json | None
+
+
+def decide(evidence: Evidence) -> dict[str, Any]:
+    """Describes the quantized variants, recommends one, and lists what needs a look."""
+    rows = {str(x): _describe(x, evidence) for x in evidence.sizes if not x.is_float}
+    shared = [x for x in evidence.limits if x.variant not in rows and not x.passed]
+    recommended, reason = recommend(rows, evidence.comparison, shared_limits_hold=not shared)
+    return {
+        "recommended": recommended,
+        "reason": reason,
+        "variants": rows,
+        "warnings": _warnings(evidence, shared),
+        "mlperf_tiny": evidence.mlperf_tiny,
+    }
+
+
+def recommend(
+    rows: Mapping[str, Json], comparison: Json, *, shared_limits_hold: bool
+) -> tuple[str | None, str]:
+    """Recommends a variant by the rules above.
+
+    Args:
+        rows: the quantized variants in the order of params.yaml, as `decide` describes them.
+        comparison: what metrics/comparison.json holds.
+        shared_limits_hold: whether the limits that are not about one quantized variant do.
+
+    Returns:
+        The variant, None where none can be recommended, and the reason in one line.
+    """
+    if comparison["baseline_is_chance"]:
+        return None, "the baseline is not better than chance, so accuracies say nothing"
+    float_instead = str(Variant.ONNX_FP32)
+    if not rows:
+        return float_instead, "there is no quantized variant"
+    if not shared_limits_hold:
+        return float_instead, "a limit of the gate that concerns all variants is broken"
+    for what, fits in (
+        ("keeps the limits of the gate", lambda row: row["keeps_limits"]),
+        ("does so with products that do not saturate", lambda row: not row["saturates"]),
+        ("has a smaller file than the float model, too", _is_smaller),
+    ):
+        rows = {name: row for name, row in rows.items() if fits(row)}
+        if not rows:
+            return float_instead, f"no quantized variant {what}"
+    smallest = min(row["file_bytes"] for row in rows.values())
+    small = [x for x, row in rows.items() if row["file_bytes"] <= (1 + SAME_SIZE) * smallest]
+    divergences = comparison["variants"]
+    nearest = min((divergences[name] for name in small), key=lambda row: row["kl_divergence"])
+    most = nearest["kl_divergence"] + STANDARD_ERRORS * (nearest["kl_standard_error"] or 0)
+    near = [name for name in small if divergences[name]["kl_divergence"] <= most]
+    reason = "keeps all limits of the gate, and no other that does has a smaller file"
+    if len(small) > len(near):
+        reason += " and is as close to float"
+    if len(near) > 1:
+        verb = "is" if len(near) == 2 else "are"
+        reason += f"; {' and '.join(near[1:])} {verb} as good, but later in params.yaml"
+    return near[0], reason
+
+
+def _describe(name: Variant, evidence: Evidence) -> dict[str, Any]:
+    row, arithmetic = evidence.comparison["variants"][name], evidence.verification["variants"][name]
+    limits = [x for x in evidence.limits if x.variant == name]
+    return {
+        "keeps_limits": all(x.passed for x in limits),
+        "limits": [
+            {"parameter": x.parameter, "value": round(x.value, 4), "limit": x.limit,
+             "detail": x.detail, "passed": x.passed}
+            for x in limits
+        ],
+        "top1_accuracy": row["top1_accuracy"],
+        "accuracy_delta_pp": row["accuracy_delta_pp"],
+        "ci95_low_pp": row["ci95_low_pp"],
+        "ci95_high_pp": row["ci95_high_pp"],
+        "file_bytes": evidence.sizes[name],
+        "float_file_bytes": evidence.sizes[name.original],
+        "saturates": arithmetic["saturating_products"],
+        "codes_compared": arithmetic["codes"],
+        "largest_difference_of_codes": arithmetic["largest_difference"],
+        "findings": sum(x["variant"] in {name, "all"} for x in evidence.lint["findings"]),
+    }  # fmt: skip
+
+
+def _is_smaller(row: Json) -> bool:
+    smaller: bool = row["file_bytes"] < row["float_file_bytes"]
+    return smaller
+
+
+def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str]]:
+    """What is wrong, by kind, as sentences."""
+    saturating = [x for x, row in evidence.verification["variants"].items()
+                  if row["saturating_products"]]  # fmt: skip
+    findings, sweep = evidence.lint["findings"], evidence.sweep
+    old = sweep["n_earlier"] + sweep["n_other_data"] + sweep["n_other_model"]
+    found = {
+        "chance": chance_warning(evidence.comparison),
+        "limits": "; ".join(
+            f"gate.{x.parameter} is broken for {x.variant}: {x.value:.4g}, limit {x.limit:g}"
+            for x in shared
+        ),
+        "larger_file": list_larger({str(x): n for x, n in evidence.sizes.items()}),
+        "saturating": f"8-bit products of {', '.join(saturating)} saturate on the CPU that measured"
+        " them: on others its numbers may differ." if saturating else "",
+        "lint": f"{len(findings)} lint finding{'s' if len(findings) > 1 else ''}: "
+        f"{findings[0]['message']}" if findings else "",
+        "sweep": sweep["note"] if old else "",
+    }  # fmt: skip
+    return [{"kind": kind, "text": text} for kind, text in found.items() if text]

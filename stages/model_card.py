@@ -37,17 +37,12 @@ def main(argv: list[str] | None = None) -> None:
         network=read_json(args.metrics / "network.json"),
         scores=read_json(args.metrics / f"{variant}.json"),
         verification=read_json(args.metrics / "verify_quantized.json"),
-        params=params.model_dump(
-            exclude={
-                "compare",
-                "evaluate",
-                "gate",
-                "inspect",
-                "quantize_onnx",
-                "quantize_torch",
-                "sweep",
-            }
-        ),
+        settings={
+            "fetch": params.fetch.model_dump(),
+            "convert_onnx": params.convert_onnx.model_dump(),
+            "calibrate": params.calibrate.model_dump(),
+            "fit": params.fit.model_dump(),
+        },
         model=fingerprint(variant.path(args.models, raw=args.raw)),
         original=fingerprint(Variant.KERAS_FP32.path(args.models, raw=args.raw)),
         calibration=fingerprint(args.calibration),

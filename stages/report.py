@@ -1,6 +1,6 @@
 """Writes the report: one HTML file that opens in any browser without a network.
 
-Reads: metrics/{comparison,layer_parity,quantization_lint,sensitivity,sweep}.json,
+Reads: metrics/{comparison,decision,layer_parity,network,quantization_lint,sensitivity,sweep}.json,
     artifacts/{predictions,inspection}/, artifacts/verification/quantized.json,
     data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json, data/calibration/images.npy,
     all models and requirements.txt (their hashes and pins)
@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     data = [args.data / "test_images.npy", args.data / "test_labels.npy", calibration]
     inputs = ReportInputs(
         comparison=read_json(args.metrics / "comparison.json"),
+        decision=read_json(args.metrics / "decision.json"),
+        network=read_json(args.metrics / "network.json"),
         layers=read_json(args.inspection / "layers.json"),
         parity=read_json(args.metrics / "layer_parity.json"),
         verification=read_json(args.verification),

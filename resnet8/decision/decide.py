@@ -1,16 +1,4 @@
-"""Which file to ship, and what it costs: the figures of metrics/decision.json.
-
-A quantized variant is recommended where
-1. the gate's limits hold, for all that they are about: a limit of the float models counts for all;
-2. its 8-bit products do not saturate on the machine that measured, so its codes are those of
-   exact arithmetic but for ties;
-3. its file is smaller than the float model's;
-4. of these, no other file is smaller by more than `SAME_SIZE`;
-5. of these, its KL divergence is the smallest, or within `STANDARD_ERRORS` of it;
-6. of these, it is the first in params.yaml.
-
-Otherwise the float ONNX model is, unless its accuracy is no better than chance.
-"""
+"""Which file to ship, and what it costs: the figures of metrics/decision.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +10,16 @@ from resnet8.gate.rules import Limit
 
 SAME_SIZE = 0.01  # of the smallest file
 STANDARD_ERRORS = 2  # of the smallest KL divergence
+RULES = (
+    "No variant is recommended where the baseline is not better than chance.",
+    "A quantized variant must keep the gate's limits; those of the float models concern all.",
+    "Its 8-bit products must not saturate on the CPU that measured.",
+    "Its file must be smaller than the float model's.",
+    f"Of these, the smallest file is chosen; {SAME_SIZE:.0%} more is as small.",
+    "Of these, the one with the smallest KL divergence is; up to "
+    f"{STANDARD_ERRORS} standard errors more is as good.",
+    "Of these, the first in params.yaml is. Where there is none, the float ONNX model is.",
+)
 Json = Mapping[str, Any]
 
 
@@ -61,7 +59,7 @@ def decide(evidence: Evidence) -> dict[str, Any]:
 def recommend(
     rows: Mapping[str, Json], comparison: Json, *, shared_limits_hold: bool
 ) -> tuple[str | None, str]:
-    """Recommends a variant by the rules above.
+    """Recommends a variant by `RULES`.
 
     Args:
         rows: the quantized variants in the order of params.yaml, as `decide` describes them.
@@ -146,6 +144,6 @@ def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str
         " them: on others its numbers may differ." if saturating else "",
         "lint": f"{len(findings)} lint finding{'s' if len(findings) > 1 else ''}: "
         f"{findings[0]['message']}" if findings else "",
-        "sweep": sweep["note"] if old else "",
+        "sweep": f"The sweep is outdated: {sweep['note']}" if old else "",
     }  # fmt: skip
     return [{"kind": kind, "text": text} for kind, text in found.items() if text]

@@ -1,15 +1,18 @@
 """The report's charts that show the same whatever a person chooses, as Vega-Lite."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.report.inputs import Json
+from resnet8.report.network import edges_between
 from resnet8.report.tables import ranked, saved
 from resnet8.report.vega_lite import Spec, by_variant, category, chart, css, quantity, tip
 
 ROW = 19  # pixels for each row of a chart
+PROFILE_ROW = 26  # with a point for each variant
 DENSE_ROW = 12  # for each variant in a row
 _INTERVAL_TITLE = "delta, percentage points (95% interval)"
 
@@ -77,28 +80,75 @@ def class_accuracies(
     return chart("Accuracy by class", [points], values=values, height=height)
 
 
-def sqnr(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Spec:
-    """The SQNR of quantized variants from the input, at the top, to the output."""
-    values = [
-        {"layer": layer, "variant": name, "sqnr": statistics["sqnr_db"], "position": position}
+def sqnr(
+    activations: Json, *, network: Json, order: Sequence[str], variants: Sequence[str]
+) -> Spec:
+    """The SQNR of quantized variants from the input, at the top, to the output.
+
+    Lines follow the network's edges: parallel branches are no sequence. In the row of a layer,
+    variants are below each other, so that none covers another.
+
+    Args:
+        activations: by layer and variant.
+        network: what metrics/network.json holds.
+        order: the layers.
+        variants: the quantized ones.
+    """
+    ratios = {
+        name: {
+            layer: statistics["sqnr_db"]
+            for layer in order
+            if name in activations[layer]
+            for statistics in [activations[layer][name]["statistics"]]
+            if statistics.get("sqnr_db") is not None
+        }
         for name in variants
-        for position, layer in enumerate(order)
-        if name in activations[layer]
-        for statistics in [activations[layer][name]["statistics"]]
-        if statistics.get("sqnr_db") is not None
-    ]
-    encoding = {
-        "y": category("layer")["y"] | {"scale": {"domain": list(order)}},
-        "x": quantity("sqnr", "SQNR, dB (higher is better)") | {"scale": {"zero": False}},
-        "order": {"field": "position", "type": "quantitative"},
-        "color": by_variant(variants),
-        "tooltip": [{"field": "layer"}, {"field": "variant"}, tip("sqnr", ".1f")],
     }
-    mark = {"type": "line", "point": {"size": 45, "filled": True}, "strokeWidth": 1.5}
-    layers: list[Spec] = [{"mark": mark, "encoding": encoding}]
-    return chart(
-        "SQNR by layer, from input to output", layers, values=values, height=ROW * len(order)
-    )
+    step = 0.6 / max(len(variants), 2)
+    places = {
+        (name, layer): round(row + step * (i - (len(variants) - 1) / 2), 3)
+        for i, name in enumerate(variants)
+        for row, layer in enumerate(order)
+    }
+    points = [
+        {"layer": layer, "variant": name, "sqnr": ratio, "place": places[name, layer]}
+        for name, found in ratios.items()
+        for layer, ratio in found.items()
+    ]
+    lines = [
+        {"variant": name, "x": found[a], "x2": found[b], "y": places[name, a],
+         "y2": places[name, b]}
+        for name, found in ratios.items()
+        for a, b in edges_between(network, found)
+    ]  # fmt: skip
+    scales: Spec = {"y": {"reverse": True, "domain": [-0.5, len(order) - 0.5], "nice": False}}
+    labels = f"{json.dumps(list(order))}[datum.value]"
+    axis = {"values": list(range(len(order))), "labelExpr": labels, "grid": False, "ticks": False}
+    x = quantity("sqnr", "SQNR, dB (higher is better)") | {"scale": {"zero": False}}
+    y = {
+        "field": "place",
+        "type": "quantitative",
+        "title": None,
+        "axis": axis,
+        "scale": scales["y"],
+    }
+    tooltip = [{"field": "layer"}, {"field": "variant"}, tip("sqnr", ".1f")]
+    layers: list[Spec] = [
+        {
+            "data": {"values": lines},
+            "mark": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.7, "aria": False},
+            "encoding": {
+                "x": x | {"field": "x"}, "x2": {"field": "x2"}, "y": y | {"field": "y"},
+                "y2": {"field": "y2"}, "color": by_variant(variants),
+            },
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 38, "opacity": 1},
+            "encoding": {"x": x, "y": y, "color": by_variant(variants), "tooltip": tooltip},
+        },
+    ]  # fmt: skip
+    text = "SQNR by layer, from input to output; lines follow the edges of the network"
+    return chart(text, layers, values=points, height=PROFILE_ROW * len(order))
 
 
 def sensitivity(name: str, ranking: Json) -> Spec:

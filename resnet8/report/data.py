@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from resnet8.compare.chance import REASONS
 from resnet8.compare.predictions import confusion_matrix
 from resnet8.compare.tables import concentration
-from resnet8.core.names import source_path
 from resnet8.core.sizes import list_larger
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
+from resnet8.report.answer import answer_view
 from resnet8.report.arithmetic import arithmetic_view
 from resnet8.report.explorer import explorer
 from resnet8.report.flips import flips_view
 from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
+from resnet8.report.network import network_view
 from resnet8.report.sweep import sweep_charts, sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
@@ -44,10 +45,10 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         name: confusion_matrix(x, labels, n_classes=len(label_names))
         for name, x in inputs.predictions.items()
     }
-    fetch = inputs.params["fetch"]
-    model = source_path(fetch["model"]).name
+    network = network_view(inputs.network, inputs.layers, variants.quantized)
     return {
-        "title": f"{model} on {fetch['dataset']}",
+        "answer": answer_view(inputs),
+        "network": network,
         "baseline": inputs.comparison["baseline"],
         "variants": variants,
         "headline": headline_view(inputs, variants),
@@ -77,6 +78,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
             "charts": chart_views(inputs, variants, matrices),
             "confusion": confusion_view(inputs, matrices),
             "explorer": shown,
+            "network": {"noise": network["noise"]},
         },
     }
 
@@ -179,6 +181,7 @@ def chart_views(inputs: ReportInputs, variants: Variants, matrices: Matrices) ->
     if quantized:
         found["sqnr-chart"] = charts.sqnr(
             inputs.layers["activations"]["calibration"],
+            network=inputs.network,
             order=inputs.layers["layers"],
             variants=quantized,
         )

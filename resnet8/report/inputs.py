@@ -21,8 +21,8 @@ Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and lay
 class ReportInputs(NamedTuple):
     """All that a report is made from.
 
-    comparison, layers, parity, verification, sensitivity, lint, sweep: the JSON files of these
-        names.
+    comparison, decision, network, layers, parity, verification, sensitivity, lint, sweep: the
+        JSON files of these names.
     captures: outputs (N, ...) for the chosen input by variant and layer.
     chosen: (N, 32, 32, 3) the chosen input.
     predictions: (N, K) by variant, in the variants' order.
@@ -34,6 +34,8 @@ class ReportInputs(NamedTuple):
     """
 
     comparison: Json
+    decision: Json
+    network: Json
     layers: Json
     parity: Json
     verification: Json

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from resnet8.report.figures import palette
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("charts.js", "tables.js", "confusion.js", "explorer.js", "page.js")
+SCRIPTS = ("charts.js", "tables.js", "confusion.js", "explorer.js", "network.js", "page.js")
 # What Vega-Embed needs to be in the page for its own script to draw charts.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 

@@ -106,27 +106,24 @@ def class_accuracy_table(
 ) -> Table:
     """Accuracy by class and its change in some variants; a dash where a class has no images."""
     baseline = comparison["baseline"]
-    columns = ["class", "images", f"{baseline} %"]
-    columns += [x for name in variants for x in (f"{name} %", "delta pp (95% interval)")]
     rows = []
     for k, label in enumerate(label_names):
-        count = int(confusions[baseline][k].sum())
-        row = [text(label), number(count, "d")]
-        for name in (baseline, *variants):
-            right = int(confusions[name][k, k])
-            row.append(percent(right / count, 1) if count else NOTHING)
-            if name != baseline:
-                row.append(_class_delta(comparison["variants"][name], label))
-        rows.append(row)
-    return Table(f"Accuracy by class, compared with {baseline}", tuple(columns), rows)
+        count, right = int(confusions[baseline][k].sum()), int(confusions[baseline][k, k])
+        deltas = [_class_delta(comparison["variants"][name], label) for name in variants]
+        rows.append(
+            [text(label), number(count, "d"), percent(right / count, 1) if count else NOTHING,
+             *deltas]
+        )  # fmt: skip
+    columns = ("class", "images", f"{baseline} %", *(f"{name}, delta pp" for name in variants))
+    return Table(f"Accuracy by class, compared with {baseline}", columns, rows)
 
 
 def _class_delta(row: Json, label: str) -> Cell:
     if label not in row["per_class_delta_pp"]:
         return NOTHING
     delta = row["per_class_delta_pp"][label]
-    ends = interval(*row["per_class_ci95_pp"][label])
-    return Cell(f"{delta:+.2f} ({ends})", delta)
+    low, high = row["per_class_ci95_pp"][label]
+    return Cell(f"{delta:+.1f} ({low:+.1f} to {high:+.1f})", delta)  # one image of 1,000: 0.1
 
 
 def parity_table(parity: Json, *, order: Sequence[str]) -> Table:

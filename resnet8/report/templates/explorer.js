@@ -242,6 +242,9 @@ for (const [id, step] of [["layer-before", -1], ["layer-after", 1]]) {
     showLayer();
   });
 }
-for (const button of document.querySelectorAll("button[data-layer]")) {
-  button.addEventListener("click", () => show(button.dataset));
+for (const link of document.querySelectorAll("[data-layer]")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    show(link.dataset);
+  });
 }

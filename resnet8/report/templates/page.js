@@ -12,6 +12,21 @@ byId("theme").addEventListener("click", () => {
 prefersDark.addEventListener("change", nameTheme);
 nameTheme();
 
+// On a narrow screen, the sections are behind a button.
+const menu = byId("menu");
+const open = (isOpen) => menu.setAttribute("aria-expanded", isOpen);
+menu.addEventListener("click", () => open(menu.getAttribute("aria-expanded") !== "true"));
+byId("sections").addEventListener("click", () => open(false));
+addEventListener("keydown", ({ key }) => { if (key === "Escape") open(false); });
+
+// A table that goes on at the right fades there.
+for (const box of document.querySelectorAll(".scroll")) {
+  const mark = () => box.toggleAttribute("data-more",
+    box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  box.addEventListener("scroll", mark);
+  new ResizeObserver(mark).observe(box);
+}
+
 const links = new Map([...document.querySelectorAll("nav ol a")].map((a) => [a.hash.slice(1), a]));
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {

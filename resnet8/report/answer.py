@@ -1,0 +1,126 @@
+"""The report's first screen: which file to ship, what it costs, and what is wrong."""
+
+from typing import Any
+
+from resnet8.core.names import data_in_words, model_in_words
+from resnet8.core.variants import Variant
+from resnet8.decision.decide import RULES
+from resnet8.report.inputs import Json, ReportInputs
+from resnet8.report.tables import interval
+
+
+def answer_view(inputs: ReportInputs) -> dict[str, Any]:
+    """The recommendation, a card for each quantized variant, and what the network takes."""
+    decision, fetch = inputs.decision, inputs.params["fetch"]
+    chosen = decision["recommended"]
+    return {
+        "title": f"{model_in_words(fetch['model'])} on {data_in_words(fetch['dataset'])}",
+        "recommended": chosen,
+        "file": inputs.models[chosen].path if chosen else "",
+        "costs": _costs(decision["variants"].get(chosen), inputs.comparison),
+        "reason": decision["reason"],
+        "rules": RULES,
+        "warnings": [x["text"] for x in decision["warnings"] if x["kind"] != "chance"],
+        "cards": [
+            card(name, row, is_recommended=name == chosen, mlperf=decision["mlperf_tiny"])
+            for name, row in decision["variants"].items()
+        ],
+        "network": _network(inputs.network),
+        "mlperf": _mlperf(decision["mlperf_tiny"], inputs.comparison["baseline"]),
+    }
+
+
+def card(name: str, row: Json, *, is_recommended: bool, mlperf: Json | None) -> dict[str, Any]:
+    """What a person needs to know of a variant, as words.
+
+    Args:
+        name: of the variant.
+        row: what metrics/decision.json holds of it.
+        is_recommended: whether it is the one to ship.
+        mlperf: what metrics/decision.json holds of MLPerf Tiny's images, if anything.
+    """
+    broken = [
+        f"{x['detail']}: {x['value']:.2f} points lost, {x['limit']:g} allowed"
+        for x in row["limits"] if not x["passed"]
+    ]  # fmt: skip
+    return {
+        "name": name,
+        "is_recommended": is_recommended,
+        "keeps_limits": row["keeps_limits"],
+        "broken": broken,
+        "accuracy": percent(row["top1_accuracy"]),
+        "delta": _delta(row),
+        "interval": _interval(row),
+        "size": _sizes(row),
+        "arithmetic": _arithmetic(row),
+        "is_exact": not row["saturates"],
+        "findings": row["findings"],
+        "mlperf": f"{mlperf['variants'][name]['n_right']} of {mlperf['n_images']}"
+        if mlperf else "",
+    }  # fmt: skip
+
+
+def percent(fraction: float) -> str:
+    """A fraction of images as percent."""
+    return f"{100 * fraction:.2f}%"
+
+
+def kilobytes(n_bytes: int) -> str:
+    """A size in kB, with three digits or whole."""
+    size = n_bytes / 1000
+    return f"{size:.3g} kB" if size < 100 else f"{size:,.0f} kB"
+
+
+def _costs(row: Json | None, comparison: Json) -> str:
+    if row is None:
+        return ""
+    n_images, baseline = comparison["n_images"], comparison["baseline"]
+    return (
+        f"{percent(row['top1_accuracy'])} of {n_images:,} test images right, {_delta(row)} points "
+        f"against {baseline} (95% interval {_interval(row)}). {_sizes(row)}."
+    )
+
+
+def _delta(row: Json) -> str:
+    return f"{row['accuracy_delta_pp']:+.2f}"
+
+
+def _interval(row: Json) -> str:
+    return interval(row["ci95_low_pp"], row["ci95_high_pp"])
+
+
+def _sizes(row: Json) -> str:
+    return f"{kilobytes(row['file_bytes'])} instead of {kilobytes(row['float_file_bytes'])}"
+
+
+def _arithmetic(row: Json) -> str:
+    if row["saturates"]:
+        return "products saturate"
+    return "exact" if not row["largest_difference_of_codes"] else "exact but for ties"
+
+
+def _network(network: Json) -> list[dict[str, str]]:
+    weights, peak = network["weight_bytes"], network["peak_activation_bytes"]
+    return [
+        {"name": "multiply-accumulates", "value": f"{network['macs'] / 1e6:.3g} million",
+         "note": "for one image"},
+        {"name": "weights and biases", "value": kilobytes(weights["int8"]),
+         "note": f"in 8 bits; {kilobytes(weights['float32'])} in float"},
+        {"name": "activations at their peak", "value": kilobytes(peak["int8"]),
+         "note": f"in 8 bits, at {peak['at']}; {kilobytes(peak['float32'])} in float"},
+    ]  # fmt: skip
+
+
+def _mlperf(found: Json | None, baseline: str) -> str:
+    if found is None:
+        return ""
+    rows, n = found["variants"], found["n_images"]
+    low, high = (100 * rows[baseline][key] for key in ("ci95_low", "ci95_high"))
+    right = [row["n_right"] for name, row in rows.items() if not Variant(name).is_float]
+    span = f"{min(right)} to {max(right)}" if len({*right}) > 1 else str(*{*right})
+    return (
+        f"MLPerf Tiny measures accuracy on {n} of these images and asks for "
+        f"{100 * found['target']:.0f}%, {found['target'] * n:.0f} images: {baseline} gets "
+        f"{rows[baseline]['n_right']} right{f', the quantized variants {span}' if right else ''}. "
+        f"{n} images leave an interval of {low:.1f} to {high:.1f}%, so all of them decide better."
+    )

@@ -85,9 +85,12 @@ def make_inputs(
             ]
             if quantized
             else [],
+            "calibration": {"n_images": 50, "n_in_test_set": 0},
             "float_layers": [],
             "notes": [],
         },
+        decision=make_decision(rows, quantized),
+        network=make_network(layers),
         sweep=make_summary(),
         captures={name: _captures(rng, layers) for name in variants},
         chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
@@ -96,7 +99,7 @@ def make_inputs(
             rng.integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8), labels, label_names
         ),
         params={
-            "fetch": {"dataset": "made_up", "model": "models/mine.h5", "model_sha256": None},
+            "fetch": {"dataset": "sample", "model": "models/mine.h5", "model_sha256": None},
             "calibrate": {"size": 50, "seed": 0, "batches": [1, 2]},
             "candidate": "keras_fp32",
         },
@@ -107,6 +110,47 @@ def make_inputs(
         data=[Fingerprint("data/images.npy", 123_456, "ab" * 32)],
         requirements=["# pins", "numpy==2.4.6", "", "onnx==1.23.2"],
     )
+
+
+def make_decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any]:
+    """The first quantized variant is recommended; the others break a limit and saturate."""
+    keys = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
+    return {
+        "recommended": quantized[0] if quantized else "onnx_fp32",
+        "reason": "keeps all limits of the gate",
+        "variants": {
+            name: {key: rows[name][key] for key in keys}
+            | {
+                "keeps_limits": not i,
+                "limits": [{
+                    "parameter": "drop_max_pp", "value": 1.25, "limit": 1 if i else 2,
+                    "detail": "below keras_fp32, all images", "passed": not i,
+                }],
+                "file_bytes": 102_999, "float_file_bytes": 316_270, "saturates": bool(i),
+                "codes_compared": 5000, "largest_difference_of_codes": i, "findings": 2 * (not i),
+            }
+            for i, name in enumerate(quantized)
+        },
+        "warnings": [{"kind": "sweep", "text": "The sweep is <outdated>: `make sweep` renews it."}],
+        "mlperf_tiny": None,
+    }  # fmt: skip
+
+
+def make_network(layers: tuple[str, ...]) -> dict[str, Any]:
+    """A chain of layers, the last of which reads the first, too."""
+    rows = [
+        {"name": name, "operator": "Conv", "shape": [4, 8, 8], "macs": 1000, "weights": 108,
+         "biases": 4, "inputs": [layers[i - 1] if i else "input"]}
+        for i, name in enumerate(layers)
+    ]  # fmt: skip
+    rows[-1]["inputs"] = [layers[-2], layers[0]]
+    return {
+        "layers": rows,
+        "macs": 1000 * len(layers),
+        "n_parameters": 112 * len(layers),
+        "weight_bytes": {"float32": 448 * len(layers), "int8": 124 * len(layers)},
+        "peak_activation_bytes": {"float32": 3072, "int8": 768, "at": layers[0]},
+    }
 
 
 def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:

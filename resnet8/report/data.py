@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from resnet8.compare.chance import REASONS
 from resnet8.compare.predictions import confusion_matrix
 from resnet8.compare.tables import concentration
-from resnet8.core.sizes import list_larger
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.report import charts, choice_charts, tables, vega_lite
 from resnet8.report.answer import answer_view
@@ -92,7 +91,7 @@ def headline_view(inputs: ReportInputs, variants: Variants) -> dict[str, Any]:
             comparison, quantized=variants.quantized, converted=variants.converted
         ),
         "reasons": REASONS if comparison["baseline_is_chance"] else (),
-        "notes": [note for note in (concentration(comparison), list_larger(sizes)) if note],
+        "note": concentration(comparison),
         "table": tables.headline_table(comparison, variants=variants.all, sizes=sizes),
     }  # fmt: skip
 

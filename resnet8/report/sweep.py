@@ -42,7 +42,6 @@ def settings_table(caption: str, summary: Json, count: int) -> Table:
     columns = (
         "variant", "settings", "draws", "file kB", "top-1 % (± of draws)",
         "agreement %", "KL, nats", "accuracy above default, pp", "agreement above default, pp",
-        "front",
     )  # fmt: skip
     return Table(
         caption,
@@ -50,7 +49,10 @@ def settings_table(caption: str, summary: Json, count: int) -> Table:
         [
             [
                 text(row["variant"]),
-                text("default" if row["is_default"] else row["description"]),
+                text(
+                    ("default" if row["is_default"] else row["description"])
+                    + (", on the front" if row["on_front"] else "")
+                ),
                 Cell(count_draws(row, summary), len(row["seeds"])),
                 number(row["file_bytes"] / 1000, ".1f"),
                 Cell(with_deviation(row["top1_accuracy"]), row["top1_accuracy"]["mean"]),
@@ -58,7 +60,6 @@ def settings_table(caption: str, summary: Json, count: int) -> Table:
                 number(row["kl_divergence"]["mean"], ".5f"),
                 _above(row, "accuracy_above_default_pp"),
                 _above(row, "agreement_above_default_pp"),
-                text("yes" if row["on_front"] else "no"),
             ]
             for row in best_settings(summary, count)
         ],

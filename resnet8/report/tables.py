@@ -136,9 +136,9 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
     rows = [
         [
             text(layer),
-            *(small(row.get(pair)) for pair in pairs),
+            *(small(row.get(pair), ".0e") for pair in pairs),
             number(row["magnitude"]),
-            small(row["relative"]),
+            small(row["relative"], ".0e"),
         ]
         for layer in order
         if layer in parity["layers"]

@@ -40,10 +40,34 @@ def test_class_accuracies_are_percent_of_the_row() -> None:
     assert spec["data"]["values"] == [{"variant": "onnx_int8", "class": "cat", "accuracy": 75.0}]
 
 
-def test_sqnr_leaves_out_layers_without_a_ratio() -> None:
-    activations = make_inputs().layers["activations"]["calibration"]
-    spec = sqnr(activations, order=LAYERS, variants=["onnx_int8"])
-    assert [(row["layer"], row["sqnr"]) for row in spec["data"]["values"]] == [("dense", 28.0)]
+@pytest.fixture
+def profile() -> Any:
+    """The SQNR of two variants: a chain whose last layer reads the first, too."""
+    inputs = make_inputs()
+    return sqnr(
+        inputs.layers["activations"]["calibration"],
+        network=inputs.network,
+        order=LAYERS,
+        variants=["onnx_int8", "torch_int8"],
+    )
+
+
+def test_sqnr_leaves_out_layers_without_a_ratio(profile: Any) -> None:
+    points = [row for row in profile["data"]["values"] if row["variant"] == "onnx_int8"]
+    assert [(row["layer"], row["sqnr"]) for row in points] == [("dense", 28.0)]
+
+
+def test_sqnr_lines_follow_the_edges_of_the_network(profile: Any) -> None:
+    lines = profile["layer"][0]["data"]["values"]
+    assert {row["variant"] for row in lines} == {"torch_int8"}  # the other has one point
+    ends = sorted((row["x"], row["x2"]) for row in lines)
+    assert ends == [(29.0, 28.0), (30.0, 28.0), (30.0, 29.0)]
+
+
+def test_sqnr_puts_variants_that_coincide_side_by_side(profile: Any) -> None:
+    places = [(row["layer"], row["place"]) for row in profile["data"]["values"]]
+    assert len(set(places)) == len(places)
+    assert all(abs(place - LAYERS.index(layer)) < 0.5 for layer, place in places)
 
 
 def test_sensitivity_has_the_worst_layer_first() -> None:

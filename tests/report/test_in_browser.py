@@ -14,8 +14,8 @@ from tests.report_inputs import LABELS, make_inputs
 
 HOSTILE = '<script>document.title = "hacked"</script>'
 SECTIONS = (
-    "headline", "provenance", "classes", "conversion", "explorer", "sqnr", "sensitivity", "flips",
-    "reading",
+    "answer", "headline", "provenance", "classes", "network", "conversion", "explorer",
+    "sensitivity", "flips", "reading",
 )  # fmt: skip
 CHOICES = {"layer": "relu", "variant-a": "onnx_fp32", "variant-b": "torch_int8"}
 HISTOGRAM = "#activation-histogram"
@@ -119,14 +119,16 @@ def test_vega_bundle_is_one_script_that_defines_vega_embed(vega: str) -> None:
 
 
 def test_page_opens_without_an_error_or_a_request(page: Page) -> None:
-    assert page.title() == "Quantization report: mine.h5 on made_up"  # and no name ran as script
+    assert (
+        page.title() == "mine.h5 on the sample's shapes: quantization report"
+    )  # and no name ran as script
     assert page.locator("h1").is_visible()
 
 
 def test_every_section_has_content_and_a_link(page: Page) -> None:
     for name in SECTIONS:
         assert len(page.locator(f"section#{name}").inner_text()) > 100, name
-        page.locator(f"nav a[href='#{name}']").click()
+        page.locator(f"nav ol a[href='#{name}']").click()
         page.wait_for_function("(hash) => location.hash === hash", arg=f"#{name}")
 
 
@@ -243,6 +245,36 @@ def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
     )
 
 
+def test_graph_leads_to_the_explorer_and_changes_with_the_variant(page: Page) -> None:
+    box = page.locator("#graph [data-layer='dense']")
+    page.select_option("#graph-variant", "torch_int8")
+    assert box.locator(".sqnr").text_content() == "28.0 dB"
+    assert box.locator(".type").text_content() == "uint8"
+    assert box.locator(".noise").evaluate("x => x.style.fillOpacity") == "1"  # the noisiest
+    box.focus()
+    page.keyboard.press("Enter")
+    chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
+    assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
+    page.select_option("#graph-variant", "onnx_int8")
+    fused = page.locator("#graph [data-layer='conv']")
+    assert fused.locator(".sqnr").text_content() == ""
+
+
+def test_phone_has_sections_behind_a_button_and_tables_that_say_they_go_on(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    sections = page.locator("#sections")
+    assert not sections.is_visible()
+    page.get_by_role("button", name="Sections").click()
+    assert sections.is_visible()
+    sections.get_by_role("link", name="Classes").click()
+    assert not sections.is_visible()
+    table = page.locator("#headline .scroll")
+    page.wait_for_function("x => x.hasAttribute('data-more')", arg=table.element_handle())
+    assert table.evaluate("x => getComputedStyle(x).maskImage") != "none"
+    table.evaluate("x => x.scrollTo(x.scrollWidth, 0)")
+    page.wait_for_function("x => !x.hasAttribute('data-more')", arg=table.element_handle())
+
+
 def test_confusion_changes_with_the_variant(page: Page) -> None:
     page.select_option("#confusion-variant", "onnx_int8")
     places = ("#confusion-variant-chart", "#confusion-difference", "#confusion-baseline")
@@ -298,7 +330,7 @@ def test_closed_parts_open_with_the_keyboard(page: Page) -> None:
 
 
 def test_focus_can_be_seen(page: Page) -> None:
-    skip = page.get_by_role("link", name="Skip to the results")
+    skip = page.get_by_role("link", name="Skip to the answer")
     assert skip.bounding_box()["x"] < 0
     skip.focus()
     assert skip.bounding_box()["x"] >= 0

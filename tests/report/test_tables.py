@@ -76,7 +76,7 @@ def test_class_table_has_accuracy_delta_and_interval() -> None:
         label_names=LABELS,
     )
     assert [cell.text for cell in table.rows[0]] == [
-        "airplane", "4", "75.0", "50.0", "-25.00 (-60.00 to +20.00)",
+        "airplane", "4", "75.0", "-25.0 (-60.0 to +20.0)",
     ]  # fmt: skip
     assert table.rows[0][-1].value == -25.0
 
@@ -90,7 +90,7 @@ def test_class_table_has_dashes_for_a_class_without_images() -> None:
         variants=["onnx_int8"],
         label_names=LABELS,
     )
-    assert table.rows[3][2:] == [NOTHING, NOTHING, NOTHING]
+    assert table.rows[3][2:] == [NOTHING, NOTHING]
 
 
 def test_parity_table_follows_the_order_of_computation(inputs: ReportInputs) -> None:
@@ -100,7 +100,7 @@ def test_parity_table_follows_the_order_of_computation(inputs: ReportInputs) -> 
 
 def test_parity_table_has_a_dash_for_a_pair_that_is_missing(inputs: ReportInputs) -> None:
     table = parity_table(inputs.parity, order=LAYERS)
-    assert texts(table, 2) == {"conv": "–", "relu": "2.0e-06", "dense": "2.0e-06"}
+    assert texts(table, 2) == {"conv": "–", "relu": "2e-06", "dense": "2e-06"}
 
 
 def test_sqnr_table_tells_no_error_from_no_layer(inputs: ReportInputs) -> None:

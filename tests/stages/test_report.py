@@ -29,7 +29,9 @@ def command(tmp_path: Path) -> list[str]:
     content = yaml.safe_load(TEST_PARAMS.read_text())
     content["quantize_onnx"]["types"] = ["int8", "uint8"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    for name in ("comparison", "parity", "sensitivity", "lint", "sweep"):
+    for name in (
+        "comparison", "decision", "network", "parity", "sensitivity", "lint", "sweep",
+    ):  # fmt: skip
         file = {"parity": "layer_parity", "lint": "quantization_lint"}.get(name, name)
         write_json(tmp_path / "metrics" / f"{file}.json", getattr(evidence, name))
     write_json(tmp_path / "inspection" / "layers.json", evidence.layers)

@@ -140,5 +140,5 @@ def _shapes_of_one(model: onnx.ModelProto) -> dict[str, list[int]]:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     del copy.graph.value_info[:]
     for value in copy.graph.output:
-        value.type.tensor_type.shape.dim[0].Clear()
+        value.type.tensor_type.ClearField("shape")  # inferred anew
     return infer_shapes(copy)

@@ -11,9 +11,11 @@ from onnx import helper
 
 from resnet8.quantize.lint import (
     Finding,
+    count_test_images,
     find_dead_channels,
     find_passed,
     lint,
+    lint_calibration,
     read_operators,
 )
 from tests.quantize import graphs
@@ -189,3 +191,17 @@ def test_read_operators_leaves_out_what_only_moves_values_and_the_softmax() -> N
     assert [x.name for x in read_operators(model())] == ["conv", "pool", "dense"]
     assert read_operators(model())[1].inputs == ("relu",)
     assert find_passed(model()) == {"relu": "conv"}
+
+
+def test_calibration_images_that_are_test_images_are_counted_by_content() -> None:
+    images = RNG.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    calibration = np.concatenate([images[:2], images[5:], images[:1] ^ 1])
+    assert count_test_images(calibration, images[:4]) == 2
+    assert count_test_images(images[4:], images[:4]) == 0
+
+
+def test_a_calibration_on_test_images_is_a_finding() -> None:
+    assert lint_calibration(1000, 0) == []
+    (found,) = lint_calibration(1000, 7)
+    assert (found.variant, found.rule, found.layer) == ("all", "calibrated_on_test", None)
+    assert found.message.startswith("7 of 1,000 calibration images are test images")

@@ -15,7 +15,7 @@ from resnet8.core.dataset import read_test_set
 from resnet8.core.files import read_bytes, read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.decision import mlperf_tiny
+from resnet8.decision import mlperf_tiny, words
 from resnet8.decision.decide import Evidence, decide
 from resnet8.gate.evidence import read_proof
 from resnet8.gate.rules import check_limits
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     write_json(args.out, decision)
-    print(f"{decision['recommended'] or 'no variant'}: {decision['reason']}")
+    print("\n".join(words.in_lines(decision, comparison)))
 
 
 if __name__ == "__main__":

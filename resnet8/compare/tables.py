@@ -57,6 +57,11 @@ def with_error(kl: float, error: float | None) -> str:
     return f"{kl:.{decimals}f} ± {error:.{decimals}f}"
 
 
+def interval(low: float, high: float) -> str:
+    """Both ends of an interval in percentage points."""
+    return f"{low:+.2f} to {high:+.2f}"
+
+
 def concentration(comparison: Mapping[str, Any]) -> str:
     """A sentence about the few images that have much of the KL divergence.
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from resnet8.compare.tables import interval
 from resnet8.core.names import data_in_words, model_in_words
 from resnet8.core.variants import Variant
+from resnet8.decision import words
 from resnet8.decision.decide import RULES
 from resnet8.report.inputs import Json, ReportInputs
-from resnet8.report.tables import interval
 
 
 def answer_view(inputs: ReportInputs) -> dict[str, Any]:
@@ -16,8 +17,9 @@ def answer_view(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "title": f"{model_in_words(fetch['model'])} on {data_in_words(fetch['dataset'])}",
         "recommended": chosen,
+        "headline": words.headline(decision),
         "file": inputs.models[chosen].path if chosen else "",
-        "costs": _costs(decision["variants"].get(chosen), inputs.comparison),
+        "costs": words.costs(decision, inputs.comparison),
         "reason": decision["reason"],
         "rules": RULES,
         "warnings": [x["text"] for x in decision["warnings"] if x["kind"] != "chance"],
@@ -48,49 +50,16 @@ def card(name: str, row: Json, *, is_recommended: bool, mlperf: Json | None) -> 
         "is_recommended": is_recommended,
         "keeps_limits": row["keeps_limits"],
         "broken": broken,
-        "accuracy": percent(row["top1_accuracy"]),
-        "delta": _delta(row),
-        "interval": _interval(row),
-        "size": _sizes(row),
+        "accuracy": words.percent(row["top1_accuracy"]),
+        "delta": f"{row['accuracy_delta_pp']:+.2f}",
+        "interval": interval(row["ci95_low_pp"], row["ci95_high_pp"]),
+        "size": words.sizes(row),
         "arithmetic": _arithmetic(row),
         "is_exact": not row["saturates"],
         "findings": row["findings"],
         "mlperf": f"{mlperf['variants'][name]['n_right']} of {mlperf['n_images']}"
         if mlperf else "",
     }  # fmt: skip
-
-
-def percent(fraction: float) -> str:
-    """A fraction of images as percent."""
-    return f"{100 * fraction:.2f}%"
-
-
-def kilobytes(n_bytes: int) -> str:
-    """A size in kB, with three digits or whole."""
-    size = n_bytes / 1000
-    return f"{size:.3g} kB" if size < 100 else f"{size:,.0f} kB"
-
-
-def _costs(row: Json | None, comparison: Json) -> str:
-    if row is None:
-        return ""
-    n_images, baseline = comparison["n_images"], comparison["baseline"]
-    return (
-        f"{percent(row['top1_accuracy'])} of {n_images:,} test images right, {_delta(row)} points "
-        f"against {baseline} (95% interval {_interval(row)}). {_sizes(row)}."
-    )
-
-
-def _delta(row: Json) -> str:
-    return f"{row['accuracy_delta_pp']:+.2f}"
-
-
-def _interval(row: Json) -> str:
-    return interval(row["ci95_low_pp"], row["ci95_high_pp"])
-
-
-def _sizes(row: Json) -> str:
-    return f"{kilobytes(row['file_bytes'])} instead of {kilobytes(row['float_file_bytes'])}"
 
 
 def _arithmetic(row: Json) -> str:
@@ -104,10 +73,10 @@ def _network(network: Json) -> list[dict[str, str]]:
     return [
         {"name": "multiply-accumulates", "value": f"{network['macs'] / 1e6:.3g} million",
          "note": "for one image"},
-        {"name": "weights and biases", "value": kilobytes(weights["int8"]),
-         "note": f"in 8 bits; {kilobytes(weights['float32'])} in float"},
-        {"name": "activations at their peak", "value": kilobytes(peak["int8"]),
-         "note": f"in 8 bits, at {peak['at']}; {kilobytes(peak['float32'])} in float"},
+        {"name": "weights and biases", "value": words.kilobytes(weights["int8"]),
+         "note": f"in 8 bits; {words.kilobytes(weights['float32'])} in float"},
+        {"name": "activations at their peak", "value": words.kilobytes(peak["int8"]),
+         "note": f"in 8 bits, at {peak['at']}; {words.kilobytes(peak['float32'])} in float"},
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.compare.tables import with_error
+from resnet8.compare.tables import interval, with_error
 from resnet8.core.provenance import Fingerprint
 from resnet8.report.inputs import Json
 
@@ -54,11 +54,6 @@ def small(value: float | None, form: str = ".1e") -> Cell:
 def percent(fraction: float | None, digits: int = 2) -> Cell:
     """A cell with a fraction as percent."""
     return number(None if fraction is None else 100 * fraction, f".{digits}f")
-
-
-def interval(low: float, high: float) -> str:
-    """Both ends of an interval in percentage points."""
-    return f"{low:+.2f} to {high:+.2f}"
 
 
 def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Table:

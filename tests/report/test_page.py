@@ -198,7 +198,7 @@ def test_render_recommends_nothing_where_nothing_can_be(html: str) -> None:
     inputs = make_inputs()
     decision = inputs.decision | {"recommended": None, "reason": "accuracies say nothing"}
     text = render(view(inputs._replace(decision=decision)), vega="")
-    assert "Ship none of these files" in text
+    assert "Ship none of these variants" in text
     assert "Ship onnx" not in text
 
 

@@ -1,0 +1,54 @@
+"""Says a decision in words, for the report, the terminal and the model card."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from resnet8.compare.tables import interval
+
+Json = Mapping[str, Any]
+
+
+def headline(decision: Json) -> str:
+    """Which variant to ship, in a few words."""
+    chosen = decision["recommended"]
+    return f"Ship {chosen}" if chosen else "Ship none of these variants"
+
+
+def costs(decision: Json, comparison: Json) -> str:
+    """What the recommended variant costs; empty where it is a float variant, or there is none.
+
+    Args:
+        decision: what metrics/decision.json holds.
+        comparison: what metrics/comparison.json holds.
+    """
+    row = decision["variants"].get(decision["recommended"])
+    if row is None:
+        return ""
+    return (
+        f"{percent(row['top1_accuracy'])} of {comparison['n_images']:,} test images right, "
+        f"{row['accuracy_delta_pp']:+.2f} points against {comparison['baseline']} (95% interval "
+        f"{interval(row['ci95_low_pp'], row['ci95_high_pp'])}). {sizes(row)}."
+    )
+
+
+def sizes(row: Json) -> str:
+    """The size of a variant's file beside the float model's."""
+    return f"{kilobytes(row['file_bytes'])} instead of {kilobytes(row['float_file_bytes'])}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction of images as percent."""
+    return f"{100 * fraction:.2f}%"
+
+
+def kilobytes(n_bytes: int) -> str:
+    """A size in kB, with three digits or whole."""
+    size = n_bytes / 1000
+    return f"{size:.3g} kB" if size < 100 else f"{size:,.0f} kB"
+
+
+def in_lines(decision: Json, comparison: Json) -> list[str]:
+    """The decision for a terminal."""
+    lines = [f"{headline(decision)}: {decision['reason']}.", costs(decision, comparison)]
+    lines += [f"Warning: {x['text']}" for x in decision["warnings"]]
+    return [line for line in lines if line]

@@ -33,11 +33,12 @@ from resnet8.core.names import data_in_words, model_in_words
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
+from resnet8.decision import words
 from samples import layer_kinds
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-METRICS = ("comparison", "layers", "sensitivity", "sweep", "verify_onnx")
+METRICS = ("comparison", "decision", "layers", "sensitivity", "sweep", "verify_onnx")
 _SWEEP_LEGEND = """\
 The best settings by KL, and the defaults. *Draws*: seeds, other calibration images each. *Above
 default*: minus the default settings of the variant with the same seeds, image by image, with 95%
@@ -100,10 +101,19 @@ def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping
         f"> **Warning:** {warning}" if warning else "",
         _introduce_results(metrics, params),
         markdown_table(comparison, sizes=sizes),
+        *_describe_decision(metrics["decision"], comparison),
         concentration(comparison),
         list_larger(sizes),
     ]
     return "\n\n".join(filter(None, paragraphs))
+
+
+def _describe_decision(decision: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[str]:
+    said = f"**{words.headline(decision)}**: {decision['reason']}."
+    return [
+        f"{said} {words.costs(decision, comparison)}",
+        words.mlperf_tiny(decision, comparison["baseline"]),
+    ]
 
 
 def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:

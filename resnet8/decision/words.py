@@ -47,6 +47,23 @@ def kilobytes(n_bytes: int) -> str:
     return f"{size:.3g} kB" if size < 100 else f"{size:,.0f} kB"
 
 
+def mlperf_tiny(decision: Json, baseline: str) -> str:
+    """Accuracy on MLPerf Tiny's images; empty where it was not measured."""
+    found = decision["mlperf_tiny"]
+    if found is None:
+        return ""
+    rows, n = found["variants"], found["n_images"]
+    low, high = (100 * rows[baseline][key] for key in ("ci95_low", "ci95_high"))
+    right = {rows[name]["n_right"] for name in decision["variants"]}
+    span = " to ".join(str(x) for x in sorted({min(right), max(right)})) if right else ""
+    return (
+        f"MLPerf Tiny measures accuracy on {n} of these images and asks for "
+        f"{100 * found['target']:.0f}%, {found['target'] * n:.0f} images: {baseline} gets "
+        f"{rows[baseline]['n_right']} right{f', the quantized variants {span}' if right else ''}. "
+        f"{n} images leave an interval of {low:.1f} to {high:.1f}%, so all of them decide better."
+    )
+
+
 def in_lines(decision: Json, comparison: Json) -> list[str]:
     """The decision for a terminal."""
     lines = [f"{headline(decision)}: {decision['reason']}.", costs(decision, comparison)]

@@ -4,7 +4,6 @@ from typing import Any
 
 from resnet8.compare.tables import interval
 from resnet8.core.names import data_in_words, model_in_words
-from resnet8.core.variants import Variant
 from resnet8.decision import words
 from resnet8.decision.decide import RULES
 from resnet8.report.inputs import Json, ReportInputs
@@ -28,7 +27,7 @@ def answer_view(inputs: ReportInputs) -> dict[str, Any]:
             for name, row in decision["variants"].items()
         ],
         "network": _network(inputs.network),
-        "mlperf": _mlperf(decision["mlperf_tiny"], inputs.comparison["baseline"]),
+        "mlperf": words.mlperf_tiny(decision, inputs.comparison["baseline"]),
     }
 
 
@@ -78,18 +77,3 @@ def _network(network: Json) -> list[dict[str, str]]:
         {"name": "activations at their peak", "value": words.kilobytes(peak["int8"]),
          "note": f"in 8 bits, at {peak['at']}; {words.kilobytes(peak['float32'])} in float"},
     ]  # fmt: skip
-
-
-def _mlperf(found: Json | None, baseline: str) -> str:
-    if found is None:
-        return ""
-    rows, n = found["variants"], found["n_images"]
-    low, high = (100 * rows[baseline][key] for key in ("ci95_low", "ci95_high"))
-    right = [row["n_right"] for name, row in rows.items() if not Variant(name).is_float]
-    span = f"{min(right)} to {max(right)}" if len({*right}) > 1 else str(*{*right})
-    return (
-        f"MLPerf Tiny measures accuracy on {n} of these images and asks for "
-        f"{100 * found['target']:.0f}%, {found['target'] * n:.0f} images: {baseline} gets "
-        f"{rows[baseline]['n_right']} right{f', the quantized variants {span}' if right else ''}. "
-        f"{n} images leave an interval of {low:.1f} to {high:.1f}%, so all of them decide better."
-    )

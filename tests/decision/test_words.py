@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet8.decision.words import in_lines, kilobytes
+from resnet8.decision.words import in_lines, kilobytes, mlperf_tiny
 from tests.report_inputs import make_inputs
 
 
@@ -22,6 +22,19 @@ def test_lines_of_no_recommendation_have_no_costs() -> None:
     assert in_lines(decision, inputs.comparison) == [
         "Ship none of these variants: keeps all limits of the gate."
     ]
+
+
+def test_mlperf_tinys_images_are_told_with_their_interval() -> None:
+    rows = {
+        name: {"n_right": n_right, "ci95_low": 0.8163, "ci95_high": 0.9097}
+        for name, n_right in (("keras_fp32", 174), ("onnx_int8", 173), ("torch_int8", 175))
+    }
+    decision = make_inputs().decision
+    assert mlperf_tiny(decision, "keras_fp32") == ""
+    found = {"n_images": 200, "target": 0.85, "variants": rows}
+    said = mlperf_tiny(decision | {"mlperf_tiny": found}, "keras_fp32")
+    assert "85%, 170 images: keras_fp32 gets 174 right, the quantized variants 173 to 175." in said
+    assert "an interval of 81.6 to 91.0%" in said
 
 
 @pytest.mark.parametrize(

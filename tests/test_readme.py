@@ -32,6 +32,7 @@ def metrics() -> dict[str, Any]:
     evidence = make_inputs()
     found = {
         "comparison": evidence.comparison,
+        "decision": evidence.decision,
         "layers": {"activations": {}},
         "sensitivity": {"variants": {}},
         "sweep": make_summary(),

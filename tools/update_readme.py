@@ -29,7 +29,7 @@ from resnet8.compare.tables import (
 )
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json, write_bytes
-from resnet8.core.names import data_in_words, model_in_words
+from resnet8.core.names import BUILT_IN_MODELS, data_in_words, model_in_words
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
@@ -118,6 +118,8 @@ def _describe_decision(decision: Mapping[str, Any], comparison: Mapping[str, Any
 
 def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:
     model = model_in_words(params.fetch.model)
+    if params.fetch.model not in BUILT_IN_MODELS:
+        model = f"`{model}`"
     n_parameters = metrics["verify_onnx"]["parameters"]["original"]
     return (
         f"{model} ({n_parameters:,} parameters) on the {metrics['comparison']['n_images']:,} test "

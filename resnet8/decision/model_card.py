@@ -142,6 +142,10 @@ def _accuracy_table(variant: Variant, inputs: CardInputs) -> str:
         f"{row['accuracy_delta_pp']:+.2f} percentage points "
         f"({row['ci95_low_pp']:+.2f} to {row['ci95_high_pp']:+.2f})"
     )
+    quantized = inputs.decision["variants"].get(variant)
+    float_file = (
+        f"{quantized['float_file_bytes']:,} bytes (`{variant.original}`)" if quantized else ""
+    )
     return markdown.table(
         [
             ("", f"`{comparison['baseline']}`", f"`{variant}`"),
@@ -149,8 +153,7 @@ def _accuracy_table(variant: Variant, inputs: CardInputs) -> str:
              f"{100 * row['top1_accuracy']:.2f}%"),
             ("difference", "", delta),
             ("images that get the same class", "", f"{100 * row['agreement']:.2f}%"),
-            ("file", f"{inputs.original.size_bytes:,} bytes",
-             f"{inputs.model.size_bytes:,} bytes"),
+            ("file", float_file, f"{inputs.model.size_bytes:,} bytes"),
         ]
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ _NOTE = "report-sha256"
 # By name of the picture: what it shows, and CSS that hides the rest.
 PICTURES = {
     "report.png": ("#explorer", """
-      section:not(#headline, #explorer) { display: none; }
+      section:not(#answer, #explorer) { display: none; }
       #parameters, #no-parameters, #feature-maps { display: none; }
       main { padding-bottom: 20px !important; }
     """),

@@ -36,7 +36,7 @@ COPIED = (
     "sweep/dvc.yaml",
 )
 SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 INTERRUPTED_SECONDS = 10.0  # for DVC to end after Ctrl-C
 
 

@@ -36,7 +36,8 @@ def show_progress(
             unit=unit,
             total=total,
             delay=DELAY_SECONDS,
-            smoothing=0,
+            smoothing=0,  # an average over all items
+            miniters=1,  # else as many as came within the delay
             leave=False,
             bar_format=BAR,
         )

@@ -83,7 +83,7 @@ def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
 
 def test_demo_shows_the_samples_own_class_names(demo: Demo, folder: Path) -> None:
     assert set(read_metrics(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
-    assert "hexagon" in demo.output
+    assert "hexagon" in demo.log
 
 
 def test_sample_is_neither_trivial_nor_hopeless(folder: Path) -> None:

@@ -144,7 +144,7 @@ $(RUNTIME): requirements.txt constraints.txt
 		"error: Python must be 3.11 to 3.13, got %d.%d (%s). " % (v[0], v[1], sys.executable) + \
 		"Choose another with: make PYTHON=python3.11 ...")'
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || "$$PYTHON" -m venv --clear $(VENV)
-	@echo "Installing the requirements into $(VENV); this takes some minutes the first time."
+	@echo "Installing the requirements into $(VENV); the first time, this takes 3 to 4 minutes."
 	@$(INSTALL) -r requirements.txt
 	@touch $@
 

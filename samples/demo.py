@@ -9,12 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from resnet8.compare.tables import print_headline
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json
 from resnet8.core.processes import run_stage
+from samples.steps import Steps, find_reason
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
@@ -29,6 +36,8 @@ COPIED = (
     "sweep/dvc.yaml",
 )
 SAMPLE_PARAMS = Path(__file__).with_name("params.yaml")
+POLL_SECONDS = 0.2
+INTERRUPTED_SECONDS = 10.0  # for DVC to end after Ctrl-C
 
 
 def make_project(folder: Path, params: Path) -> None:
@@ -60,18 +69,52 @@ def make_project(folder: Path, params: Path) -> None:
     (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
 
 
-def run_dvc(folder: Path, *arguments: str) -> None:
-    """Runs DVC in a folder with this process's Python.
+def repro(folder: Path, log: Path) -> None:
+    """Runs DVC in a folder with this process's Python, and shows its stages.
+
+    Args:
+        folder: a DVC project.
+        log: gets everything that DVC and the stages print.
 
     Raises:
-        PipelineError: DVC failed; it has said why.
+        PipelineError: a stage failed, or DVC.
     """
+    stages = {}
+    with suppress(DvcException), Repo(folder) as repo:  # DVC will say what is wrong
+        stages = {x.name: x.desc for x in repo.index.stages if x.path_in_repo == "dvc.yaml"}
     # Stages call `python`: it must be the one that has the requirements.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = {**os.environ, "PATH": path}
-    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:  # noqa: S603
-        raise PipelineError(f"`dvc {' '.join(arguments)}` failed in {folder}; see above.")
+    command = [sys.executable, "-m", "dvc", "repro"]
+    steps = Steps(stages, sys.stdout)
+    with log.open("wb") as out, log.open(encoding="utf-8", errors="replace") as written:
+        process = subprocess.Popen(  # noqa: S603
+            command, cwd=folder, env={**os.environ, "PATH": path}, stdout=out, stderr=out
+        )
+        try:
+            follow(process, written, steps)
+        except KeyboardInterrupt:  # the terminal sends it to DVC and its stage, too
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(INTERRUPTED_SECONDS)
+            process.terminate()
+            raise
+    steps.finish("failed" if process.returncode else "")
+    if process.returncode:
+        reason = find_reason(log.read_text(encoding="utf-8", errors="replace"))
+        raise PipelineError(f"{reason}\nThe whole log: {log}")
+
+
+def follow(process: subprocess.Popen[bytes], log: TextIO, steps: Steps) -> None:
+    """Shows the stages of a DVC process from its log until the process ends."""
+    unfinished = ""
+    while True:
+        ended = process.poll() is not None
+        *lines, unfinished = (unfinished + log.read()).split("\n")
+        for line in lines:
+            steps.read(line)
+        if ended:
+            return
+        steps.show()
+        time.sleep(POLL_SECONDS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,7 +123,11 @@ def main(argv: list[str] | None = None) -> None:
     folder = parser.parse_args(argv).out
 
     make_project(folder, SAMPLE_PARAMS)
-    run_dvc(folder, "repro")
+    log = folder / "demo.log"
+    print(f"The whole pipeline on the sample; what DVC and the stages print is in {log}.")
+    repro(folder, log)
+
+    print()
     print_headline(read_json(folder / "metrics" / "comparison.json"))
     print(f"All numbers are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
     print(f"The report, which any browser opens: {folder}/artifacts/report/index.html")

@@ -10,13 +10,12 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from tqdm import tqdm
-
 from resnet8.core.dataset import read_test_set
 from resnet8.core.evaluation import predict, score
 from resnet8.core.files import write_array, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
 
 
@@ -36,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     runtime = import_module(f"resnet8.models.{args.variant.runtime}_model")
     predictor = runtime.load_predictor(args.model, n_classes=len(test_set.label_names))
 
-    progress = partial(tqdm, desc=args.variant, unit="batch")
+    progress = partial(show_progress, desc=args.variant, unit="batches")
     probabilities = predict(predictor, test_set.images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, test_set.labels, label_names=test_set.label_names)
     saturates = runtime.saturates(args.model)

@@ -10,11 +10,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from resnet8.core.dataset import read_images
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.quantize.fit import fit
@@ -36,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     points = find_points(
         model, symmetric=params.activation_symmetric, float_layers=params.float_layers
     )
-    progress = partial(tqdm, desc="layers", unit="tensor")
+    progress = partial(show_progress, desc="rounding", unit="tensors")
     quantization = fit(model, images, params, points=points, progress=progress)
 
     storage.write(args.out, quantization, {"images": len(images), **dict(params)})

@@ -10,13 +10,12 @@ Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from resnet8.core.dataset import read_images, read_test_set
 from resnet8.core.files import write_arrays, write_json
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.inspection import inputs, recording, summaries, watch
 from resnet8.models import parity
 
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     streamed = inputs.batches(calibration[: params.inspect.images])
-    records = recording.inspect(watched, tqdm(streamed, desc="layers", unit="batch"))
+    records = recording.inspect(watched, show_progress(streamed, desc="layers", unit="batches"))
     at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
     layers = {

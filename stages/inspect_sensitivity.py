@@ -9,12 +9,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from resnet8.core.dataset import read_images
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.inspection import isolation
 from resnet8.inspection.sensitivity import rank
 
@@ -31,7 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.images)[: params.inspect.sensitivity_images]
 
     ranking = {
-        name: rank(*isolation.load(name, args.models), images, progress=partial(tqdm, desc=name))
+        name: rank(
+            *isolation.load(name, args.models),
+            images,
+            progress=partial(show_progress, desc=name, unit="layers"),
+        )
         for name in params.quantized
     }
 

@@ -16,6 +16,7 @@ from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.report.figures import canvas
 from resnet8.report.figures.catalog import layer_drawings, outcome_drawings
 
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         class_accuracies=csv.DictReader(table.splitlines()),
     )
 
-    for name, png in canvas.draw_all(drawings):
+    drawn = canvas.draw_all(drawings)
+    for name, png in show_progress(drawn, desc="figures", unit="figures", total=len(drawings)):
         write_bytes(args.out / f"{name}.png", png)
     print(f"{len(drawings)} pictures in {args.out}")
 

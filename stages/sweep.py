@@ -16,6 +16,7 @@ from tqdm import tqdm
 from resnet8.core.errors import PipelineError
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.sweep import cluster, record
 from resnet8.sweep.grid import list_runs
 from resnet8.sweep.identity import identify
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     everything = read_inputs(
         params, models=args.models, data=args.data, predictions=args.predictions
     )
-    progress = partial(tqdm, desc="sweep", unit="run", total=len(missing), smoothing=0)
+    progress = partial(show_progress, desc="sweep", unit="runs", total=len(missing))
     say = partial(tqdm.write, file=sys.stderr)
     with cluster.open_client(cluster.scheduler_address(), n_workers=len(missing)) as client:
         outcomes = cluster.compute(client, missing, everything, say=say)

@@ -10,12 +10,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from resnet8.core.dataset import read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
+from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     images = read_test_set(args.data).images[: args.images]
     opened = {str(x): runtimes.load(x, x.path(args.models)) for x in params.quantized}
 
-    progress = partial(tqdm, desc="exact arithmetic", unit="batch")
+    progress = partial(show_progress, desc="exact arithmetic", unit="batches")
     checked = check(network, opened, images, progress=progress)
     for name, found in checked.items():
         if not opened[name].saturates:

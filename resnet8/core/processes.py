@@ -41,20 +41,26 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except PipelineError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        _say(f"error: {fault}")
         sys.exit(1)
     except OSError as fault:
         where = f" ({fault.filename})" if fault.filename else ""
-        print(f"error: {fault.strerror or fault}{where}.", file=sys.stderr)
+        _say(f"error: {fault.strerror or fault}{where}.")
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         sys.exit(130)
     finally:  # there is nothing left to clean up
         gc.freeze()  # nor to search for garbage: that, too, takes seconds
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
             signal.signal(signal.SIGINT, _end_at_once)
     sys.exit(0)
+
+
+def _say(message: str) -> None:
+    """Prints a message on stderr; in a terminal it replaces an unfinished progress bar."""
+    erase = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{erase}{message}", file=sys.stderr)
 
 
 def is_orphan() -> bool:

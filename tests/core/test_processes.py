@@ -63,6 +63,14 @@ def test_run_stage_prints_only_the_message_of_a_fault(capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", "error: x must be a file, got nothing there.\n")
 
 
+def test_run_stage_replaces_an_unfinished_bar_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    exit_code(ends(SourceError("x must be a file.")))
+    assert capsys.readouterr().err == "\r\033[Kerror: x must be a file.\n"
+
+
 def test_run_stage_names_the_file_of_an_os_error(capsys: pytest.CaptureFixture[str]) -> None:
     code = exit_code(ends(PermissionError(13, "Permission denied", "out/model.h5")))
     assert (code, capsys.readouterr().err) == (1, "error: Permission denied (out/model.h5).\n")

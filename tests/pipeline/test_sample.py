@@ -37,6 +37,7 @@ class Demo:
         self.folder, self.copy = folder / "first", folder / "copy"
         done = run(ROOT, sys.executable, "-m", "samples.demo", "--out", str(self.folder))
         self.code, self.output = done.returncode, done.stdout
+        self.log = (self.folder / "demo.log").read_text()
         self.lock = (self.folder / "dvc.lock").read_bytes()
         shutil.copytree(self.folder, self.copy, symlinks=True)
 
@@ -53,9 +54,18 @@ def folder(demo: Demo) -> Path:
 
 def test_demo_runs_every_stage(demo: Demo) -> None:
     assert demo.code == 0, demo.output
-    assert {"fetch", "evaluate@keras_fp32", "evaluate_torch@int8", "compare"} <= stages_run(
-        demo.output
-    )
+    run = {"fetch", "evaluate@keras_fp32", "evaluate_torch@int8", "compare"}
+    assert run <= stages_run(demo.log)
+    assert all(f" {name} " in demo.output for name in stages_run(demo.log))
+
+
+def test_demo_prints_a_line_for_each_stage_and_no_escape_codes(demo: Demo) -> None:
+    first, *rest = demo.output.splitlines()
+    assert first.endswith(f"{demo.folder}/demo.log.")
+    steps = rest[: rest.index("")]
+    n = len(stages_run(demo.log))
+    assert [line.split()[0] for line in steps] == [f"{i}/{n}" for i in range(1, n + 1)]
+    assert not set("\r\033") & set(demo.output)
 
 
 def test_demo_ends_with_the_table_and_where_everything_is(demo: Demo) -> None:
@@ -73,7 +83,7 @@ def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
 
 def test_demo_shows_the_samples_own_class_names(demo: Demo, folder: Path) -> None:
     assert set(read_metrics(folder, "onnx_int8")["per_class_accuracy"]) == set(LABEL_NAMES)
-    assert "hexagon" in demo.output
+    assert "hexagon" in demo.log
 
 
 def test_sample_is_neither_trivial_nor_hopeless(folder: Path) -> None:

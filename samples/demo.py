@@ -21,6 +21,7 @@ from resnet8.compare.tables import print_headline
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json
 from resnet8.core.processes import run_stage
+from resnet8.decision.words import in_lines
 from samples.steps import Steps, find_reason
 
 ROOT = Path(__file__).parents[1]
@@ -127,8 +128,11 @@ def main(argv: list[str] | None = None) -> None:
     print(f"The whole pipeline on the sample; what DVC and the stages print is in {log}.")
     repro(folder, log)
 
-    print()
-    print_headline(read_json(folder / "metrics" / "comparison.json"))
+    comparison, decision = (
+        read_json(folder / "metrics" / f"{name}.json") for name in ("comparison", "decision")
+    )
+    print("", *in_lines(decision, comparison), "", sep="\n")
+    print_headline(comparison)
     print(f"All numbers are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
     print(f"The report, which any browser opens: {folder}/artifacts/report/index.html")
 

@@ -79,7 +79,24 @@ def test_quantized_models_hide_nothing(folder: Path) -> None:
     assert note.startswith(
         "conv2d_2, conv2d_4, conv2d_5, conv2d_7, conv2d_8: clipped below on purp"
     )
-    assert found == {"findings": [], "float_layers": []}
+    assert found == {
+        "calibration": {"n_images": 1000, "n_in_test_set": 0},
+        "findings": [],
+        "float_layers": [],
+    }
+
+
+def test_a_small_exact_variant_is_recommended_and_keeps_mlperf_tinys_accuracy(folder: Path) -> None:
+    found = json.loads((folder / "metrics/decision.json").read_text())
+    assert found["recommended"] == "onnx_int8"
+    assert all(row["keeps_limits"] for row in found["variants"].values())
+    rows = found["mlperf_tiny"]["variants"]
+    assert {name: row["n_right"] for name, row in rows.items()} == dict.fromkeys(rows, 174)
+
+
+def test_network_takes_what_the_benchmark_says(folder: Path) -> None:
+    found = json.loads((folder / "metrics/network.json").read_text())
+    assert found["macs"] == 12_501_632
 
 
 @pytest.mark.skipif(

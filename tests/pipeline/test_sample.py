@@ -77,6 +77,16 @@ def test_demo_ends_with_the_table_and_where_everything_is(demo: Demo) -> None:
     assert (demo.folder / "artifacts/report/index.html").stat().st_size < 6e6
 
 
+def test_demo_says_which_variant_to_ship_in_front_of_the_table(demo: Demo) -> None:
+    lines = demo.output.splitlines()
+    decision = lines[lines.index("") + 1 :]
+    recommended = read_metrics(demo.folder, "decision")["recommended"]
+    assert decision[0].startswith(f"Ship {recommended}: ")
+    assert "% of 2,000 test images right" in decision[1]
+    card = (demo.folder / "artifacts/model_card.md").read_text()
+    assert f"`artifacts/models/{recommended}" in card
+
+
 def test_demo_leaves_the_checkout_as_it_was(demo: Demo) -> None:
     assert git_status() == demo.status_before
 
@@ -164,7 +174,7 @@ def swept(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert stages_run(done.stdout) == {"validate", "sweep/dvc.yaml:sweep"}
     assert "2 runs: 0 finished before, 2 to make" in done.stdout
     after = repro(folder)
-    assert stages_run(after.stdout) == {"summarize_sweep", "report"}
+    assert stages_run(after.stdout) == {"summarize_sweep", "decide", "report"}
     return folder
 
 

@@ -1,0 +1,89 @@
+"""The graph of the network: where its boxes are, and what they say."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from resnet8.report.network import (
+    BOX_HEIGHT,
+    BOX_WIDTH,
+    edges_between,
+    network_view,
+    place,
+    shortened,
+)
+from tests.report_inputs import make_inputs, make_network
+
+ROOT = Path(__file__).parents[2]
+# A stem, three branches of different lengths with a crossing, and a part of its own.
+EDGES = [
+    ("input", "stem"), ("stem", "a1"), ("a1", "a2"), ("a2", "a3"), ("stem", "b1"), ("b1", "join"),
+    ("a3", "join"), ("stem", "join"), ("a1", "b2"), ("b2", "join"), ("alone", "end"),
+]  # fmt: skip
+NAMES = list(dict.fromkeys(name for edge in EDGES for name in edge))
+
+
+def test_place_puts_no_box_over_another() -> None:
+    boxes, _ = place(NAMES, EDGES)
+    assert list(boxes) == NAMES
+    for (x, y), (u, v) in combinations(boxes.values(), 2):
+        assert abs(x - u) >= BOX_WIDTH or abs(y - v) >= BOX_HEIGHT
+
+
+def test_place_leads_edges_downward_from_box_to_box() -> None:
+    boxes, lines = place(NAMES, EDGES)
+    assert list(lines) == EDGES
+    for (source, target), points in lines.items():
+        assert (points[0], points[-1]) == (boxes[source], boxes[target])
+        heights = [y for _, y in points]
+        assert heights == sorted(heights)
+
+
+def test_place_leads_long_edges_around_boxes() -> None:
+    boxes, lines = place(NAMES, EDGES)
+    inner = lines["stem", "join"][1:-1]
+    assert inner
+    for x, y in inner:
+        assert all(abs(x - u) > BOX_WIDTH / 2 or abs(y - v) > BOX_HEIGHT / 2
+                   for u, v in boxes.values())  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_place_gives_the_same_in_every_process(seed: str) -> None:
+    script = f"import json; from resnet8.report.network import place; print(json.dumps(place({NAMES}, {EDGES})[0]))"  # noqa: E501
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == {
+        name: list(xy) for name, xy in place(NAMES, EDGES)[0].items()
+    }
+
+
+def test_boxes_say_operator_shape_type_and_sqnr() -> None:
+    inputs = make_inputs()
+    view = network_view(inputs.network, inputs.layers, ["onnx_int8", "torch_int8"])
+    last = view["boxes"][-1]
+    assert (last["name"], last["kind"]) == ("dense", "Conv 4×8×8")
+    assert "1,000 multiply-accumulates, 108 weights, 4 biases" in last["about"]
+    assert view["noise"]["torch_int8"]["dense"] == {
+        "type": "uint8", "sqnr": 28.0, "text": "28.0 dB",
+    }  # fmt: skip
+    assert view["noise"]["onnx_int8"]["relu"]["text"] == "no error"
+    assert "conv" not in view["noise"]["onnx_int8"]  # computed together with the next
+
+
+def test_edges_lead_across_layers_that_are_left_out() -> None:
+    network = make_network(("a", "b", "c", "d"))  # a chain, and a to d
+    assert edges_between(network, {"a", "c", "d"}) == [("a", "c"), ("c", "d"), ("a", "d")]
+    assert edges_between(network, {"b"}) == []
+
+
+def test_long_names_keep_beginning_and_end() -> None:
+    assert shortened("short", 12) == "short"
+    assert shortened("layer_normalization_mul_2", 12) == "layer_…mul_2"

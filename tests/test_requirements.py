@@ -85,7 +85,7 @@ def test_every_installed_package_has_the_locked_version() -> None:
     installed = {
         canonical(x.name): x.version.split("+")[0]  # torch 2.13.0+cpu
         for x in distributions()
-        if canonical(x.name) not in INSTALLERS
+        if canonical(x.name) not in {*INSTALLERS, "resnet8"}
     }
     assert len(installed) > 100
     allowed = locked(RUNTIME) | locked(DEVELOPMENT)

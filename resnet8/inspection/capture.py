@@ -93,5 +93,30 @@ def only(watched: Watched, layers: Sequence[str]) -> Watched:
     )
 
 
+def comparable(model: Watched, reference: Watched) -> Watched:
+    """Watches the layers of a model that its reference has with outputs of the same shape.
+
+    Both give outputs that they keep, whatever they are run on.
+    """
+    nothing = np.empty(0, np.float32)
+    mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
+    shared = [layer for layer in model.points if layer in reference.points]
+    other = [layer for layer in shared if mine[layer].shape != theirs[layer].shape]
+    parameters = {
+        layer: {
+            kind: parameter
+            for kind, parameter in kinds.items()
+            if kind in (known := reference.parameters.get(layer, {}))
+            and known[kind].values.shape == parameter.values.shape
+        }
+        for layer, kinds in model.parameters.items()
+    }
+    absent = {**model.absent, **dict.fromkeys(other, "an output of another shape")}
+    return only(
+        model._replace(absent=absent, parameters=parameters),
+        [layer for layer in shared if layer not in other],
+    )
+
+
 def _part(by_layer: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
     return {layer: by_layer[layer] for layer in layers if layer in by_layer}

@@ -172,7 +172,7 @@ class View:
         layer = self._known(layer)
         if not 0 <= image < len(self.images):
             raise IndexError(f"image must be from 0 to {len(self.images) - 1}, got {image}.")
-        words = self.over if len(self.images) == 1 else f"{self.over}, number {image}"
+        words = self.over if len(self.images) == 1 else f"images[{image}] of {self.over}"
         outputs = {x: _output(m, layer)[image] for x, m in self.models.items() if layer in m.points}
         return feature_maps.draw_feature_maps(layer, outputs, image=words, reference=self.reference)
 

@@ -94,14 +94,14 @@ def only(watched: Watched, layers: Sequence[str]) -> Watched:
 
 
 def comparable(model: Watched, reference: Watched) -> Watched:
-    """Watches the layers of a model that its reference has with outputs of the same shape.
+    """Watches what a model has in common with its reference: outputs and parameters of one shape.
 
     Both give outputs that they keep, whatever they are run on.
     """
     nothing = np.empty(0, np.float32)
     mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
-    shared = [layer for layer in model.points if layer in reference.points]
-    other = [layer for layer in shared if mine[layer].shape != theirs[layer].shape]
+    points = {layer: point for layer, point in model.points.items() if layer in reference.points}
+    other = {layer for layer in points if mine[layer].shape != theirs[layer].shape}
     parameters = {
         layer: {
             kind: parameter
@@ -111,10 +111,10 @@ def comparable(model: Watched, reference: Watched) -> Watched:
         }
         for layer, kinds in model.parameters.items()
     }
-    absent = {**model.absent, **dict.fromkeys(other, "an output of another shape")}
-    return only(
-        model._replace(absent=absent, parameters=parameters),
-        [layer for layer in shared if layer not in other],
+    return model._replace(
+        points={layer: point for layer, point in points.items() if layer not in other},
+        absent={**model.absent, **dict.fromkeys(other, "an output of another shape")},
+        parameters=parameters,
     )
 
 

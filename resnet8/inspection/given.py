@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resnet8.core.errors import ArtifactError
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.pictures import SUFFIXES, read_picture
-from resnet8.inspection.inputs import choose_images
+from resnet8.inspection.inputs import read_chosen
 
 Layout = Literal["NCHW", "NHWC"]
 CHANNELS = (1, 3, 4)  # of an image: grey, colours, colours and opacity
@@ -42,7 +42,7 @@ def take_images(
         sizes = tuple(x for x in shape if x)
         if images.startswith("random:") and len(sizes) != 3:
             raise ValueError(f"{images} needs the model's input size, such as size=(3, 224, 224).")
-        found = choose_images(images, data, shape=sizes, subject="images")
+        found = read_chosen(images, data, shape=sizes)
         return found.astype(np.float32), InputSpec.parse(images).in_words
     paths = [images] if isinstance(images, str | Path) else images
     if isinstance(paths, list | tuple) and all(isinstance(x, str | Path) for x in paths):

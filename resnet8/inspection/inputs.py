@@ -49,8 +49,8 @@ def choose(
     return batches(images)[spec.numbers[0]]
 
 
-def choose_images(
-    text: str, data: Path, *, shape: tuple[int, ...] = IMAGE_SHAPE, subject: str = "--input"
+def read_chosen(
+    text: str, data: Path, *, shape: tuple[int, ...] = IMAGE_SHAPE
 ) -> NDArray[np.uint8]:
     """Takes the images that a text such as `test:7` names, out of the pipeline's arrays.
 
@@ -58,25 +58,35 @@ def choose_images(
         text: see `InputSpec`.
         data: the pipeline's folder of arrays, needed for `test` and `calibration`.
         shape: (H, W, C) of random images.
-        subject: what messages call the text.
+
+    Raises:
+        ValueError: the text has another form or is out of range.
+        ArtifactError: the arrays are not there.
+    """
+    spec = InputSpec.parse(text)
+    files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
+    try:
+        found = {
+            f"{source}_images": read_images(data / file)
+            for source, file in files.items()
+            if source == spec.source
+        }
+    except ArtifactError as exc:
+        raise ArtifactError(f"{exc} Or choose random:0, which needs no data.") from exc
+    return choose(spec, **found, shape=shape)
+
+
+def choose_images(text: str, data: Path) -> NDArray[np.uint8]:
+    """Takes the images that `--input` of a command names; see `read_chosen`.
 
     Raises:
         ParamsError: the text has another form or is out of range.
         ArtifactError: the arrays are not there.
     """
     try:
-        spec = InputSpec.parse(text)
-        files = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.npy"}
-        found = {
-            f"{source}_images": read_images(data / file)
-            for source, file in files.items()
-            if source == spec.source
-        }
-        return choose(spec, **found, shape=shape)
+        return read_chosen(text, data)
     except ValueError as exc:
-        raise ParamsError(f"{subject}: {exc}") from exc
-    except ArtifactError as exc:
-        raise ArtifactError(f"{exc} Or choose {subject} random:0, which needs no data.") from exc
+        raise ParamsError(f"--input: {exc}") from exc
 
 
 def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
+from resnet8.core.variants import Variant
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.recording import LayerRecord, Records, layer_order, reference_variants
 from resnet8.inspection.statistics import (
@@ -108,19 +109,20 @@ def parameters_json(
                 ]
                 found = shown.setdefault(layer, {}).setdefault(kind, {})
                 found[variant] = _parameter_json(
-                    parameter, [*originals, parameter][0], is_measured=reference is not None
+                    parameter, [*originals, parameter][0], is_variant=variant in set(Variant)
                 )
     return shown
 
 
 def _parameter_json(
-    parameter: Parameter, original: Parameter, *, is_measured: bool
+    parameter: Parameter, original: Parameter, *, is_variant: bool
 ) -> dict[str, Any]:
     values = parameter.values
     channels = values.reshape(len(values), -1)
     running = RunningValues()
     running.update(values)
-    edges = _edges(float(original.values.min()), float(original.values.max()))
+    spanned = [x.values for x in ([original] if is_variant else [original, parameter])]
+    edges = _edges(min(float(x.min()) for x in spanned), max(float(x.max()) for x in spanned))
     found: dict[str, Any] = {
         "statistics": _summary_json(running.summary()) | {"shape": list(values.shape)},
         "histogram": _histogram_json(running.histogram(), edges),
@@ -132,7 +134,7 @@ def _parameter_json(
         found["statistics"]["dtype"] = quantization.dtype
         found["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         found["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
-    if (quantization is not None or is_measured) and original is not parameter:
+    if (quantization is not None or not is_variant) and original is not parameter:
         error = RunningError()
         error.update(values, original.values)
         found["statistics"] |= _error_json(error)

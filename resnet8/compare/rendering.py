@@ -17,14 +17,15 @@ Lines = Sequence[Sequence[str]]
 
 def as_text(title: str, lines: Lines, note: str, *, width: int) -> str:
     """Plain text in lines of at most `width` characters; longer cells are cut off."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(lines[0]):
         table.add_column(Text(column), justify="right" if i else "left", no_wrap=True)
     for line in lines[1:]:
         table.add_row(*map(Text, line))
     text = StringIO()
-    console = Console(file=text, width=width, markup=False, highlight=False, color_system=None)
-    console.print(table, Text(note))
+    # In a notebook, rich would show the table itself, and write nothing.
+    console = Console(file=text, width=width, color_system=None, force_jupyter=False)
+    console.print(Text(title), table, Text(note), sep="\n")
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 

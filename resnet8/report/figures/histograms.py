@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.variants import QUANTIZED_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import (
     PALE,
@@ -96,12 +96,13 @@ def draw_layer(
     above = 0.28 + LEGEND_LINE * len(variants)  # of the longest legend
     brackets = " Brackets: what a variant's 8 bits can hold; values beyond are clipped."
     brackets = brackets if set(variants) & set(QUANTIZED_VARIANTS) else ""
+    units = ", in the float model's units" if set(variants) <= set(Variant) else ""
     reasons = "".join(f" Not in {name}: {why}." for name, why in absent.items())
     figure, panels = new_figure(
         len(draw),
         Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
-        caption=f"Activations over {over}, in the float model's units. Curves leave out exact "
+        caption=f"Activations over {over}{units}. Curves leave out exact "
         f"zeros, whose share is named above them.{brackets}{reasons}",
     )
     for axes, draw_panel in zip(panels, draw, strict=True):

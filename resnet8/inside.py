@@ -48,7 +48,7 @@ def look(
     size: tuple[int, ...] | None = None,
     data: str | Path = "data",
 ) -> "Inside":
-    """Runs a model on images and keeps the outputs of all its layers.
+    """Runs a model on images once and keeps the outputs of all its layers, which fill memory.
 
     A module runs in evaluation mode, and is afterwards as it was. It sees the values as they are
     given, those of pictures and of other whole numbers as floats from 0 to 255: what normalizes
@@ -56,7 +56,7 @@ def look(
 
     Args:
         model: a PyTorch module or exported program, or the path of a `.h5`, `.keras`, `.onnx` or
-            `.pt2` file.
+            `.pt2` file. Only a file says in which units an equalized model computes.
         images: arrays or tensors (N, C, H, W), (N, H, W, C) or a single image; paths of PNG or
             JPEG pictures; `test:7`, `test:3,5` or `calibration:0` of the pipeline's data, or
             `random:0`, noise with that seed. A module gets them as (N, C, H, W).
@@ -227,17 +227,17 @@ class Inside(View):
 
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
         """A layer's output (N, ...), of codes the numbers that they stand for."""
-        return _output(self.models[self.name], self._known(layer))
+        return _output(self.models[self.name], self._known(layer)).copy()
 
     @property
     def output(self) -> NDArray[np.float32]:
         """The model's own output, (N, ...)."""
-        return self.models[self.name].run(self.images).probabilities
+        return self.models[self.name].run(self.images).probabilities.copy()
 
     def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
         """The `weight` (O, I, ...) and the `bias` (O,) of a layer, as far as it has them."""
         kinds = self.models[self.name].parameters.get(self._known(layer), {})
-        return {kind: parameter.values for kind, parameter in kinds.items()}
+        return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
 
     def compare(self, reference: "Inside") -> "Comparison":
         """Compares each layer with that of a reference, such as the float model.

@@ -71,6 +71,14 @@ def test_outputs_and_parameters_are_those_of_the_module(inside: Inside) -> None:
     assert inside.parameters("1") == {}
 
 
+def test_what_is_returned_is_a_copy(inside: Inside) -> None:
+    before = inside["0"]
+    inside["0"][:] = 0
+    inside.parameters("0")["weight"][:] = 0
+    assert np.array_equal(inside["0"], before)
+    assert inside.parameters("0")["weight"].any()
+
+
 def test_statistics_are_those_of_output_and_weight(inside: Inside) -> None:
     found = inside.statistics("0")
     room = found["dynamic_range"] / 10_000

@@ -103,6 +103,11 @@ def test_development_constraints_are_what_only_development_needs() -> None:
     assert set(locked(DEVELOPMENT)) == development - closure("requirements.txt")
 
 
+def test_the_installed_package_needs_what_the_requirements_name() -> None:
+    found = {canonical(Requirement(line).name) for line in requires("resnet8") or []}
+    assert found == set(locked("requirements.txt"))
+
+
 def test_every_direct_dependency_has_its_pin_in_the_constraints() -> None:
     allowed = locked(RUNTIME) | locked(DEVELOPMENT)
     for file in ("requirements.txt", "requirements-dev.txt", "requirements-fuzz.txt"):

@@ -254,7 +254,7 @@ def print_layers(inspection: Mapping[str, Any], *, console: Console | None = Non
             `input` by layer and variant.
         console: where to print.
     """
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False)  # layers have any names
     rows = inspection["activations"]["input"]
     for variant in dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer]):
         table = _table(f"{variant} over {inspection['input']}")

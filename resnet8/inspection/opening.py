@@ -55,20 +55,23 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         return _open_program(model, "ExportedProgram")
     if isinstance(model, torch.nn.Module):
         return Opened(type(model).__name__, (), partial(module_capture.capture, model))
-    path = Path(model)
+    path, n_classes = Path(model), watch.N_CLASSES
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
     if path.suffix == ".pt2":
         program = torch_model.load_any(path)
         if not _is_classifier(program):
             return _open_program(program, path.stem)
+        n_classes = describe_interface(program)[1][0]["shape"][1]
     if path.suffix == ".onnx":
         graph = onnx_model.load_model(path, takes_images=False)
         found = onnx_model.describe(graph)
-        shapes = [(x["name"], len(x["shape"])) for x in (*found["inputs"], *found["outputs"])]
-        if shapes != [(INPUT, 4), (onnx_model.OUTPUT, 2)]:
-            return _open_graph(graph, path.stem, found["inputs"])
-    watched = watch.watch_file(path)
+        sources, (result, *_) = found["inputs"], found["outputs"]
+        shapes = [(x["name"], x["shape"][1:]) for x in sources]
+        if shapes != [(INPUT, [*IMAGE_SHAPE])] or result["name"] != onnx_model.OUTPUT:
+            return _open_graph(graph, path.stem, sources)
+        n_classes = result["shape"][-1]
+    watched = watch.watch_file(path, n_classes=n_classes)
     return Opened(_variant(path, watched), IMAGE_SHAPE, partial(_kept, watched))
 
 

@@ -37,11 +37,12 @@ from resnet8.report.figures.canvas import Drawing, Figure
 from resnet8.report.figures.catalog import layer_drawings
 
 COLUMNS = ("mean", "std", "min", "max", "zero %", "levels")
+Model = torch.nn.Module | torch.export.ExportedProgram | str | Path
 ERROR_COLUMNS = ("SQNR dB", "cosine", "max error", "std", "clip %", "levels")
 
 
 def look(
-    model: torch.nn.Module | torch.export.ExportedProgram | str | Path,
+    model: Model,
     images: Any,
     *,
     layout: Layout | None = None,
@@ -239,12 +240,17 @@ class Inside(View):
         kinds = self.models[self.name].parameters.get(self._known(layer), {})
         return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
 
-    def compare(self, reference: "Inside") -> "Comparison":
+    def compare(self, reference: "Inside | Model") -> "Comparison":
         """Compares each layer with that of a reference, such as the float model.
+
+        Args:
+            reference: what `look` returned, or a model, which then runs on the same images.
 
         Raises:
             ValueError: the reference saw other images, or has no layer of this name and shape.
         """
+        if not isinstance(reference, Inside):
+            reference = look(reference, self.images, layout="NHWC")
         if not np.array_equal(self.images, reference.images):
             raise ValueError(
                 f"Both models must have seen the same images, got {self.over} of shape "

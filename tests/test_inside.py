@@ -137,6 +137,7 @@ def test_compare_measures_each_layer_against_the_reference(inside: Inside) -> No
     with torch.no_grad():
         module[0].bias += 0.1
     found = look(module, IMAGES).compare(inside)
+    assert repr(look(module, IMAGES).compare(small())) == repr(found)
     error = np.full(inside["0"].shape, 0.1)
     np.testing.assert_allclose(found["0"], error, atol=1e-6)  # float32 near one
     row = found.statistics("0")

@@ -135,17 +135,18 @@ sbom: $(RUNTIME) $(CYCLONEDX)  ## build/sbom.json: the packages of .venv, as Cyc
 	$(CYCLONEDX) environment --output-reproducible --output-file build/sbom.json $(BIN)/python
 
 clean:  ## remove the environment and build/
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build resnet8.egg-info
 
 # A pip that fails half-way leaves no stamp, so the next run tries again; an environment
 # without a working pip is made anew.
-$(RUNTIME): requirements.txt constraints.txt
+$(RUNTIME): requirements.txt constraints.txt pyproject.toml
 	@"$$PYTHON" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 		"error: Python must be 3.11 to 3.13, got %d.%d (%s). " % (v[0], v[1], sys.executable) + \
 		"Choose another with: make PYTHON=python3.11 ...")'
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || "$$PYTHON" -m venv --clear $(VENV)
 	@echo "Installing the requirements into $(VENV); the first time, this takes 3 to 4 minutes."
 	@$(INSTALL) -r requirements.txt
+	@$(INSTALL) --no-deps --editable .
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME) requirements-dev.txt constraints-dev.txt

@@ -1,5 +1,28 @@
-"""Post-training quantization of a CIFAR-10 ResNet8: the library behind `stages/`."""
+"""Post-training quantization of a CIFAR-10 ResNet8: the library behind `stages/`.
+
+`from resnet8 import look` looks inside a model; see `resnet8.inside`.
+"""
+
+from typing import TYPE_CHECKING
 
 from resnet8.core.cpu import hold_kernels
 
+if TYPE_CHECKING:
+    from resnet8.inside import look
+
+__all__ = ["look"]
+
 hold_kernels()  # here, because PyTorch reads it while it is imported
+
+
+def __getattr__(name: str) -> object:
+    """Imports `look`, with PyTorch, when it is asked for: each stage imports this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from resnet8 import inside  # noqa: PLC0415
+
+    return getattr(inside, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -97,6 +97,13 @@ def test_packages_import_downward_only(package: str) -> None:
         assert names <= set(allowed), path
 
 
+@pytest.mark.parametrize("path", [*STAGE_SCRIPTS, *LIBRARY], ids=lambda path: path.stem)
+def test_only_a_command_stands_above_the_look_inside(path: Path) -> None:
+    # `resnet8.__init__` imports it, and so every framework, when it is asked for `look` alone.
+    users = {"resnet8.inside", "resnet8.look"} & imported(path)
+    assert not users or path == ROOT / "resnet8" / "weight_visualizer.py"
+
+
 def test_figures_import_nothing_of_the_report_around_them() -> None:
     for path in FIGURES.glob("*.py"):
         report = {x for x in imported(path) if x.startswith("resnet8.report.")}

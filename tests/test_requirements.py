@@ -85,7 +85,7 @@ def test_every_installed_package_has_the_locked_version() -> None:
     installed = {
         canonical(x.name): x.version.split("+")[0]  # torch 2.13.0+cpu
         for x in distributions()
-        if canonical(x.name) not in INSTALLERS
+        if canonical(x.name) not in {*INSTALLERS, "resnet8"}
     }
     assert len(installed) > 100
     allowed = locked(RUNTIME) | locked(DEVELOPMENT)
@@ -101,6 +101,11 @@ def test_runtime_constraints_are_what_the_pipeline_runs_with() -> None:
 def test_development_constraints_are_what_only_development_needs() -> None:
     development = closure("requirements-dev.txt", "requirements-fuzz.txt")
     assert set(locked(DEVELOPMENT)) == development - closure("requirements.txt")
+
+
+def test_the_installed_package_needs_what_the_requirements_name() -> None:
+    found = {canonical(Requirement(line).name) for line in requires("resnet8") or []}
+    assert found == set(locked("requirements.txt"))
 
 
 def test_every_direct_dependency_has_its_pin_in_the_constraints() -> None:

@@ -9,19 +9,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 
 from resnet8.compare import tables
 from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.core.names import OnnxType
+from resnet8.core.pictures import encode_png
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.inspection import recording
+from resnet8.inside import look
 from resnet8.inspection.units import read_equalization
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import read_parameters
 from resnet8.quantize import onnx_writer
-from resnet8.weight_visualizer import look, main, watch_models
+from resnet8.weight_visualizer import look_beside, main
 from samples.dataset import SAMPLE_MODEL
 from samples.demo import SAMPLE_PARAMS
 from samples.shapes import LABEL_NAMES
@@ -113,41 +113,32 @@ def test_main_looks_at_a_quantized_model_without_its_original(
     assert "histograms/activation.png" in pictures(tmp_path)
 
 
-def test_watch_models_takes_the_float_model_in_the_same_folder(folder: Path) -> None:
-    assert list(watch_models(folder / "torch_int8.pt2")) == ["torch_fp32", "torch_int8"]
-    assert list(watch_models(folder / "torch_fp32.pt2")) == ["torch_fp32"]
+def names(path: Path, reference: Path | None = None) -> list[str]:
+    return list(look_beside(path, "random:0", reference=reference, data=path.parent).models)
 
 
-def test_watch_models_takes_another_float_model_when_given(folder: Path) -> None:
-    watched = watch_models(folder / "alone" / "mine.pt2", reference=folder / "torch_fp32.pt2")
-    assert list(watched) == ["torch_fp32", "torch_int8"]
+def test_look_beside_takes_the_float_model_in_the_same_folder(folder: Path) -> None:
+    assert names(folder / "torch_int8.pt2") == ["torch_fp32", "torch_int8"]
+    assert names(folder / "torch_fp32.pt2") == ["torch_fp32"]
+
+
+def test_look_beside_takes_another_float_model_when_given(folder: Path) -> None:
+    found = names(folder / "alone" / "mine.pt2", folder / "torch_fp32.pt2")
+    assert found == ["torch_fp32", "torch_int8"]
 
 
 @pytest.mark.parametrize("name", ["onnx_fp32.onnx", "torch_int8.pt2"])
-def test_watch_models_refuses_a_reference_of_another_kind(folder: Path, name: str) -> None:
+def test_look_beside_refuses_a_reference_of_another_kind(folder: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match="must be a float model of the same runtime"):
-        watch_models(folder / "alone" / "mine.pt2", reference=folder / name)
+        names(folder / "alone" / "mine.pt2", folder / name)
 
 
-def test_watch_models_takes_a_keras_file_with_its_folded_weights(onnx_fp32: Any) -> None:
-    watched = watch_models(SAMPLE_MODEL)["keras_fp32"]
-    assert [node.name for node in onnx_fp32.graph.node] == list(watched.points)
+def test_a_keras_file_has_its_folded_weights(onnx_fp32: Any) -> None:
+    inside = look(SAMPLE_MODEL, "random:0")
+    assert [node.name for node in onnx_fp32.graph.node] == inside.layers
     expected = read_parameters(onnx_fp32)["conv2d_5"]
-    for kind, parameter in watched.parameters["conv2d_5"].items():
-        assert np.array_equal(parameter.values, expected[kind].values)
-
-
-def test_look_gives_statistics_of_the_images_that_are_given(
-    folder: Path, test_set: tuple[NDArray[np.uint8], NDArray[np.int64]]
-) -> None:
-    watched = watch_models(folder / "torch_int8.pt2")
-    images = test_set[0][:2]
-    found = look(watched, images, label="two images")
-    arrays = recording.capture(watched["torch_fp32"], images)
-    row = found["activations"]["input"]["conv2d"]["torch_fp32"]["statistics"]
-    room = row["dynamic_range"] / 10_000
-    assert row["mean"] == pytest.approx(arrays["conv2d"].mean(), abs=room)
-    assert row["n_values"] == arrays["conv2d"].size
+    for kind, values in inside.parameters("conv2d_5").items():
+        assert np.array_equal(values, expected[kind].values)
 
 
 def model_of(folder: Path, variant: Variant) -> Path:
@@ -174,18 +165,18 @@ def printed(inspection: dict[str, Any], variants: Collection[str]) -> str:
 def test_look_gives_the_table_of_the_stage(
     folder: Path, inspected: Any, test_set: Any, variant: Variant
 ) -> None:
-    watched = watch_models(model_of(folder, variant))
-    assert list(watched) == [variant.original, variant]
-    found = look(watched, test_set[0][TEST_IMAGES], label="test images 3, 8")
-    assert printed(found, watched) == printed(inspected[0], watched)
+    text = f"test:{','.join(map(str, TEST_IMAGES))}"
+    view = look_beside(model_of(folder, variant), text, reference=None, data=folder)
+    assert list(view.models) == [variant.original, variant]
+    assert printed(view.found, view.models) == printed(inspected[0], view.models)
 
 
 @pytest.mark.parametrize("variant", QUANTIZED_VARIANTS)
 def test_look_gives_the_metrics_of_the_stage(
     folder: Path, inspected: Any, calibration_images: Any, variant: Variant
 ) -> None:
-    watched = watch_models(model_of(folder, variant))
-    found = look(watched, calibration_images[:CALIBRATION_IMAGES])
+    images = calibration_images[:CALIBRATION_IMAGES]
+    found = look_beside(model_of(folder, variant), images, reference=None, data=folder).found
     activations = {
         layer: rows[variant]["statistics"]
         for layer, rows in found["activations"]["input"].items()
@@ -207,7 +198,9 @@ def test_look_gives_the_metrics_of_the_stage(
         (["--layers=pool*"], r"--layers: .* got 'pool\*'\. Layers: conv2d_permute, conv2d, "),
         (["--input=test:500"], "--input: test numbers must be from 0 to 499, got 500"),
         (["--input=image"], "--input: the input must be test:<index>"),
-        (["--data=nowhere"], "test_images.npy must be .* Or choose --input random:0"),
+        (["--data=nowhere"], "test_images.npy must be .* Or choose random:0"),
+        (["--input=x.png"], "^no such file: x.png$"),
+        (["--input=x.png,y.JPG"], "^no such file: x.png$"),
     ],
 )
 def test_main_refuses_what_does_not_exist_and_saves_nothing(
@@ -217,6 +210,22 @@ def test_main_refuses_what_does_not_exist_and_saves_nothing(
     with pytest.raises(PipelineError, match=message):
         main([model, f"--data={folder}", f"--out={tmp_path}", *arguments])
     assert not pictures(tmp_path)
+
+
+def test_main_looks_at_picture_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], test_set: Any
+) -> None:
+    for i in (0, 1):
+        (tmp_path / f"{i}.png").write_bytes(encode_png(test_set[0][i]))
+    model, files = str(folder / "onnx_fp32.onnx"), f"{tmp_path}/0.png,{tmp_path}/1.png"
+    main([model, f"--input={files}", "--layers=dense", f"--out={tmp_path}"])
+    assert "onnx_fp32 over 0.png, 1.png" in capsys.readouterr().out
+
+
+def test_main_refuses_a_picture_of_another_size(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "wide.png").write_bytes(encode_png(np.zeros((32, 40, 3), np.uint8)))
+    with pytest.raises(PipelineError, match=r"--input: .*\(32, 32, 3\), got \(32, 40, 3\)"):
+        main([str(folder / "onnx_fp32.onnx"), f"--input={tmp_path}/wide.png"])
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "none.onnx", "none.pt2", "none.h5"])

@@ -28,6 +28,10 @@ SWEEP_COLUMNS = (
     "variant", "settings", "draws", "top-1 % (± of draws)", "agree %", "KL",
     "accuracy above default, pp", "agreement above default, pp", "file kB",
 )  # fmt: skip
+ON_PURPOSE = (
+    "*: clipped below on purpose; the ReLU behind the addition discards these values, so SQNR does "
+    "not count them."
+)
 SWEEP_ROWS = 8  # beside the default settings
 COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 
@@ -255,7 +259,7 @@ def print_layers(inspection: Mapping[str, Any], *, console: Console | None = Non
             `input` by layer and variant.
         console: where to print.
     """
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False)  # layers have any names
     rows = inspection["activations"]["input"]
     for variant in dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer]):
         table = _table(f"{variant} over {inspection['input']}")
@@ -263,24 +267,30 @@ def print_layers(inspection: Mapping[str, Any], *, console: Console | None = Non
             table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=True)
         for layer in inspection["layers"]:
             if variant in rows[layer]:
-                table.add_row(layer, *_layer_cells(rows[layer][variant]["statistics"]))
+                cells = layer_cells(rows[layer][variant]["statistics"])
+                table.add_row(layer, *(cells[column] for column in LAYER_COLUMNS[1:]))
         console.print(table)
     if any("clips_on_purpose" in x["statistics"] for row in rows.values() for x in row.values()):
-        console.print(
-            "*: clipped below on purpose; the ReLU behind the addition discards these values, so "
-            "SQNR does not count them."
-        )
+        console.print(ON_PURPOSE)
 
 
-def _layer_cells(statistics: Mapping[str, Any]) -> list[str]:
-    """Mean, deviation, ends, and what quantization did, where it did something."""
-    numbers = [f"{statistics[key]:.3g}" for key in ("mean", "std", "min", "max")]
-    share = f"{100 * statistics['zeros_share']:.1f}"
-    levels = str(statistics.get("levels_used", ""))
-    clipped = f"{100 * statistics['clipped_share']:.2g}" if "clipped_share" in statistics else ""
-    clipped += "*" if "clips_on_purpose" in statistics else ""
-    sqnr = statistics.get("sqnr_db")
-    return [*numbers, share, clipped, levels, "" if sqnr is None else f"{sqnr:.1f}"]
+def layer_cells(statistics: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of a layer's output by column, empty where there are none."""
+
+    def cell(key: str, digits: str, factor: float = 1) -> str:
+        number = statistics.get(key)
+        return "" if number is None else f"{factor * number:{digits}}"
+
+    clipped = cell("clipped_share", ".2g", 100)
+    return {
+        **{key: cell(key, ".3g") for key in ("mean", "std", "min", "max")},
+        "zero %": cell("zeros_share", ".1f", 100),
+        "clip %": f"{clipped}*" if "clips_on_purpose" in statistics else clipped,
+        "levels": cell("levels_used", "d"),
+        "SQNR dB": cell("sqnr_db", ".1f"),
+        "cosine": cell("cosine_similarity", ".5f"),
+        "max error": cell("max_abs_error", ".3g"),
+    }
 
 
 def _table(title: str) -> Table:

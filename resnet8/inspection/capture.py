@@ -93,5 +93,30 @@ def only(watched: Watched, layers: Sequence[str]) -> Watched:
     )
 
 
+def comparable(model: Watched, reference: Watched) -> Watched:
+    """Watches what a model has in common with its reference: outputs and parameters of one shape.
+
+    Both give outputs that they keep, whatever they are run on.
+    """
+    nothing = np.empty(0, np.float32)
+    mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
+    points = {layer: point for layer, point in model.points.items() if layer in reference.points}
+    other = {layer for layer in points if mine[layer].shape != theirs[layer].shape}
+    parameters = {
+        layer: {
+            kind: parameter
+            for kind, parameter in kinds.items()
+            if kind in (known := reference.parameters.get(layer, {}))
+            and known[kind].values.shape == parameter.values.shape
+        }
+        for layer, kinds in model.parameters.items()
+    }
+    return model._replace(
+        points={layer: point for layer, point in points.items() if layer not in other},
+        absent={**model.absent, **dict.fromkeys(other, "an output of another shape")},
+        parameters=parameters,
+    )
+
+
 def _part(by_layer: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
     return {layer: by_layer[layer] for layer in layers if layer in by_layer}

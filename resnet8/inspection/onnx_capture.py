@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.core.names import INPUT
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.models.onnx_graph import (
     DEQUANTIZE,
@@ -18,7 +17,7 @@ from resnet8.models.onnx_graph import (
     read_parameters,
     with_outputs,
 )
-from resnet8.models.onnx_model import OUTPUT, open_session
+from resnet8.models.onnx_model import open_session
 
 _QUANTIZING = (QUANTIZE, DEQUANTIZE)
 
@@ -32,9 +31,10 @@ def watch(model: onnx.ModelProto) -> Watched:
     output of its own and is absent.
 
     Args:
-        model: input `input`, output `probabilities`.
+        model: of one input and one output.
     """
     graph = Graph(model)
+    source, result = model.graph.input[0].name, model.graph.output[0].name
     quantized = {
         tensor: (step.output[0], graph.quantization_of(step))
         for tensor, step in graph.quantize_steps().items()
@@ -48,7 +48,7 @@ def watch(model: onnx.ModelProto) -> Watched:
         if types.get(tensor, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
             absent[node.name] = "computes no activations"
             continue
-        layer = node.name if tensor == OUTPUT else tensor
+        layer = node.name if tensor == result else tensor
         if layer != node.name and node.name:
             absent[node.name] = f"computed together with {layer}"
         tensors[layer], quantization = quantized.get(tensor, (tensor, None))
@@ -57,8 +57,8 @@ def watch(model: onnx.ModelProto) -> Watched:
     session = open_session(with_outputs(model, list(tensors.values())))
 
     def run(images: NDArray[np.float32]) -> Captured:
-        names = [OUTPUT, *tensors.values()]
-        probabilities, *outputs = session.run(names, {INPUT: images})
+        names = [result, *tensors.values()]
+        probabilities, *outputs = session.run(names, {source: images})
         return Captured(dict(zip(tensors, outputs, strict=True)), probabilities)
 
     return Watched(points, read_parameters(model), absent, run)

@@ -1,13 +1,13 @@
 """Looks at every layer of every variant while images stream through them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.variants import FLOAT_VARIANTS, Variant
+from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
 from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import (
     RunningCodes,
@@ -24,9 +24,9 @@ Records = dict[str, dict[str, "LayerRecord"]]  # by variant and layer
 class LayerRecord:
     """What one layer of one variant did so far."""
 
-    def __init__(self, point: Point, *, is_quantized: bool) -> None:
+    def __init__(self, point: Point, *, is_measured: bool) -> None:
         self.point = point
-        self.is_quantized = is_quantized  # the variant, if not this layer of it
+        self.is_measured = is_measured  # its error has a size and a histogram, not only a bound
         self.codes = RunningCodes(point.quantization) if point.quantization else None
         # Codes of one scale say it all, in 256 numbers.
         per_tensor = point.quantization is not None and point.quantization.axis is None
@@ -47,7 +47,7 @@ class LayerRecord:
         quantization = self.point.quantization
         for name, reference in references.items():
             if name not in self.errors:
-                self.errors[name] = RunningError(with_histogram=self.is_quantized)
+                self.errors[name] = RunningError(with_histogram=self.is_measured)
             self.errors[name].update(*self._kept(numbers, reference))
         if quantization and references:
             low, high = quantization.count_clipped(next(iter(references.values())))
@@ -66,8 +66,17 @@ class LayerRecord:
         return np.maximum(numbers, 0), np.maximum(reference, 0)
 
 
-def reference_variants(variant: str) -> tuple[str, ...]:
-    """What a variant is compared with: conversions with their originals, quantized with float."""
+def reference_variants(variant: str, reference: str | None = None) -> tuple[str, ...]:
+    """What a variant is compared with: conversions with their originals, quantized with float.
+
+    Args:
+        variant: its name, or that of any other model.
+        reference: the model that all others are compared with instead.
+    """
+    if reference is not None:
+        return () if variant == reference else (reference,)
+    if variant not in set(Variant):
+        return ()
     conversions = {
         "keras_fp32": (),
         "onnx_fp32": ("keras_fp32",),
@@ -76,20 +85,28 @@ def reference_variants(variant: str) -> tuple[str, ...]:
     return conversions.get(variant, (Variant(variant).original,))
 
 
-def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]) -> Records:
+def inspect(
+    watched: Mapping[str, Watched],
+    batches: Iterable[NDArray[np.uint8]],
+    *,
+    reference: str | None = None,
+) -> Records:
     """Runs all variants over images, batch by batch, and keeps statistics only.
 
     Args:
         watched: by variant. Layers that give numbers that are too large to be squared, or are not
             finite, are moved to the absent ones.
         batches: of (N, 32, 32, 3) uint8.
+        reference: see `reference_variants`.
 
     Returns:
         A record for each variant and each of its layers.
     """
+    references = {variant: reference_variants(variant, reference) for variant in watched}
+    measured = [x for x in watched if (reference and references[x]) or x in QUANTIZED_VARIANTS]
     records = {
         variant: {
-            layer: LayerRecord(point, is_quantized=not Variant(variant).is_float)
+            layer: LayerRecord(point, is_measured=variant in measured)
             for layer, point in model.points.items()
         }
         for variant, model in watched.items()
@@ -105,7 +122,8 @@ def inspect(watched: Mapping[str, Watched], batches: Iterable[NDArray[np.uint8]]
             # One batch is recorded while the models run over the next.
             _finish(recording)
             recording = [
-                pool.submit(_record, variant, found, outputs) for variant, found in records.items()
+                pool.submit(_record, variant, found, outputs, references[variant])
+                for variant, found in records.items()
             ]
         _finish(recording)
     for variant, found in records.items():
@@ -119,13 +137,12 @@ def _record(
     variant: str,
     records: Mapping[str, LayerRecord],
     outputs: Mapping[str, Mapping[str, NDArray[Any]]],
+    compared_with: Sequence[str],
 ) -> None:
     """Takes in what one variant gave for a batch, beside its references."""
     for layer, record in records.items():
         references = {
-            name: outputs[name][layer]
-            for name in reference_variants(variant)
-            if layer in outputs.get(name, {})
+            name: outputs[name][layer] for name in compared_with if layer in outputs.get(name, {})
         }
         given = [outputs[variant][layer], *references.values()]
         record.overflows |= not all(np.abs(x).max() <= _MAX_PEAK for x in given)

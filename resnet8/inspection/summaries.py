@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
+from resnet8.core.variants import Variant
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.recording import LayerRecord, Records, layer_order, reference_variants
 from resnet8.inspection.statistics import (
@@ -80,7 +81,7 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
         found["clips_on_purpose"] = "below the range" if record.codes else "below zero"
     for name, error in list(record.errors.items())[:1]:
         found |= {"reference": name}
-        if record.is_quantized:
+        if record.is_measured:
             found |= _error_json(error)
         else:  # noise of float32
             largest = max(abs(summary.min), abs(summary.max))
@@ -88,28 +89,40 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
     return found
 
 
-def parameters_json(watched: Mapping[str, Watched]) -> dict[str, Any]:
-    """Ranges, quantization and error of weights and biases by layer, kind and variant."""
+def parameters_json(
+    watched: Mapping[str, Watched], *, reference: str | None = None
+) -> dict[str, Any]:
+    """Ranges, quantization and error of weights and biases by layer, kind and variant.
+
+    Args:
+        watched: by variant.
+        reference: see `reference_variants`.
+    """
     shown: dict[str, Any] = {}
     for variant, model in watched.items():
         for layer, kinds in model.parameters.items():
             for kind, parameter in kinds.items():
                 originals = [
                     watched[name].parameters[layer][kind]
-                    for name in reference_variants(variant)
-                    if name in watched and layer in watched[name].parameters
+                    for name in reference_variants(variant, reference)
+                    if name in watched and kind in watched[name].parameters.get(layer, {})
                 ]
                 found = shown.setdefault(layer, {}).setdefault(kind, {})
-                found[variant] = _parameter_json(parameter, [*originals, parameter][0])
+                found[variant] = _parameter_json(
+                    parameter, [*originals, parameter][0], is_variant=variant in set(Variant)
+                )
     return shown
 
 
-def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]:
+def _parameter_json(
+    parameter: Parameter, original: Parameter, *, is_variant: bool
+) -> dict[str, Any]:
     values = parameter.values
     channels = values.reshape(len(values), -1)
     running = RunningValues()
     running.update(values)
-    edges = _edges(float(original.values.min()), float(original.values.max()))
+    spanned = [x.values for x in ([original] if is_variant else [original, parameter])]
+    edges = _edges(min(float(x.min()) for x in spanned), max(float(x.max()) for x in spanned))
     found: dict[str, Any] = {
         "statistics": _summary_json(running.summary()) | {"shape": list(values.shape)},
         "histogram": _histogram_json(running.histogram(), edges),
@@ -121,7 +134,7 @@ def _parameter_json(parameter: Parameter, original: Parameter) -> dict[str, Any]
         found["statistics"]["dtype"] = quantization.dtype
         found["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         found["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
-    if quantization is not None and original is not parameter:
+    if (quantization is not None or not is_variant) and original is not parameter:
         error = RunningError()
         error.update(values, original.values)
         found["statistics"] |= _error_json(error)

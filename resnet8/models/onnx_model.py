@@ -32,8 +32,12 @@ ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no co
 )
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+def load_model(path: Path, *, takes_images: bool = True) -> onnx.ModelProto:
     """Loads a model of standard operators from one file, and tries it on two black images.
+
+    Args:
+        path: its file.
+        takes_images: False for a model of any input, which is not tried.
 
     Raises:
         ArtifactError: the file is missing, no ONNX model or not one that takes images.
@@ -42,7 +46,8 @@ def load_model(path: Path) -> onnx.ModelProto:
         model = onnx_file.read(path)
         onnx.checker.check_model(model, full_check=True)
         onnx_file.check_sizes(model)
-        make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
+        if takes_images:
+            make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
     except (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS) as exc:
         reason = " ".join(str(exc).split())[:300].rstrip(".")
         raise ArtifactError(

@@ -131,6 +131,15 @@ def load(path: Path) -> torch.export.ExportedProgram:
     )
 
 
+def load_any(path: Path) -> torch.export.ExportedProgram:
+    """Loads a `.pt2` file of any input without running it.
+
+    Raises:
+        ArtifactError: the file is missing or no exported program.
+    """
+    return _load(path, str(path))
+
+
 def read_metadata(path: Path, key: str) -> str:
     """Reads a text that `encode` wrote; empty without one.
 

@@ -4,13 +4,13 @@ Shape letters: C channels, H and W pixels.
 """
 
 import base64
-import io
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from resnet8.core.pictures import encode_png
 
 GAP = 0  # the grey level of gaps between channels, which is transparent
 COLUMNS = 4  # channels side by side
@@ -28,10 +28,9 @@ def png_uri(pixels: NDArray[np.uint8], *, transparent: int | None = None) -> str
     Returns:
         `data:image/png;base64,...`, the same for the same pixels.
     """
-    out = io.BytesIO()
     options: dict[str, Any] = {} if transparent is None else {"transparency": transparent}
-    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", optimize=True, **options)
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    content = encode_png(pixels, optimize=True, **options)
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def channel_grid(

@@ -17,11 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from resnet8.report.figures import palette
 
 
 @contextmanager
@@ -45,6 +43,14 @@ with _unlogged():
 __all__ = ["Axes", "Figure"]
 
 Drawing = Callable[[], Figure]  # a figure that is made when it is called, in any process
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
 
 DPI = 100
 FONT_SIZE = 9  # points
@@ -135,7 +141,7 @@ def new_figure(
     lines = textwrap.wrap(caption, int((width - 0.2) / _SMALL_CHARACTER))
     below = layout.bottom + (len(lines) * _LINE + 0.15 if lines else 0.0)
     height = below + rows * (high + layout.down) - layout.down + layout.top + _TITLE
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
     FigureCanvasAgg(figure)
     left, size = 0.15 / width, FONT_SIZE + 2
     figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=size, weight="bold")
@@ -203,23 +209,9 @@ def _png_of(drawing: Drawing) -> bytes:
     return png(drawing())
 
 
-def line_style(variant: str) -> dict[str, Any]:
-    """How the lines of a variant look, apart from others also without colour."""
-    dashes = palette.DASHES[variant]
-    return {
-        "color": palette.VARIANTS[variant],
-        "linestyle": (0, dashes) if dashes else "solid",
-    }
-
-
 def typeset(number: str) -> str:
     """A number with a minus sign in place of a hyphen."""
     return number.replace("-", MINUS)
-
-
-def marker_style(variant: str) -> dict[str, Any]:
-    """How the points of a variant look, apart from others also without colour."""
-    return {"color": palette.VARIANTS[variant], "marker": palette.MARKERS[variant]}
 
 
 def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:

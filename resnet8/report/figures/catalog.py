@@ -19,6 +19,7 @@ from resnet8.report.figures import class_figures, histograms, layer_figures, out
 from resnet8.report.figures.canvas import Drawing
 from resnet8.report.figures.class_figures import AccuracyInterval
 from resnet8.report.figures.feature_maps import draw_feature_maps
+from resnet8.report.figures.layer_rows import measured_variants
 
 
 def layer_drawings(
@@ -31,7 +32,8 @@ def layer_drawings(
     """Lists the pictures of layers.
 
     Args:
-        inspection: what artifacts/inspection/layers.json holds.
+        inspection: what artifacts/inspection/layers.json holds; of other models, also the name of
+            their `reference`.
         captures: by variant and layer, (N, ...) for the chosen images, of which the first
             is drawn.
         sensitivity: what metrics/sensitivity.json holds.
@@ -39,7 +41,7 @@ def layer_drawings(
     """
     layers, parameters = inspection["layers"], inspection["parameters"]
     activations = inspection["activations"][data]
-    over = inspection["input"]
+    over, reference = inspection["input"], inspection.get("reference")
     if data == "calibration":
         over = f"{inspection['n_images']['calibration']:,} calibration images"
     image = inspection["input"] + (", the first" if inspection["n_images"]["input"] > 1 else "")
@@ -47,7 +49,7 @@ def layer_drawings(
     found: dict[str, Drawing] = {
         "layers": partial(layer_figures.draw_ranges, activations, layers=layers, over=over)
     }
-    if layer_figures.quantized_variants(activations):
+    if measured_variants(activations, "sqnr_db"):
         found["sqnr"] = partial(layer_figures.draw_sqnr, activations, layers=layers, over=over)
     if weights:
         found["channel_ranges"] = partial(layer_figures.draw_channel_ranges, weights)
@@ -64,7 +66,9 @@ def layer_drawings(
         )
         outputs = {variant: of[layer][0] for variant, of in captures.items() if layer in of}
         if next(iter(outputs.values()))[0].size > 1:  # its channels are pictures
-            found[f"feature_maps/{name}"] = partial(draw_feature_maps, layer, outputs, image=image)
+            found[f"feature_maps/{name}"] = partial(
+                draw_feature_maps, layer, outputs, image=image, reference=reference
+            )
     return found
 
 

@@ -56,7 +56,11 @@ def as_maps(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @styled()
 def draw_feature_maps(
-    layer: str, outputs: Mapping[str, NDArray[np.float32]], *, image: str
+    layer: str,
+    outputs: Mapping[str, NDArray[np.float32]],
+    *,
+    image: str,
+    reference: str | None = None,
 ) -> Figure:
     """Draws all channels of a layer for one image, and the error of each quantized variant.
 
@@ -64,13 +68,18 @@ def draw_feature_maps(
         layer: its name.
         outputs: by variant, (C, H, W) or (C,).
         image: which one it is, such as `test image 0`.
+        reference: the model that others are compared with, None for the one that each quantized
+            variant was made from.
 
     Returns:
         On top the output of a float variant and of each quantized one, below them how much the
         quantized ones differ from the float model that they were made from.
     """
     shown = {name: as_maps(outputs[name]) for name in shown_variants(outputs)}
-    originals = {name: Variant(name).original for name in shown}
+    pipeline = set(Variant)
+    originals = {
+        name: reference or (Variant(name).original if name in pipeline else name) for name in shown
+    }
     errors = {
         name: maps - as_maps(outputs[originals[name]])
         for name, maps in shown.items()

@@ -11,19 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.variants import FLOAT_VARIANTS
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.report.figures import palette
 from resnet8.report.figures.canvas import (
     PALE,
     Axes,
     Figure,
     Layout,
-    line_style,
     log_axis,
     new_figure,
     styled,
 )
-from resnet8.report.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
+from resnet8.report.figures.layer_rows import (
+    Rows,
+    channel_clip_ranges,
+    has_8_bits,
+    is_reference,
+    shown_variants,
+)
 
 PANEL = (4.3, 2.2)
 LEGEND_LINE = 0.168  # height of a line above a panel, in inches
@@ -44,6 +49,7 @@ class Curve(NamedTuple):
     shares: (B,) of all values.
     one: the share that a single value is.
     label: what the legend says of it.
+    is_filled: whether it is drawn as an area.
     """
 
     variant: str
@@ -52,6 +58,7 @@ class Curve(NamedTuple):
     shares: NDArray[np.float64]
     one: float
     label: str
+    is_filled: bool
 
 
 @styled()
@@ -88,13 +95,14 @@ def draw_layer(
     )
     above = 0.28 + LEGEND_LINE * len(variants)  # of the longest legend
     brackets = " Brackets: what a variant's 8 bits can hold; values beyond are clipped."
-    brackets = brackets if set(variants) - set(FLOAT_VARIANTS) else ""
+    brackets = brackets if set(variants) & set(QUANTIZED_VARIANTS) else ""
+    units = ", in the float model's units" if set(variants) <= set(Variant) else ""
     reasons = "".join(f" Not in {name}: {why}." for name, why in absent.items())
     figure, panels = new_figure(
         len(draw),
         Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
-        caption=f"Activations over {over}, in the float model's units. Curves leave out exact "
+        caption=f"Activations over {over}{units}. Curves leave out exact "
         f"zeros, whose share is named above them.{brackets}{reasons}",
     )
     for axes, draw_panel in zip(panels, draw, strict=True):
@@ -116,7 +124,9 @@ def _draw_activations(axes: Axes, rows: Rows) -> None:
 def _draw_errors(axes: Axes, rows: Rows) -> None:
     found = {name: row for name, row in rows.items() if "error_histogram" in row}
     _draw_log(axes, _curves(found, key="error_histogram", describe=_describe_error), ranges=[])
-    _entitle(axes, "Error of activations", x="quantized minus float value")
+    quantized = set(found) <= set(QUANTIZED_VARIANTS)
+    x = "quantized minus float value" if quantized else "value minus that of the reference"
+    _entitle(axes, "Error of activations", x=x)
 
 
 def _draw_parameter(axes: Axes, rows: Rows, *, title: str) -> None:
@@ -145,7 +155,10 @@ def _curves(
         histogram, one = rows[variant][key], 1 / rows[variant]["statistics"]["n_values"]
         shares = np.array(histogram["counts"]) * one
         label = f"{variant}: {describe(variant, rows[variant])}"
-        found.append(Curve(variant, histogram["low"], histogram["high"], shares, one, label))
+        is_filled = is_reference(variant, rows[variant])
+        found.append(
+            Curve(variant, histogram["low"], histogram["high"], shares, one, label, is_filled)
+        )
     return found
 
 
@@ -173,8 +186,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], ranges: Sequence[Range], *, floor
         y = np.maximum(np.pad(np.repeat(curve.shares, 2), 1), floor)
         handles += (
             [axes.fill_between(x, y, floor, facecolor=PALE, edgecolor=palette.GREY)]
-            if curve.variant in FLOAT_VARIANTS
-            else axes.plot(x, y, **line_style(curve.variant) | {"linewidth": 1.1})
+            if curve.is_filled
+            else axes.plot(x, y, **palette.line_style(curve.variant) | {"linewidth": 1.1})
         )
         handles[-1].set_label(curve.variant)
     ends = [end for curve in curves for end in (curve.low, curve.high)]
@@ -192,7 +205,7 @@ def _draw_brackets(axes: Axes, ranges: Sequence[Range]) -> None:
     across = axes.get_xaxis_transform()  # data along x, the panel's height along y
     for i, (variant, low, high) in enumerate(ranges):
         y = 0.97 - 0.05 * i
-        style = line_style(variant) | {"transform": across, "zorder": 3}
+        style = palette.line_style(variant) | {"transform": across, "zorder": 3}
         axes.plot([low, high], [y, y], label=f"{variant} range", **style)
         axes.plot(
             [low, low, np.nan, high, high], [0, y, np.nan, 0, y], **style | {"linewidth": 0.6}
@@ -220,8 +233,10 @@ def _sqnr(statistics: Mapping[str, Any]) -> str:
 def _describe_activation(variant: str, row: Mapping[str, Any]) -> str:
     statistics = row["statistics"]
     zeros = f"zeros {_percent(statistics['zeros_share'])}"
-    if variant in FLOAT_VARIANTS:
+    if is_reference(variant, row):
         return zeros
+    if variant not in QUANTIZED_VARIANTS:
+        return f"{zeros}, {_sqnr(statistics)}"
     clipped = statistics.get("clipped_share")
     how = "float at this point" if clipped is None else f"clipped {_percent(clipped)}"
     how += " (on purpose)" if "clips_on_purpose" in statistics else ""

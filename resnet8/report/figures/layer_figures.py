@@ -19,9 +19,7 @@ from resnet8.report.figures.canvas import (
     Layout,
     draw_legend,
     legend_height,
-    line_style,
     log_axis,
-    marker_style,
     name_rows,
     names_width,
     new_figure,
@@ -30,7 +28,13 @@ from resnet8.report.figures.canvas import (
     shortened,
     styled,
 )
-from resnet8.report.figures.layer_rows import Rows, channel_clip_ranges, has_8_bits, shown_variants
+from resnet8.report.figures.layer_rows import (
+    Rows,
+    channel_clip_ranges,
+    has_8_bits,
+    measured_variants,
+    shown_variants,
+)
 
 ROW = 0.24  # height of a row, in inches
 # Parts of a distribution: its two ends, what they are called, line width in points, colour.
@@ -39,12 +43,6 @@ PARTS = (
     ("0.1", "99.9", "0.1% to 99.9% of the values", 6.0, PALE),
     ("25", "75", "25% to 75% of the values", 6.0, palette.GREY),
 )
-
-
-def quantized_variants(by_layer: Mapping[str, Rows]) -> list[str]:
-    """The quantized variants that any layer has."""
-    found = {variant for rows in by_layer.values() for variant in rows}
-    return [variant for variant in QUANTIZED_VARIANTS if variant in found]
 
 
 @styled()
@@ -56,7 +54,7 @@ def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over:
         layers: in the order of computation.
         over: what the activations are of, such as `1,000 calibration images`.
     """
-    variants = quantized_variants(activations)
+    variants = measured_variants(activations, "dtype")
     missing = "No line: the variant computes the layer in float, or together with the next one."
     missing = missing if variants else ""
     slots = len(variants) + 2  # of a row: half a one, the values, the variants, half a one
@@ -78,7 +76,7 @@ def draw_ranges(activations: Mapping[str, Rows], *, layers: Sequence[str], over:
     for k, variant in enumerate(variants, start=1):
         ends = np.array([_clip_range(activations[layer].get(variant)) for layer in layers])
         x, rows = _segments(ends / peaks[:, None], y + k / slots)
-        style = line_style(variant) | {"marker": "|", "markersize": 6, "markeredgewidth": 1.4}
+        style = palette.line_style(variant) | {"marker": "|", "markersize": 6, "mew": 1.4}
         axes.plot(x, rows, label=f"{variant}: what 8 bits hold", **style)
     name_rows(axes, layers, room=0.5)
     rule_rows(axes, len(layers))
@@ -95,7 +93,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> Figure:
     Args:
         weights: rows by layer and variant, of at least one layer.
     """
-    variants = quantized_variants(weights)
+    variants = measured_variants(weights, "dtype")
     lines = (
         "Lines: the ends of what its 8 bits can hold, for the input channel where they reach "
         "farthest; where variants agree, wide lines show below narrow ones."
@@ -124,7 +122,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> Figure:
             )
             x, y = np.concatenate([edges, [np.nan], edges]), np.concatenate([low, [np.nan], high])
             width = 1.0 + 0.9 * (len(variants) - 1 - variants.index(variant))  # seen below others
-            axes.plot(x, y, label=variant, **line_style(variant) | {"linewidth": width})
+            axes.plot(x, y, label=variant, **palette.line_style(variant) | {"linewidth": width})
         axes.set_xlim(-0.5, len(lows) - 0.5)
         axes.set_title(shortened(layer, longest=40))
         axes.set(xlabel="output channel", ylabel="weight")
@@ -142,20 +140,22 @@ def draw_sqnr(activations: Mapping[str, Rows], *, layers: Sequence[str], over: s
         layers: in the order of computation.
         over: what the activations are of, such as `1,000 calibration images`.
     """
-    variants = quantized_variants(activations)
+    variants = measured_variants(activations, "sqnr_db")
+    others = set(variants) - set(QUANTIZED_VARIANTS)
+    original = "its reference" if others else "the float model that it was made from"
     figure, (axes,) = new_figure(
         1,
         _layout((5.5, ROW * len(layers)), layers, entries=len(variants)),
         title="Signal-to-quantization-noise ratio (SQNR) from input to output",
-        caption=f"Activations over {over}, each variant against the float model that it was made "
-        "from. Higher is better. A layer without a point has no noise, or the variant computes "
-        "it together with the next one.",
+        caption=f"Activations over {over}, each variant against {original}. Higher is better. A "
+        "layer without a point has no noise, or the variant computes it together with the next "
+        "one.",
     )
     for variant in variants:
         found = [activations[layer].get(variant, {}).get("statistics", {}) for layer in layers]
         points = [(y, x) for y, row in enumerate(found) if (x := row.get("sqnr_db")) is not None]
         rows, sqnr = zip(*points, strict=True) if points else ((), ())
-        style = line_style(variant) | marker_style(variant)
+        style = palette.line_style(variant) | palette.marker_style(variant)
         axes.plot(sqnr, rows, markersize=5, label=variant, **style)
     name_rows(axes, layers)
     axes.set_xlabel("SQNR (dB)")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.variants import QUANTIZED_VARIANTS
+from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]  # by variant
@@ -16,10 +16,31 @@ DRAWN_FLOAT = ("onnx_fp32", "torch_fp32", "keras_fp32")
 
 
 def shown_variants(rows: Iterable[str]) -> list[str]:
-    """Those that are drawn: one float variant, if there is any, then all quantized ones."""
-    found = set(rows)
+    """Those that are drawn: one float variant, if there is any, then all quantized ones.
+
+    Where other models are among them: all, in the order given.
+    """
+    found = dict.fromkeys(rows)
+    if not found.keys() <= set(Variant):
+        return list(found)
     floats = [name for name in DRAWN_FLOAT if name in found][:1]
     return floats + [name for name in QUANTIZED_VARIANTS if name in found]
+
+
+def is_reference(name: str, row: Row) -> bool:
+    """Whether a row is of float values whose error is not measured; drawn as an area."""
+    is_measured = name in QUANTIZED_VARIANTS or "sqnr_db" in row["statistics"]
+    return name in FLOAT_VARIANTS or not is_measured
+
+
+def measured_variants(by_layer: Mapping[str, Rows], figure: str) -> list[str]:
+    """The quantized variants that any layer has, and other models that have a figure of any."""
+    rows = [item for of_layer in by_layer.values() for item in of_layer.items()]
+    found = {variant for variant, _ in rows}
+    others = [
+        name for name, row in rows if name not in set(Variant) and figure in row["statistics"]
+    ]
+    return [name for name in QUANTIZED_VARIANTS if name in found] + [*dict.fromkeys(others)]
 
 
 def channel_clip_ranges(

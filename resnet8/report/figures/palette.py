@@ -4,6 +4,8 @@ Okabe and Ito's colours, which readers with any kind of colour vision can tell a
 Source: M. Okabe, K. Ito (2008), https://jfly.uni-koeln.de/color/
 """
 
+from typing import Any
+
 BLACK = "#000000"
 ORANGE = "#E69F00"
 SKY_BLUE = "#56B4E9"
@@ -83,3 +85,17 @@ PAGE_DARK = {
     "onnx_int8": SKY_BLUE,
     "torch_int8": "#1DBE90",
 }
+
+
+def line_style(variant: str) -> dict[str, Any]:
+    """How the lines of a variant look in Matplotlib, apart from others also without colour."""
+    dashes = DASHES.get(variant, ())
+    return {
+        "color": VARIANTS.get(variant, BLUE),
+        "linestyle": (0, dashes) if dashes else "solid",
+    }
+
+
+def marker_style(variant: str) -> dict[str, Any]:
+    """How the points of a variant look, apart from others also without colour."""
+    return {"color": VARIANTS.get(variant, BLUE), "marker": MARKERS.get(variant, "o")}

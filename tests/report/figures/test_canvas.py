@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 @canvas.styled()
 def example(title: str = "A title") -> Figure:
     figure, (axes,) = canvas.new_figure(1, Layout((3, 2)), title=title, caption="A caption.")
-    axes.plot([0, 1], [1, -1], label="a line", **canvas.line_style("onnx_uint8"))
+    axes.plot([0, 1], [1, -1], label="a line", **palette.line_style("onnx_uint8"))
     canvas.draw_legend(axes)
     return figure
 

@@ -1,0 +1,40 @@
+"""Picture files: reads PNG and JPEG, writes PNG.
+
+Shape letters: H and W pixels.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from resnet8.core.errors import ArtifactError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+# Raised by Pillow for a damaged file.
+_FAULTS = OSError, SyntaxError, ValueError, Image.DecompressionBombError
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Reads the pixels of a picture, upright, as (H, W, 3) red, green and blue.
+
+    Raises:
+        ArtifactError: the file is missing or no PNG or JPEG picture.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except _FAULTS as exc:
+        raise ArtifactError(f"{path} must be a PNG or JPEG picture, got: {exc}.") from exc
+
+
+def encode_png(pixels: NDArray[np.uint8], **options: Any) -> bytes:
+    """Encodes (H, W) grey levels or (H, W, 3) red, green and blue, with Pillow's options."""
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", **options)
+    return out.getvalue()

@@ -1,0 +1,300 @@
+"""Looks inside a model, in one line of a notebook.
+
+    from resnet8 import look
+    inside = look(model, images=pixels)
+    inside                                # a table of all layers
+    inside["conv2d_1"]                    # the layer's output, (N, C, H, W)
+    inside.histogram("conv2d_1")          # Matplotlib figures, which a notebook shows
+    inside.feature_maps("conv2d_1")
+    inside.ranges()
+    inside.compare(other)                 # the errors of all layers, as a table and as figures
+
+Shape letters: N images, H and W pixels, C channels, O outputs and I inputs of a layer.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet8.compare import rendering
+from resnet8.compare.tables import ON_PURPOSE, layer_cells
+from resnet8.core.variants import FLOAT_VARIANTS
+from resnet8.inspection import recording, summaries
+from resnet8.inspection.capture import Watched, comparable, dequantized, only, select_layers
+from resnet8.inspection.given import CHANNELS, Layout, take_images
+from resnet8.inspection.opening import open_model
+from resnet8.report.figures import feature_maps, histograms, layer_figures
+from resnet8.report.figures.canvas import Drawing, Figure
+from resnet8.report.figures.catalog import layer_drawings
+
+COLUMNS = ("mean", "std", "min", "max", "zero %", "levels")
+Model = torch.nn.Module | torch.export.ExportedProgram | str | Path
+ERROR_COLUMNS = ("SQNR dB", "cosine", "max error", "std", "clip %", "levels")
+
+
+def look(
+    model: Model,
+    images: Any,
+    *,
+    layout: Layout | None = None,
+    size: tuple[int, ...] | None = None,
+    data: str | Path = "data",
+) -> "Inside":
+    """Runs a model on images once and keeps the outputs of all its layers, which fill memory.
+
+    A module runs in evaluation mode, and is afterwards as it was. It sees the values as they are
+    given, those of pictures and of other whole numbers as floats from 0 to 255: what normalizes
+    them belongs into the model, or before this call.
+
+    Args:
+        model: a PyTorch module or exported program, or the path of a `.h5`, `.keras`, `.onnx` or
+            `.pt2` file. Only a file says in which units an equalized model computes.
+        images: arrays or tensors (N, C, H, W), (N, H, W, C) or a single image; paths of PNG or
+            JPEG pictures; `test:7`, `test:3,5` or `calibration:0` of the pipeline's data, or
+            `random:0`, noise with that seed. A module gets them as (N, C, H, W).
+        layout: `NCHW` or `NHWC`, of `images` whose shape does not tell.
+        size: of one image as the model takes it, such as (3, 224, 224), or (32, 32, 3) for a
+            module that takes (N, H, W, C). Files and programs say it themselves.
+        data: folder of the pipeline's data.
+
+    Raises:
+        ValueError: images have another shape than the model takes, or one that does not tell the
+            layout, or no layer is found.
+        PipelineError: a file is missing, damaged or of no kind that is known.
+    """
+    with _threads_kept():
+        opened = open_model(model)
+        shape = size if size and None in (opened.size or [None]) else opened.size
+        is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
+        turned = shape if is_last else (*shape[1:], *shape[:1])
+        pixels, over = take_images(images, layout, turned, Path(data))  # (N, H, W, C)
+        given = pixels if is_last else pixels.transpose(0, 3, 1, 2)
+        if any(want not in (None, got) for want, got in zip(shape, given.shape[1:], strict=False)):
+            raise ValueError(f"{opened.name} takes images {shape}, got {given.shape[1:]}.")
+        watched = opened.capture(given)
+    if not watched.points:
+        raise ValueError(
+            f"{opened.name} must call modules that are its layers, got none. Of an exported "
+            "program, give the program itself."
+        )
+    return Inside({opened.name: watched}, pixels, over)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View:
+    """The layers of one model, or of one beside its reference.
+
+    models: by name; running them gives the captured outputs again.
+    images: (N, H, W, C).
+    over: what the images are, in words.
+    reference: the name of the model that the other one is compared with.
+    """
+
+    models: Mapping[str, Watched]
+    images: NDArray[Any]
+    over: str
+    reference: str | None = None
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """Statistics and histograms, as artifacts/inspection/layers.json has them."""
+        models = {
+            name: model._replace(points={**model.points}, absent={**model.absent})
+            for name, model in self.models.items()
+        }
+        records = recording.inspect(models, [self.images], reference=self.reference)
+        return {
+            "input": self.over,
+            "n_images": {"input": len(self.images)},
+            "layers": recording.layer_order(records),
+            "absent": {name: model.absent for name, model in models.items()},
+            "activations": {"input": summaries.activations_json(records)},
+            "parameters": summaries.parameters_json(models, reference=self.reference),
+            "reference": self.reference,
+        }
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return list(self.models)[-1]
+
+    @property
+    def layers(self) -> list[str]:
+        """The captured layers in the order of computation."""
+        return list(self.found["layers"])
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why other layers are not captured."""
+        return dict(self.found["absent"][self.name])
+
+    def statistics(self, layer: str, of: str = "output") -> dict[str, Any]:
+        """The figures of a layer's `output`, `weight` or `bias` (docs/statistics.md)."""
+        layer = self._known(layer)
+        rows = self.found["parameters"].get(layer, {}) | {
+            "output": self.found["activations"]["input"][layer]
+        }
+        if self.name not in rows.get(of, {}):
+            raise KeyError(f"{layer} of {self.name} has no {of}. It has: {', '.join(rows)}.")
+        return dict(rows[of][self.name]["statistics"])
+
+    def select(self, pattern: str) -> Self:
+        """Shows only layers that a shell pattern such as `conv2d_*` matches; commas join several.
+
+        Raises:
+            ValueError: a pattern matches nothing.
+        """
+        layers = select_layers(self.layers, pattern)
+        return replace(self, models={name: only(x, layers) for name, x in self.models.items()})
+
+    def histogram(self, layer: str) -> Figure:
+        """Draws how the values of a layer's output, weight and bias are distributed."""
+        layer = self._known(layer)
+        absent = {x: why[layer] for x, why in self.found["absent"].items() if layer in why}
+        return histograms.draw_layer(
+            layer,
+            self.found["activations"]["input"][layer],
+            parameters=self.found["parameters"].get(layer, {}),
+            over=self.over,
+            absent=absent,
+        )
+
+    def feature_maps(self, layer: str, image: int = 0) -> Figure:
+        """Draws all channels of a layer's output for one image, by its number."""
+        layer = self._known(layer)
+        if not 0 <= image < len(self.images):
+            raise IndexError(f"image must be from 0 to {len(self.images) - 1}, got {image}.")
+        words = self.over if len(self.images) == 1 else f"images[{image}] of {self.over}"
+        outputs = {x: _output(m, layer)[image] for x, m in self.models.items() if layer in m.points}
+        return feature_maps.draw_feature_maps(layer, outputs, image=words, reference=self.reference)
+
+    def ranges(self) -> Figure:
+        """Draws how far the values of each layer reach, and what 8 bits of them can hold."""
+        rows = self.found["activations"]["input"]
+        return layer_figures.draw_ranges(rows, layers=self.layers, over=self.over)
+
+    def drawings(self) -> dict[str, Drawing]:
+        """All figures by the names of their files, each drawn when it is called."""
+        captures = {
+            name: {layer: _output(model, layer) for layer in self.layers if layer in model.points}
+            for name, model in self.models.items()
+        }
+        return layer_drawings(self.found, captures, data="input")
+
+    def _known(self, layer: str) -> str:
+        if layer in self.layers:
+            return layer
+        near = get_close_matches(layer, self.layers)
+        why = f" ({self.absent[layer]})" if layer in self.absent else ""
+        hint = f"Near: {', '.join(near)}." if near else f"Layers: {', '.join(self.layers)}."
+        raise KeyError(f"layer must be one that is captured, got {layer!r}{why}. {hint}")
+
+    def _table(self) -> tuple[str, list[list[str]], str]:
+        """Title, lines of which the first is the heading, and what is below the table."""
+        rows = self.found["activations"]["input"]
+        cells = {
+            layer: layer_cells(rows[layer][self.name]["statistics"])
+            for layer in self.layers
+            if self.name in rows[layer]
+        }
+        wanted = COLUMNS if self.reference is None else ERROR_COLUMNS
+        columns = [x for x in wanted if any(row[x] for row in cells.values())]
+        lines = [[layer, *(row[x] for x in columns)] for layer, row in cells.items()]
+        against = f" against {self.reference}" if self.reference else ""
+        notes = [ON_PURPOSE] if any("*" in row["clip %"] for row in cells.values()) else []
+        if self.absent:
+            notes.append(f"Not captured: {len(self.absent)} (why: .absent).")
+        title = f"{self.name}{against} over {self.over}"
+        return title, [["layer", *columns], *lines], " ".join(notes)
+
+    def __repr__(self) -> str:
+        return rendering.as_text(*self._table(), width=shutil.get_terminal_size().columns)
+
+    def _repr_html_(self) -> str:
+        return rendering.as_html(*self._table())
+
+
+class Inside(View):
+    """The layers of one model for some images; what `look` returns."""
+
+    def __getitem__(self, layer: str) -> NDArray[np.float32]:
+        """A layer's output (N, ...), of codes the numbers that they stand for."""
+        return _output(self.models[self.name], self._known(layer)).copy()
+
+    @property
+    def output(self) -> NDArray[np.float32]:
+        """The model's own output, (N, ...)."""
+        return self.models[self.name].run(self.images).probabilities.copy()
+
+    def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
+        """The `weight` (O, I, ...) and the `bias` (O,) of a layer, as far as it has them."""
+        kinds = self.models[self.name].parameters.get(self._known(layer), {})
+        return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
+
+    def compare(self, reference: "Inside | Model") -> "Comparison":
+        """Compares each layer with that of a reference, such as the float model.
+
+        Args:
+            reference: what `look` returned, or a model, which then runs on the same images.
+
+        Raises:
+            ValueError: the reference saw other images, or has no layer of this name and shape.
+        """
+        if not isinstance(reference, Inside):
+            reference = look(reference, self.images, layout="NHWC")
+        if not np.array_equal(self.images, reference.images):
+            raise ValueError(
+                f"Both models must have seen the same images, got {self.over} of shape "
+                f"{self.images.shape} and {reference.over} of shape {reference.images.shape}."
+            )
+        other = reference.models[reference.name]
+        shared = comparable(self.models[self.name], other)
+        if not shared.points:
+            raise ValueError(
+                f"{self.name} and {reference.name} must have layers of one name and shape, got "
+                f"{', '.join(self.layers[:5])} and {', '.join(reference.layers[:5])}."
+            )
+        is_clear = self.name not in (reference.name, *FLOAT_VARIANTS)
+        name = self.name if is_clear else f"{self.name} (compared)"
+        models = {reference.name: other, name: shared}
+        return Comparison(models, self.images, self.over, reference.name)
+
+
+class Comparison(View):
+    """The layers of a model beside those of its reference; what `Inside.compare` returns."""
+
+    def __getitem__(self, layer: str) -> NDArray[np.float32]:
+        """A layer's output minus that of the reference, (N, ...)."""
+        models = [self.models[name] for name in (self.name, str(self.reference))]
+        if self._known(layer) not in models[0].points:
+            raise KeyError(f"{layer} is not in {self.name}.")
+        return _output(models[0], layer) - _output(models[1], layer)
+
+    def sqnr(self) -> Figure:
+        """Draws the signal-to-quantization-noise ratio of each layer."""
+        rows = self.found["activations"]["input"]
+        return layer_figures.draw_sqnr(rows, layers=self.layers, over=self.over)
+
+
+def _output(model: Watched, layer: str) -> NDArray[np.float32]:
+    """A captured output, as numbers."""
+    return dequantized(model.points[layer], model.run(np.empty(0, np.float32)).outputs[layer])
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """PyTorch's number of threads is as before behind the block."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

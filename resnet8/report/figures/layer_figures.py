@@ -151,12 +151,15 @@ def draw_sqnr(activations: Mapping[str, Rows], *, layers: Sequence[str], over: s
         "layer without a point has no noise, or the variant computes it together with the next "
         "one.",
     )
-    for variant in variants:
+    step = 0.6 / max(len(variants), 2)
+    for i, variant in enumerate(variants):
         found = [activations[layer].get(variant, {}).get("statistics", {}) for layer in layers]
         points = [(y, x) for y, row in enumerate(found) if (x := row.get("sqnr_db")) is not None]
         rows, sqnr = zip(*points, strict=True) if points else ((), ())
-        style = palette.line_style(variant) | palette.marker_style(variant)
-        axes.plot(sqnr, rows, markersize=5, label=variant, **style)
+        # Side by side, so that none covers another; no lines: parallel branches are no sequence.
+        places = np.array(rows) + step * (i - (len(variants) - 1) / 2)
+        style = palette.line_style(variant) | palette.marker_style(variant) | {"linestyle": ""}
+        axes.plot(sqnr, places, markersize=4, label=variant, **style)
     name_rows(axes, layers)
     axes.set_xlabel("SQNR (dB)")
     axes.grid()

@@ -100,12 +100,12 @@ def test_ranges_of_a_layer_of_zeros_are_drawn(layers: dict[str, Any]) -> None:
 def test_sqnr_has_a_point_for_each_layer_with_noise(layers: dict[str, Any]) -> None:
     x, y = line(sqnr(layers), "torch_int8")
     assert x.tolist() == [30.0, 29.0, 28.0]
-    assert y.tolist() == [0, 1, 2]
+    assert y.round().tolist() == [0, 1, 2]
 
 
 def test_sqnr_leaves_out_layers_that_are_absent_or_exact(layers: dict[str, Any]) -> None:
     x, y = line(sqnr(layers), "onnx_int8")
-    assert (x.tolist(), y.tolist()) == ([28.0], [2])
+    assert (x.tolist(), y.round().tolist()) == ([28.0], [2])
 
 
 def test_sqnr_of_a_variant_without_any_noise_is_drawn(layers: dict[str, Any]) -> None:
@@ -117,7 +117,8 @@ def test_sqnr_of_a_variant_without_any_noise_is_drawn(layers: dict[str, Any]) ->
 def test_sqnr_marks_variants_differently(layers: dict[str, Any]) -> None:
     lines = [x for x in sqnr(layers).lines if x.get_label() in QUANTIZED]
     assert len({x.get_marker() for x in lines}) == len(QUANTIZED)
-    assert len({str(x._unscaled_dash_pattern) for x in lines}) == len(QUANTIZED)
+    heights = [y for x in lines for y in x.get_ydata()]
+    assert len(heights) == len({*heights})  # none covers another
 
 
 def test_channel_ranges_have_a_panel_for_each_layer_with_weights(layers: dict[str, Any]) -> None:

@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
         if taken is None:  # the report has no such part
             continue
         smaller = Image.open(io.BytesIO(taken)).convert("RGB")
-        smaller = smaller.quantize(COLORS, dither=Image.Dither.NONE)
+        smaller = smaller.quantize(
+            COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
         notes = PngImagePlugin.PngInfo()
         notes.add_text(_NOTE, digest)
         out = io.BytesIO()

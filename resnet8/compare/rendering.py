@@ -35,14 +35,14 @@ def as_html(title: str, lines: Lines, note: str) -> str:
     def row(tag: str, cells: Sequence[str]) -> str:
         sides = ["left", *["right"] * (len(cells) - 1)]
         found = (
-            f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+            f'<{tag} style="text-align: {side}; padding: 0 0.6em">{escape(cell)}</{tag}>'
             for side, cell in zip(sides, cells, strict=True)
         )
         return f"<tr>{''.join(found)}</tr>"
 
     body = "\n".join(row("td", line) for line in lines[1:])
     return (
-        f'<div style="max-height: 32em; overflow: auto"><p><b>{escape(title)}</b></p>\n'
+        f'<div style="max-height: 70em; overflow: auto"><p><b>{escape(title)}</b></p>\n'
         f"<table><thead>{row('th', lines[0])}</thead>\n<tbody>{body}</tbody></table>\n"
         f"<p>{escape(note)}</p></div>"
     )

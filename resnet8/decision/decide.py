@@ -1,4 +1,4 @@
-"""Which file to ship, and what it costs: the figures of metrics/decision.json."""
+"""Recommends a variant, and says what it costs: the figures of metrics/decision.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ def _is_smaller(row: Json) -> bool:
 
 
 def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str]]:
-    """What is wrong, by kind, as sentences."""
+    """Problems by kind, as sentences."""
     saturating = [x for x, row in evidence.verification["variants"].items()
                   if row["saturating_products"]]  # fmt: skip
     findings, sweep = evidence.lint["findings"], evidence.sweep

@@ -15,7 +15,7 @@ def headline(decision: Json) -> str:
 
 
 def costs(decision: Json, comparison: Json) -> str:
-    """What the recommended variant costs; empty where it is a float variant, or there is none.
+    """Cost of the recommended variant; empty where it is a float variant, or there is none.
 
     Args:
         decision: what metrics/decision.json holds.

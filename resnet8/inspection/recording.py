@@ -67,7 +67,7 @@ class LayerRecord:
 
 
 def reference_variants(variant: str, reference: str | None = None) -> tuple[str, ...]:
-    """What a variant is compared with: conversions with their originals, quantized with float.
+    """References of a variant: of conversions their originals, of quantized ones the float model.
 
     Args:
         variant: its name, or that of any other model.

@@ -32,7 +32,7 @@ def answer_view(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def card(name: str, row: Json, *, is_recommended: bool, mlperf: Json | None) -> dict[str, Any]:
-    """What a person needs to know of a variant, as words.
+    """Figures of a variant that decide whether to ship it, as words.
 
     Args:
         name: of the variant.

@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 
 class _Box:
-    """What the layout places; grandalf sets `xy`, its middle."""
+    """A box for the layout; grandalf sets `xy`, its middle."""
 
     def __init__(self) -> None:
         self.w, self.h = BOX_WIDTH, BOX_HEIGHT
@@ -28,7 +28,7 @@ class _Box:
 
 
 class _Line:
-    """What the layout routes: grandalf hands over the points of the edge."""
+    """A line for the layout; grandalf hands over the points of the edge."""
 
     def __init__(self) -> None:
         self.points: Sequence[Point] = []
@@ -115,7 +115,7 @@ def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[s
 
 
 def noise(layers: Json, variant: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What a box says of a variant, by layer: the type of its codes, and SQNR in dB.
+    """Words of a box about a variant, by layer: the type of its codes, and SQNR in dB.
 
     Args:
         layers: what artifacts/inspection/layers.json holds.

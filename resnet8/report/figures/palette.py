@@ -88,7 +88,7 @@ PAGE_DARK = {
 
 
 def line_style(variant: str) -> dict[str, Any]:
-    """How the lines of a variant look in Matplotlib, apart from others also without colour."""
+    """Matplotlib's style of the lines of a variant; they differ without colour, too."""
     dashes = DASHES.get(variant, ())
     return {
         "color": VARIANTS.get(variant, BLUE),
@@ -97,5 +97,5 @@ def line_style(variant: str) -> dict[str, Any]:
 
 
 def marker_style(variant: str) -> dict[str, Any]:
-    """How the points of a variant look, apart from others also without colour."""
+    """Matplotlib's style of the points of a variant; they differ without colour, too."""
     return {"color": VARIANTS.get(variant, BLUE), "marker": MARKERS.get(variant, "o")}

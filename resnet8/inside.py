@@ -1,7 +1,6 @@
 """Looks inside a model, in one line of a notebook.
 
-    from resnet8 import look
-    inside = look(model, images=pixels)
+    inside = look(model, images=pixels)   # from resnet8 import look
     inside                                # a table of all layers
     inside["conv2d_1"]                    # the layer's output, (N, C, H, W)
     inside.histogram("conv2d_1")          # Matplotlib figures, which a notebook shows
@@ -13,8 +12,7 @@ Shape letters: N images, H and W pixels, C channels, O outputs and I inputs of a
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -32,6 +30,7 @@ from resnet8.inspection import recording, summaries
 from resnet8.inspection.capture import Watched, comparable, dequantized, only, select_layers
 from resnet8.inspection.given import CHANNELS, Layout, take_images
 from resnet8.inspection.opening import open_model
+from resnet8.inspection.torch_capture import threads_kept
 from resnet8.report.figures import feature_maps, histograms, layer_figures
 from resnet8.report.figures.canvas import Drawing, Figure
 from resnet8.report.figures.catalog import layer_drawings
@@ -71,12 +70,16 @@ def look(
             layout, or no layer is found.
         PipelineError: a file is missing, damaged or of no kind that is known.
     """
-    with _threads_kept():
+    if size is not None and np.shape(size) != (3,):
+        raise ValueError(f"size must be that of one image, such as (3, 224, 224), got {size}.")
+    with threads_kept():
         opened = open_model(model)
         shape = size if size and None in (opened.size or [None]) else opened.size
         is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
         turned = shape if is_last else (*shape[1:], *shape[:1])
         pixels, over = take_images(images, layout, turned, Path(data))  # (N, H, W, C)
+        if not np.isfinite(pixels).all():
+            raise ValueError(f"images must be finite numbers, got some in {over} that are not.")
         given = pixels if is_last else pixels.transpose(0, 3, 1, 2)
         if any(want not in (None, got) for want, got in zip(shape, given.shape[1:], strict=False)):
             raise ValueError(f"{opened.name} takes images {shape}, got {given.shape[1:]}.")
@@ -193,7 +196,8 @@ class View:
     def _known(self, layer: str) -> str:
         if layer in self.layers:
             return layer
-        near = get_close_matches(layer, self.layers)
+        joined = self.absent.get(layer, "").removeprefix("computed together with ")
+        near = [joined] if joined in self.layers else get_close_matches(layer, self.layers)
         why = f" ({self.absent[layer]})" if layer in self.absent else ""
         hint = f"Near: {', '.join(near)}." if near else f"Layers: {', '.join(self.layers)}."
         raise KeyError(f"layer must be one that is captured, got {layer!r}{why}. {hint}")
@@ -237,7 +241,8 @@ class Inside(View):
 
     def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
         """The `weight` (O, I, ...) and the `bias` (O,) of a layer, as far as it has them."""
-        kinds = self.models[self.name].parameters.get(self._known(layer), {})
+        stored = self.models[self.name].parameters
+        kinds = stored.get(layer if layer in stored else self._known(layer), {})
         return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
 
     def compare(self, reference: "Inside | Model") -> "Comparison":
@@ -288,13 +293,3 @@ class Comparison(View):
 def _output(model: Watched, layer: str) -> NDArray[np.float32]:
     """A captured output, as numbers."""
     return dequantized(model.points[layer], model.run(np.empty(0, np.float32)).outputs[layer])
-
-
-@contextmanager
-def _threads_kept() -> Iterator[None]:
-    """PyTorch's number of threads is as before behind the block."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

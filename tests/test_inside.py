@@ -21,6 +21,7 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.pictures import encode_png
 from resnet8.inside import Inside
 from resnet8.models import torch_model
+from resnet8.quantize import onnx_writer
 from samples.dataset import SAMPLE_MODEL
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
@@ -243,9 +244,11 @@ def test_a_model_without_layers_that_are_called_is_refused() -> None:
 
 
 def test_numbers_that_are_none_make_a_layer_absent() -> None:
-    module = nn.Sequential(nn.ReLU(), nn.Threshold(-np.inf, 0), nn.Softmax(1))
-    images = np.where(IMAGES > 0, np.float32(np.nan), 1)
-    found = look(module, images)
+    class Root(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x - 2).sqrt()  # of negative numbers
+
+    found = look(nn.Sequential(Root(), nn.ReLU(), nn.Softmax(1)), IMAGES)
     assert found.layers == []
     assert set(found.absent.values()) == {"gives numbers that are too large, or none"}
     assert "Not captured: 3" in repr(found)
@@ -319,3 +322,64 @@ def test_a_model_of_torchvision_is_taken() -> None:
     assert found["features.0.0"].shape == (1, 16, 32, 32)
     assert png(found.select("features.0.*").feature_maps("features.0.2")) > (300, 300)
     assert os.environ["ATEN_CPU_CAPABILITY"]
+
+
+def test_a_quantized_reference_counts_in_numbers_not_in_codes(
+    onnx_fp32: Any, torch_int8: Any, quantization: Any, tmp_path: Path, test_set: Any
+) -> None:
+    onnx.save(
+        onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8"),
+        tmp_path / "onnx_int8.onnx",
+    )
+    (tmp_path / "torch_int8.pt2").write_bytes(torch_model.encode(torch_int8, quantization.metadata))
+    one, other = (look(tmp_path / x, test_set[0][:2]) for x in ("onnx_int8.onnx", "torch_int8.pt2"))
+    for errors in (one.compare(other), other.compare(one)):
+        row = errors.statistics("activation_3")
+        step = quantization.activations["activation_3"].scale.max()
+        assert row["max_abs_error"] <= 2 * step
+        assert row["cosine_similarity"] > 0.999
+
+
+def test_layers_that_are_computed_together_name_the_other_and_show_their_weights(
+    onnx_fp32: Any, quantization: Any, tmp_path: Path, test_set: Any
+) -> None:
+    onnx.save(
+        onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8"),
+        tmp_path / "onnx_int8.onnx",
+    )
+    found = look(tmp_path / "onnx_int8.onnx", test_set[0][:2])
+    with pytest.raises(
+        KeyError, match=r"computed together with activation_1\). Near: activation_1"
+    ):
+        found.histogram("conv2d_1")
+    assert found.parameters("conv2d_1")["weight"].shape == (16, 16, 3, 3)
+    words = [t.get_text() for a in found.histogram("activation_1").axes if a.get_legend()
+             for t in a.get_legend().get_texts()]  # fmt: skip
+    assert any("int8, compared with nothing" in x for x in words)
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "size", "error", "says"),
+    [
+        (
+            None,
+            IMAGES,
+            None,
+            TypeError,
+            "model must be a PyTorch module, .* got <class 'NoneType'>",
+        ),
+        (nn.ReLU(), IMAGES * np.nan, None, ValueError, "images must be finite numbers"),
+        (
+            nn.ReLU(),
+            "random:0",
+            (32, 32),
+            ValueError,
+            r"size must be that of one image, .* \(32, 32",
+        ),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(
+    model: Any, images: Any, size: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        look(nn.Sequential(model) if model else model, images, size=size)

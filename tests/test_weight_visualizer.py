@@ -198,7 +198,10 @@ def test_look_gives_the_metrics_of_the_stage(
         (["--layers=pool*"], r"--layers: .* got 'pool\*'\. Layers: conv2d_permute, conv2d, "),
         (["--input=test:500"], "--input: test numbers must be from 0 to 499, got 500"),
         (["--input=image"], "--input: the input must be test:<index>"),
-        (["--data=nowhere"], "test_images.npy must be .* Or choose random:0"),
+        (
+            ["--data=nowhere"],
+            "test_images.npy must be .* such as build/demo/data, or choose random:0",
+        ),
         (["--input=x.png"], "^no such file: x.png$"),
         (["--input=x.png,y.JPG"], "^no such file: x.png$"),
     ],

@@ -13,13 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 Lines = Sequence[Sequence[str]]
+NAME_WIDTH = 12  # characters of a name that are always shown
 
 
 def as_text(title: str, lines: Lines, note: str, *, width: int) -> str:
     """Plain text in lines of at most `width` characters; longer cells are cut off."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(lines[0]):
-        table.add_column(Text(column), justify="right" if i else "left", no_wrap=True)
+        longest = max(len(line[i]) for line in lines)
+        least = longest if i else min(longest, NAME_WIDTH)  # names may be cut, numbers not
+        table.add_column(
+            Text(column), justify="right" if i else "left", no_wrap=True, min_width=least
+        )
     for line in lines[1:]:
         table.add_row(*map(Text, line))
     text = StringIO()

@@ -43,4 +43,4 @@ def model_in_words(model: str) -> str:
 
 def data_in_words(dataset: Dataset) -> str:
     """Names the data that `fetch.dataset` chooses for people."""
-    return {"cifar10": "CIFAR-10", "sample": "the sample's shapes"}[dataset]
+    return {"cifar10": "CIFAR-10", "sample": "drawn shapes"}[dataset]

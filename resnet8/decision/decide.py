@@ -94,8 +94,7 @@ def recommend(
     if len(small) > len(near):
         reason += " and is as close to float"
     if len(near) > 1:
-        verb = "is" if len(near) == 2 else "are"
-        reason += f"; {' and '.join(near[1:])} {verb} as good, but later in params.yaml"
+        reason += f"; as good, and later in params.yaml: {', '.join(near[1:])}"
     return near[0], reason
 
 

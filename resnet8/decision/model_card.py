@@ -16,16 +16,20 @@ from resnet8.core import markdown
 from resnet8.core.names import data_in_words, model_in_words
 from resnet8.core.provenance import Fingerprint
 from resnet8.core.variants import Variant
+from resnet8.decision import words
 
 Json = Mapping[str, Any]
 _DATASETS = {"cifar10": "uoft-cs/cifar10", "sample": "shapes"}  # as hubs call them
 _CODE = {
     "onnx": """\
+    import onnxruntime
     session = onnxruntime.InferenceSession("{path}")
     (probabilities,) = session.run(["probabilities"], {{"input": images}})""",
     "torch": """\
+    import torch
     probabilities = torch.export.load("{path}").module()(torch.from_numpy(images))""",
     "keras": """\
+    import keras
     probabilities = keras.saving.load_model("{path}").predict(images)""",
 }
 
@@ -89,6 +93,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         classes=[markdown.escape(x) for x in classes],
         worst={"name": markdown.escape(name), "accuracy": classes[name]},
         code=_CODE[variant.runtime].format(path=inputs.model.path),
+        place=words.place(variant),
         mlperf=mlperf and {**mlperf, **mlperf["variants"][variant]},
         accuracy=_accuracy_table(variant, inputs),
         by_class=_class_table(variant, inputs),
@@ -170,7 +175,9 @@ def _class_table(variant: Variant, inputs: CardInputs) -> str:
         )
         for name, accuracy in scores.items()
     ]
-    return markdown.table([("class", "accuracy %", "difference, percentage points"), *rows])
+    return markdown.table(
+        [("class", f"`{variant}`, accuracy %", "difference, percentage points"), *rows]
+    )
 
 
 def _settings(variant: Variant, settings: Json) -> str:

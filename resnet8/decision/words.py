@@ -1,17 +1,21 @@
 """Says a decision in words, for the report, the terminal and the model card."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from resnet8.compare.tables import interval
+from resnet8.core.variants import Variant
 
 Json = Mapping[str, Any]
 
 
 def headline(decision: Json) -> str:
-    """Which variant to ship, in a few words."""
+    """Which file to ship, in a few words."""
     chosen = decision["recommended"]
-    return f"Ship {chosen}" if chosen else "Ship none of these variants"
+    if chosen is None:
+        return "Ship none of these variants"
+    return f"Ship {Variant(chosen).path(Path()).name}"
 
 
 def costs(decision: Json, comparison: Json) -> str:
@@ -24,10 +28,12 @@ def costs(decision: Json, comparison: Json) -> str:
     row = decision["variants"].get(decision["recommended"])
     if row is None:
         return ""
+    ends = row["ci95_low_pp"], row["ci95_high_pp"]
+    judged = ", no difference detected" if ends[0] <= 0 <= ends[1] else ""
     return (
         f"{percent(row['top1_accuracy'])} of {comparison['n_images']:,} test images right, "
-        f"{row['accuracy_delta_pp']:+.2f} points against {comparison['baseline']} (95% interval "
-        f"{interval(row['ci95_low_pp'], row['ci95_high_pp'])}). {sizes(row)}."
+        f"{row['accuracy_delta_pp']:+.2f} percentage points against {comparison['baseline']} "
+        f"(95% interval {interval(*ends)}{judged}). {sizes(row)}."
     )
 
 
@@ -39,6 +45,23 @@ def sizes(row: Json) -> str:
 def percent(fraction: float) -> str:
     """A fraction of images as percent."""
     return f"{100 * fraction:.2f}%"
+
+
+# By type of activations and weights; docs/reproducibility.md has the reasons.
+_PLACES = {
+    "onnx_int8": "Activations and weights are signed: for devices with int8 kernels. x86 CPUs have "
+    "none for int8 activations, and run unsigned ones faster.",
+    "onnx_uint8": "Activations and weights are unsigned: integer kernels, and the same codes on "
+    "every x86 CPU.",
+    "onnx_uint8_int8": "Activations are unsigned, weights signed: products can saturate on x86 "
+    "CPUs without VNNI.",
+    "torch_int8": "For PyTorch, on CPUs; it keeps graph and float parts in its file.",
+}
+
+
+def place(variant: str) -> str:
+    """Where a quantized variant belongs, as a sentence; empty for a float one."""
+    return _PLACES.get(variant, "")
 
 
 def kilobytes(n_bytes: int) -> str:

@@ -72,7 +72,10 @@ def read_chosen(
             if source == spec.source
         }
     except ArtifactError as exc:
-        raise ArtifactError(f"{exc} Or choose random:0, which needs no data.") from exc
+        raise ArtifactError(
+            f"{exc} Name the pipeline's folder of data where it is another than {data} (data=, or "
+            "--data), such as build/demo/data, or choose random:0, which needs none."
+        ) from exc
     return choose(spec, **found, shape=shape)
 
 

@@ -48,6 +48,7 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
     """Opens a module, a program, or a `.h5`, `.keras`, `.onnx` or `.pt2` file.
 
     Raises:
+        TypeError: the model is of another type.
         ArtifactError: a file is missing, damaged or of no kind that is known, or a model has not
             one input of floats.
     """
@@ -55,6 +56,10 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         return _open_program(model, "ExportedProgram")
     if isinstance(model, torch.nn.Module):
         return Opened(type(model).__name__, (), partial(module_capture.capture, model))
+    if not isinstance(model, str | Path):
+        raise TypeError(
+            f"model must be a PyTorch module, an exported program or a path, got {type(model)}."
+        )
     path, n_classes = Path(model), watch.N_CLASSES
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")

@@ -122,7 +122,7 @@ def inspect(
             # One batch is recorded while the models run over the next.
             _finish(recording)
             recording = [
-                pool.submit(_record, variant, found, outputs, references[variant])
+                pool.submit(_record, variant, found, watched, outputs, references[variant])
                 for variant, found in records.items()
             ]
         _finish(recording)
@@ -136,13 +136,16 @@ def inspect(
 def _record(
     variant: str,
     records: Mapping[str, LayerRecord],
+    watched: Mapping[str, Watched],
     outputs: Mapping[str, Mapping[str, NDArray[Any]]],
     compared_with: Sequence[str],
 ) -> None:
     """Takes in what one variant gave for a batch, beside its references."""
     for layer, record in records.items():
         references = {
-            name: outputs[name][layer] for name in compared_with if layer in outputs.get(name, {})
+            name: dequantized(watched[name].points[layer], outputs[name][layer])
+            for name in compared_with
+            if layer in outputs.get(name, {})
         }
         given = [outputs[variant][layer], *references.values()]
         record.overflows |= not all(np.abs(x).max() <= _MAX_PEAK for x in given)

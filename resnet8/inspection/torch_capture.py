@@ -50,6 +50,16 @@ def forward_hooks(
             handle.remove()
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """PyTorch's number of threads is as before behind the block."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def watch(program: torch.export.ExportedProgram) -> Watched:
     """Watches the output of every named layer.
 

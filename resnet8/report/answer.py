@@ -20,6 +20,7 @@ def answer_view(inputs: ReportInputs) -> dict[str, Any]:
         "file": inputs.models[chosen].path if chosen else "",
         "costs": words.costs(decision, inputs.comparison),
         "reason": decision["reason"],
+        "place": words.place(str(chosen)),
         "rules": RULES,
         "warnings": [x["text"] for x in decision["warnings"] if x["kind"] != "chance"],
         "cards": [

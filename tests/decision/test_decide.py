@@ -67,7 +67,7 @@ def kinds(found: Evidence) -> list[str]:
 def test_the_first_of_equals_is_recommended_and_the_others_are_named() -> None:
     found = decide(evidence())
     assert found["recommended"] == "onnx_int8"
-    assert found["reason"].endswith("onnx_uint8 is as good, but later in params.yaml")
+    assert found["reason"].endswith("as good, and later in params.yaml: onnx_uint8")
 
 
 def test_a_much_smaller_file_wins_over_a_smaller_divergence() -> None:

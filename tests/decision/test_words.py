@@ -10,7 +10,7 @@ def test_lines_have_variant_reason_costs_and_warnings() -> None:
     inputs = make_inputs()
     row = inputs.comparison["variants"]["onnx_int8"]
     first, second, third = in_lines(inputs.decision, inputs.comparison)
-    assert first == "Ship onnx_int8: keeps all limits of the gate."
+    assert first == "Ship onnx_int8.onnx: keeps all limits of the gate."
     assert second.startswith(f"{100 * row['top1_accuracy']:.2f}% of 60 test images right")
     assert second.endswith("103 kB instead of 316 kB.")
     assert third.startswith("Warning: The sweep")

@@ -346,7 +346,11 @@ def test_main_leaves_no_description_of_files_that_are_not_complete(
     [
         (["--input=test:500"], ParamsError, "--input: test numbers must be from 0 to 499, got 500"),
         (["--input=image"], ParamsError, "--input: the input must be test:<index>"),
-        (["--data=nowhere"], ArtifactError, "test_images.npy must be .* Or choose random:"),
+        (
+            ["--data=nowhere"],
+            ArtifactError,
+            "test_images.npy must be .* such as build/demo/data, or choose random:",
+        ),
         (["--models=nowhere"], ArtifactError, "onnx_fp32.onnx must "),
         (["--quantization=nowhere"], ArtifactError, "nowhere must hold a quantization"),
     ],

@@ -120,7 +120,7 @@ def test_vega_bundle_is_one_script_that_defines_vega_embed(vega: str) -> None:
 
 def test_page_opens_without_an_error_or_a_request(page: Page) -> None:
     assert (
-        page.title() == "mine.h5 on the sample's shapes: quantization report"
+        page.title() == "mine.h5 on drawn shapes: quantization report"
     )  # and no name ran as script
     assert page.locator("h1").is_visible()
 

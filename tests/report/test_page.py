@@ -180,9 +180,9 @@ def test_render_answers_first_which_file_to_ship_and_what_is_lost(html: str) -> 
     answer = " ".join(html[html.index('id="answer"') : html.index('id="headline"')].split())
     row = make_inputs().comparison["variants"]["onnx_int8"]
     for words in (
-        "Ship onnx_int8",
+        "Ship onnx_int8.onnx",
         f"{100 * row['top1_accuracy']:.2f}% of 60 test images right",
-        f"{row['accuracy_delta_pp']:+.2f} points against keras_fp32",
+        f"{row['accuracy_delta_pp']:+.2f} percentage points against keras_fp32",
         "103 kB instead of 316 kB",
         "Why: keeps all limits of the gate.",
         "✓ keeps the gate&#39;s limits",

@@ -226,6 +226,8 @@ def _percent(share: float) -> str:
 
 
 def _sqnr(statistics: Mapping[str, Any]) -> str:
+    if "max_abs_error" not in statistics:
+        return "compared with nothing"
     sqnr = statistics.get("sqnr_db")
     return "no error" if sqnr is None else f"SQNR {sqnr:.1f} dB"
 
@@ -238,7 +240,8 @@ def _describe_activation(variant: str, row: Mapping[str, Any]) -> str:
     if variant not in QUANTIZED_VARIANTS:
         return f"{zeros}, {_sqnr(statistics)}"
     clipped = statistics.get("clipped_share")
-    how = "float at this point" if clipped is None else f"clipped {_percent(clipped)}"
+    how = statistics.get("dtype", "float at this point")
+    how = how if clipped is None else f"clipped {_percent(clipped)}"
     how += " (on purpose)" if "clips_on_purpose" in statistics else ""
     return f"{zeros}, {how}, {_sqnr(statistics)}"
 

@@ -32,7 +32,7 @@ def executed(
 
 
 def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """What the cells show, without the digits, which calibration and CPU decide."""
+    """Outputs of the cells, without the digits, which calibration and CPU decide."""
     found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -1,4 +1,4 @@
-"""What a network takes, counted by hand and by PyTorch."""
+"""Needs of a network, counted by hand and by PyTorch."""
 
 from typing import Any
 

@@ -99,7 +99,11 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         by_class=_class_table(variant, inputs),
         settings=_settings(variant, inputs.settings),
         arithmetic=_arithmetic(variant, inputs.verification),
-        warnings=[x for x in inputs.decision["warnings"] if x["kind"] != "sweep"],
+        warnings=[
+            markdown.escape(x["text"])
+            for x in inputs.decision["warnings"]
+            if x["kind"] != "sweep"
+        ],
         file=inputs.model,
         files=markdown.table(
             [("file", "bytes", "SHA-256")]
@@ -109,6 +113,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         test_set_sha256=inputs.test_set_sha256,
         comparison=inputs.comparison,
         network=inputs.network,
+        peak_at=markdown.escape(inputs.network["peak_activation_bytes"]["at"]),
         lint=inputs.lint,
     )  # fmt: skip
 

@@ -87,6 +87,14 @@ def test_text_has_the_numbers_of_the_metrics_and_all_hashes() -> None:
 def test_text_escapes_names_from_outside() -> None:
     _, text = head_and_text(write_card(Variant.ONNX_INT8, inputs()))
     assert "# mine\\|\\`x\\`.h5, quantized to 8 bits" in text
+    peak = inputs().network["peak_activation_bytes"] | {"at": "<b>_x_"}
+    found = inputs(
+        network=inputs().network | {"peak_activation_bytes": peak},
+        decision=inputs().decision | {"warnings": [{"kind": "lint", "text": "1 finding: <i>*y*"}]},
+    )
+    _, text = head_and_text(write_card(Variant.ONNX_INT8, found))
+    assert "at &lt;b&gt;\\_x\\_," in text
+    assert "1 finding: &lt;i&gt;\\*y\\*" in text
 
 
 def test_text_has_mlperf_tinys_images_where_they_were_measured() -> None:

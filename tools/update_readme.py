@@ -1,11 +1,7 @@
-"""Renews the generated parts of the README: `python -m tools.update_readme`.
+"""Renews the generated parts of README.md and docs/: `python -m tools.update_readme`.
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` are: `results`, the comparison table of
-metrics/comparison.json with file sizes of dvc.lock and notes on it; `classes`, its deltas per
-class; `layers`, the kinds of Keras layers that a test tries; `inside`, where each variant hurts;
-`sweep`, what metrics/sweep.json says; and `dag`, what `dvc dag --md` draws. With `--check` nothing
-is written: the command fails and shows the difference where a part is not what the checkout's
-metrics give.
+A part is the text between `<!-- NAME -->` and `<!-- /NAME -->`. With `--check` nothing is written:
+the command prints the difference and fails if a part does not match the metrics of the checkout.
 """
 
 import argparse
@@ -37,15 +33,20 @@ from resnet8.decision import words
 from samples import layer_kinds
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+# The document of each part.
+PARTS = {
+    "results": "README.md",
+    "classes": "README.md",
+    "inside": "README.md",
+    "sweep": "README.md",
+    "settings": "docs/sweeps.md",
+    "layers": "docs/your-model.md",
+}
 METRICS = ("comparison", "decision", "layers", "sensitivity", "sweep", "verify_onnx")
-_SWEEP_LEGEND = """\
-The best settings by KL, and the defaults. *Draws*: seeds, other calibration images each. *Above
-default*: minus the default settings of the variant with the same seeds, image by image, with 95%
-intervals over images and draws; where 0 is inside, the sweep cannot tell the two apart.
-
-![Accuracy and agreement against the number of calibration images, accuracy against file \
-size](docs/sweep.png)"""
+_SWEEP_PICTURE = (
+    "![Accuracy and agreement against the number of calibration images, accuracy against file "
+    "size](docs/sweep.png)"
+)
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -69,29 +70,25 @@ def model_sizes(lock: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def render(
-    text: str, metrics: Mapping[str, Any], *, params: Params, sizes: Mapping[str, int], dag: str
-) -> str:
-    """Renews all generated parts of the README.
+def render_parts(
+    metrics: Mapping[str, Any], *, params: Params, sizes: Mapping[str, int]
+) -> dict[str, str]:
+    """Returns the content of each part in `PARTS`.
 
     Args:
-        text: the README.
-        metrics: what metrics/<name>.json hold, for the names of `METRICS`.
+        metrics: the contents of metrics/<name>.json for the names in `METRICS`.
         params: the parameters.
         sizes: bytes of each model file, by variant.
-        dag: what `dvc dag --md` draws.
     """
-    parts = {
+    sweep = metrics["sweep"]
+    return {
         "results": _describe_results(metrics, params, sizes),
         "classes": class_table(metrics["comparison"]),
-        "layers": layer_kinds.table(),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
-        "sweep": _describe_sweep(metrics["sweep"]),
-        "dag": dag.strip(),
+        "sweep": _describe_sweep(sweep),
+        "settings": sweep_table(sweep) if sweep["settings"] else sweep["note"],
+        "layers": layer_kinds.table(),
     }
-    for name, content in parts.items():
-        text = replace_part(text, name, content)
-    return text
 
 
 def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping[str, int]) -> str:
@@ -130,17 +127,19 @@ def _introduce_results(metrics: Mapping[str, Any], params: Params) -> str:
 
 def _describe_sweep(summary: Mapping[str, Any]) -> str:
     answer = f"> {summary['answer']}" if summary["answer"] else ""
-    table = [sweep_table(summary), _SWEEP_LEGEND] if summary["settings"] else []
-    return "\n\n".join(filter(None, [answer, summary["note"], *table]))
+    picture = _SWEEP_PICTURE if summary["settings"] else ""
+    return "\n\n".join(filter(None, [answer, summary["note"], picture]))
 
 
-def render_from_checkout(text: str) -> str:
-    """`render` with what the checkout holds."""
+def render_documents() -> dict[Path, str]:
+    """Returns the documents of the checkout, with all parts renewed."""
     params = load_params(ROOT / "params.yaml")
     metrics = {name: read_json(ROOT / "metrics" / f"{name}.json") for name in METRICS}
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
-    dag = run_dvc("dag", "--md")
-    return render(text, metrics, params=params, sizes=model_sizes(lock), dag=dag)
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in set(PARTS.values())}
+    for name, content in render_parts(metrics, params=params, sizes=model_sizes(lock)).items():
+        texts[PARTS[name]] = replace_part(texts[PARTS[name]], name, content)
+    return {ROOT / path: text for path, text in sorted(texts.items())}
 
 
 def run_dvc(*arguments: str) -> str:
@@ -161,16 +160,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     check = parser.parse_args(argv).check
 
-    before = README.read_text(encoding="utf-8")
-    after = render_from_checkout(before)
-    if check and before != after:
-        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
-        print("\n".join(lines))
+    stale = []
+    for path, after in render_documents().items():
+        before = path.read_text(encoding="utf-8")
+        if before == after:
+            continue
+        stale.append(path.name)
+        if check:
+            lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+            print("\n".join(lines))
+        else:
+            write_bytes(path, after.encode())
+    if check and stale:
         raise PipelineError(
-            "README.md must hold what the metrics say, got other lines (above). Run `make renew`."
+            f"{', '.join(stale)} must match the metrics, got other lines (above). Run `make renew`."
         )
-    if before != after:
-        write_bytes(README, after.encode())
 
 
 if __name__ == "__main__":

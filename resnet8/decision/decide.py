@@ -1,4 +1,4 @@
-"""Recommends a variant, and says what it costs: the figures of metrics/decision.json."""
+"""Recommends a variant by stated rules: the contents of metrics/decision.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,11 +24,11 @@ Json = Mapping[str, Any]
 
 
 class Evidence(NamedTuple):
-    """All that a decision is made from.
+    """Inputs of a decision.
 
-    comparison, verification, lint, sweep: what metrics/comparison.json, verify_quantized.json,
-        quantization_lint.json and sweep.json hold.
-    limits: what the gate checked.
+    comparison, verification, lint, sweep: contents of metrics/comparison.json,
+        verify_quantized.json, quantization_lint.json and sweep.json.
+    limits: the gate's limits with their measured values.
     sizes: bytes of each variant's file.
     mlperf_tiny: accuracy on the benchmark's images by variant; None for another test set.
     """
@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
 
 
 def decide(evidence: Evidence) -> dict[str, Any]:
-    """Describes the quantized variants, recommends one, and lists what needs a look."""
+    """Describes the quantized variants, recommends one, and lists warnings."""
     rows = {str(x): _describe(x, evidence) for x in evidence.sizes if not x.is_float}
     shared = [x for x in evidence.limits if x.variant not in rows and not x.passed]
     recommended, reason = recommend(rows, evidence.comparison, shared_limits_hold=not shared)
@@ -62,12 +62,12 @@ def recommend(
     """Recommends a variant by `RULES`.
 
     Args:
-        rows: the quantized variants in the order of params.yaml, as `decide` describes them.
-        comparison: what metrics/comparison.json holds.
-        shared_limits_hold: whether the limits that are not about one quantized variant do.
+        rows: descriptions of the quantized variants, in the order of params.yaml.
+        comparison: contents of metrics/comparison.json.
+        shared_limits_hold: whether all limits hold that do not concern a single quantized variant.
 
     Returns:
-        The variant, None where none can be recommended, and the reason in one line.
+        The variant, or None if none can be recommended, and the reason.
     """
     if comparison["baseline_is_chance"]:
         return None, "the baseline is not better than chance, so accuracies say nothing"
@@ -76,14 +76,14 @@ def recommend(
         return float_instead, "there is no quantized variant"
     if not shared_limits_hold:
         return float_instead, "a limit of the gate that concerns all variants is broken"
-    for what, fits in (
+    for requirement, is_met in (
         ("keeps the limits of the gate", lambda row: row["keeps_limits"]),
         ("does so with products that do not saturate", lambda row: not row["saturates"]),
         ("has a smaller file than the float model, too", _is_smaller),
     ):
-        rows = {name: row for name, row in rows.items() if fits(row)}
+        rows = {name: row for name, row in rows.items() if is_met(row)}
         if not rows:
-            return float_instead, f"no quantized variant {what}"
+            return float_instead, f"no quantized variant {requirement}"
     smallest = min(row["file_bytes"] for row in rows.values())
     small = [x for x, row in rows.items() if row["file_bytes"] <= (1 + SAME_SIZE) * smallest]
     divergences = comparison["variants"]
@@ -127,12 +127,11 @@ def _is_smaller(row: Json) -> bool:
 
 
 def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str]]:
-    """Problems by kind, as sentences."""
     saturating = [x for x, row in evidence.verification["variants"].items()
                   if row["saturating_products"]]  # fmt: skip
     findings, sweep = evidence.lint["findings"], evidence.sweep
     old = sweep["n_earlier"] + sweep["n_other_data"] + sweep["n_other_model"]
-    found = {
+    texts = {
         "chance": chance_warning(evidence.comparison),
         "limits": "; ".join(
             f"gate.{x.parameter} is broken for {x.variant}: {x.value:.4g}, limit {x.limit:g}"
@@ -145,4 +144,4 @@ def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str
         f"{findings[0]['message']}" if findings else "",
         "sweep": f"The sweep is outdated: {sweep['note']}" if old else "",
     }  # fmt: skip
-    return [{"kind": kind, "text": text} for kind, text in found.items() if text]
+    return [{"kind": kind, "text": text} for kind, text in texts.items() if text]

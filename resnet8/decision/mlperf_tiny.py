@@ -19,30 +19,31 @@ SAMPLES = Path(__file__).with_name("mlperf_tiny_samples.txt")
 
 
 def read_samples() -> NDArray[np.int64]:
-    """The (200,) indices of the benchmark's images in CIFAR-10's test set."""
+    """Returns the (200,) indices of the benchmark's images in CIFAR-10's test set."""
     return np.loadtxt(SAMPLES, dtype=np.int64).ravel()
 
 
 def scores(
     by_variant: Mapping[str, ByClass], labels: NDArray[np.int64], label_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracies on the benchmark's images, as fractions with their 95% intervals.
+    """Computes accuracies on the benchmark's images, as fractions with 95% intervals.
 
     Args:
-        by_variant: whether each image was right by variant and class, in the test set's order.
+        by_variant: by variant and class, whether each image was classified correctly, in the order
+            of the test set.
         labels: (N,) class indices of CIFAR-10's test set.
         label_names: (K,) names of the classes.
     """
     samples = read_samples()
-    found = {}
+    rows = {}
     for variant, by_class in by_variant.items():
         correct = np.zeros(len(labels), bool)
         for name, right in by_class.items():
             correct[labels == label_names.index(name)] = right
         n_right = int(correct[samples].sum())
         low, high = (round(x, 4) for x in wilson_interval(n_right, len(samples)))
-        found[variant] = {
+        rows[variant] = {
             "n_right": n_right, "top1_accuracy": n_right / len(samples),
             "ci95_low": low, "ci95_high": high,
         }  # fmt: skip
-    return {"n_images": len(samples), "target": TARGET, "variants": found}
+    return {"n_images": len(samples), "target": TARGET, "variants": rows}

@@ -1,4 +1,4 @@
-"""Says a decision in words, for the report, the terminal and the model card."""
+"""Puts a decision into words, for the report, the README, the terminal and the model card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ Json = Mapping[str, Any]
 
 
 def headline(decision: Json) -> str:
-    """Which file to ship, in a few words."""
+    """Names the file to ship."""
     chosen = decision["recommended"]
     if chosen is None:
         return "Ship none of these variants"
@@ -19,11 +19,11 @@ def headline(decision: Json) -> str:
 
 
 def costs(decision: Json, comparison: Json) -> str:
-    """Cost of the recommended variant; empty where it is a float variant, or there is none.
+    """Describes the cost of the recommended variant; empty unless it is a quantized one.
 
     Args:
-        decision: what metrics/decision.json holds.
-        comparison: what metrics/comparison.json holds.
+        decision: contents of metrics/decision.json.
+        comparison: contents of metrics/comparison.json.
     """
     row = decision["variants"].get(decision["recommended"])
     if row is None:
@@ -31,19 +31,19 @@ def costs(decision: Json, comparison: Json) -> str:
     ends = row["ci95_low_pp"], row["ci95_high_pp"]
     judged = ", no difference detected" if ends[0] <= 0 <= ends[1] else ""
     return (
-        f"{percent(row['top1_accuracy'])} of {comparison['n_images']:,} test images right, "
+        f"{percent(row['top1_accuracy'])} of {comparison['n_images']:,} test images correct, "
         f"{row['accuracy_delta_pp']:+.2f} percentage points against {comparison['baseline']} "
         f"(95% interval {interval(*ends)}{judged}). {sizes(row)}."
     )
 
 
 def sizes(row: Json) -> str:
-    """The size of a variant's file beside the float model's."""
+    """Compares the size of a variant's file with the float model's."""
     return f"{kilobytes(row['file_bytes'])} instead of {kilobytes(row['float_file_bytes'])}"
 
 
 def percent(fraction: float) -> str:
-    """A fraction of images as percent."""
+    """Formats a fraction as percent."""
     return f"{100 * fraction:.2f}%"
 
 
@@ -60,35 +60,37 @@ _PLACES = {
 
 
 def place(variant: str) -> str:
-    """Where a quantized variant belongs, as a sentence; empty for a float one."""
+    """Describes where a quantized variant should run; empty for a float one."""
     return _PLACES.get(variant, "")
 
 
 def kilobytes(n_bytes: int) -> str:
-    """A size in kB, with three digits or whole."""
+    """Formats a size in kB, with three digits or as a whole number."""
     size = n_bytes / 1000
     return f"{size:.3g} kB" if size < 100 else f"{size:,.0f} kB"
 
 
 def mlperf_tiny(decision: Json, baseline: str) -> str:
-    """Accuracy on MLPerf Tiny's images; empty where it was not measured."""
-    found = decision["mlperf_tiny"]
-    if found is None:
+    """Describes the accuracy on MLPerf Tiny's images; empty if it was not measured."""
+    scores = decision["mlperf_tiny"]
+    if scores is None:
         return ""
-    rows, n = found["variants"], found["n_images"]
+    rows, n = scores["variants"], scores["n_images"]
     low, high = (100 * rows[baseline][key] for key in ("ci95_low", "ci95_high"))
     right = {rows[name]["n_right"] for name in decision["variants"]}
     span = " to ".join(str(x) for x in sorted({min(right), max(right)})) if right else ""
+    quantized = f", the quantized variants {span}" if right else ""
     return (
-        f"MLPerf Tiny measures accuracy on {n} of these images and asks for "
-        f"{100 * found['target']:.0f}%, {found['target'] * n:.0f} images: {baseline} gets "
-        f"{rows[baseline]['n_right']} right{f', the quantized variants {span}' if right else ''}. "
-        f"So few leave an interval of {low:.1f} to {high:.1f}%; the whole test set tells more."
+        f"MLPerf Tiny measures accuracy on {n} of these images and requires "
+        f"{100 * scores['target']:.0f}%, {scores['target'] * n:.0f} images: {baseline} classifies "
+        f"{rows[baseline]['n_right']} correctly{quantized}. "
+        f"The 95% interval of so few images is {low:.1f} to {high:.1f}%; the whole test set is "
+        "more precise."
     )
 
 
 def in_lines(decision: Json, comparison: Json) -> list[str]:
-    """The decision for a terminal."""
+    """Returns the decision as lines for a terminal."""
     lines = [f"{headline(decision)}: {decision['reason']}.", costs(decision, comparison)]
     lines += [f"Warning: {x['text']}" for x in decision["warnings"]]
     return [line for line in lines if line]

@@ -1,1 +1,1 @@
-"""Tests of the regression gate."""
+"""Tests of the recommendation and the model card."""

@@ -1,4 +1,4 @@
-"""The model card: its numbers are those of the metrics, and hubs can read its head."""
+"""The model card has the metrics' numbers, and a head that hubs can read."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ MODEL = "models/mine|`x`.h5"
 def inputs(variant: str = "onnx_int8", **changes: Any) -> CardInputs:
     report = make_inputs()
     row = report.comparison["variants"][variant]
-    found = CardInputs(
+    card = CardInputs(
         comparison=report.comparison,
         decision=report.decision,
         lint=report.lint,
@@ -47,7 +47,7 @@ def inputs(variant: str = "onnx_int8", **changes: Any) -> CardInputs:
         calibration=Fingerprint("data/calibration/images.npy", 99, SHA["images"]),
         test_set_sha256=SHA["test"],
     )  # fmt: skip
-    return found._replace(**changes)
+    return card._replace(**changes)
 
 
 def head_and_text(card: str) -> tuple[Any, str]:
@@ -75,9 +75,9 @@ def test_text_has_the_numbers_of_the_metrics_and_all_hashes() -> None:
         f"{row['accuracy_delta_pp']:+.2f} percentage points ({row['ci95_low_pp']:+.2f} to",
         f"{100 * row['agreement']:.2f}%",
         "102,999",
-        "All 12,345 codes of 20 test images",
-        "worst class is airplane, 50.0% right",
-        "the 50 calibration images were compared with them byte by byte",
+        "All 12,345 8-bit values of 20 test images",
+        "airplane (50.0%)",
+        "the 50 calibration images were compared with the test images byte by byte",
         "| `calibrate.batches` | \\[1, 2\\] |",
         *SHA.values(),
     ):
@@ -102,13 +102,13 @@ def test_text_has_mlperf_tinys_images_where_they_were_measured() -> None:
     mlperf = {"n_images": 200, "target": 0.85, "variants": {"onnx_int8": row}}
     decision = inputs().decision | {"mlperf_tiny": mlperf}
     _, text = head_and_text(write_card(Variant.ONNX_INT8, inputs(decision=decision)))
-    assert "174 right, 87.0%\n(95% interval 81.6 to 91.0%). The benchmark asks for 85%." in text
+    assert "174 correct, 87.0%\n(95% interval 81.6 to 91.0%). The benchmark requires 85%." in text
 
 
 def test_text_says_how_many_calibration_images_are_test_images() -> None:
     lint = {"findings": [], "calibration": {"n_images": 50, "n_in_test_set": 7}}
     _, text = head_and_text(write_card(Variant.ONNX_INT8, inputs(lint=lint)))
-    assert "except that 7 of the calibration images are test images" in text
+    assert "7 of the 50 calibration images are also test images" in text
 
 
 def test_text_warns_of_what_concerns_the_model_and_not_of_an_old_sweep() -> None:

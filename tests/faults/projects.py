@@ -60,6 +60,19 @@ def outputs(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 STAGES = read_stages()
+# One stage for each kind of outputs. All stages write them through resnet8.core.files.
+REPRESENTATIVE = (
+    "fetch",  # a folder that persists
+    "convert_onnx",  # scratch files; a model, and a metric in Git
+    "calibrate",  # several arrays
+    "fit",  # a folder
+    "quantize_torch@int8",  # a file that PyTorch writes
+    "evaluate@onnx_fp32",  # predictions, and metrics in Git
+    "compare",  # a folder of DVC metrics
+    "plots",  # pictures from several processes
+    "report",  # one text file
+)
+assert STAGES.keys() >= {*REPRESENTATIVE}
 
 
 class Ended(NamedTuple):

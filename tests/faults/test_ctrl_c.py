@@ -25,12 +25,9 @@ pytestmark = pytest.mark.faults
     [
         ("calibrate", "import", "numpy"),
         ("convert_onnx", "import", "tensorflow"),
-        ("convert_torch", "import", "torch"),
         ("plots", "import", "matplotlib.style"),
-        ("calibrate", "before-writing", ""),
         ("fetch", "after-publication", ""),
         ("evaluate@onnx_fp32", "before-publication", ""),
-        ("inspect_layers", "after-publication", ""),
     ],
 )
 def test_ctrl_c_ends_run_and_stage_with_one_word(

@@ -49,17 +49,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("stage", "name"),
     [
-        ("fetch", "data/raw/model.h5"),
-        ("prepare", "data/cifar10/test_images.npy"),
         ("convert_onnx", "artifacts/models/onnx_fp32.onnx"),
         ("convert_torch", "artifacts/models/torch_fp32.pt2"),
-        ("calibrate", "data/calibration/images.npy"),
         ("fit", "artifacts/quantization/"),
-        ("quantize_onnx@int8", "artifacts/models/onnx_int8.onnx"),
-        ("quantize_torch@int8", "artifacts/models/torch_int8.pt2"),
-        ("evaluate@keras_fp32", "artifacts/predictions/keras_fp32.npy"),
         ("evaluate_onnx@int8", "artifacts/predictions/onnx_int8.npy"),
-        ("inspect_layers", "artifacts/inspection/"),
         ("plots", "artifacts/figures/"),
         ("report", "artifacts/report/index.html"),
     ],

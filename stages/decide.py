@@ -1,10 +1,10 @@
-"""Recommends a variant by stated rules, and lists what needs a look.
+"""Recommends a variant by stated rules, and writes a model card.
 
-Reads: metrics/{comparison,correct,quantization_lint,sweep,verify_onnx,verify_quantized,
-    verify_torch}.json, data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json,
-    all models
-Writes: metrics/decision.json
-Params: fetch, calibrate.size, quantize_onnx, quantize_torch, compare, gate
+Reads: metrics/{comparison,correct,network,quantization_lint,sweep,verify_onnx,verify_quantized,
+    verify_torch}.json, metrics/<variant>.json, data/cifar10/test_{images,labels}.npy,
+    data/cifar10/labels.json, data/calibration/images.npy, all models
+Writes: metrics/decision.json, artifacts/model_card.md
+Params: fetch, convert_onnx, calibrate, fit, quantize_onnx, quantize_torch, compare, gate, candidate
 """
 
 import argparse
@@ -12,10 +12,12 @@ from pathlib import Path
 
 from resnet8.compare.hits import read_correctness
 from resnet8.core.dataset import read_test_set
-from resnet8.core.files import read_bytes, read_json, write_json
+from resnet8.core.files import read_bytes, read_json, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.decision import mlperf_tiny, words
+from resnet8.core.provenance import fingerprint
+from resnet8.core.variants import Variant
+from resnet8.decision import mlperf_tiny, model_card, words
 from resnet8.decision.decide import Evidence, decide
 from resnet8.gate.evidence import read_proof
 from resnet8.gate.rules import check_limits
@@ -24,15 +26,17 @@ from resnet8.gate.rules import check_limits
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--metrics", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    for name in ("metrics", "models", "raw", "data", "calibration", "out", "card"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    correctness = read_correctness(read_json(args.metrics / "correct.json"))
+    paths = {variant: variant.path(args.models, raw=args.raw) for variant in params.variants}
+    names = ("comparison", "correct", "network", "quantization_lint", "sweep", "verify_quantized")
+    comparison, correct, network, lint, sweep, verification = (
+        read_json(args.metrics / f"{name}.json") for name in names
+    )
+    correctness = read_correctness(correct)
     proof = read_proof(
         lambda path: read_bytes(args.metrics / Path(path).name),
         correctness,
@@ -40,24 +44,25 @@ def main(argv: list[str] | None = None) -> None:
         baseline=params.compare.baseline,
     )
     _, labels, label_names = read_test_set(args.data)
-    names = ("comparison", "quantization_lint", "sweep", "verify_quantized")
-    comparison, lint, sweep, verification = (read_json(args.metrics / f"{x}.json") for x in names)
+    is_cifar10 = params.fetch.dataset == mlperf_tiny.DATASET
+    scores = mlperf_tiny.scores(correctness.by_class, labels, label_names) if is_cifar10 else None
 
-    decision = decide(
-        Evidence(
-            comparison=comparison,
-            verification=verification,
-            lint=lint,
-            sweep=sweep,
-            limits=check_limits(correctness, proof, params),
-            sizes={x: x.path(args.models, raw=args.raw).stat().st_size for x in params.variants},
-            mlperf_tiny=mlperf_tiny.scores(correctness.by_class, labels, label_names)
-            if params.fetch.dataset == mlperf_tiny.DATASET
-            else None,
-        )
-    )
+    limits = check_limits(correctness, proof, params)
+    sizes = {variant: path.stat().st_size for variant, path in paths.items()}
+    decision = decide(Evidence(comparison, verification, lint, sweep, limits, sizes, scores))
+    variant = model_card.choose_variant(decision, params.candidate)
+    card = model_card.CardInputs(
+        comparison, decision, lint, network, read_json(args.metrics / f"{variant}.json"),
+        verification,
+        settings=params.model_dump(include={"fetch", "convert_onnx", "calibrate", "fit"}),
+        model=fingerprint(paths[variant]),
+        original=fingerprint(paths[Variant.KERAS_FP32]),
+        calibration=fingerprint(args.calibration),
+        test_set_sha256=correct["test_set_sha256"],
+    )  # fmt: skip
 
     write_json(args.out, decision)
+    write_bytes(args.card, model_card.write_card(variant, card).encode())
     print("\n".join(words.in_lines(decision, comparison)))
 
 

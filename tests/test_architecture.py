@@ -176,8 +176,9 @@ def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
         read = set(re.findall(r"params(?:\(args\.params\))?\.(\w+)", text)) & known
         for phrase, behind in BEHIND.items():
             read |= behind if phrase in text else set()
-        if "params.model_dump" in text:  # all of them but what it excludes
-            read = known - set(re.findall(r'"(\w+)"', text.split("exclude={")[1].split("}")[0]))
+        for kind, names in re.findall(r"model_dump\((include|exclude)={(.*?)}\)", text):
+            sections = set(re.findall(r'"(\w+)"', names))
+            read |= sections if kind == "include" else known - sections
         found = {name for dep in stage.deps for name in getattr(dep, "params", [])}
         sections = {name.split(".")[0] for name in found}
         assert sections == (known if stage.name == "validate" else read), stage.addressing

@@ -82,7 +82,7 @@ def test_demo_says_which_variant_to_ship_in_front_of_the_table(demo: Demo) -> No
     decision = lines[lines.index("") + 1 :]
     recommended = read_metrics(demo.folder, "decision")["recommended"]
     assert decision[0].startswith(f"Ship {recommended}.")
-    assert "% of 2,000 test images right" in decision[1]
+    assert "% of 2,000 test images correct" in decision[1]
     card = (demo.folder / "artifacts/model_card.md").read_text()
     assert f"`artifacts/models/{recommended}" in card
 
@@ -263,7 +263,7 @@ def test_conversions_are_equal_in_every_layer(folder: Path) -> None:
 def test_candidate_republishes_the_chosen_variant(folder: Path) -> None:
     set_params(folder, candidate="torch_int8")
     changed = repro(folder)
-    assert stages_run(changed.stdout) == {"validate", "candidate", "model_card"}
+    assert stages_run(changed.stdout) == {"validate", "candidate", "decide"}
     assert read_metrics(folder, "candidate") == read_metrics(folder, "summary/torch_int8")
 
 

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -159,81 +158,6 @@ def test_plain_repro_runs_no_sweep(demo: Demo, folder: Path) -> None:
     assert (found["n_finished"], found["n_runs"]) == (0, 8)
     page = (folder / "artifacts/report/index.html").read_text()
     assert "<code>make sweep</code> makes all 8." in page
-
-
-@pytest.fixture(scope="module")
-def swept(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which two runs of a sweep are finished and summed up."""
-    folder = tmp_path_factory.mktemp("sweep") / "swept"
-    shutil.copytree(demo.copy, folder, symlinks=True)
-    size = yaml.safe_load((folder / "params.yaml").read_text())["calibrate"]["size"]
-    variants = ["onnx_uint8", "torch_int8"]
-    set_params(folder, sweep={"grid": [{"calibrate.size": [size], "variant": variants}]})
-    done = repro(folder, "sweep/dvc.yaml")
-    assert done.returncode == 0, done.stdout
-    assert stages_run(done.stdout) == {"validate", "sweep/dvc.yaml:sweep"}
-    assert "2 runs: 0 finished before, 2 to make" in done.stdout
-    after = repro(folder)
-    assert stages_run(after.stdout) == {"summarize_sweep", "decide", "report"}
-    return folder
-
-
-def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
-    swept: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(swept, tmp_path / "swept", symlinks=True)
-    pipeline = read_metrics(folder, "comparison")["variants"]
-    rows = read_metrics(folder, "sweep")["settings"]
-    defaults = {row["variant"]: row for row in rows if row["is_default"]}
-    suffixes = {"onnx_uint8": ".onnx", "torch_int8": ".pt2"}
-    assert set(defaults) == set(suffixes)
-    for name, suffix in suffixes.items():
-        for figure in ("top1_accuracy", "agreement", "kl_divergence"):
-            assert defaults[name][figure]["mean"] == pytest.approx(pipeline[name][figure], abs=1e-8)
-        model = folder / f"artifacts/models/{name}{suffix}"
-        assert defaults[name]["file_bytes"] == model.stat().st_size
-
-    record = (folder / "sweep/runs.csv").read_bytes()
-    for target in ([], ["sweep/dvc.yaml"]):
-        again = repro(folder, *target)
-        assert (again.returncode, stages_run(again.stdout)) == (0, set()), again.stdout
-    assert (folder / "sweep/runs.csv").read_bytes() == record
-    assert "Data and pipelines are up to date." in run(folder, "dvc", "status").stdout
-
-
-@pytest.mark.parametrize(
-    ("path", "addition", "counts", "note"),
-    [
-        ("resnet8/quantize/fit.py", b"# A comment.\n", (2, 0, 0), ""),
-        (
-            "resnet8/quantize/fit.py",
-            b"CHANGED = True\n",
-            (2, 2, 0),
-            "2 runs, measured with an earlier version; `make sweep` renews them.",
-        ),
-        (
-            "data/raw/model.h5",
-            b"another",
-            (0, 0, 2),
-            "No run of the grid is finished for this model and these data; `make sweep` makes all "
-            "2. 2 runs of the record are of another model, and not shown.",
-        ),
-    ],
-    ids=["comment", "code", "model"],
-)
-def test_finished_runs_are_shown_as_what_they_are_after_a_change(
-    swept: Path, tmp_path: Path, *, path: str, addition: bytes, counts: Any, note: str
-) -> None:
-    folder = shutil.copytree(swept, tmp_path / "swept", symlinks=True)
-    content = (folder / path).read_bytes()
-    (folder / path).unlink()  # DVC's cache may be behind a link
-    (folder / path).write_bytes(content + addition)
-    command = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]["summarize_sweep"]["cmd"]
-    done = run(folder, *command.split())
-    assert done.returncode == 0, done.stdout
-    found = read_metrics(folder, "sweep")
-    assert (found["n_finished"], found["n_earlier"], found["n_other_model"]) == counts
-    assert found["note"] == note
 
 
 def test_a_colour_reruns_figures_and_report_only(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Runs the whole pipeline on the sample, in a folder of its own: `python -m samples.demo`.
+"""Runs the whole pipeline on the sample in a separate folder: `python -m samples.demo`.
 
 The folder becomes a DVC project without Git, with a copy of the code and the parameters of
-samples/params.yaml, so nothing of the checkout changes. It can be looked at and run again there.
+samples/params.yaml. The checkout does not change.
 """
 
 import argparse
@@ -42,12 +42,12 @@ INTERRUPTED_SECONDS = 10.0  # for DVC to end after Ctrl-C
 
 
 def make_project(folder: Path, params: Path) -> None:
-    """Makes a DVC project without Git out of the pipeline's code and a parameter file.
+    """Makes a DVC project without Git from the pipeline's code and a parameter file.
 
-    Outputs and the DVC cache of an earlier run in the folder stay, so that the next is quick.
+    Keeps outputs and the DVC cache of an earlier run in the folder.
 
     Raises:
-        PipelineError: the folder holds something else.
+        PipelineError: the folder is neither empty nor an earlier demo.
     """
     made_before = (folder / "samples" / "demo.py").is_file() and folder.resolve() != ROOT
     if folder.exists() and any(folder.iterdir()) and not made_before:
@@ -71,19 +71,19 @@ def make_project(folder: Path, params: Path) -> None:
 
 
 def repro(folder: Path, log: Path) -> None:
-    """Runs DVC in a folder with this process's Python, and shows its stages.
+    """Runs `dvc repro` in a folder with this process's Python, and shows its stages.
 
     Args:
         folder: a DVC project.
-        log: gets everything that DVC and the stages print.
+        log: file for the output of DVC and the stages.
 
     Raises:
-        PipelineError: a stage failed, or DVC.
+        PipelineError: a stage or DVC failed.
     """
     stages = {}
-    with suppress(DvcException), Repo(folder) as repo:  # DVC will say what is wrong
+    with suppress(DvcException), Repo(folder) as repo:  # DVC reports the error below
         stages = {x.name: x.desc for x in repo.index.stages if x.path_in_repo == "dvc.yaml"}
-    # Stages call `python`: it must be the one that has the requirements.
+    # Stages call `python`, which must be this environment's.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "repro"]
     steps = Steps(stages, sys.stdout)
@@ -93,7 +93,7 @@ def repro(folder: Path, log: Path) -> None:
         )
         try:
             follow(process, written, steps)
-        except KeyboardInterrupt:  # the terminal sends it to DVC and its stage, too
+        except KeyboardInterrupt:  # the terminal also sends it to DVC and its stage
             with suppress(subprocess.TimeoutExpired):
                 process.wait(INTERRUPTED_SECONDS)
             process.terminate()
@@ -101,11 +101,11 @@ def repro(folder: Path, log: Path) -> None:
     steps.finish("failed" if process.returncode else "")
     if process.returncode:
         reason = find_reason(log.read_text(encoding="utf-8", errors="replace"))
-        raise PipelineError(f"{reason}\nThe whole log: {log}")
+        raise PipelineError(f"{reason}\nLog: {log}")
 
 
 def follow(process: subprocess.Popen[bytes], log: TextIO, steps: Steps) -> None:
-    """Shows the stages of a DVC process from its log until the process ends."""
+    """Follows the log of a DVC process until the process ends."""
     unfinished = ""
     while True:
         ended = process.poll() is not None
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
 
     make_project(folder, SAMPLE_PARAMS)
     log = folder / "demo.log"
-    print(f"The whole pipeline on the sample; what DVC and the stages print is in {log}.")
+    print(f"Running the pipeline on the sample. Output of DVC and the stages: {log}.")
     repro(folder, log)
 
     comparison, decision = (
@@ -133,8 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     print("", *in_lines(decision, comparison), "", sep="\n")
     print_headline(comparison)
-    print(f"All numbers are in {folder}/metrics/, the models in {folder}/artifacts/models/.")
-    print(f"The report, which any browser opens: {folder}/artifacts/report/index.html")
+    print(f"Numbers: {folder}/metrics/, models: {folder}/artifacts/models/.")
+    print(f"Open the report in a browser: {folder}/artifacts/report/index.html")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Models of all kinds of Keras layers that the pipeline takes, and layers that it refuses.
+"""Models with all kinds of Keras layers that the pipeline supports, and layers that it rejects.
 
-The README's table lists what is in them, and tests/quantize/test_architectures.py tries them.
+docs/your-model.md lists them, and tests/quantize/test_architectures.py tests them.
 """
 
 from collections.abc import Callable

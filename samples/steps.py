@@ -1,4 +1,4 @@
-"""Shows the stages of a `dvc repro`, a line each, from what DVC writes into a log."""
+"""Shows one line per stage of a `dvc repro`, from the log of DVC."""
 
 import re
 import shutil
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-# Of the sample on two cores. Stages that are not here take about `OTHERS_SECONDS`.
+# For the sample, on two cores. All other stages take about `OTHERS_SECONDS`.
 TYPICAL_SECONDS = {
     "convert_onnx": 13,
     "convert_torch": 11,
@@ -22,22 +22,22 @@ TYPICAL_SECONDS = {
     "report": 5,
 }
 OTHERS_SECONDS = 2
-PRIOR_SECONDS = 20  # for which this machine is taken to be as fast as that
-WIDTH = 120  # columns where the output is no terminal
+PRIOR_SECONDS = 20  # weight of the typical durations in the estimate of the remaining time
+WIDTH = 120  # columns, unless the output is a terminal
 REASON_LINES = 15
 OUTCOMES = {"didn't change": "unchanged", "is cached": "from DVC's cache"}
 _EVENT = re.compile(r"(?:Running stage|Stage) '([^']+)'(?:: *$| (didn't change|is cached))")
 
 
 class Steps:
-    """Stages that ran, the one that runs, and an estimate of how long the others take.
+    """Prints finished stages and an estimate of the remaining time.
 
-    A terminal shows the running stage, too, in a line that is written over.
+    On a terminal, a last line shows the running stage.
 
     Args:
         stages: descriptions by name.
-        out: where to print.
-        clock: seconds.
+        out: stream to print to.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Steps:
         self._waiting = {name: TYPICAL_SECONDS.get(name, OTHERS_SECONDS) for name in stages}
         self._number = 0
         self._running: str | None = None
-        self._began = self._spent = self._expected = 0.0  # seconds; the latter of finished stages
+        self._began = self._spent = self._expected = 0.0  # seconds; the last two of finished stages
 
     def read(self, line: str) -> None:
-        """Takes in a line of DVC's output."""
+        """Processes a line of DVC's output."""
         if not (event := _EVENT.match(line)):
             return
         self.finish()
@@ -67,12 +67,12 @@ class Steps:
             self._running, self._began = name, self._clock()
 
     def show(self) -> None:
-        """Renews the line of the running stage, on a terminal."""
+        """Updates the line of the running stage, on a terminal."""
         if self._running and self._out.isatty():
             self._print(self._running, f"{self._elapsed():5.0f} s{self._left()}", end="")
 
     def finish(self, outcome: str = "") -> None:
-        """Prints the line of the stage that ran until now, with its time or how it ended."""
+        """Ends the running stage, and prints its line with its duration or the outcome."""
         if not self._running:
             return
         name, seconds, self._running = self._running, self._elapsed(), None
@@ -85,7 +85,7 @@ class Steps:
         return self._clock() - self._began
 
     def _left(self) -> str:
-        """Typical seconds of the waiting stages, scaled by how long the finished ones took."""
+        """Remaining time: typical durations, scaled by the pace of the finished stages."""
         pace = (PRIOR_SECONDS + self._spent) / (PRIOR_SECONDS + self._expected)
         left = pace * sum(self._waiting.values())
         if self._running:
@@ -104,8 +104,8 @@ class Steps:
 
 
 def find_reason(log: str) -> str:
-    """The message of the stage that ended a run, or the last lines of its log."""
+    """Returns the error message of the stage that failed, or the last lines of the log."""
     last = log[max(log.rfind("Running stage '"), 0) :]
-    if said := re.search(r"^error: (.*?)\s*(?=^ERROR: |\Z)", last, re.MULTILINE | re.DOTALL):
-        return said[1]
+    if message := re.search(r"^error: (.*?)\s*(?=^ERROR: |\Z)", last, re.MULTILINE | re.DOTALL):
+        return message[1]
     return "\n".join(log.splitlines()[-REASON_LINES:])

@@ -1,7 +1,7 @@
 """Makes the page in which `dvc plots` draws offline: `python -m tools.make_plots_page`.
 
-DVC's own page loads Vega from the internet. This one, .dvc/plots/page.html, which .dvc/config
-names, holds it: the bundle that the vl-convert-python package carries.
+DVC's default page loads Vega from the internet. .dvc/plots/page.html, which .dvc/config names,
+includes Vega from the vl-convert-python package.
 """
 
 import re
@@ -12,7 +12,7 @@ import vl_convert
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / ".dvc" / "plots" / "page.html"
 LICENCES = ROOT / "resnet8" / "report" / "templates" / "vega_licences.txt"
-VEGA_LITE = "6.4"  # the one made for the Vega in the bundle; it draws DVC's version 5 templates too
+VEGA_LITE = "6.4"  # matches the Vega in the bundle; also draws DVC's version 5 templates
 
 # DVC replaces {refresh_tag} and {plot_divs}. It would put its scripts, which are links, in place
 # of another mark, which is therefore left out. Each plot calls vegaEmbed(element, spec).
@@ -70,10 +70,10 @@ window.vegaEmbed = (element, { $schema, ...spec }) => {
 
 
 def inline_script(code: str) -> str:
-    """JavaScript as it may stand in a <script> element.
+    """Escapes JavaScript for a <script> element.
 
-    A closing tag or the start of a comment can only be inside a string or an expression, where
-    a backslash before either changes nothing.
+    A closing tag or the start of a comment can only occur inside a string or a regular expression,
+    where a preceding backslash changes nothing.
 
     Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     """
@@ -81,7 +81,7 @@ def inline_script(code: str) -> str:
 
 
 def make_page() -> str:
-    """The page's text, the same every time."""
+    """Returns the HTML page."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     licences = LICENCES.read_text(encoding="utf-8")
     return TEMPLATE % {"licences": licences, "bundle": inline_script(bundle)}

@@ -1,7 +1,7 @@
-"""Takes the README's pictures of the report: `python -m tools.picture_report`.
+"""Takes screenshots of the report for the README: `python -m tools.picture_report`.
 
-One shows the result and the layer explorer, one the sweep; none an image of the data set. Needs
-Chromium. A picture notes the report's SHA-256, and is taken again only for another report.
+One shows the result and the layer explorer, one the sweep; none shows an image of the data set.
+Needs Chromium. A picture records the report's SHA-256 and is renewed only for another report.
 """
 
 import argparse
@@ -21,7 +21,7 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1280  # CSS pixels
 COLORS = 256  # enough for charts and text
 _NOTE = "report-sha256"
-# By name of the picture: what it shows, and CSS that hides the rest.
+# By name of the picture: a CSS selector that must match, and CSS that hides the rest.
 PICTURES = {
     "report.png": ("#explorer", """
       section:not(#answer, #explorer) { display: none; }
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         if (args.out / name).exists() and Image.open(args.out / name).info.get(_NOTE) == digest:
             continue
         taken = screenshot(args.report, shown=shown, style=style)
-        if taken is None:  # the report has no such part
+        if taken is None:
             continue
         smaller = Image.open(io.BytesIO(taken)).convert("RGB")
         smaller = smaller.quantize(
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_chromium() -> str | None:
-    """The path of Chromium, if it is installed."""
+    """Returns the path of Chromium if it is installed."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 
 
@@ -72,11 +72,11 @@ def screenshot(report: Path, *, shown: str, style: str) -> bytes | None:
 
     Args:
         report: the HTML file.
-        shown: CSS selector of what must be there.
-        style: more CSS.
+        shown: CSS selector that must match.
+        style: additional CSS.
 
     Returns:
-        A PNG file, or None where the report has no such part.
+        A PNG file, or None if the selector matches nothing.
     """
     chromium = find_chromium()
     if chromium is None:
@@ -89,9 +89,7 @@ def screenshot(report: Path, *, shown: str, style: str) -> bytes | None:
         if not page.locator(shown).count():
             return None
         page.add_style_tag(content=style)
-        page.evaluate(
-            "dispatchEvent(new Event('resize'))"
-        )  # charts take the width that is theirs now
+        page.evaluate("dispatchEvent(new Event('resize'))")  # charts adapt to their new width
         page.wait_for_timeout(1000)
         height = page.evaluate("document.documentElement.scrollHeight")
         page.set_viewport_size({"width": WIDTH, "height": height})

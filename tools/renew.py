@@ -1,9 +1,8 @@
-"""Renews everything that is generated, and says what changed: `python -m tools.renew`.
+"""Renews all generated files and lists the changes: `python -m tools.renew`.
 
-For a change of code, parameters or packages, in this order: the page of DVC's plots, the results
-(`dvc repro` writes dvc.lock and metrics/), the README's parts, and its pictures. With `--check`
-nothing is written: the command says what is not that of the current code and parameters, and fails.
-It needs no data.
+In this order: the page of DVC's plots, the results (`dvc repro` writes dvc.lock and metrics/), the
+generated parts of README and docs, and the pictures. With `--check` nothing is written: the
+command lists what is out of date, and fails. The check needs no data.
 """
 
 import argparse
@@ -25,10 +24,10 @@ GENERATED = (".dvc/plots/page.html", "dvc.lock", "metrics", "README.md", "docs")
 
 
 def stale_stages(status: dict[str, Any]) -> Iterator[str]:
-    """Says which stages are not those of dvc.lock.
+    """Yields the differences between the stages and dvc.lock.
 
     Args:
-        status: what `dvc status --json` prints. Missing data and models are no difference: they
+        status: output of `dvc status --json`. Missing data and models do not count, because they
             are not in Git.
     """
     for stage, changes in status.items():
@@ -43,17 +42,17 @@ def stale_stages(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe(state: Any) -> str:
-    """A file's state, or those of parameters."""
+    """Formats the state of a file or of parameters."""
     if isinstance(state, dict):
         return ", ".join(f"{name} {value}" for name, value in state.items())
     return str(state)
 
 
 def check() -> None:
-    """Compares what is generated with what it is generated from.
+    """Checks that all generated files are up to date.
 
     Raises:
-        PipelineError: something is not current.
+        PipelineError: a file is out of date.
     """
     status = update_readme.run_dvc("status", "--json", "dvc.yaml")
     stale = list(stale_stages(json.loads(status)))
@@ -69,7 +68,7 @@ def check() -> None:
 
 
 def renew() -> None:
-    """Renews what is not current."""
+    """Renews all generated files that are out of date."""
     make_plots_page.main()
     if subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, check=False).returncode:
         raise PipelineError("`dvc repro` failed; see above.")
@@ -77,11 +76,11 @@ def renew() -> None:
     if picture_report.find_chromium():
         picture_report.main([])
     else:
-        print("The README's pictures are not renewed, which takes Chromium.")
+        print("The README's pictures were not renewed: install Chromium.")
     if shutil.which("git"):
         command = ["git", "--no-pager", "diff", "--stat", "HEAD", "--", *GENERATED]
         done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)  # noqa: S603
-        print(done.stdout or done.stderr or "Nothing that is in Git has changed.")
+        print(done.stdout or done.stderr or "No file in Git has changed.")
 
 
 def main(argv: list[str] | None = None) -> None:

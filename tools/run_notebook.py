@@ -1,6 +1,6 @@
-"""Runs docs/look_inside.ipynb again, and keeps what it shows: `python -m tools.run_notebook`.
+"""Runs docs/look_inside.ipynb and stores its outputs: `python -m tools.run_notebook`.
 
-Needs what `make demo` makes.
+Needs the results of `make demo`.
 """
 
 import base64
@@ -15,10 +15,10 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "look_inside.ipynb"
 
 
 def execute(folder: Path) -> nbformat.NotebookNode:
-    """Runs the notebook's cells in a folder; what one raises is raised here.
+    """Runs the notebook's cells in a folder; an error in a cell is raised here.
 
     Returns:
-        The notebook with its outputs, and without times.
+        The notebook with its outputs, without execution times.
     """
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(
@@ -33,7 +33,7 @@ def execute(folder: Path) -> nbformat.NotebookNode:
 
 
 def shrink(picture: str) -> str:
-    """Encodes a PNG picture, in base64, with a palette of 256 colours: a third of the bytes."""
+    """Reduces a base64-encoded PNG picture to a palette of 256 colours."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         image.convert("RGB").quantize(256).save(out, "PNG", optimize=True)

@@ -1,8 +1,7 @@
 """Finds damaged objects in DVC's cache and removes them: `python -m tools.verify_cache`.
 
-DVC does not look into objects that are write-protected, as it leaves them: it checks out a
-damaged one and calls it up to date. What is missing, it makes anew in the next `dvc repro`,
-the damaged copy in the workspace included. That is what `make repro` does.
+DVC trusts write-protected objects: it checks out a damaged one without noticing. The next
+`dvc repro` makes missing objects again and replaces damaged copies in the workspace.
 """
 
 import argparse
@@ -17,18 +16,18 @@ from resnet8.core.processes import run_stage
 
 
 def damaged_objects(cache: Path) -> Iterator[Path]:
-    """The objects of a cache, `<two digits>/<the rest>`, whose content does not have their MD5."""
+    """Yields the objects of a cache, `<two digits>/<rest>`, whose content has another MD5."""
     for path in sorted(cache.glob("[0-9a-f][0-9a-f]/[0-9a-f]*")):
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != f"{path.parent.name}{path.name}".removesuffix(".dir"):
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+        if digest != f"{path.parent.name}{path.name}".removesuffix(".dir"):
             yield path
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", type=Path, default=Path())
-    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is damaged")
+    parser.add_argument("--quiet", action="store_true", help="print only damage")
     args = parser.parse_args(argv)
 
     with Repo(str(args.project)) as repo:
@@ -39,9 +38,9 @@ def main(argv: list[str] | None = None) -> None:
         path.unlink()
         print(f"removed {path}: it was damaged", file=sys.stderr)
     if damaged:
-        print("`dvc repro` makes what is missing again.", file=sys.stderr)
+        print("Run `dvc repro` to make the removed objects again.", file=sys.stderr)
     elif not args.quiet:
-        print(f"{cache}: every object is what its name says")
+        print(f"{cache}: all objects are intact")
 
 
 if __name__ == "__main__":

@@ -92,5 +92,5 @@ def test_a_verified_cache_and_one_run_bring_the_undamaged_file_back(
 def test_a_sound_cache_is_left_as_it_is(finished: Path) -> None:
     before = sorted((finished / ".dvc" / "cache").rglob("*"))
     found = verify(finished)
-    assert (found.code, "every object is what its name says" in found.output) == (0, True)
+    assert (found.code, "all objects are intact" in found.output) == (0, True)
     assert sorted((finished / ".dvc" / "cache").rglob("*")) == before

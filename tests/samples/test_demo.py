@@ -98,7 +98,7 @@ def test_failed_stage_ends_with_its_message_and_where_the_log_is(tmp_path: Path)
     assert ended.lines[1:] == [
         "2/2 second Reads it failed",
         "error: it must be 1, got 0.",
-        f"The whole log: {folder / 'demo.log'}",
+        f"Log: {folder / 'demo.log'}",
     ]
     assert ended.code == 1
 

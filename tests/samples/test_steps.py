@@ -1,4 +1,4 @@
-"""Lines of DVC's as steps that a person can follow."""
+"""The demo shows DVC's stages as one line each."""
 
 import io
 import os

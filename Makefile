@@ -1,10 +1,10 @@
-# The commands that people and CI both run. `make` lists them.
+# The commands for people and CI. `make` lists them.
 
 PYTHON ?= python3
 SECONDS ?= 60
 BASE ?=
 SCHEDULER ?=
-# Recipes take these from the environment, as they are: neither make nor the shell looks into them.
+# Recipes read these from the environment, so neither make nor the shell expands their values.
 override PYTHON := $(value PYTHON)
 override SECONDS := $(value SECONDS)
 override BASE := $(value BASE)
@@ -12,7 +12,7 @@ override SCHEDULER := $(value SCHEDULER)
 export PYTHON SECONDS BASE SCHEDULER
 VENV := .venv
 BIN := $(VENV)/bin
-# Stages call `python`, which must be the environment's.
+# Stages call `python`, which must be the one in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 RUNTIME := $(VENV)/.runtime
@@ -20,7 +20,7 @@ DEVELOPMENT := $(VENV)/.development
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 INSTALL_DEVELOPMENT := $(INSTALL) -c constraints-dev.txt
 
-# Tools with environments of their own, so that what they need does not mix with what is locked.
+# Tools with their own environments, so that their dependencies do not mix with the locked packages.
 UV_VERSION := 0.13.9
 UV := build/uv-$(UV_VERSION)/bin/uv
 CYCLONEDX_VERSION := 7.5.0
@@ -35,18 +35,18 @@ REQUIREMENTS := requirements.txt requirements-dev.txt requirements-fuzz.txt
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(RUNTIME)  ## .venv with the pinned requirements; nothing when up to date
+setup: $(RUNTIME)  ## install the pinned requirements into .venv, if it is out of date
 
-demo: $(RUNTIME)  ## the whole pipeline on the embedded sample, in build/demo
+demo: $(RUNTIME)  ## run the pipeline on the embedded sample, in build/demo
 	$(BIN)/python -m samples.demo --out build/demo
 
-repro: $(RUNTIME)  ## the whole pipeline on CIFAR-10, as params.yaml says
+repro: $(RUNTIME)  ## run the pipeline on CIFAR-10 with params.yaml
 	$(BIN)/python -m stages.validate --check-only
 	@$(BIN)/python -m tools.verify_cache --quiet
 	$(BIN)/python -m dvc repro
 
-# --force and --no-run-cache, because DVC takes a committed metric for one that it has made.
-recompute: $(RUNTIME)  ## every stage anew; fails where dvc.lock or metrics/ are not what is committed
+# --force and --no-run-cache, because DVC takes committed metrics for its own outputs.
+recompute: $(RUNTIME)  ## rerun all stages; fail if dvc.lock or metrics/ differ from the commit
 	@mkdir -p build && : > build/recompute.md
 	$(BIN)/python -m stages.validate --check-only
 	$(BIN)/python -m dvc repro --force --no-run-cache
@@ -56,17 +56,17 @@ recompute: $(RUNTIME)  ## every stage anew; fails where dvc.lock or metrics/ are
 		"not count. Commit the new ones if they are meant; on this CPU or with these packages they" \
 		"may differ otherwise (docs/reproducibility.md)." | tee build/recompute.md >&2; exit 1; }
 
-sweep: $(RUNTIME)  ## the grid of params.yaml, on Dask: make sweep SCHEDULER=tcp://host:8786
+sweep: $(RUNTIME)  ## run the grid of params.yaml on Dask: make sweep SCHEDULER=tcp://host:8786
 	$(BIN)/python -m stages.validate --check-only
 	@$(BIN)/python -m tools.verify_cache --quiet
 	DASK_SCHEDULER_ADDRESS="$${SCHEDULER:-$$DASK_SCHEDULER_ADDRESS}" \
 		$(BIN)/python -m dvc repro sweep/dvc.yaml
 	$(BIN)/python -m dvc repro
 
-verify-cache: $(RUNTIME)  ## remove damaged objects from DVC's cache; it does not look itself
+verify-cache: $(RUNTIME)  ## remove damaged objects from DVC's cache, which DVC does not check
 	$(BIN)/python -m tools.verify_cache
 
-metrics-diff: $(RUNTIME)  ## dvc metrics diff in Markdown: make metrics-diff BASE=origin/main
+metrics-diff: $(RUNTIME)  ## show dvc metrics diff in Markdown: make metrics-diff BASE=origin/main
 	@mkdir -p build
 	@$(BIN)/dvc metrics diff --md -- "$$BASE" > build/metrics-diff.md
 	@cat build/metrics-diff.md
@@ -75,35 +75,35 @@ gate: $(RUNTIME)  ## compare the metrics with those of a Git revision: make gate
 	@mkdir -p build && rm -f build/gate.*
 	@$(BIN)/python -m resnet8.gate --base="$$BASE" --json build/gate.json --markdown build/gate.md
 
-test: $(DEVELOPMENT)  ## all tests but the long ones
+test: $(DEVELOPMENT)  ## run all tests except the long ones
 	$(BIN)/python -m pytest
 
-# A third worker computes while others wait for a network or a process that ends. The places of the
-# long tests are named, because each worker imports all test modules that it looks through.
-test-faults: $(DEVELOPMENT)  ## the long tests: kills, full disks, the reference, planted regressions
+# A third worker computes while others wait for a network or a process. The folders of the long tests
+# are listed, because each worker imports all test modules that it collects.
+test-faults: $(DEVELOPMENT)  ## run the long tests: kills, full disks, the reference, planted regressions
 	$(BIN)/python -m pytest -m faults -n 3 tests/faults tests/pipeline tests/sweep/test_cluster.py tests/sweep/test_tls.py
 
-test-cpus: $(DEVELOPMENT)  ## the long tests of emulated CPUs, which need Debian's qemu-user
+test-cpus: $(DEVELOPMENT)  ## run the long tests on emulated CPUs (need Debian's qemu-user)
 	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus
 
-fuzz: $(DEVELOPMENT)  ## feed the readers with what a fuzzer thinks up: make fuzz SECONDS=600
+fuzz: $(DEVELOPMENT)  ## fuzz the readers of batches and parameters: make fuzz SECONDS=600
 	@$(INSTALL_DEVELOPMENT) -r requirements-fuzz.txt
 	$(BIN)/python -m tests.fuzz --target batches --seconds "$$SECONDS"
 	$(BIN)/python -m tests.fuzz --target params --seconds "$$SECONDS"
 
-lint: $(DEVELOPMENT)  ## ruff format check, ruff, mypy, and the CI workflow
+lint: $(DEVELOPMENT)  ## check format, code, types and the CI workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
-format: $(DEVELOPMENT)  ## format the code and mend what ruff can
+format: $(DEVELOPMENT)  ## format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Not with what .venv has: the files that are renewed may exclude each other before. All requirements
-# are resolved together, so that both files fit into one environment.
+# Does not depend on .venv, because the old constraints may contradict each other. All requirements are
+# resolved together, so that both files fit into one environment.
 lock: $(UV)  ## renew constraints.txt and constraints-dev.txt from the requirement files
 	$(COMPILE) $(REQUIREMENTS) > build/all.txt
 	$(COMPILE) requirements.txt -c build/all.txt > build/runtime.txt
@@ -111,34 +111,34 @@ lock: $(UV)  ## renew constraints.txt and constraints-dev.txt from the requireme
 		echo "# it brings along. Made by \`make lock\`."; cat build/runtime.txt; } > constraints.txt
 	@$(MAKE) --no-print-directory lock-dev
 
-lock-dev: $(UV)  ## renew constraints-dev.txt alone, after which no stage runs again
+lock-dev: $(UV)  ## renew only constraints-dev.txt, which reruns no stage
 	$(COMPILE) $(REQUIREMENTS) -c constraints.txt > build/all.txt
 	@{ echo "# What only requirements-dev.txt and requirements-fuzz.txt bring along, locked likewise; no stage"; \
 		echo "# depends on it. Made by \`make lock\` and \`make lock-dev\`."; \
 		awk -F == 'NR == FNR {runtime[$$1]; next} !($$1 in runtime)' constraints.txt build/all.txt; \
 		} > constraints-dev.txt
 
-renew: $(DEVELOPMENT)  ## after a change: results, README and pictures anew; says what changed
+renew: $(DEVELOPMENT)  ## renew results, README and pictures after a change; list what changed
 	$(BIN)/python -m stages.validate --check-only
 	$(BIN)/python -m tools.renew
 
-check-generated: $(DEVELOPMENT)  ## fails where results or README are not those of code and parameters
+check-generated: $(DEVELOPMENT)  ## fail if results or README do not match code and parameters
 	$(BIN)/python -m tools.renew --check
 
-readme: $(RUNTIME)  ## renew the README's tables and its graph
+readme: $(RUNTIME)  ## renew the generated parts of the README and docs
 	$(BIN)/python -m tools.update_readme
 
-plots-page: $(RUNTIME)  ## renew the page in which DVC draws its plots
+plots-page: $(RUNTIME)  ## renew the page template of DVC's plots
 	$(BIN)/python -m tools.make_plots_page
 
-sbom: $(RUNTIME) $(CYCLONEDX)  ## build/sbom.json: the packages of .venv, as CycloneDX
+sbom: $(RUNTIME) $(CYCLONEDX)  ## list the packages of .venv in build/sbom.json (CycloneDX)
 	$(CYCLONEDX) environment --output-reproducible --output-file build/sbom.json $(BIN)/python
 
 clean:  ## remove the environment and build/
 	rm -rf $(VENV) build resnet8.egg-info
 
-# A pip that fails half-way leaves no stamp, so the next run tries again; an environment
-# without a working pip is made anew.
+# If pip fails half-way, the stamp is missing and the next run tries again. An environment without a
+# working pip is recreated.
 $(RUNTIME): requirements.txt constraints.txt pyproject.toml
 	@"$$PYTHON" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 		"error: Python must be 3.11 to 3.13, got %d.%d (%s). " % (v[0], v[1], sys.executable) + \

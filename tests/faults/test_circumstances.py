@@ -1,4 +1,4 @@
-"""Circumstances that no result may depend on, and a clone that has them all from a remote."""
+"""Another environment gives the same bytes, and a clone gets all results from a remote."""
 
 import os
 import shutil
@@ -7,28 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.projects import copy, finish, lock, new_project, repro, start
+from tests.faults.projects import copy, finish, lock, new_project, start
 from tests.pipeline.commands import ROOT, run
 from tests.pipeline.sharing import Team, assert_up_to_date, make_repository
 
 pytestmark = pytest.mark.faults
-# What a result must not depend on, as it is where the two runs differ. Libraries count the
-# processors that they may use.
-HERE = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+# Libraries count the processors that they may use.
 ELSEWHERE = {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which the pipeline has run on the sample's own model."""
-    folder = new_project(tmp_path_factory.mktemp("here") / "project")
-    done = repro(folder, **HERE)
-    assert done.code == 0, done.output
-    return folder
-
-
 def elsewhere_prefix() -> list[str]:
-    """A command in front of another: other file modes, no network, and one processor."""
+    """Prefix of a command that sets other file modes, no network and one processor."""
     prefix = ["sh", "-c", 'umask 077 && exec "$@"', "sh"]
     tools = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
     if shutil.which("unshare"):
@@ -38,18 +27,20 @@ def elsewhere_prefix() -> list[str]:
     return prefix
 
 
-def test_circumstances_do_not_change_a_byte_of_the_result(tmp_path: Path, here: Path) -> None:
-    folder = new_project(tmp_path / "elsewhere" / "deeper")
+def test_circumstances_do_not_change_a_byte_of_the_result(
+    tmp_path: Path, finished: Path, small_model: Path
+) -> None:
+    folder = new_project(tmp_path / "elsewhere" / "deeper", fetch={"model": str(small_model)})
     command = (*elsewhere_prefix(), sys.executable, "-m", "dvc", "repro")
     ended = finish(start(folder, *command, **ELSEWHERE))
     assert ended.code == 0, ended.output
-    assert lock(folder) == lock(here)
+    assert lock(folder) == lock(finished)
 
 
 def test_another_clone_pulls_the_whole_pipeline_and_has_nothing_to_do(
-    team: Team, tmp_path: Path, here: Path
+    team: Team, tmp_path: Path, finished: Path
 ) -> None:
-    first = copy(here, tmp_path / "first")
+    first = copy(finished, tmp_path / "first")
     make_repository(first)
     team.set_up(first)
     team.must(first, "push")

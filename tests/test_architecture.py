@@ -115,7 +115,8 @@ def test_errors_imports_nothing_local() -> None:
 
 
 @pytest.mark.parametrize(
-    "framework", ["tensorflow", "torchao", "onnx2torch", "pooch", "matplotlib", "vl_convert", "PIL"]
+    "framework",
+    ["tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "vl_convert", "PIL"],
 )
 def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1

@@ -124,7 +124,7 @@ def unlink_if_dangling(folder: Path) -> None:
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Writes a file atomically; a device or a pipe keeps its place and takes the content."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
     with written_aside(path) as aside:
@@ -133,7 +133,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 def write_in_place(path: Path, content: bytes) -> None:
     """Writes to a path that a user gave; a link stays and its target is replaced."""
-    write_bytes(path.resolve() if path.is_symlink() else path, content)
+    write_bytes(path.resolve() if path.is_file() or not path.exists() else path, content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -235,7 +235,7 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ArtifactError: the file is missing or invalid; see `parse_json`.
+        ArtifactError: the file is missing, or invalid for `parse_json`.
     """
     with _reading(str(path), "a JSON file"):
         return parse_json(path.read_bytes(), where=str(path))

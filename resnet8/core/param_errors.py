@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic_core import PydanticCustomError
 
 from resnet8.core.errors import ParamsError, shown
 
@@ -24,14 +23,17 @@ _YAML_ERRORS = (
     TypeError,
     ValueError,
 )
-_FAULT = "fault"
+
+
+class ParameterError(ValueError):
+    """Raised by validators whose message is complete; `describe_error` adds nothing to it."""
 
 
 class _Loader(yaml.SafeLoader):
     """Rejects duplicate keys, and merge keys (`<<`), which can expand a few lines to any size."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        keys = []
+        keys: list[object] = []
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(
@@ -78,11 +80,6 @@ def refuse_deep(path: Path) -> None:
                 raise ParamsError(f"{path} must be nested at most {MAX_LEVELS} levels, got more.")
 
 
-def fault(sentence: str) -> PydanticCustomError:
-    """Returns an error for a validator to raise that `describe_error` repeats as it is."""
-    return PydanticCustomError(_FAULT, "{sentence}", {"sentence": sentence})
-
-
 def describe_error(error: Any, root: type[BaseModel]) -> str:
     """Describes a validation error; field descriptions complete `<key> must be …`.
 
@@ -91,8 +88,8 @@ def describe_error(error: Any, root: type[BaseModel]) -> str:
         root: the validated model; its fields are sections or values.
     """
     loc: tuple[str | int, ...] = error["loc"]
-    if error["type"] == _FAULT:
-        return str(error["msg"])
+    if isinstance(cause := error.get("ctx", {}).get("error"), ParameterError):
+        return str(cause)
     if not loc:
         return f"the top level must be a mapping of sections, got {shown(error['input'])}."
     section = root.model_fields[str(loc[0])].annotation if len(loc) > 1 else root

@@ -9,7 +9,7 @@ from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Settings
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
-from resnet8.core.param_errors import describe_error, fault, parse_yaml
+from resnet8.core.param_errors import ParameterError, describe_error, parse_yaml
 from resnet8.core.sections import (
     Calibrate,
     Compare,
@@ -65,7 +65,7 @@ class Params(Section):
     @classmethod
     def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
         if "fetch" in info.data and (found := calibrate.find_fault(info.data["fetch"].dataset)):
-            raise fault(found)
+            raise ParameterError(found)
         return calibrate
 
     @field_validator("inspect")
@@ -76,7 +76,7 @@ class Params(Section):
             n_calibration = info.data["calibrate"].size
             spec = InputSpec.parse(inspect.input)
             if found := spec.find_fault(n_test=n_test, n_calibration=n_calibration):
-                raise fault(f"inspect.input: {found}")
+                raise ParameterError(f"inspect.input: {found}")
         return inspect
 
     @field_validator("compare")
@@ -93,7 +93,7 @@ class Params(Section):
             settings = Settings(calibrate=info.data["calibrate"], fit=info.data["fit"])
             dataset = info.data["fetch"].dataset
         if faults := grid.find_faults(sweep.grid, settings, dataset):
-            raise fault("\n".join(faults))
+            raise ParameterError("\n".join(faults))
         return sweep
 
     @field_validator("candidate")
@@ -113,7 +113,7 @@ def _check_variant(key: str, name: str, info: ValidationInfo) -> None:
     if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
         known = _variants(info.data["quantize_onnx"], info.data["quantize_torch"])
         if name not in known:
-            raise fault(f"{key} must be one of {', '.join(known)}, got {name!r}.")
+            raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
 
 
 def check_params(raw: object, *, where: str = "params.yaml") -> Params:

@@ -21,7 +21,7 @@ from resnet8.core.names import (
     is_url,
     source_path,
 )
-from resnet8.core.param_errors import fault
+from resnet8.core.param_errors import ParameterError
 from resnet8.core.variants import QUANTIZED_VARIANTS
 
 Item = TypeVar("Item")
@@ -88,11 +88,11 @@ class Fetch(Section):
     def _check_need(cls, sha256: str | None, info: ValidationInfo) -> str | None:
         model = info.data.get("model", "")
         if is_url(model) and sha256 is None:
-            raise fault(
+            raise ParameterError(
                 f"fetch.model_sha256 must be the SHA-256 of the file behind {model}, got null."
             )
         if model in BUILT_IN_MODELS and sha256 is not None:
-            raise fault(
+            raise ParameterError(
                 f"fetch.model_sha256 must be null for {model}, whose checksum is built in, "
                 f"got {sha256}."
             )
@@ -152,7 +152,7 @@ class Fit(Section):
     def _check_levels(cls, levels: int, info: ValidationInfo) -> int:
         bins = info.data.get("histogram_bins", levels)
         if levels > bins:
-            raise fault(
+            raise ParameterError(
                 f"fit.entropy_levels must be at most fit.histogram_bins, {bins}, got {levels}."
             )
         return levels
@@ -161,7 +161,7 @@ class Fit(Section):
     @classmethod
     def _check_symmetric(cls, per_channel: bool, info: ValidationInfo) -> bool:
         if per_channel and not info.data.get("weight_symmetric", True):
-            raise fault(
+            raise ParameterError(
                 "fit.weight_symmetric must be true with fit.per_channel: true, got false: kernels "
                 "take one zero point for all channels."
             )

@@ -81,15 +81,11 @@ def _download(url: str, out: Path) -> None:
             _download_once(url, out)
             return
         except (requests.RequestException, ValueError) as exc:
-            status = exc.response.status_code if isinstance(exc, requests.HTTPError) else None
-            if status in _MISSING:
-                raise MissingSourceError(
-                    f"{url} must be there, got HTTP status {status}. {_REMEDY}"
-                ) from exc
+            status = exc.response.status_code if isinstance(exc, requests.HTTPError) else 500
             # Another attempt does not help a malformed URL or header, or a client error.
-            final = isinstance(exc, ValueError) or (status is not None and status < 500)
-            if final or attempt == ATTEMPTS:
-                raise SourceError(
+            if attempt == ATTEMPTS or status < 500 or isinstance(exc, ValueError):
+                kind = MissingSourceError if status in _MISSING else SourceError
+                raise kind(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
                     f"{_reason(exc)}. {_REMEDY}"
                 ) from exc

@@ -66,7 +66,7 @@ MIRRORS = [
     Mirror(
         "no such file",
         replied("404 Not Found", Content_Length="0"),
-        rf"{URL} must be there, got HTTP status 404\.{CHECK}",
+        unreachable("HTTPError", 1, "404 .+"),
     ),
     Mirror(
         "a sign-in",

@@ -53,9 +53,7 @@ class MissingSourceError(SourceError):
     """The host or folder is reachable but does not have the file."""
 
 
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -160,10 +158,6 @@ def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -
     raise SourceError(f"{source} must hold {', '.join(sorted(wanted))}, got an archive without.")
 
 
-def _beneath(base: str, name: str) -> str:
-    return f"{base.rstrip('/')}/{name}"
-
-
 def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = None) -> None:
     """Fetches members of CIFAR-10's Python version into `folder`; valid ones there are kept.
 
@@ -176,19 +170,22 @@ def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = 
     Raises:
         SourceError: a member is missing, unreachable, incomplete or has another checksum.
     """
-    missing = [x for x in members if _sha256(folder / x) != CIFAR10_SHA256[x]]
+    missing = [
+        x for x in members if not (folder / x).is_file() or _sha256(folder / x) != CIFAR10_SHA256[x]
+    ]
     if not missing:
         return
     if not mirror:
         _fetch_archive(CIFAR10_URL, missing, folder)
         return
+    base = mirror.rstrip("/")
     try:
         for member in missing:
-            source = _beneath(mirror, f"{CIFAR10_FOLDER}/{member}")
+            source = f"{base}/{CIFAR10_FOLDER}/{member}"
             fetch_file(source, folder / member, sha256=CIFAR10_SHA256[member])
     except MissingSourceError:
         try:
-            _fetch_archive(_beneath(mirror, _ARCHIVE), missing, folder)
+            _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
         except MissingSourceError as exc:
             raise SourceError(
                 f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, "
@@ -221,12 +218,12 @@ def fetch_model(
     Raises:
         SourceError: the model is missing, unreachable, incomplete or has another checksum.
     """
-    source, upstream = model, model
+    source, suffix = model, source_path(model).suffix
     if model == "mlperf_tiny":
-        sha256 = MLPERF_TINY_SHA256
-        upstream = MLPERF_TINY_URL
-        source = _beneath(mirror, upstream.rpartition("/")[2]) if mirror else upstream
-    out = folder / f"model{source_path(upstream).suffix}"
+        source, suffix, sha256 = MLPERF_TINY_URL, ".h5", MLPERF_TINY_SHA256
+        if mirror:
+            source = f"{mirror.rstrip('/')}/{source.rpartition('/')[2]}"
+    out = folder / f"model{suffix}"
     fetch_file(source, out, sha256=sha256)
     for other in folder.glob("model.*"):
         if other != out:

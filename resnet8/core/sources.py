@@ -7,9 +7,11 @@ result. Archives are never unpacked as a whole: only the wanted members are read
 import hashlib
 import logging
 import shutil
+import signal
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -42,7 +44,8 @@ MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4
 TIMEOUTS_SECONDS = (10, 30)  # to connect, and between two packets
 ATTEMPTS = 3
 MAX_DOWNLOAD_BYTES = 2**30  # six times the official archive
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**16
+WINDOW_SECONDS = 60.0  # a download must bring at least a block within it
 _MISSING = (403, 404, 410)  # 403: how object stores answer for a missing key
 _REMEDY = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
 
@@ -90,15 +93,41 @@ def _download(url: str, out: Path) -> None:
         time.sleep(attempt)
 
 
+@contextmanager
+def _minimum_rate(url: str, out: Path) -> Iterator[None]:
+    """Interrupts a download that stalls or drips, even while headers are read.
+
+    A signal does it, because the timeout of a socket starts anew with each byte.
+    """
+    size = 0
+
+    def check(_signal: int, _frame: object) -> None:
+        nonlocal size
+        before, size = size, out.stat().st_size
+        if size - before < BLOCK_BYTES:
+            raise SourceError(
+                f"{url} must come with at least {BLOCK_BYTES} bytes in {WINDOW_SECONDS:g} seconds, "
+                f"got {size - before}. {_REMEDY}"
+            )
+
+    signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_REAL, WINDOW_SECONDS, WINDOW_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _download_once(url: str, out: Path) -> None:
     with (
+        _minimum_rate(url, out),
         requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as reply,
-        out.open("wb") as file,
+        out.open("wb", buffering=0) as file,
     ):
         reply.raise_for_status()
         total = int(reply.headers.get("Content-Length", 0)) // BLOCK_BYTES
         blocks = reply.iter_content(BLOCK_BYTES)
-        for block in show_progress(blocks, desc="download", unit="MiB", total=total):
+        for block in show_progress(blocks, desc="download", unit="blocks", total=total):
             file.write(block)
             if file.tell() > MAX_DOWNLOAD_BYTES:
                 raise SourceError(f"{url} must have at most {MAX_DOWNLOAD_BYTES} bytes, got more.")

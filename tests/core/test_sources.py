@@ -105,6 +105,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(sources, "CIFAR10_SHA256", checksums)
     monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", sha256(MODEL))
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=found.append))
+    monkeypatch.setattr(sources, "WINDOW_SECONDS", 1800)
     monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (1800, 1800))  # as a busy machine may take
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -4,7 +4,7 @@ import hashlib
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -29,12 +29,14 @@ class Mirror(NamedTuple):
     reply: all that it sends, headers too.
     message: what the stage says after `error: `.
     hangs: it keeps the connection open.
+    drips: it then sends a byte now and then.
     """
 
     name: str
     reply: bytes
     message: str
     hangs: bool = False
+    drips: bool = False
 
 
 def replied(status: str, body: bytes = b"", **headers: str) -> bytes:
@@ -54,6 +56,8 @@ OTHER = (
     rf"{URL} must have SHA-256 \w+, got \w+ \({{}} bytes\)\. The file is damaged .+ get it anew\."
 )
 FOREVER = b"10000\r\n" + bytes(0x10000) + b"\r\n"  # a chunk of 64 KiB
+
+SLOW = rf"{URL} must come with at least 65536 bytes in 0\.2 seconds, got \d+\.{CHECK}"
 
 MIRRORS = [
     Mirror("an error page", replied("200 OK", PAGE, Content_Length="37"), OTHER.format(37)),
@@ -132,12 +136,16 @@ MIRRORS = [
         replied("200 OK", **{f"X{n}": "x" for n in range(1000)}),
         unreachable(".+", 3),
     ),
+    Mirror("headers in drops", b"HTTP/1.1 200 OK\r\nX: ", SLOW, drips=True),
+    Mirror("content in drops", replied("200 OK", Content_Length="99999"), SLOW, drips=True),
 ]
 
 
 @contextmanager
-def serving(reply: bytes, *, hangs: bool = False, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Replies to each connection; one that hangs does so until the test is over.
+def serving(
+    reply: bytes, *, hangs: bool = False, drips: bool = False, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Replies to each connection; one that hangs or drips does so until the test is over.
 
     Only to a server that hangs is the stage impatient, and only once all is sent: how long that
     takes is the machine's affair.
@@ -151,6 +159,9 @@ def serving(reply: bytes, *, hangs: bool = False, monkeypatch: pytest.MonkeyPatc
             if hangs:
                 sent.release()
                 over.wait()
+            with suppress(OSError):  # nobody reads any more
+                while drips and not over.wait(0.01):
+                    self.request.sendall(b"x")
 
     read_reply = HTTPConnection.getresponse
 
@@ -161,6 +172,8 @@ def serving(reply: bytes, *, hangs: bool = False, monkeypatch: pytest.MonkeyPatc
     if hangs:
         monkeypatch.setattr(HTTPConnection, "getresponse", read_what_is_sent)
         monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, 0.2))
+    if drips:
+        monkeypatch.setattr(sources, "WINDOW_SECONDS", 0.2)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -176,6 +189,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """The stage's arguments for a mirror; all else is as on a machine that has fetched before."""
     monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, PATIENCE_SECONDS))
+    monkeypatch.setattr(sources, "WINDOW_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 2**20)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
@@ -199,7 +213,9 @@ def test_fetch_refuses(
     offered: Callable[[str], dict[str, object]],
     mirror: Mirror,
 ) -> None:
-    with serving(mirror.reply, hangs=mirror.hangs, monkeypatch=monkeypatch) as url:
+    with serving(
+        mirror.reply, hangs=mirror.hangs, drips=mirror.drips, monkeypatch=monkeypatch
+    ) as url:
         arguments = offered(url)
         refuse(fetch.main, arguments, capfd, folder=tmp_path / "raw", message=mirror.message)
 

@@ -32,16 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     mirror = os.environ.get("RESNET8_MIRROR") or None
     model = str(SAMPLE_MODEL) if params.fetch.model == "sample" else params.fetch.model
 
-    out = fetch_model(
-        model, args.out, sha256=params.fetch.model_sha256, mirror=mirror, progress=True
-    )
+    out = fetch_model(model, args.out, sha256=params.fetch.model_sha256, mirror=mirror)
     link_source(params.fetch.model, args.linked)
     members = ["batches.meta", "test_batch", *(f"data_batch_{n}" for n in params.calibrate.batches)]
     folder = args.out / CIFAR10_FOLDER
     if params.fetch.dataset == "sample":
         write_sample(members, folder)
     else:
-        fetch_cifar10(members, folder, mirror=mirror, progress=True)
+        fetch_cifar10(members, folder, mirror=mirror)
     remove_others(folder, keep=members)
 
     source = without_secrets(params.fetch.model)

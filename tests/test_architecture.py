@@ -107,7 +107,8 @@ def test_figures_import_nothing_of_the_report_around_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "framework", ["tensorflow", "torchao", "onnx2torch", "pooch", "matplotlib", "vl_convert", "PIL"]
+    "framework",
+    ["tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "vl_convert", "PIL"],
 )
 def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1

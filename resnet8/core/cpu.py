@@ -1,6 +1,6 @@
-"""Holds libraries to kernels that give the same bits on every CPU, and says where they cannot.
+"""Makes libraries choose kernels that give the same bits on every CPU with AVX2 and FMA.
 
-docs/reproducibility.md says what was measured.
+Measurements: docs/reproducibility.md.
 """
 
 import os
@@ -12,13 +12,10 @@ NEEDED = {"avx2", "fma"}  # instruction sets, as Linux calls them
 
 
 def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Says why results on this CPU differ from the committed ones in their last bits.
+    """Returns a sentence on why this CPU gives other last bits; None if it gives the same.
 
     Args:
-        cpuinfo: where Linux lists the CPU's instruction sets.
-
-    Returns:
-        A sentence, or None where they are the same.
+        cpuinfo: the file in which Linux lists the CPU's instruction sets.
     """
     machine = platform.machine()
     if machine.lower() not in ("x86_64", "amd64"):
@@ -37,9 +34,9 @@ def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 def hold_kernels() -> None:
     """Makes PyTorch, oneDNN and MKL compute alike on all CPUs with AVX2.
 
-    Has to be called before PyTorch is imported. Left alone, they choose kernels by the CPU's vendor
-    and the width of its vectors, and sum in another order. TensorFlow gets one thread for each
-    operation, because what runs at once are batches.
+    Must be called before PyTorch is imported. By default, these libraries choose kernels by the
+    CPU's vendor and vector width, which differ in their order of summation. TensorFlow gets one
+    thread for each operation, because batches run concurrently.
 
     Source: https://www.intel.com/content/www/us/en/docs/onemkl/developer-guide-linux (conditional
     numerical reproducibility) for MKL_CBWR, https://uxlfoundation.github.io/oneDNN (CPU dispatcher
@@ -53,7 +50,7 @@ def hold_kernels() -> None:
 
 
 def _missing(cpuinfo: Path) -> set[str]:
-    """The needed instruction sets that the CPU lacks; only Linux tells."""
+    """Returns the needed instruction sets that the CPU lacks, as far as Linux lists them."""
     if sys.platform != "linux":
         return set()
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

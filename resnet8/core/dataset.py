@@ -1,4 +1,4 @@
-"""Reads the arrays that stages pass on, and checks that they are what they should be.
+"""Reads the arrays that stages pass on: images, labels, class names and predictions.
 
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
-from resnet8.core.files import read_array, read_json
-
-_REMEDY = "Run `dvc repro` to make it again."
+from resnet8.core.files import REMEDY, read_array, read_json
 
 
 class TestSet(NamedTuple):
@@ -31,40 +29,38 @@ class TestSet(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, K), that of a model's probabilities."""
+        """(N, K), the shape of a model's probabilities."""
         return len(self.labels), len(self.label_names)
 
 
 def read_test_set(folder: Path) -> TestSet:
-    """Reads what stage `prepare` wrote.
+    """Reads the test set that stage `prepare` wrote.
 
     Raises:
-        ArtifactError: a file is missing or holds something else, or they do not belong together.
+        ArtifactError: a file is missing or invalid, or the files do not match.
     """
     path = folder / "test_labels.npy"
-    found = TestSet(
+    test_set = TestSet(
         read_images(folder / "test_images.npy"),
         read_labels(path),
         read_label_names(folder / "labels.json"),
     )
-    if len(found.images) != len(found.labels) or found.labels.max() >= len(found.label_names):
-        raise _another(
-            path,
-            f"a class below {len(found.label_names)} for each of {len(found.images)} images",
-            found.labels,
-        )
-    return found
+    n, k = test_set.shape
+    if len(test_set.images) != n or test_set.labels.max() >= k:
+        expected = f"a class below {k} for each of {len(test_set.images)} images"
+        raise _invalid(path, expected, test_set.labels)
+    return test_set
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
     """Reads images (N, H, W, C) uint8, N at least 1.
 
     Raises:
-        ArtifactError: the file is missing or holds something else.
+        ArtifactError: the file is missing or invalid.
     """
     images = read_array(path)
     if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE or not len(images):
-        raise _another(path, f"uint8 images of shape {IMAGE_SHAPE}", images)
+        raise _invalid(path, f"uint8 images of shape {IMAGE_SHAPE}", images)
     return images
 
 
@@ -72,11 +68,11 @@ def read_labels(path: Path) -> NDArray[np.int64]:
     """Reads labels (N,), class indices.
 
     Raises:
-        ArtifactError: the file is missing or holds something else.
+        ArtifactError: the file is missing or invalid.
     """
     labels = read_array(path)
     if labels.dtype != np.int64 or labels.ndim != 1 or not len(labels) or labels.min() < 0:
-        raise _another(path, "class indices, one for each image", labels)
+        raise _invalid(path, "class indices, one for each image", labels)
     return labels
 
 
@@ -84,25 +80,18 @@ def read_label_names(path: Path) -> list[str]:
     """Reads the K class names.
 
     Raises:
-        ArtifactError: the file is missing or holds something else.
+        ArtifactError: the file is missing or invalid.
     """
-    content = read_json(path)
-    names = content.get("label_names") if isinstance(content, dict) else None
-    if (
-        not isinstance(names, list)
-        or not all(isinstance(name, str) for name in names)
-        or not 2 <= len(names) == len(set(names))
-    ):
-        raise ArtifactError(
-            f"{path} must hold two or more different class names, got {shown(content)}. {_REMEDY}"
-        )
-    return names
+    match content := read_json(path):
+        case {"label_names": [str(), str(), *_] as names}:
+            return [str(name) for name in names]
+    raise ArtifactError(f"{path} must hold class names, got {shown(content)}. {REMEDY}")
 
 
 def read_predictions(
     folder: Path, variants: Sequence[str], *, shape: tuple[int, int]
 ) -> dict[str, NDArray[np.float32]]:
-    """Reads the probabilities that variants give.
+    """Reads the predicted probabilities of variants.
 
     Args:
         folder: holds `<variant>.npy`.
@@ -113,17 +102,18 @@ def read_predictions(
         (N, K) float32 by variant.
 
     Raises:
-        ArtifactError: a file is missing or holds something else.
+        ArtifactError: a file is missing or invalid.
     """
-    found = {}
+    predictions = {}
     for name in variants:
         path = folder / f"{name}.npy"
-        array = found[name] = read_array(path)
+        array = predictions[name] = read_array(path)
         if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
-            raise _another(path, f"finite float32 probabilities of shape {shape}", array)
-    return found
+            raise _invalid(path, f"finite float32 probabilities of shape {shape}", array)
+    return predictions
 
 
-def _another(path: Path, expected: str, array: NDArray[Any]) -> ArtifactError:
-    found = f"{array.dtype} of shape {array.shape}"
-    return ArtifactError(f"{path} must hold {expected}, got {found}. {_REMEDY}")
+def _invalid(path: Path, expected: str, array: NDArray[Any]) -> ArtifactError:
+    return ArtifactError(
+        f"{path} must hold {expected}, got {array.dtype} of shape {array.shape}. {REMEDY}"
+    )

@@ -1,26 +1,24 @@
-"""Digits of the figures that are written: none that the CPU decides.
+"""Rounds figures to digits that do not depend on the CPU.
 
-Float runtimes add in their own order, so their results differ from each other by noise. Written
-are the digits that are far above it, or a bound.
+Float runtimes sum in different orders, so their results differ by noise. Figures keep the digits
+far above this noise; smaller figures are replaced by a bound.
 """
 
 import math
 
-NOISE = 1e-5  # what float32 results differ by, at most, as a share of the largest value
+NOISE = 1e-5  # largest difference of float32 results, as a share of the largest value
 _KL_DECIMALS = 6
 _SHARE_DECIMALS = 3
 _DIFFERENCE_DECIMALS = 4
 
 
 def upper_bound(difference: float, *, largest: float = 1.0) -> float:
-    """Returns a bound of a difference: a power of ten, at least `NOISE`, as a share of `largest`.
+    """Returns an upper bound of a difference, rounded up to one digit; 0 if there is none.
 
     Args:
         difference: at least 0.
-        largest: of the values that differ.
-
-    Returns:
-        The bound, rounded up to one digit; 0 where there is no difference.
+        largest: the largest of the compared values. The bound is `largest` times a power of ten,
+            at least `NOISE`.
     """
     if not difference:
         return 0.0
@@ -32,28 +30,28 @@ def upper_bound(difference: float, *, largest: float = 1.0) -> float:
 
 
 def probability_difference(difference: float) -> float:
-    """A difference between probabilities: four decimals, or a bound where it is below 0.001."""
+    """Rounds a difference of probabilities to four decimals; below 0.001, returns a bound."""
     large = difference >= 10 * 10**-_DIFFERENCE_DECIMALS
     return round(difference, _DIFFERENCE_DECIMALS) if large else upper_bound(difference)
 
 
 def divergence(kl: float) -> float:
-    """A KL divergence in nats: six decimals."""
+    """Rounds a KL divergence in nats to six decimals."""
     return round(kl, _KL_DECIMALS) + 0.0  # no -0.0
 
 
 def divergence_share(share: float | None, *, kl: float) -> float | None:
-    """A share of a KL divergence: three decimals, where noise is far below the divergence.
+    """Rounds a share of a KL divergence to three decimals.
 
     Args:
         share: some images' part of the sum over all images.
-        kl: the divergence in nats; below ten units of its last decimal, noise of the runtimes
-            decides which images have the largest part, and there is no share.
+        kl: the divergence in nats. Below ten units of its last decimal, noise decides which
+            images contribute most, and the result is None.
     """
     large = kl >= 10 * 10**-_KL_DECIMALS
     return round(share, _SHARE_DECIMALS) if share is not None and large else None
 
 
 def significant(number: float | None, digits: int) -> float | None:
-    """A number with so many significant digits."""
+    """Rounds a number to significant digits."""
     return None if number is None else float(f"{number:.{digits}g}")

@@ -1,11 +1,11 @@
-"""What can go wrong for a user.
+"""Errors that a user can mend.
 
     PipelineError
-    ├── ParamsError     params.yaml says something that cannot be done
-    ├── SourceError     a download, mirror or sample is missing or not what it should be
+    ├── ParamsError     params.yaml is invalid
+    ├── SourceError     a download, mirror or sample is missing or has other content
     ├── ArtifactError   a model or array does not fit the pipeline
-    ├── ClusterError    a sweep's Dask scheduler or its workers are not there, or went away
-    ├── ParityError     a converted model does not compute what its original computes
+    ├── ClusterError    a sweep's Dask scheduler or workers cannot be reached
+    ├── ParityError     a converted model differs from its original
     └── GateError       two revisions cannot be compared (`resnet8.gate` exits with 2)
 
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
@@ -18,17 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _USER = re.compile(r"(?<=://)\S*@")
-# Libraries also quote a path with its query alone.
+# Libraries also quote the path and query of a URL without its host.
 _QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
 
 
 def without_secrets(text: str) -> str:
-    """Replaces users, passwords, queries and fragments in the URLs of a text."""
+    """Masks users, passwords, queries and fragments of the URLs in a text."""
     return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 
 class PipelineError(Exception):
-    """A fault that the user can mend; ends a stage with exit code 1 and no traceback."""
+    """Base class; ends a stage with exit code 1 and without a traceback."""
 
     def __init__(self, message: str) -> None:
         super().__init__(without_secrets(message))
@@ -36,11 +36,11 @@ class PipelineError(Exception):
 
 @contextmanager
 def naming(source: str, copy: Path) -> Iterator[None]:
-    """Names the user's own model in messages about it, in place of the pipeline's copy.
+    """Replaces the path of the pipeline's copy of a model by the user's own in error messages.
 
     Args:
-        source: what `fetch.model` says.
-        copy: the file that the pipeline made of it.
+        source: the value of `fetch.model`.
+        copy: path of the file that the pipeline made from it.
     """
     try:
         yield
@@ -64,7 +64,7 @@ class ArtifactError(PipelineError):
 
 
 class ClusterError(PipelineError):
-    """A Dask scheduler does not answer, or there is nobody who works for it."""
+    """A Dask scheduler does not answer or has no workers."""
 
 
 class ParityError(PipelineError):
@@ -72,7 +72,7 @@ class ParityError(PipelineError):
 
 
 class GateError(PipelineError):
-    """Metrics are missing, damaged or not comparable: there is no verdict."""
+    """Metrics are missing, damaged or not comparable, so there is no verdict."""
 
 
 class _Short(reprlib.Repr):
@@ -85,7 +85,7 @@ _SHORT.maxlevel = 2
 
 
 def shown(value: object) -> str:
-    """A value from outside as a message shows it: on one line and short, whatever it is."""
+    """Formats any value for an error message: short and on one line."""
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python does not write out an integer of more than 4300 digits

@@ -1,4 +1,4 @@
-"""Runs a model over images in batches, and scores what it said."""
+"""Runs a model over images in batches, and scores its predictions."""
 
 import os
 from collections import deque
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, cores: int | None
 ) -> Iterator[Result]:
-    """Maps in order, with as many calls at once as there are cores, and no more results waiting.
+    """Maps in order, with up to `cores` concurrent calls and at most that many buffered results.
 
     Args:
-        function: gets an item; called from other threads if there are several cores.
-        items: to map.
-        cores: that may be used, None for all.
+        function: called with an item, from other threads if there are several cores.
+        items: its arguments.
+        cores: number of cores to use, None for all.
     """
     if cores == 1:
         yield from map(function, items)
@@ -52,14 +52,14 @@ def predict(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     cores: int | None = None,
 ) -> Probabilities:
-    """Predicts class probabilities, one pass in batches, as many at once as there are cores.
+    """Predicts class probabilities in batches, which run concurrently on all cores.
 
     Args:
         predictor: maps (N, 32, 32, 3) float32 in [0, 255] to (N, K) probabilities.
         images: (N, 32, 32, 3) uint8, NHWC.
-        batch_size: images given to the predictor at once; the last batch may be smaller.
+        batch_size: images in a call of the predictor; the last batch may be smaller.
         progress: wraps the loop over batches, as `tqdm.tqdm` does.
-        cores: that may be used, None for all.
+        cores: number of cores to use, None for all.
 
     Returns:
         (N, K) float32 probabilities.
@@ -69,8 +69,8 @@ def predict(
         return predictor(images[start : start + batch_size].astype(np.float32))
 
     starts = range(0, len(images), batch_size)
-    found = map_ahead(run, starts, cores=cores)
-    return np.concatenate([batch for _, batch in zip(progress(starts), found, strict=True)])
+    batches = map_ahead(run, starts, cores=cores)
+    return np.concatenate([batch for _, batch in zip(progress(starts), batches, strict=True)])
 
 
 def score(
@@ -79,7 +79,7 @@ def score(
     """Scores predictions against labels.
 
     Args:
-        probabilities: (N, K); the class of the largest is the prediction, the first on a tie.
+        probabilities: (N, K); the first class of the largest value is the prediction.
         labels: (N,) class indices.
         label_names: K names.
 

@@ -1,11 +1,10 @@
-"""Writes files whole or not at all, and JSON the same way every time."""
+"""Atomic writes, and readers whose errors name the file."""
 
 import csv
 import errno
 import io
 import json
 import os
-import re
 import shutil
 import tempfile
 import tokenize
@@ -21,39 +20,42 @@ from numpy.typing import NDArray
 from resnet8.core.errors import ArtifactError, PipelineError, shown
 from resnet8.core.processes import is_orphan
 
-# What NumPy raises for a damaged array file; its header is parsed as a Python literal.
-_ARRAY_FAULTS = (
+REMEDY = "Run `dvc repro` to make it again."
+# Raised for missing and damaged files; NumPy parses the header of an array as Python literals.
+_READ_ERRORS = (
     ArithmeticError,
+    AttributeError,
     EOFError,
+    FileNotFoundError,
     MemoryError,
+    RecursionError,
     SyntaxError,
     TypeError,
     ValueError,
     tokenize.TokenError,
+    zipfile.BadZipFile,
 )
 _NO_ROOM_BYTES = 2**16
-# What `temporary_beside` calls a file, and the process in it.
-_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp.*")
 
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Gives a new file beside `path` that is gone when the block ends.
+    """Creates a temporary file in the folder of `path` and deletes it afterwards.
 
-    Its name keeps the suffix of `path`, which some libraries read the format from, and says
-    which process it belongs to: what a killed one left in the folder is removed.
+    The name keeps the suffix of `path`, from which some libraries choose the format. A file that
+    a killed process left under this name is replaced by a new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    aside = path.with_name(f".{path.name}.tmp{path.suffix}")
     try:
+        aside.unlink(missing_ok=True)
         aside.touch()
         yield aside
     except OSError as exc:
-        named = {exc.filename, exc.filename2}
-        if exc.errno is None or (named != {None} and str(aside) not in named):
+        names = {exc.filename, exc.filename2} - {None}
+        if exc.errno is None or (names and str(aside) not in names):
             raise
-        raise OSError(exc.errno, exc.strerror, str(path)) from exc  # as on a full disk
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             aside.unlink()
@@ -61,35 +63,29 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a temporary file beside `path` that takes its place when the block succeeds.
+    """Yields a temporary file that replaces `path` when the block succeeds.
 
-    When the block raises, the temporary file is removed and `path` is as it was. A device or a
-    pipe keeps its place and takes the content.
+    When the block raises, `path` stays as it was.
 
     Raises:
-        PipelineError: DVC was killed, so that the place may be another run's.
-        OSError: `path` is a folder, or the system cannot write.
+        PipelineError: DVC was killed, so another run may be writing `path`.
+        OSError: `path` is a folder, or the disk is full or read-only.
     """
-    if _is_special(path):
-        with tempfile.TemporaryDirectory() as name:
-            yield (aside := Path(name, f"content{path.suffix}"))
-            path.write_bytes(aside.read_bytes())
-        return
     with temporary_beside(path) as aside:
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())  # a power cut leaves the old file or the new one
-        refuse_orphans(path)
+        _refuse_orphans(path)
         aside.replace(path)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Gives a folder, outside of the project, that is gone when the block ends.
+    """Creates a temporary folder outside of the project and deletes it afterwards.
 
     Raises:
-        OSError: the disk is full; libraries that write through C++ raise something else then,
-            or read back half of what they wrote.
+        OSError: the disk is full. Libraries that write through C++ raise other errors then, or
+            read back a truncated file.
     """
     with tempfile.TemporaryDirectory() as name:
         try:
@@ -102,16 +98,16 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file.
+    """Deletes a file if it exists.
 
     Raises:
-        PipelineError: DVC was killed, so that the file may be another run's.
+        PipelineError: DVC was killed, so the file may belong to another run.
     """
-    refuse_orphans(path)
+    _refuse_orphans(path)
     path.unlink(missing_ok=True)
 
 
-def refuse_orphans(path: Path) -> None:
+def _refuse_orphans(path: Path) -> None:
     if is_orphan():
         raise PipelineError(
             f"{path} must be changed by a stage that DVC waits for, got one whose DVC is gone. "
@@ -119,50 +115,38 @@ def refuse_orphans(path: Path) -> None:
         )
 
 
-def _is_special(path: Path) -> bool:
-    """Whether there is something other than a regular file."""
-    return path.exists() and not path.is_file()
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(".*.tmp*"):
-        owner = _TEMPORARY.fullmatch(path.name)
-        if owner and not _is_alive(int(owner[1])):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+def unlink_if_dangling(folder: Path) -> None:
+    """Deletes the dangling links in a folder; DVC stops at them."""
+    for path in folder.glob("*"):
+        if path.is_symlink() and not path.exists():
+            remove(path)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file atomically; a device or a pipe keeps its place and takes the content."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
 
 def write_in_place(path: Path, content: bytes) -> None:
-    """Writes to where a user points: to what a link leads to, not in its place."""
-    write_bytes(path if _is_special(path) else Path(os.path.realpath(path)), content)
+    """Writes to a path that a user gave; a link stays and its target is replaced."""
+    write_bytes(path.resolve() if path.is_file() or not path.exists() else path, content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as .npy, C-contiguous, without pickling."""
-    # Not to the file itself: NumPy does not say why the system could not write.
-    content = io.BytesIO()
+    content = io.BytesIO()  # NumPy itself hides why the system could not write
     np.save(content, np.ascontiguousarray(array), allow_pickle=False)
     write_bytes(path, content.getbuffer())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes named arrays as .npz, uncompressed: the same bytes with every zlib and Python.
+    """Writes named arrays as .npz, uncompressed.
 
-    `numpy.savez` asks for headers of large files, which Python 3.11.4 and later write otherwise.
+    The bytes do not depend on the versions of zlib and Python, as those of `numpy.savez` do.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -173,19 +157,23 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     write_bytes(path, content.getbuffer())
 
 
+@contextmanager
+def _reading(where: str, kind: str) -> Iterator[None]:
+    """Reports a missing or damaged file as an ArtifactError."""
+    try:
+        yield
+    except _READ_ERRORS as exc:
+        raise ArtifactError(f"{where} must be {kind}, got {exc}. {REMEDY}") from exc
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """Reads a .npy array.
 
     Raises:
-        ArtifactError: the file is missing or no array.
+        ArtifactError: the file is missing or not an array.
     """
-    try:
-        with path.open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except (*_ARRAY_FAULTS, FileNotFoundError) as exc:
-        raise ArtifactError(
-            f"{path} must be a NumPy array file, got {exc}. Run `dvc repro` to make it again."
-        ) from exc
+    with _reading(str(path), "a NumPy array file"), path.open("rb") as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
@@ -193,15 +181,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Reads the named arrays of a .npz file.
 
     Raises:
-        ArtifactError: the file is missing or holds no arrays.
+        ArtifactError: the file is missing or damaged.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (*_ARRAY_FAULTS, AttributeError, FileNotFoundError, zipfile.BadZipFile) as exc:
-        raise ArtifactError(
-            f"{path} must be a file of NumPy arrays, got {exc}. Run `dvc repro` to make it again."
-        ) from exc
+    with (
+        _reading(str(path), "a file of NumPy arrays"),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        return {name: arrays[name] for name in arrays.files}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -217,29 +204,20 @@ def read_bytes(path: Path) -> bytes:
 
 
 def find_model(folder: Path) -> Path:
-    """Finds the one Keras file that the fetch stage left in a folder.
+    """Returns the path of the one Keras file that stage `fetch` left in a folder.
 
     Raises:
         ArtifactError: there is none, or more than one.
     """
-    found = sorted(folder.glob("model.*"))
-    if len(found) != 1:
-        raise ArtifactError(
-            f"{folder} must hold one model, got {[path.name for path in found]}. "
-            "Run `dvc repro` to make it again."
-        )
-    return found[0]
-
-
-def unlink_if_dangling(folder: Path) -> None:
-    """Removes the links in a folder that lead nowhere; DVC cannot read past them."""
-    for path in folder.glob("*"):
-        if path.is_symlink() and not path.exists():
-            remove(path)
+    models = sorted(folder.glob("model.*"))
+    if len(models) != 1:
+        names = [path.name for path in models]
+        raise ArtifactError(f"{folder} must hold one model, got {names}. {REMEDY}")
+    return models[0]
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A table as CSV in UTF-8 with a header, whose lines end alike on every system."""
+    """Encodes a table as CSV with a header, in UTF-8 with Unix line ends."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -248,7 +226,7 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON with sorted keys and a trailing newline; NaN and infinity are refused."""
+    """Writes JSON with sorted keys and a trailing newline; rejects NaN and infinity."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -257,40 +235,34 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        ArtifactError: the file is missing or no JSON, or a key is there twice.
+        ArtifactError: the file is missing, or invalid for `parse_json`.
     """
-    try:
+    with _reading(str(path), "a JSON file"):
         return parse_json(path.read_bytes(), where=str(path))
-    except FileNotFoundError as exc:
-        raise _no_json(str(path), exc) from exc
 
 
 def parse_json(content: bytes, *, where: str) -> Any:
-    """Parses JSON as `write_json` writes it: each key once, and no NaN or infinity.
+    """Parses JSON without repeated keys, NaN and infinity.
+
+    Args:
+        content: UTF-8.
+        where: path of the file, for error messages.
 
     Raises:
-        ArtifactError: the content of the file called `where` is something else.
+        ArtifactError: the content is not such JSON.
     """
-    try:
-        return json.loads(content, object_pairs_hook=_distinct, parse_constant=_finite)
-    except (RecursionError, ValueError) as exc:
-        raise _no_json(where, exc) from exc
+    with _reading(where, "a JSON file"):
+        return json.loads(content, object_pairs_hook=_reject_repeats, parse_constant=_reject)
 
 
-def _no_json(where: str, exc: Exception) -> ArtifactError:
-    return ArtifactError(
-        f"{where} must be a JSON file, got {exc}. Run `dvc repro` to make it again."
-    )
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _reject_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in mapping:
             raise ValueError(f"the key {shown(key)} for the second time")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
-def _finite(constant: str) -> float:
+def _reject(constant: str) -> float:
     raise ValueError(f"{constant}, which is no number")

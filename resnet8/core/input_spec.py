@@ -1,4 +1,4 @@
-"""The word that says what an inspection looks at.
+"""The specification of the images that an inspection looks at.
 
 `test:0`, `test:3,5` (test images by index), `calibration:0` (a batch of the calibration images
 by number) or `random:7` (noise drawn with that seed).
@@ -25,10 +25,10 @@ class InputSpec(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "InputSpec":
-        """Reads it as it was written.
+        """Parses a specification.
 
         Raises:
-            ValueError: it has another form.
+            ValueError: it is malformed.
         """
         if not re.fullmatch(PATTERN, text):
             raise ValueError(f"the input must be {FORMS}, got {text!r}.")
@@ -45,11 +45,11 @@ class InputSpec(NamedTuple):
         return f"{words[self.source]} {numbers}"
 
     def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
-        """Says which number is out of range, None if all are within.
+        """Describes the first number that is out of range; None if all are in range.
 
         Args:
-            n_test: test images that there are.
-            n_calibration: calibration images that there are.
+            n_test: number of test images.
+            n_calibration: number of calibration images.
         """
         if self.source == "random":
             return None

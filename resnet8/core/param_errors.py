@@ -1,21 +1,20 @@
-"""Says in one line what is wrong with a parameter file: in its YAML, or after a Pydantic error."""
+"""Reads YAML strictly, and describes validation errors of parameters in one line each."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from resnet8.core.errors import ParamsError, shown
 
-MAX_FILE_BYTES = 2**16  # the project's own has 2 kB
 MAX_LEVELS = 100
-
-# What PyYAML raises for a file that is none, or for a value that Python cannot hold.
-_YAML_FAULTS = (
+# Raised by PyYAML for malformed files, and for values that Python cannot represent.
+_YAML_ERRORS = (
     yaml.YAMLError,
     ArithmeticError,
     AttributeError,
@@ -26,66 +25,54 @@ _YAML_FAULTS = (
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads plain data, each key once and as written.
+class ParameterError(ValueError):
+    """Raised by validators whose message is complete; `describe_error` adds nothing to it."""
 
-    Merge keys (`<<`) copy what they refer to: a few lines of them fill any memory.
-    """
+
+class _Loader(yaml.SafeLoader):
+    """Rejects duplicate keys, and merge keys (`<<`), which can expand a few lines to any size."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem="a merge key (<<)", problem_mark=key.start_mark)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        if len(found) < len(node.value):
-            keys = [self.construct_object(key) for key, _ in node.value]
-            number = next(n for n, key in enumerate(keys) if key in keys[:n])
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {shown(keys[number])} for the second time",
-                problem_mark=node.value[number][0].start_mark,
-            )
-        return found
-
-
-def read_yaml(path: Path) -> object:
-    """Reads plain data from a short YAML file.
-
-    Raises:
-        ParamsError: it is missing, no file, too long or not YAML, or a key is there twice.
-    """
-    if not path.exists():
-        raise ParamsError(f"{path} must exist. Run the command in the project's folder.")
-    size = path.stat().st_size
-    if not path.is_file() or size > MAX_FILE_BYTES:
-        found = f"{size} bytes" if path.is_file() else "something else"
-        raise ParamsError(f"{path} must be a file of at most {MAX_FILE_BYTES} bytes, got {found}.")
-    return parse_yaml(path.read_bytes(), where=str(path))
+        keys: list[object] = []
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(
+                    problem="a merge key (<<)", problem_mark=key_node.start_mark
+                )
+            key = self.construct_object(key_node)
+            if key in keys:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {shown(key)} for the second time",
+                    problem_mark=key_node.start_mark,
+                )
+            keys.append(key)
 
 
 def parse_yaml(content: bytes, *, where: str) -> object:
-    """Parses plain data, as `read_yaml` does.
+    """Parses YAML into plain data.
+
+    Args:
+        content: UTF-8.
+        where: path of the file, for error messages.
 
     Raises:
-        ParamsError: the content of the file called `where` is not YAML, or a key is there twice.
+        ParamsError: the content is not YAML, repeats a key or has a merge key.
     """
     try:
-        # A SafeLoader that takes less.
-        return yaml.load(content.decode(), _Loader)  # noqa: S506
-    except _YAML_FAULTS as exc:
+        return yaml.load(content.decode(), _Loader)  # noqa: S506 (a stricter SafeLoader)
+    except _YAML_ERRORS as exc:
         reason = " ".join(str(exc).split())[:300]
         raise ParamsError(f"{where} must be YAML, got: {reason}.") from exc
 
 
 def refuse_deep(path: Path) -> None:
-    """Refuses YAML for which parsers in C need more stack than there is, and end the process.
+    """Rejects YAML whose nesting would overflow the stack of a parser in C.
 
     Raises:
         ParamsError: the file is nested deeper than `MAX_LEVELS`.
     """
     depth = 0
-    with suppress(yaml.YAMLError):  # which its reader tells
+    with suppress(yaml.YAMLError):  # reported by whoever parses the file afterwards
         for event in yaml.parse(path.read_bytes(), Loader=yaml.CSafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -93,33 +80,44 @@ def refuse_deep(path: Path) -> None:
                 raise ParamsError(f"{path} must be nested at most {MAX_LEVELS} levels, got more.")
 
 
-def describe_fault(error: Any, root: type[BaseModel]) -> str:
-    """One line for one error; field descriptions complete `<key> must be …`.
+def describe_error(error: Any, root: type[BaseModel]) -> str:
+    """Describes a validation error; field descriptions complete `<key> must be …`.
 
     Args:
         error: one of `ValidationError.errors()`.
-        root: the model that was validated; its fields are sections or values.
+        root: the validated model; its fields are sections or values.
     """
     loc: tuple[str | int, ...] = error["loc"]
-    fields = _model_at(loc, root).model_fields
-    key = next((str(part) for part in loc[1:2] or loc[:1]), "")
-    if error["type"] in ("extra_forbidden", "invalid_key"):
-        known = f" Known: {', '.join(fields)}."
-        return f"{_dotted(loc)} is not a parameter.{_did_you_mean(key, list(fields)) or known}"
-    if error["type"] == "missing":
-        return f"{_dotted(loc)} is missing; it must be {fields[key].description}."
+    if isinstance(cause := error.get("ctx", {}).get("error"), ParameterError):
+        return str(cause)
     if not loc:
         return f"the top level must be a mapping of sections, got {shown(error['input'])}."
-    expected, hint = fields[key].description, ""
-    if error["type"] == "literal_error":  # also of one entry of a list
-        choices = _choices(fields[key].annotation)
-        expected, hint = " or ".join(choices), _did_you_mean(error["input"], choices)
+    section = root.model_fields[str(loc[0])].annotation if len(loc) > 1 else root
+    fields = section.model_fields if isinstance(section, type(BaseModel)) else root.model_fields
+    key = str((*loc[1:2], loc[0])[0])
+    if error["type"] in ("extra_forbidden", "invalid_key"):
+        return f"{_dotted(loc)} is not a parameter.{suggest(key, list(fields))}"
+    expected, hint = fields[key].description or "a section", ""
+    if error["type"] == "missing":
+        return f"{_dotted(loc)} is missing; it must be {expected}."
+    if error["type"] == "literal_error":  # also for an entry of a list
+        expected = error["ctx"]["expected"].replace("'", "")
+        hint = suggest(error["input"], re.split(", | or ", expected), or_list=False)
     return f"{_dotted(loc)} must be {expected}, got {shown(error['input'])}.{hint}"
 
 
-def _did_you_mean(word: object, known: Sequence[str]) -> str:
+def suggest(word: object, known: Sequence[str], *, or_list: bool = True) -> str:
+    """Returns a hint at the known name closest to a word.
+
+    Args:
+        word: a misspelt name.
+        known: the valid names.
+        or_list: list all valid names if none is close, rather than give no hint.
+    """
     close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
-    return f" Did you mean {close[0]}?" if close else ""
+    if close:
+        return f" Did you mean {close[0]}?"
+    return f" Known: {', '.join(known)}." if or_list else ""
 
 
 def _dotted(loc: Sequence[str | int]) -> str:
@@ -130,19 +128,3 @@ def _dotted(loc: Sequence[str | int]) -> str:
         else:
             text += f".{part if part.isprintable() and len(part) <= 60 else shown(part)}"
     return text.removeprefix(".")
-
-
-def _model_at(loc: Sequence[str | int], root: type[BaseModel]) -> type[BaseModel]:
-    """The section class that holds the key at `loc`."""
-    if len(loc) < 2:
-        return root
-    section = root.model_fields[str(loc[0])].annotation
-    if isinstance(section, type) and issubclass(section, BaseModel):
-        return section
-    return root
-
-
-def _choices(annotation: Any) -> list[str]:
-    """The strings that a (list of a) Literal allows."""
-    found = [item for item in get_args(annotation) if isinstance(item, str)]
-    return found or [word for item in get_args(annotation) for word in _choices(item)]

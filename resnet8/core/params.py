@@ -1,19 +1,15 @@
-"""The parameters: what `params.yaml` may say, checked all at once.
-
-Field descriptions complete the sentence `<key> must be …` in error messages.
-"""
+"""All parameters of `params.yaml`, with every fault reported at once."""
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from resnet8.core import grid
 from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Settings
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
-from resnet8.core.param_errors import describe_fault, read_yaml
+from resnet8.core.param_errors import ParameterError, describe_error, parse_yaml
 from resnet8.core.sections import (
     Calibrate,
     Compare,
@@ -28,39 +24,83 @@ from resnet8.core.sections import (
     Section,
     Sweep,
 )
-from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
+from resnet8.core.variants import FLOAT_VARIANTS, Variant
 
 
 class Params(Section):
-    """All of `params.yaml`: a section for each stage that takes parameters."""
+    """All of `params.yaml`: a section for each stage that takes parameters.
 
-    fetch: Fetch = Field(description="a section")
-    calibrate: Calibrate = Field(description="a section")
-    convert_onnx: ConvertOnnx = Field(description="a section")
-    fit: Fit = Field(description="a section")
-    quantize_onnx: QuantizeOnnx = Field(description="a section")
-    quantize_torch: QuantizeTorch = Field(description="a section")
-    evaluate: Evaluate = Field(description="a section")
-    inspect: Inspect = Field(description="a section")
-    compare: Compare = Field(description="a section")
-    sweep: Sweep = Field(description="a section")
-    gate: Gate = Field(description="a section")
+    Validators see the fields above theirs in `info.data`, without those that are invalid.
+    """
+
+    fetch: Fetch
+    calibrate: Calibrate
+    convert_onnx: ConvertOnnx
+    fit: Fit
+    quantize_onnx: QuantizeOnnx
+    quantize_torch: QuantizeTorch
+    evaluate: Evaluate
+    inspect: Inspect
+    compare: Compare
+    sweep: Sweep
+    gate: Gate
     candidate: str = Field(description="the name of a variant")
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """The variants that the pipeline makes, in the order of its steps."""
+        """The variants that the pipeline makes, in the order of its stages."""
         return _variants(self.quantize_onnx, self.quantize_torch)
 
     @property
     def quantized(self) -> tuple[Variant, ...]:
-        """The quantized variants, in the same order."""
+        """The quantized variants, in the order of the pipeline's stages."""
         return tuple(variant for variant in self.variants if not variant.is_float)
 
     @property
     def settings(self) -> Settings:
-        """What decides the numbers of the quantized variants."""
+        """The settings that determine the numbers of the quantized variants."""
         return Settings(calibrate=self.calibrate, fit=self.fit)
+
+    @field_validator("calibrate")
+    @classmethod
+    def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
+        if "fetch" in info.data and (found := calibrate.find_fault(info.data["fetch"].dataset)):
+            raise ParameterError(found)
+        return calibrate
+
+    @field_validator("inspect")
+    @classmethod
+    def _check_input(cls, inspect: Inspect, info: ValidationInfo) -> Inspect:
+        if {"fetch", "calibrate"} <= info.data.keys():
+            n_test = IMAGES_PER_BATCH[info.data["fetch"].dataset]
+            n_calibration = info.data["calibrate"].size
+            spec = InputSpec.parse(inspect.input)
+            if found := spec.find_fault(n_test=n_test, n_calibration=n_calibration):
+                raise ParameterError(f"inspect.input: {found}")
+        return inspect
+
+    @field_validator("compare")
+    @classmethod
+    def _check_baseline(cls, compare: Compare, info: ValidationInfo) -> Compare:
+        _check_variant("compare.baseline", compare.baseline, info)
+        return compare
+
+    @field_validator("sweep")
+    @classmethod
+    def _check_grid(cls, sweep: Sweep, info: ValidationInfo) -> Sweep:
+        settings = dataset = None
+        if {"fetch", "calibrate", "fit"} <= info.data.keys():
+            settings = Settings(calibrate=info.data["calibrate"], fit=info.data["fit"])
+            dataset = info.data["fetch"].dataset
+        if faults := grid.find_faults(sweep.grid, settings, dataset):
+            raise ParameterError("\n".join(faults))
+        return sweep
+
+    @field_validator("candidate")
+    @classmethod
+    def _check_candidate(cls, candidate: str, info: ValidationInfo) -> str:
+        _check_variant("candidate", candidate, info)
+        return candidate
 
 
 def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
@@ -69,91 +109,11 @@ def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
     return (*FLOAT_VARIANTS, *map(Variant, quantized))
 
 
-def _valid_sections(raw: dict[str, Any]) -> dict[str, Any]:
-    """The sections that are valid on their own, by name."""
-    valid = {}
-    for name, field in Params.model_fields.items():
-        section = field.annotation
-        try:
-            if isinstance(section, type) and issubclass(section, Section):
-                valid[name] = section.model_validate(raw.get(name))
-            elif isinstance(raw.get(name), str):
-                valid[name] = raw[name]
-        except ValidationError:
-            continue  # reported by the validation of the whole
-    return valid
-
-
-def _faults_of_settings(valid: dict[str, Any]) -> list[str]:
-    """Faults between the parameters that quantization depends on."""
-    faults = []
-    fetch: Fetch | None = valid.get("fetch")
-    calibrate: Calibrate | None = valid.get("calibrate")
-    if fetch and calibrate:
-        pool = len(calibrate.batches) * IMAGES_PER_BATCH[fetch.dataset]
-        if calibrate.size > pool:
-            faults.append(
-                f"calibrate.size must be from 1 to {pool}, the training images in "
-                f"calibrate.batches {calibrate.batches} of {fetch.dataset}, got {calibrate.size}."
-            )
-    fit: Fit | None = valid.get("fit")
-    if fit and fit.per_channel and not fit.weight_symmetric:
-        faults.append(
-            "fit.weight_symmetric must be true with fit.per_channel: true, got false: kernels "
-            "take one zero point for all channels."
-        )
-    if fit and fit.entropy_levels > fit.histogram_bins:
-        faults.append(
-            f"fit.entropy_levels must be at most fit.histogram_bins, {fit.histogram_bins}, "
-            f"got {fit.entropy_levels}."
-        )
-    return faults
-
-
-def _faults_between(valid: dict[str, Any]) -> list[str]:
-    """Faults that only show when two parameters are seen together."""
-    faults = []
-    fetch: Fetch | None = valid.get("fetch")
-    calibrate: Calibrate | None = valid.get("calibrate")
-    if fetch and is_url(fetch.model) and fetch.model_sha256 is None:
-        faults.append(
-            f"fetch.model_sha256 must be the SHA-256 of the file behind {fetch.model}, got null."
-        )
-    if fetch and fetch.model in BUILT_IN_MODELS and fetch.model_sha256 is not None:
-        faults.append(
-            f"fetch.model_sha256 must be null for {fetch.model}, whose checksum is built in, "
-            f"got {fetch.model_sha256}."
-        )
-    faults += _faults_of_settings(valid)
-    if "sweep" in valid:
-        whole = {"calibrate", "fit"} <= set(valid)
-        base = Settings(calibrate=valid["calibrate"], fit=valid["fit"]) if whole else None
-        faults += grid.find_faults(
-            valid["sweep"].grid, base, lambda x: _faults_of_settings({**valid, **dict(x)})
-        )
-    if fetch and calibrate and "inspect" in valid:
-        spec = InputSpec.parse(valid["inspect"].input)
-        n_test = IMAGES_PER_BATCH[fetch.dataset]
-        if fault := spec.find_fault(n_test=n_test, n_calibration=calibrate.size):
-            faults.append(f"inspect.input: {fault}")
-    if "gate" in valid:
-        for key in ("drop_max_pp", "class_drop_max_pp"):
-            unknown = set(getattr(valid["gate"], key)) - {"default", *QUANTIZED_VARIANTS}
-            faults += [
-                f"gate.{key}.{name} must be default or one of {', '.join(QUANTIZED_VARIANTS)}."
-                for name in sorted(unknown)
-            ]
-    if "quantize_onnx" in valid and "quantize_torch" in valid:
-        known = _variants(valid["quantize_onnx"], valid["quantize_torch"])
-        chosen = {"candidate": valid.get("candidate")}
-        if "compare" in valid:
-            chosen["compare.baseline"] = valid["compare"].baseline
-        faults += [
-            f"{key} must be one of {', '.join(known)}, got {name!r}."
-            for key, name in chosen.items()
-            if name is not None and name not in known
-        ]
-    return faults
+def _check_variant(key: str, name: str, info: ValidationInfo) -> None:
+    if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
+        known = _variants(info.data["quantize_onnx"], info.data["quantize_torch"])
+        if name not in known:
+            raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
 
 
 def check_params(raw: object, *, where: str = "params.yaml") -> Params:
@@ -163,23 +123,20 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
         ParamsError: with every fault, a line each.
     """
     try:
-        params = Params.model_validate(raw)
-        faults = []
+        return Params.model_validate(raw)
     except ValidationError as exc:
-        faults = [describe_fault(error, Params) for error in exc.errors(include_url=False)]
-    if isinstance(raw, dict):
-        faults += _faults_between(_valid_sections(raw))
-    if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))
-    return params
+        errors = exc.errors(include_url=False)
+    faults = "\n".join(describe_error(error, Params) for error in errors).split("\n")
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    # Not chained: the text of a ValidationError would write out all that YAML references multiply.
+    raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))
 
 
 def check_files(params: Params, *, where: str = "params.yaml") -> None:
-    """Checks that a model named by its path is there.
+    """Checks that a model named by its path exists.
 
     Raises:
-        ParamsError: it is not.
+        ParamsError: it does not.
     """
     model = params.fetch.model
     if model not in BUILT_IN_MODELS and not is_url(model) and not Path(model).is_file():
@@ -193,6 +150,10 @@ def load_params(path: Path) -> Params:
     """Reads and checks a parameter file.
 
     Raises:
-        ParamsError: the file cannot be read, is not YAML, or has faults.
+        ParamsError: the file is missing, is not YAML, or has faults.
     """
-    return check_params(read_yaml(path), where=str(path))
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ParamsError(f"{path} must exist. Run the command in the project's folder.") from exc
+    return check_params(parse_yaml(content, where=str(path)), where=str(path))

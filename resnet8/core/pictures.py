@@ -1,4 +1,4 @@
-"""Picture files: reads PNG and JPEG, writes PNG.
+"""Reads PNG and JPEG pictures, and encodes PNG.
 
 Shape letters: H and W pixels.
 """
@@ -19,10 +19,10 @@ _FAULTS = OSError, SyntaxError, ValueError, Image.DecompressionBombError
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Reads the pixels of a picture, upright, as (H, W, 3) red, green and blue.
+    """Reads a picture as (H, W, 3) RGB, rotated as its EXIF orientation says.
 
     Raises:
-        ArtifactError: the file is missing or no PNG or JPEG picture.
+        ArtifactError: the file is missing or not a PNG or JPEG picture.
     """
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
@@ -34,7 +34,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def encode_png(pixels: NDArray[np.uint8], **options: Any) -> bytes:
-    """Encodes (H, W) grey levels or (H, W, 3) red, green and blue, with Pillow's options."""
+    """Encodes (H, W) grey levels or (H, W, 3) RGB; `options` are those of Pillow."""
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", **options)
     return out.getvalue()

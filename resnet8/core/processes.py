@@ -1,4 +1,4 @@
-"""How a stage's process ends: when it is done, at a fault, on Ctrl-C, or when its DVC is gone."""
+"""How the process of a stage ends: normally, on an error, on Ctrl-C, or after DVC was killed."""
 
 import gc
 import os
@@ -15,77 +15,77 @@ from typing import NoReturn
 
 from resnet8.core.errors import PipelineError
 
-ORPHAN_CHECK_SECONDS = 0.2  # DVC itself takes longer to start
-ORPHAN_GRACE_SECONDS = 5.0  # to remove temporary files, before the process ends the hard way
+ORPHAN_CHECK_SECONDS = 0.2  # DVC takes longer to start again
+ORPHAN_GRACE_SECONDS = 5.0  # between the interrupt of an orphan and its hard exit
 
 
 def stand_by() -> None:
-    """Prepares a stage's process for its end; to be called before its slow imports.
+    """Installs signal handling for a stage; called before its slow imports.
 
-    Until `run_stage` runs, Ctrl-C ends the process at once. When DVC was killed alone, the stage
-    does not go on: it is interrupted, and ended where that does not help.
+    Until `run_stage` runs, Ctrl-C ends the process at once. When DVC alone is killed, the stage
+    is interrupted, and exits after a grace period where that has no effect.
     """
-    _first_stderr()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
-        signal.signal(signal.SIGINT, _end_at_once)
+    _original_stderr()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Ctrl-C is not ignored
+        signal.signal(signal.SIGINT, _exit_at_once)
     if "DVC_STAGE" in os.environ:
-        gc.disable()  # little is garbage, and searching the libraries for it takes seconds
+        gc.disable()  # collecting the libraries' objects takes seconds and frees little
         _first_runners()
-        threading.Thread(target=_end_when_orphaned, daemon=True).start()
+        threading.Thread(target=_exit_when_orphaned, daemon=True).start()
 
 
 def run_stage(main: Callable[[], None]) -> NoReturn:
     """Runs a stage's `main` and exits: 0 when done, 1 with one message, 130 on Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) is _end_at_once:
+    if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, _interrupt_once)
     try:
         main()
-    except PipelineError as fault:
-        _say(f"error: {fault}")
+    except PipelineError as error:
+        _print_error(f"error: {error}")
         sys.exit(1)
-    except OSError as fault:
-        where = f" ({fault.filename})" if fault.filename else ""
-        _say(f"error: {fault.strerror or fault}{where}.")
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _print_error(f"error: {error.strerror or error}{where}.")
         sys.exit(1)
     except KeyboardInterrupt:
-        _say("interrupted")
+        _print_error("interrupted")
         sys.exit(130)
-    finally:  # there is nothing left to clean up
-        gc.freeze()  # nor to search for garbage: that, too, takes seconds
+    finally:
+        gc.freeze()  # the collection at exit takes seconds, too
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
-            signal.signal(signal.SIGINT, _end_at_once)
+            signal.signal(signal.SIGINT, _exit_at_once)
     sys.exit(0)
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     """Prints a message on stderr; in a terminal it replaces an unfinished progress bar."""
     erase = "\r\033[K" if sys.stderr.isatty() else ""
     print(f"{erase}{message}", file=sys.stderr)
 
 
 def is_orphan() -> bool:
-    """Whether DVC ran this stage and is gone, so that another run may be under way."""
+    """Returns whether DVC started this stage and was killed; another run may have begun."""
     return "DVC_STAGE" in os.environ and _runners() != _first_runners()
 
 
-def _end_at_once(_signal: int, _frame: FrameType | None) -> None:
-    with suppress(OSError):  # nobody listens
-        os.write(_first_stderr(), b"interrupted\n")
+def _exit_at_once(_signal: int, _frame: FrameType | None) -> None:
+    with suppress(OSError):  # stderr may be closed
+        os.write(_original_stderr(), b"interrupted\n")
     os._exit(130)
 
 
 @cache
-def _first_stderr() -> int:
-    """Where stderr leads, also while TensorFlow is imported and its messages are hidden."""
+def _original_stderr() -> int:
+    """A copy of stderr's descriptor; stderr is redirected while TensorFlow is imported."""
     return os.dup(2)
 
 
 def _interrupt_once(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGINT, _exit_at_once)
     raise KeyboardInterrupt
 
 
-def _end_when_orphaned() -> None:
+def _exit_when_orphaned() -> None:
     while not is_orphan():
         time.sleep(ORPHAN_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGINT)
@@ -94,10 +94,10 @@ def _end_when_orphaned() -> None:
 
 
 def _runners() -> tuple[int, ...]:
-    """The parent of this process, and the parent's where a shell of DVC's stands between.
+    """IDs of the parent process and, where that is a shell started by DVC, of its parent.
 
-    Most shells replace themselves with the only command that they are given. Of those that do
-    not, only Linux tells.
+    Most shells replace themselves with their only command, so DVC is the parent. For others
+    (fish), only Linux tells the shell's parent.
     """
     parent = os.getppid()
     try:
@@ -105,10 +105,8 @@ def _runners() -> tuple[int, ...]:
     except OSError:
         return (parent,)
     name, _, fields = status.partition("(")[2].rpartition(")")
-    between = name == Path(os.environ.get("SHELL", "sh")).name
-    return (parent, int(fields.split()[1])) if between else (parent,)
+    is_shell = name == Path(os.environ.get("SHELL", "sh")).name
+    return (parent, int(fields.split()[1])) if is_shell else (parent,)
 
 
-@cache
-def _first_runners() -> tuple[int, ...]:
-    return _runners()
+_first_runners = cache(_runners)

@@ -17,16 +17,16 @@ Item = TypeVar("Item")
 def show_progress(
     items: Iterable[Item], *, desc: str, unit: str, total: int | None = None
 ) -> Iterator[Item]:
-    """Yields items, and shows how many are done and about how long the rest takes.
+    """Yields items, and shows how many are done and an estimate of the remaining time.
 
     A terminal gets a bar that disappears at the end; a file or a pipe gets a line every
     `LINE_SECONDS`.
 
     Args:
-        items: to loop over.
+        items: the items.
         desc: name of the loop.
-        unit: what an item is, in the plural.
-        total: number of items, None for their length.
+        unit: plural noun for the items.
+        total: number of items; None for their length.
     """
     total = length_hint(items) if total is None else total
     if sys.stderr.isatty():

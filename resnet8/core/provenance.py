@@ -1,4 +1,4 @@
-"""Says which files a result was made from."""
+"""Identifies the files that a result was made from."""
 
 import hashlib
 from pathlib import Path
@@ -8,9 +8,9 @@ from resnet8.core.files import read_bytes
 
 
 class Fingerprint(NamedTuple):
-    """What tells a file from any other.
+    """Identity of a file.
 
-    path: as it was given.
+    path: as given.
     sha256: hexadecimal.
     """
 

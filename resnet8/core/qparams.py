@@ -1,4 +1,4 @@
-"""Quantization parameters: how integer codes stand for numbers.
+"""Quantization parameters: the affine map between integer codes and real numbers.
 
 Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -18,7 +18,7 @@ class QuantizationParameters(NamedTuple):
     scale: () or (C,) float32.
     zero_point: () or (C,) int64.
     dtype: `uint8`, `int8` or `int32`.
-    axis: of the codes along which the scales differ, None for one scale.
+    axis: the channel axis of the codes; None for one scale.
     """
 
     scale: NDArray[np.float32]
@@ -30,34 +30,27 @@ class QuantizationParameters(NamedTuple):
     def per_tensor(
         cls, scale: float, zero_point: int, dtype: str = "uint8"
     ) -> "QuantizationParameters":
-        """One scale for a whole tensor."""
+        """Returns parameters with one scale for a whole tensor."""
         return cls(np.array(scale, np.float32), np.array(zero_point, np.int64), dtype)
 
     @classmethod
     def per_channel(
         cls, scale: NDArray[np.float32], dtype: str, axis: int
     ) -> "QuantizationParameters":
-        """A scale for each channel, symmetric: all zero points are 0."""
+        """Returns symmetric parameters with a scale for each channel; all zero points are 0."""
         return cls(scale, np.zeros(scale.shape, np.int64), dtype, axis)
 
     def as_dtype(self, dtype: str) -> "QuantizationParameters":
-        """Parameters of the same values with codes of another 8-bit type."""
+        """Returns parameters of the same values, with codes of another 8-bit type."""
         offset = int(np.iinfo(dtype).min - np.iinfo(self.dtype).min)
         return self._replace(zero_point=np.asarray(self.zero_point + offset), dtype=dtype)
 
     def scaled(self, factors: NDArray[np.float32], axis: int) -> "QuantizationParameters":
-        """Parameters of the same codes, with values multiplied by a factor (C,) along an axis."""
+        """Returns parameters of the same codes, with values multiplied by (C,) along an axis."""
         scale = self.scale * factors
         return self._replace(
             scale=scale, zero_point=np.broadcast_to(self.zero_point, scale.shape), axis=axis
         )
-
-    def split(self, n_groups: int) -> list["QuantizationParameters"]:
-        """Parameters of each of `n_groups` equal groups of channels."""
-        if self.axis is None:
-            return [self] * n_groups
-        parts = zip(*(np.split(x, n_groups) for x in (self.scale, self.zero_point)), strict=True)
-        return [self._replace(scale=scale, zero_point=zero) for scale, zero in parts]
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -67,48 +60,48 @@ class QuantizationParameters(NamedTuple):
 
     @property
     def levels(self) -> NDArray[np.float32]:
-        """(256,) the number that each 8-bit code stands for; of one scale only."""
+        """(256,) the value of each 8-bit code, for parameters with one scale."""
         return ((self.codes - self.zero_point) * self.scale).astype(np.float32)
 
     @property
     def clip_range(self) -> tuple[float, float]:
-        """The ends of the range, of the widest channel: numbers beyond them are clipped."""
+        """The smallest and the largest value of all channels; values beyond are clipped."""
         low, high = self._ends()
         return float(low.min()), float(high.max())
 
     def count_clipped(self, values: NDArray[np.float32]) -> tuple[int, int]:
         """Counts the values more than half a step below the first code, and above the last."""
-        half = self.scale / 2  # nearer is rounded, not clipped
+        half = self.scale / 2  # closer values are rounded, not clipped
         low, high = self._ends()
         below = values < self._along((low - half).astype(np.float32), values.ndim)
         above = values > self._along((high + half).astype(np.float32), values.ndim)
         return int(np.count_nonzero(below)), int(np.count_nonzero(above))
 
     def clip_below(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raises the values that are below the smallest number with a code to this number."""
+        """Clips values from below at the value of the smallest code."""
         return np.asarray(np.maximum(values, self._along(self._ends()[0], values.ndim)))
 
     def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """() or (C,) the smallest and the largest numbers with a code."""
+        """() or (C,) values of the smallest and the largest code."""
         low, high = self.codes[0], self.codes[-1]
         first, last = (((x - self.zero_point) * self.scale) for x in (low, high))
         return np.asarray(first, np.float32), np.asarray(last, np.float32)
 
     def dequantize(self, codes: NDArray[Any]) -> NDArray[np.float32]:
-        """The numbers that codes stand for, in the codes' shape."""
+        """Returns the values of codes, in the codes' shape."""
         if self.axis is None and self.dtype != "int32":
             return self.levels[codes.astype(np.intp) - np.iinfo(self.dtype).min]
         scale, zero_point = (self._along(x, codes.ndim) for x in (self.scale, self.zero_point))
         return np.asarray((codes - zero_point) * scale, np.float32)
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """The codes nearest to numbers, in the numbers' shape; those of `dequantize` again."""
+        """Returns the codes nearest to values, in the values' shape; inverts `dequantize`."""
         scale, zero_point = (self._along(x, values.ndim) for x in (self.scale, self.zero_point))
         codes = np.rint(values / scale.astype(np.float64)) + zero_point
         return np.asarray(np.clip(codes, self.codes[0], self.codes[-1]), self.dtype)
 
     def _along(self, array: NDArray[Any], ndim: int) -> NDArray[Any]:
-        """Shapes one number for each channel so that it goes along the codes' axis."""
+        """Reshapes (C,) for broadcasting along the channel axis."""
         if self.axis is None:
             return array
         return array.reshape([-1 if axis == self.axis else 1 for axis in range(ndim)])
@@ -118,8 +111,8 @@ class Parameter(NamedTuple):
     """A layer's weight or bias.
 
     values: float32, (O, I, h, w) or (O, I) or (O,).
-    quantization: of the codes behind them; None where the model has floats. Shown in the float
-        model's units, the scale of an equalized layer is that of the input with the largest.
+    quantization: parameters of the stored codes; None if the model stores floats. In units of the
+        float model, the scale of an equalized layer is that of the input with the largest scale.
     """
 
     values: NDArray[np.float32]
@@ -129,6 +122,6 @@ class Parameter(NamedTuple):
 def parameter_values(
     kinds: Mapping[str, Parameter],
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """The values of a layer's weight and bias, None for what it has not."""
+    """Returns the values of a layer's weight and bias, None where it has none."""
     weight, bias = (kinds[kind].values if kind in kinds else None for kind in ("weight", "bias"))
     return weight, bias

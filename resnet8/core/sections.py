@@ -1,11 +1,11 @@
-"""The sections of `params.yaml`, each with what it may say.
+"""The sections of `params.yaml` and the values that they allow.
 
 Field descriptions complete the sentence `<key> must be …` in error messages.
 """
 
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from resnet8.core.input_spec import FORMS, PATTERN
 from resnet8.core.names import (
@@ -18,15 +18,14 @@ from resnet8.core.names import (
     RangeMethod,
     Rounding,
     TorchType,
-    known_model,
+    is_url,
+    source_path,
 )
+from resnet8.core.param_errors import ParameterError
+from resnet8.core.variants import QUANTIZED_VARIANTS
 
 Item = TypeVar("Item")
-# Bounds of entries; `_number` has those of fields.
-_BATCHES: dict[str, Any] = {"ge": 1, "le": TRAIN_BATCHES}
-_POINTS: dict[str, Any] = {"ge": 0, "le": 100}
-_POOL = TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"]  # training images, at most
-_SHA256_DIGITS = 64
+_POOL = TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"]  # training images
 
 
 def _number(sentence: str, **bounds: Any) -> Any:
@@ -34,25 +33,40 @@ def _number(sentence: str, **bounds: Any) -> Any:
     return Field(description=sentence.format(**bounds), **bounds)
 
 
-def _name(names: Any) -> Any:
-    """One of the names in a Literal."""
-    *others, last = get_args(names)
+def _one_of(literal: Any) -> Any:
+    *others, last = get_args(literal)
     return Field(description=f"{', '.join(others)} or {last}")
 
 
-def _types(names: Any) -> Any:
-    """Some of the names in a Literal."""
-    return Field(description=f"a list of different types out of {', '.join(get_args(names))}")
+def _some_of(literal: Any) -> Any:
+    return Field(description=f"a list of different types out of {', '.join(get_args(literal))}")
 
 
-def _distinct(items: list[Item]) -> list[Item]:
+def _flag() -> Any:
+    return Field(description="true or false")
+
+
+def _check_distinct(items: list[Item]) -> list[Item]:
     if len(set(items)) != len(items):
         raise ValueError("repeated entry")
     return items
 
 
+def _check_model(model: str) -> str:
+    known = model in BUILT_IN_MODELS or source_path(model).suffix in MODEL_SUFFIXES
+    if not known or not model.isprintable():
+        raise ValueError("neither a built-in model nor a Keras file")
+    return model
+
+
+def _check_limits(limits: dict[str, float]) -> dict[str, float]:
+    if "default" not in limits or limits.keys() - {"default", *QUANTIZED_VARIANTS}:
+        raise ValueError("no default, or an unknown variant")
+    return limits
+
+
 class Section(BaseModel):
-    """A part of params.yaml: exact types, and no key that is not listed."""
+    """A part of params.yaml: types are exact and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -60,14 +74,29 @@ class Section(BaseModel):
 class Fetch(Section):
     """The data and the model."""
 
-    dataset: Dataset = _name(Dataset)
-    model: Annotated[str, AfterValidator(known_model)] = Field(
+    dataset: Dataset = _one_of(Dataset)
+    model: Annotated[str, AfterValidator(_check_model)] = Field(
         description=f"{', '.join(BUILT_IN_MODELS)}, or the path or http(s) URL of a "
         f"{' or '.join(MODEL_SUFFIXES)} file"
     )
-    model_sha256: Annotated[str, Field(pattern=f"^[0-9a-f]{{{_SHA256_DIGITS}}}$")] | None = Field(
-        description=f"null or a SHA-256 of {_SHA256_DIGITS} lower-case hexadecimal digits"
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        description="null or a SHA-256 of 64 lower-case hexadecimal digits"
     )
+
+    @field_validator("model_sha256")
+    @classmethod
+    def _check_need(cls, sha256: str | None, info: ValidationInfo) -> str | None:
+        model = info.data.get("model", "")
+        if is_url(model) and sha256 is None:
+            raise ParameterError(
+                f"fetch.model_sha256 must be the SHA-256 of the file behind {model}, got null."
+            )
+        if model in BUILT_IN_MODELS and sha256 is not None:
+            raise ParameterError(
+                f"fetch.model_sha256 must be null for {model}, whose checksum is built in, "
+                f"got {sha256}."
+            )
+        return sha256
 
 
 class Calibrate(Section):
@@ -76,14 +105,22 @@ class Calibrate(Section):
     size: int = _number("a number from {ge} to {le}", ge=1, le=_POOL)
     seed: int = _number("a whole number from {ge} to {le}", ge=0, le=2**32 - 1)
     batches: Annotated[
-        list[Annotated[int, Field(**_BATCHES)]],
+        list[Annotated[int, Field(ge=1, le=TRAIN_BATCHES)]],
         Field(min_length=1),
-        AfterValidator(_distinct),
+        AfterValidator(_check_distinct),
     ] = Field(
-        description="a list of different batch numbers from {ge} to {le}, at least one".format(
-            **_BATCHES
-        )
+        description=f"a list of different batch numbers from 1 to {TRAIN_BATCHES}, at least one"
     )
+
+    def find_fault(self, dataset: Dataset) -> str | None:
+        """Describes a size that exceeds the chosen training batches."""
+        pool = len(self.batches) * IMAGES_PER_BATCH[dataset]
+        if self.size <= pool:
+            return None
+        return (
+            f"calibrate.size must be from 1 to {pool}, the training images in "
+            f"calibrate.batches {self.batches} of {dataset}, got {self.size}."
+        )
 
 
 class ConvertOnnx(Section):
@@ -95,32 +132,52 @@ class ConvertOnnx(Section):
 class Fit(Section):
     """Methods that find the quantization parameters of all quantized variants."""
 
-    activation_range: RangeMethod = _name(RangeMethod)
-    activation_symmetric: bool = Field(description="true or false")
+    activation_range: RangeMethod = _one_of(RangeMethod)
+    activation_symmetric: bool = _flag()
     percentile: float = _number("a percentage above {gt}, up to {le}", gt=50, le=100)
     histogram_bins: int = _number("a number from {ge} to {le}", ge=128, le=65_536)
     entropy_levels: int = _number("a number from {ge} to {le}", ge=2, le=256)
     equalization: float = _number("a strength from {ge} to {le}", ge=0, le=1)
-    weight_rounding: Rounding = _name(Rounding)
-    weight_symmetric: bool = Field(description="true or false")
-    per_channel: bool = Field(description="true or false")
+    weight_rounding: Rounding = _one_of(Rounding)
+    weight_symmetric: bool = _flag()
+    per_channel: bool = _flag()
     gptq_damping: float = _number("a share above {gt}, up to {le}", gt=0, le=1)
-    bias_correction: bool = Field(description="true or false")
-    float_layers: Annotated[list[str], AfterValidator(_distinct)] = Field(
+    bias_correction: bool = _flag()
+    float_layers: Annotated[list[str], AfterValidator(_check_distinct)] = Field(
         description="a list of different names of layers"
     )
+
+    @field_validator("entropy_levels")
+    @classmethod
+    def _check_levels(cls, levels: int, info: ValidationInfo) -> int:
+        bins = info.data.get("histogram_bins", levels)
+        if levels > bins:
+            raise ParameterError(
+                f"fit.entropy_levels must be at most fit.histogram_bins, {bins}, got {levels}."
+            )
+        return levels
+
+    @field_validator("per_channel")
+    @classmethod
+    def _check_symmetric(cls, per_channel: bool, info: ValidationInfo) -> bool:
+        if per_channel and not info.data.get("weight_symmetric", True):
+            raise ParameterError(
+                "fit.weight_symmetric must be true with fit.per_channel: true, got false: kernels "
+                "take one zero point for all channels."
+            )
+        return per_channel
 
 
 class QuantizeOnnx(Section):
     """Types of the quantized ONNX models, as activations/weights."""
 
-    types: Annotated[list[OnnxType], AfterValidator(_distinct)] = _types(OnnxType)
+    types: Annotated[list[OnnxType], AfterValidator(_check_distinct)] = _some_of(OnnxType)
 
 
 class QuantizeTorch(Section):
     """Types of the quantized PyTorch programs."""
 
-    types: Annotated[list[TorchType], AfterValidator(_distinct)] = _types(TorchType)
+    types: Annotated[list[TorchType], AfterValidator(_check_distinct)] = _some_of(TorchType)
 
 
 class Evaluate(Section):
@@ -152,18 +209,12 @@ class Compare(Section):
     baseline: str = Field(description="the name of a variant")
 
 
-def _with_default(limits: dict[str, float]) -> dict[str, float]:
-    if "default" not in limits:
-        raise ValueError("no default")
-    return limits
-
-
 Limits = Annotated[
-    dict[str, Annotated[float, Field(**_POINTS)]],
-    AfterValidator(_with_default),
+    dict[str, Annotated[float, Field(ge=0, le=100)]],
+    AfterValidator(_check_limits),
     Field(
-        description="a mapping from default and names of variants to points "
-        "from {ge} to {le}".format(**_POINTS)
+        description="a mapping from default and names of quantized variants "
+        f"({', '.join(QUANTIZED_VARIANTS)}) to points from 0 to 100"
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Sizes of model files: where quantization made a file larger."""
+"""Describes model files that quantization made larger."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ _REASON = (
 
 
 def describe_size(n_bytes: int, *, original: int) -> str:
-    """Size of a quantized model's file, and by how much it is larger than the float one, if it is.
+    """Describes the size of a quantized model's file, and its excess over the float model's.
 
     Args:
-        n_bytes: of the quantized model's file.
-        original: bytes of the float model's file in the same format.
+        n_bytes: size of the quantized model's file.
+        original: size of the float model's file in the same format, in bytes.
     """
     size = f"{n_bytes} bytes"
     if n_bytes <= original:
@@ -24,14 +24,13 @@ def describe_size(n_bytes: int, *, original: int) -> str:
 
 
 def list_larger(sizes: Mapping[str, int]) -> str:
-    """A sentence that names the quantized variants whose file is larger than the float one.
+    """Names the quantized variants whose file is larger than that of the runtime's float model.
 
     Args:
-        sizes: bytes of model files by variant; each is compared with the float variant of its
-            runtime.
+        sizes: bytes of model files by variant.
 
     Returns:
-        Empty where there are none.
+        A sentence, or an empty text if there are none.
     """
     originals = {name: sizes.get(Variant(name).original) for name in sizes}
     larger = [

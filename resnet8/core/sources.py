@@ -1,30 +1,25 @@
-"""Where the data and the model come from: upstream hosts, a mirror, or a file.
+"""Fetches CIFAR-10 and the model from upstream hosts, a mirror, or a file.
 
-Nothing is trusted for where it came from: each file is checked by SHA-256 before it takes
-its name, so a mirror cannot change a result. Archives are never unpacked; the wanted
-members are read out of them one by one.
+Every file is checked by SHA-256 before it takes its final name, so a mirror cannot change a
+result. Archives are never unpacked as a whole: only the wanted members are read.
 """
 
-import bz2
-import gzip
 import hashlib
 import logging
-import lzma
 import shutil
+import signal
 import tarfile
 import time
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
-import pooch
 import requests
 
 from resnet8.core.errors import SourceError
 from resnet8.core.files import remove, temporary_beside, written_aside
 from resnet8.core.names import BUILT_IN_MODELS, is_url, source_path
-from resnet8.core.transfer import Bounded, minimum_rate
+from resnet8.core.progress import show_progress
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -46,74 +41,102 @@ MLPERF_TINY_URL = (
 )
 MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4eeda2f"
 
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote whole addresses
-
 TIMEOUTS_SECONDS = (10, 30)  # to connect, and between two packets
 ATTEMPTS = 3
 MAX_DOWNLOAD_BYTES = 2**30  # six times the official archive
-MAX_UNPACKED_BYTES = 2**28  # of an archive; the official one has 178 MiB
-MAX_ENTRIES = 1000  # of an archive that are looked at; the official one has 9
-MAX_MEMBER_BYTES = 64 * 2**20  # twice the largest official member
-_UNPACK: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+BLOCK_BYTES = 2**16
+WINDOW_SECONDS = 60.0  # a download must bring at least a block within it
+_MISSING = (403, 404, 410)  # 403: how object stores answer for a missing key
+_REMEDY = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote URLs with passwords
 
 
 class MissingSourceError(SourceError):
-    """The place answers, but does not have the file."""
+    """The host or folder is reachable but does not have the file."""
 
 
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _verify(path: Path, expected: str | None, source: str) -> None:
-    found = _sha256(path)
-    if expected is not None and found != expected:
+    actual = _sha256(path)
+    if expected is not None and actual != expected:
         raise SourceError(
-            f"{source} must have SHA-256 {expected}, got {found} ({path.stat().st_size} bytes). "
+            f"{source} must have SHA-256 {expected}, got {actual} ({path.stat().st_size} bytes). "
             "The file is damaged or another one; get it anew."
         )
 
 
-def _reason(fault: Exception) -> str:
-    """What went wrong, without the layers of libraries through which it was passed on."""
-    innermost = getattr(fault.args[0], "reason", fault) if fault.args else fault
+def _reason(exc: Exception) -> str:
+    """Returns the innermost message of an error that requests and urllib3 have wrapped."""
+    innermost = getattr(exc.args[0], "reason", exc) if exc.args else exc
     return " ".join(str(innermost).split("): ", 1)[-1].rstrip(".").split())
 
 
-def _download(url: str, out: Path, progress: bool) -> None:
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUTS_SECONDS)
-    remedy = "Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file."
+def _download(url: str, out: Path) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with out.open("wb") as opened:
-                file = Bounded(opened, url, MAX_DOWNLOAD_BYTES)
-                with minimum_rate(file, remedy=remedy):
-                    downloader(url, file, None)
+            _download_once(url, out)
             return
-        except requests.HTTPError as exc:
-            status = exc.response.status_code
-            if status in (403, 404, 410):  # 403: what object stores answer for a missing key
-                raise MissingSourceError(
-                    f"{url} must be there, got HTTP status {status}. {remedy}"
-                ) from exc
-            if status < 500 or attempt == ATTEMPTS:
-                raise SourceError(f"{url} must be readable, got HTTP {status}. {remedy}") from exc
         except (requests.RequestException, ValueError) as exc:
-            if attempt == ATTEMPTS or isinstance(exc, ValueError):  # of an address or a header
-                raise SourceError(
+            status = exc.response.status_code if isinstance(exc, requests.HTTPError) else 500
+            # Another attempt does not help a malformed URL or header, or a client error.
+            if attempt == ATTEMPTS or status < 500 or isinstance(exc, ValueError):
+                kind = MissingSourceError if status in _MISSING else SourceError
+                raise kind(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
-                    f"{_reason(exc)}. {remedy}"
+                    f"{_reason(exc)}. {_REMEDY}"
                 ) from exc
         time.sleep(attempt)
 
 
-def _retrieve(source: str, out: Path, progress: bool) -> None:
+@contextmanager
+def _minimum_rate(url: str, out: Path) -> Iterator[None]:
+    """Interrupts a download that stalls or drips, even while headers are read.
+
+    A signal does it, because the timeout of a socket starts anew with each byte.
+    """
+    size = 0
+
+    def check(_signal: int, _frame: object) -> None:
+        nonlocal size
+        before, size = size, out.stat().st_size
+        if size - before < BLOCK_BYTES:
+            raise SourceError(
+                f"{url} must come with at least {BLOCK_BYTES} bytes in {WINDOW_SECONDS:g} seconds, "
+                f"got {size - before}. {_REMEDY}"
+            )
+
+    signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_REAL, WINDOW_SECONDS, WINDOW_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _download_once(url: str, out: Path) -> None:
+    with (
+        _minimum_rate(url, out),
+        requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as reply,
+        out.open("wb", buffering=0) as file,
+    ):
+        reply.raise_for_status()
+        total = int(reply.headers.get("Content-Length", 0)) // BLOCK_BYTES
+        blocks = reply.iter_content(BLOCK_BYTES)
+        for block in show_progress(blocks, desc="download", unit="blocks", total=total):
+            file.write(block)
+            if file.tell() > MAX_DOWNLOAD_BYTES:
+                raise SourceError(f"{url} must have at most {MAX_DOWNLOAD_BYTES} bytes, got more.")
+
+
+def _retrieve(source: str, out: Path) -> None:
     """Copies or downloads `source` to `out`, unchecked."""
     if is_url(source):
-        _download(source, out, progress)
+        _download(source, out)
     elif Path(source).is_file():
         shutil.copyfile(source, out)
     else:
@@ -122,94 +145,76 @@ def _retrieve(source: str, out: Path, progress: bool) -> None:
         )
 
 
-def fetch_file(source: str, out: Path, *, sha256: str | None, progress: bool = False) -> None:
-    """Brings one file from a path or URL to `out`, checked, or leaves `out` as it was.
+def fetch_file(source: str, out: Path, *, sha256: str | None) -> None:
+    """Copies or downloads a file; on any error, `out` stays as it was.
 
     Args:
         source: a path or an http(s) URL.
-        out: where it goes.
-        sha256: what its SHA-256 must be; None takes any.
-        progress: show a progress bar for downloads.
+        out: destination.
+        sha256: the expected SHA-256; None accepts any content.
 
     Raises:
-        SourceError: it is missing, unreachable, incomplete or has another checksum.
+        SourceError: the source is missing, unreachable, incomplete or has another checksum.
     """
     with written_aside(out) as aside:
-        _retrieve(source, aside, progress)
+        _retrieve(source, aside)
         _verify(aside, sha256, source)
 
 
-def _unpacked(archive: IO[bytes], name: str) -> Any:
-    """Opens an archive to be read once from front to back, and not without end."""
-    start = archive.read(2)
-    archive.seek(0)
-    file = _UNPACK[start](archive) if start in _UNPACK else archive
-    return Bounded(file, f"{name}, unpacked,", MAX_UNPACKED_BYTES)
-
-
-def _extract(archive: Path, name: str, members: Sequence[str], folder: Path) -> None:
+def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -> None:
     """Copies members of CIFAR-10's archive to `folder`, each checked.
 
-    Only regular files with exactly the expected names are read, so no entry can be
-    written anywhere else.
+    Only regular files with exactly the expected names are read, and no path in the archive
+    determines where anything is written.
     """
     wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
     try:
-        with archive.open("rb") as x, tarfile.open(fileobj=_unpacked(x, name), mode="r|") as tar:
-            for _, entry in zip(range(MAX_ENTRIES), tar, strict=False):
-                content = tar.extractfile(entry) if entry.name in wanted and entry.isreg() else None
-                if content is None:
+        with tarfile.open(archive, mode="r|*") as tar:
+            for entry in tar:
+                if not entry.isreg() or entry.name not in wanted:
                     continue
-                if entry.size > MAX_MEMBER_BYTES:
-                    raise SourceError(
-                        f"{entry.name} in {name} must be at most {MAX_MEMBER_BYTES} bytes, "
-                        f"got {entry.size}."
-                    )
-                member = wanted.pop(entry.name)
+                content, member = tar.extractfile(entry), wanted.pop(entry.name)
                 with written_aside(folder / member) as aside:
                     with aside.open("wb") as out:
-                        shutil.copyfileobj(content, out)
-                    _verify(aside, CIFAR10_SHA256[member], f"{member} in {name}")
+                        shutil.copyfileobj(content, out)  # type: ignore[arg-type]
+                    _verify(aside, CIFAR10_SHA256[member], f"{member} in {source}")
                 if not wanted:
                     return
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
+    except (tarfile.TarError, EOFError, OSError) as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
-            raise  # the disk's fault, not the archive's
-        raise SourceError(f"{name} must be a complete tar archive, got: {exc}.") from exc
-    raise SourceError(f"{name} must hold {', '.join(sorted(wanted))}, got an archive without.")
+            raise  # an error of the disk, not of the archive
+        raise SourceError(f"{source} must be a complete tar archive, got: {exc}.") from exc
+    raise SourceError(f"{source} must hold {', '.join(sorted(wanted))}, got an archive without.")
 
 
-def _beneath(base: str, name: str) -> str:
-    return f"{base.rstrip('/')}/{name}"
-
-
-def fetch_cifar10(
-    members: Sequence[str], folder: Path, *, mirror: str | None = None, progress: bool = False
-) -> None:
-    """Brings members of CIFAR-10's python version to `folder`; those already there stay.
+def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = None) -> None:
+    """Fetches members of CIFAR-10's Python version into `folder`; valid ones there are kept.
 
     Args:
         members: names out of `CIFAR10_SHA256`.
-        folder: where they go.
+        folder: destination.
         mirror: a folder or base URL instead of the upstream host. It holds a folder
             `cifar-10-batches-py` with the members, or the official archive.
-        progress: show a progress bar for downloads.
 
     Raises:
         SourceError: a member is missing, unreachable, incomplete or has another checksum.
     """
-    missing = [x for x in members if _sha256(folder / x) != CIFAR10_SHA256[x]]
-    if not mirror:
-        _fetch_archive(CIFAR10_URL, missing, folder, progress)
+    missing = [
+        x for x in members if not (folder / x).is_file() or _sha256(folder / x) != CIFAR10_SHA256[x]
+    ]
+    if not missing:
         return
+    if not mirror:
+        _fetch_archive(CIFAR10_URL, missing, folder)
+        return
+    base = mirror.rstrip("/")
     try:
         for member in missing:
-            source = _beneath(mirror, f"{CIFAR10_FOLDER}/{member}")
-            out, sha256 = folder / member, CIFAR10_SHA256[member]
-            fetch_file(source, out, sha256=sha256, progress=progress)
+            source = f"{base}/{CIFAR10_FOLDER}/{member}"
+            fetch_file(source, folder / member, sha256=CIFAR10_SHA256[member])
     except MissingSourceError:
         try:
-            _fetch_archive(_beneath(mirror, _ARCHIVE), missing, folder, progress)
+            _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
         except MissingSourceError as exc:
             raise SourceError(
                 f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, "
@@ -217,47 +222,38 @@ def fetch_cifar10(
             ) from exc
 
 
-def _fetch_archive(source: str, members: Sequence[str], folder: Path, progress: bool) -> None:
-    """Takes members out of the archive at `source`."""
-    if not members:
-        return
+def _fetch_archive(source: str, members: Sequence[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    # Not in the folder itself, nor in the one that DVC keeps as an output.
+    # Outside of data/raw, which DVC keeps as an output.
     with temporary_beside(folder.parent.parent / _ARCHIVE) as archive:
-        _retrieve(source, archive, progress)
+        _retrieve(source, archive)
         _extract(archive, source, members, folder)
 
 
 def fetch_model(
-    model: str,
-    folder: Path,
-    *,
-    sha256: str | None = None,
-    mirror: str | None = None,
-    progress: bool = False,
+    model: str, folder: Path, *, sha256: str | None = None, mirror: str | None = None
 ) -> Path:
-    """Brings a Keras model to `folder` as `model.h5` or `model.keras`, and no other model.
+    """Fetches a Keras model as `model.h5` or `model.keras`, and removes any other model.
 
     Args:
         model: `mlperf_tiny`, or a path or URL with one of these suffixes.
-        folder: where it goes.
-        sha256: what its SHA-256 must be; built in for `mlperf_tiny`.
+        folder: destination.
+        sha256: the expected SHA-256; built in for `mlperf_tiny`.
         mirror: a folder or base URL instead of the upstream host of `mlperf_tiny`.
-        progress: show a progress bar for downloads.
 
     Returns:
         Its path in `folder`.
 
     Raises:
-        SourceError: it is missing, unreachable, incomplete or has another checksum.
+        SourceError: the model is missing, unreachable, incomplete or has another checksum.
     """
-    source, upstream = model, model
+    source, suffix = model, source_path(model).suffix
     if model == "mlperf_tiny":
-        sha256 = MLPERF_TINY_SHA256
-        upstream = MLPERF_TINY_URL
-        source = _beneath(mirror, upstream.rpartition("/")[2]) if mirror else upstream
-    out = folder / f"model{source_path(upstream).suffix}"
-    fetch_file(source, out, sha256=sha256, progress=progress)
+        source, suffix, sha256 = MLPERF_TINY_URL, ".h5", MLPERF_TINY_SHA256
+        if mirror:
+            source = f"{mirror.rstrip('/')}/{source.rpartition('/')[2]}"
+    out = folder / f"model{suffix}"
+    fetch_file(source, out, sha256=sha256)
     for other in folder.glob("model.*"):
         if other != out:
             remove(other)
@@ -265,10 +261,10 @@ def fetch_model(
 
 
 def link_source(model: str, folder: Path) -> None:
-    """Links `folder/model` to a model file, or to none for a model that cannot change.
+    """Links `folder/model` to a local model file; built-in models and URLs get no link.
 
-    DVC follows the link: `folder` is a dependency of the fetch stage, so a change of the
-    file behind `fetch.model` is seen although its path is a parameter.
+    DVC follows the link: with `folder` as a dependency of the fetch stage, DVC notices changes
+    of the file behind `fetch.model`.
     """
     link = folder / "model"
     remove(link)
@@ -277,7 +273,7 @@ def link_source(model: str, folder: Path) -> None:
 
 
 def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
-    """Removes the files of a folder but for the names to keep."""
+    """Removes all files of a folder except those named."""
     for path in folder.iterdir():
         if path.name not in keep:
             remove(path)

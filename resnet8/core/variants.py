@@ -1,4 +1,4 @@
-"""The variants of a model that the pipeline makes and compares."""
+"""The variants of a model that the pipeline makes and compares, and their files."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,9 +9,9 @@ _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 
 
 class Variant(StrEnum):
-    """A model in one runtime with one type of numbers, in the order of the pipeline's steps.
+    """A runtime and a number type, `<runtime>_<type>`, in the order of the pipeline's stages.
 
-    Types of quantized models are those of activations and weights, as in `params.yaml`.
+    The types of quantized models are those of `params.yaml`: activations and weights.
     """
 
     KERAS_FP32 = "keras_fp32"
@@ -42,7 +42,7 @@ class Variant(StrEnum):
         return Variant(f"{self.runtime}_fp32")
 
     def path(self, models: Path, *, raw: Path | None = None) -> Path:
-        """The model's file.
+        """Returns the path of the model's file.
 
         Args:
             models: folder of the ONNX and PyTorch models.

@@ -1,4 +1,4 @@
-"""The arrays that stages pass on, and files that hold something else."""
+"""The arrays that stages pass on, and files with other content."""
 
 import json
 from pathlib import Path
@@ -23,11 +23,6 @@ def saved(folder: Path, array: Any) -> Path:
     return path
 
 
-def test_read_images_gives_what_was_saved(tmp_path: Path) -> None:
-    images = np.arange(2 * 32 * 32 * 3).reshape(2, 32, 32, 3).astype(np.uint8)
-    assert np.array_equal(read_images(saved(tmp_path, images)), images)
-
-
 @pytest.mark.parametrize(
     "array",
     [
@@ -46,10 +41,6 @@ def test_read_images_refuses(tmp_path: Path, array: Any) -> None:
         read_images(saved(tmp_path, array))
 
 
-def test_read_labels_gives_what_was_saved(tmp_path: Path) -> None:
-    assert read_labels(saved(tmp_path, np.array([3, 0]))).tolist() == [3, 0]
-
-
 @pytest.mark.parametrize(
     "array", [[1.5], [[1]], np.array([], np.int64), [-1], ["a"], np.int64(3)], ids=str
 )
@@ -58,28 +49,12 @@ def test_read_labels_refuses(tmp_path: Path, array: Any) -> None:
         read_labels(saved(tmp_path, array))
 
 
-def test_read_label_names_gives_the_names(tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text('{"label_names": ["cat", "dog"]}')
-    assert read_label_names(tmp_path / "labels.json") == ["cat", "dog"]
-
-
 @pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        {},
-        "cat",
-        {"label_names": "cat"},
-        {"label_names": ["cat"]},
-        {"label_names": ["cat", "cat"]},
-        {"label_names": ["cat", 1]},
-        {"label_names": [["cat"], ["dog"]]},
-    ],
-    ids=json.dumps,
+    "content", [[], {}, "cat", {"label_names": "cat"}, {"label_names": ["cat"]}], ids=json.dumps
 )
 def test_read_label_names_refuses(tmp_path: Path, content: Any) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    with pytest.raises(ArtifactError, match=r"labels\.json must hold two or more different class"):
+    with pytest.raises(ArtifactError, match=r"labels\.json must hold class names, got .+ Run `dvc"):
         read_label_names(tmp_path / "labels.json")
 
 
@@ -99,11 +74,6 @@ def test_read_predictions_refuses(tmp_path: Path, array: Any) -> None:
     saved(tmp_path, array)
     with pytest.raises(ArtifactError, match=r"v\.npy must hold finite float32 probabilities of sh"):
         read_predictions(tmp_path, ["v"], shape=(4, 3))
-
-
-def test_read_predictions_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"w\.npy must be a NumPy array file"):
-        read_predictions(tmp_path, ["w"], shape=(4, 3))
 
 
 def write_test_set(folder: Path, images: Any, labels: Any, names: list[str]) -> None:

@@ -1,17 +1,14 @@
-"""Files are written whole or not at all."""
+"""Atomic writes, and files that are missing or damaged."""
 
 import errno
 import hashlib
-import json
 import math
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from hypothesis import strategies as st
 
 from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.core.files import (
+    find_model,
     read_array,
     read_arrays,
     read_bytes,
@@ -42,196 +40,98 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def fail_half_way(path: Path, fault: BaseException) -> None:
-    with written_aside(path) as aside:
-        aside.write_bytes(b"half")
-        raise fault
-
-
 @pytest.fixture
-def umask() -> Iterator[None]:
-    """Sets the umask back."""
-    old = os.umask(0o022)
-    yield
-    os.umask(old)
+def old(tmp_path: Path) -> Path:
+    """A file alone in its folder."""
+    (tmp_path / "a.bin").write_bytes(b"old, and longer than the new content")
+    return tmp_path / "a.bin"
 
 
-def test_written_aside_puts_the_content_in_place(tmp_path: Path) -> None:
-    with written_aside(tmp_path / "a.bin") as aside:
-        aside.write_bytes(b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
+def test_written_aside_replaces_a_file_when_the_block_ends(old: Path) -> None:
+    before = old.read_bytes()
+    with old.open("rb") as reader:
+        with written_aside(old) as aside:
+            aside.write_bytes(b"new")
+            assert (aside.parent, aside.suffix) == (old.parent, ".bin")
+            assert old.read_bytes() == before
+        assert reader.read() == before  # whoever has opened the old file
+    assert (old.read_bytes(), names(old.parent)) == (b"new", ["a.bin"])
 
 
-def test_written_aside_leaves_no_temporary_file(tmp_path: Path) -> None:
-    with written_aside(tmp_path / "a.bin") as aside:
-        aside.write_bytes(b"new")
-    assert names(tmp_path) == ["a.bin"]
-
-
-def test_written_aside_leaves_the_old_file_until_the_block_ends(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-    with written_aside(path) as aside:
-        aside.write_bytes(b"new")
-        assert path.read_bytes() == b"old"
-
-
-def test_written_aside_leaves_the_old_content_to_whoever_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-    with path.open("rb") as reader:
-        write_bytes(path, b"new")
-        assert reader.read() == b"old"
-
-
-def test_written_aside_leaves_the_old_file_when_the_block_raises(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="half way"):
-        fail_half_way(path, RuntimeError("half way"))
-    assert path.read_bytes() == b"old"
-
-
-def test_written_aside_leaves_no_temporary_file_when_the_block_raises(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="half way"):
-        fail_half_way(tmp_path / "a.bin", RuntimeError("half way"))
-    assert names(tmp_path) == []
-
-
-def test_written_aside_leaves_no_temporary_file_on_ctrl_c(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt, match="now"):
-        fail_half_way(tmp_path / "a.bin", KeyboardInterrupt("now"))
-    assert names(tmp_path) == []
-
-
-def test_written_aside_leaves_no_temporary_file_when_the_place_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").mkdir()
-    with pytest.raises(IsADirectoryError, match="Is a directory"):
-        write_bytes(tmp_path / "a.bin", b"new")
-    assert names(tmp_path) == ["a.bin"]
-
-
-@pytest.mark.parametrize("name", ["model.h5", "model.keras", "images.npy", "test_batch"])
-def test_written_aside_keeps_the_suffix(tmp_path: Path, name: str) -> None:
-    with written_aside(tmp_path / name) as aside:
-        assert aside.suffix == Path(name).suffix or Path(name).suffix == ""
-
-
-def test_written_aside_writes_beside_the_file(tmp_path: Path) -> None:
-    with written_aside(tmp_path / "a.bin") as aside:
-        assert aside.parent == tmp_path
-
-
-def test_written_aside_makes_the_folder(tmp_path: Path) -> None:
-    with written_aside(tmp_path / "x" / "y" / "a.bin") as aside:
-        aside.write_bytes(b"new")
-    assert names(tmp_path / "x" / "y") == ["a.bin"]
-
-
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_written_aside_gives_the_mode_that_the_umask_asks_for(
-    tmp_path: Path, umask: None, mask: int, mode: int
+@pytest.mark.parametrize("fault", [RuntimeError("half way"), KeyboardInterrupt("half way")])
+def test_written_aside_leaves_the_old_file_when_the_block_raises(
+    old: Path, fault: BaseException
 ) -> None:
-    os.umask(mask)
-    write_bytes(tmp_path / "a.bin", b"new")
+    before = old.read_bytes()
+    with pytest.raises(type(fault), match="half way"), written_aside(old):
+        raise fault
+    assert (old.read_bytes(), names(old.parent)) == (before, ["a.bin"])
+
+
+def test_write_bytes_makes_folders_but_does_not_replace_one(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x" / "y", b"new")
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        write_bytes(tmp_path / "x", b"new")
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_write_bytes_gives_the_mode_that_the_umask_asks_for(
+    tmp_path: Path, mask: int, mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "a.bin", b"new")
+    finally:
+        assert os.umask(before) == mask
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode
 
 
-def test_written_aside_leaves_the_umask_as_it_was(tmp_path: Path, umask: None) -> None:
-    os.umask(0o027)
-    write_bytes(tmp_path / "a.bin", b"new")
-    assert os.umask(0o022) == 0o027
-
-
-def test_written_aside_names_the_file_when_the_disk_is_full(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.bin'$"):
-        fail_half_way(tmp_path / "a.bin", OSError(errno.ENOSPC, "No space left on device"))
-
-
-def test_written_aside_names_the_file_where_a_copy_names_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((errno.ENOSPC, "No space left on device"), r"No space left on device: '.*/a\.bin'$"),
+        ((errno.EIO, "I/O", "source", None, "ASIDE"), r"I/O: '.*/a\.bin'$"),
+        ((errno.EIO, "Input/output error", "source"), r"Input/output error: 'source'$"),
+        (("no reason",), "^no reason$"),
+    ],
+)
+def test_written_aside_names_the_final_file_in_its_own_errors(
+    tmp_path: Path, arguments: tuple[Any, ...], message: str
+) -> None:
     path = tmp_path / "a.bin"
-    with pytest.raises(OSError, match=r"No space left") as raised, written_aside(path) as aside:
-        raise OSError(errno.ENOSPC, "No space left on device", "source", None, str(aside))
-    assert (raised.value.filename, raised.value.filename2) == (str(path), None)
+    with pytest.raises(OSError, match=message), written_aside(path) as aside:
+        raise OSError(*(str(aside) if x == "ASIDE" else x for x in arguments))
 
 
-def test_written_aside_leaves_the_fault_of_another_file_alone(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"Input/output error: 'source'$"):
-        fail_half_way(tmp_path / "a.bin", OSError(errno.EIO, "Input/output error", "source"))
-
-
-def test_written_aside_leaves_a_fault_that_is_not_the_systems_alone(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"^no reason$"):
-        fail_half_way(tmp_path / "a.bin", OSError("no reason"))
-
-
-@pytest.fixture
-def orphaned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes this process one whose DVC is gone."""
+@pytest.mark.parametrize("change", [lambda path: write_bytes(path, b"stale"), remove])
+def test_an_orphan_changes_no_file(old: Path, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     monkeypatch.setattr("resnet8.core.files.is_orphan", lambda: True)
-
-
-def test_written_aside_publishes_nothing_of_an_orphan(tmp_path: Path, orphaned: None) -> None:
-    (tmp_path / "a.bin").write_bytes(b"the next run's")
+    before = old.read_bytes()
     with pytest.raises(PipelineError, match=r"a\.bin must be changed by a stage that DVC waits"):
-        write_bytes(tmp_path / "a.bin", b"stale")
-    assert (tmp_path / "a.bin").read_bytes() == b"the next run's"
-    assert names(tmp_path) == ["a.bin"]
+        change(old)
+    assert (old.read_bytes(), names(old.parent)) == (before, ["a.bin"])
 
 
-def test_remove_leaves_a_file_to_the_next_run(tmp_path: Path, orphaned: None) -> None:
-    (tmp_path / "a.bin").touch()
-    with pytest.raises(PipelineError, match=r"a\.bin must be changed by a stage that DVC waits"):
-        remove(tmp_path / "a.bin")
-    assert names(tmp_path) == ["a.bin"]
-
-
-def test_remove_takes_a_file_that_is_gone_for_removed(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").touch()
+def test_remove_takes_a_file_that_is_gone_for_removed(old: Path) -> None:
     for _ in range(2):
-        remove(tmp_path / "a.bin")
-    assert names(tmp_path) == []
+        remove(old)
+    assert names(old.parent) == []
 
 
-@pytest.fixture(scope="module")
-def dead_process() -> int:
-    """The number of a process that has ended."""
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    return done.pid
-
-
-def test_temporary_beside_removes_what_a_killed_process_left(
-    tmp_path: Path, dead_process: int
-) -> None:
-    (tmp_path / f".b.json.{dead_process}.tmp.json").write_bytes(b"half")
-    with temporary_beside(tmp_path / "a.bin") as aside:
-        assert names(tmp_path) == [aside.name]
-
-
-def test_temporary_beside_leaves_what_is_not_certain_to_be_left_over(
-    tmp_path: Path, dead_process: int
-) -> None:
-    others = [
-        f".b.json.{os.getppid()}.tmp.json",
-        ".c.1.tmp",
-        ".d.tmp.json",
-        f"e.{dead_process}.tmp",
-    ]
-    for name in others:
-        (tmp_path / name).touch()
-    write_bytes(tmp_path / "a.bin", b"new")
-    assert names(tmp_path) == sorted([*others, "a.bin"])
-
-
-def test_temporary_beside_keeps_the_suffix_and_is_gone_afterwards(tmp_path: Path) -> None:
+def test_temporary_beside_replaces_what_a_killed_process_left(tmp_path: Path) -> None:
     with temporary_beside(tmp_path / "x" / "a.tar.gz") as aside:
-        assert (aside.exists(), aside.parent, aside.suffix) == (True, tmp_path / "x", ".gz")
+        os.link(aside, tmp_path / "of another process")
+        aside.write_bytes(b"half")
+        with temporary_beside(tmp_path / "x" / "a.tar.gz") as following:
+            assert (following.read_bytes(), following.suffix) == (b"", ".gz")
     assert names(tmp_path / "x") == []
+    assert (tmp_path / "of another process").read_bytes() == b"half"
 
 
 def fail_in_scratch(fault: Exception) -> None:
-    with scratch_folder():
+    with scratch_folder() as folder:
+        (folder / "a.bin").touch()
         raise fault
 
 
@@ -241,216 +141,37 @@ def test_scratch_folder_is_gone_afterwards() -> None:
     assert not folder.exists()
 
 
-def test_scratch_folder_leaves_a_fault_alone_while_there_is_room() -> None:
-    with pytest.raises(ValueError, match=r"^a defect$"):
-        fail_in_scratch(ValueError("a defect"))
-
-
-def test_scratch_folder_names_itself_when_the_disk_was_full() -> None:
-    with pytest.raises(OSError, match=r"No space left on device: '.+'$"):
-        fail_in_scratch(OSError(errno.ENOSPC, "No space left on device"))
-
-
-def test_scratch_folder_takes_any_fault_on_a_full_disk_for_the_lack_of_room(
+def test_scratch_folder_takes_any_error_on_a_full_disk_for_the_lack_of_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    with pytest.raises(ValueError, match="^a defect$"):
+        fail_in_scratch(ValueError("a defect"))
+    with pytest.raises(OSError, match=r"No space left on device: '.+'$"):
+        fail_in_scratch(OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
     with pytest.raises(OSError, match=r"No space left on device: '.+'$") as raised:
         fail_in_scratch(ValueError("half a model"))
     assert raised.value.errno == errno.ENOSPC
 
 
-def test_write_bytes_replaces_a_longer_file(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").write_bytes(b"a longer one")
-    write_bytes(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-
-
-def test_write_array_writes_numpys_format(tmp_path: Path) -> None:
-    array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    write_array(tmp_path / "a.npy", array)
-    found = np.load(tmp_path / "a.npy", allow_pickle=False)
-    assert (found.dtype, found.tolist()) == (np.float32, array.tolist())
-
-
-def test_write_array_writes_c_order_whatever_it_gets(tmp_path: Path) -> None:
-    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    write_array(tmp_path / "c.npy", array)
-    write_array(tmp_path / "f.npy", np.asfortranarray(array))
-    assert (tmp_path / "c.npy").read_bytes() == (tmp_path / "f.npy").read_bytes()
-
-
-def test_write_array_refuses_what_would_have_to_be_pickled(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
-    assert names(tmp_path) == []
-
-
-def test_write_array_takes_the_name_as_it_is(tmp_path: Path) -> None:
-    write_array(tmp_path / "a.bin", np.zeros(3, np.uint8))
-    assert names(tmp_path) == ["a.bin"]
-
-
-def test_read_array_returns_what_numpy_saved(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([[1, 2], [3, 4]], np.int64))
-    assert read_array(tmp_path / "a.npy").tolist() == [[1, 2], [3, 4]]
-
-
-def test_read_array_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"a\.npy must be a NumPy array file, got .*No such"):
-        read_array(tmp_path / "a.npy")
-
-
-def test_read_array_tells_how_to_make_the_file_again(tmp_path: Path) -> None:
-    (tmp_path / "a.npy").write_bytes(b"no array")
-    with pytest.raises(ArtifactError, match=r"Run `dvc repro` to make it again\.$"):
-        read_array(tmp_path / "a.npy")
-
-
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY", b"PK\x03\x04 no archive"])
-def test_read_array_refuses_what_is_no_array(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(ArtifactError, match="must be a NumPy array file, got "):
-        read_array(tmp_path / "a.npy")
-
-
-def test_read_array_refuses_an_archive_of_arrays(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", first=np.zeros(3))
-    assert zipfile.is_zipfile(tmp_path / "a.npz")
-    with pytest.raises(ArtifactError, match="must be a NumPy array file, got the magic string"):
-        read_array(tmp_path / "a.npz")
-
-
-def test_read_array_refuses_pickled_objects(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ArtifactError, match="Object arrays cannot be loaded"):
-        read_array(tmp_path / "a.npy")
-
-
-def test_read_array_refuses_a_header_that_does_not_parse(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros(3, np.uint8))
-    content = (tmp_path / "a.npy").read_bytes()
-    (tmp_path / "a.npy").write_bytes(content.replace(b"}", b"("))
-    with pytest.raises(ArtifactError, match="must be a NumPy array file"):
-        read_array(tmp_path / "a.npy")
-
-
-def test_read_array_refuses_a_shape_beyond_all_memory(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros(3, np.uint8))
-    content = (tmp_path / "a.npy").read_bytes()
-    huge = content.replace(b"(3,), }" + b" " * 30, b"(" + b"9" * 30 + b",), } ")
-    assert len(huge) == len(content)
-    (tmp_path / "a.npy").write_bytes(huge)
-    with pytest.raises(ArtifactError, match="must be a NumPy array file"):
-        read_array(tmp_path / "a.npy")
-
-
-@settings(max_examples=30, deadline=None, database=None, derandomize=True)
-@given(share=st.floats(0, 1, exclude_max=True))
-def test_read_array_refuses_every_truncated_file(
-    tmp_path_factory: pytest.TempPathFactory, share: float
-) -> None:
-    path = tmp_path_factory.mktemp("truncated") / "a.npy"
-    np.save(path, np.arange(300, dtype=np.uint8))
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ArtifactError, match="must be a NumPy array file"):
-        read_array(path)
-
-
-def test_read_bytes_returns_the_content(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").write_bytes(b"\x00\xff")
-    assert read_bytes(tmp_path / "a.bin") == b"\x00\xff"
-
-
-def test_read_bytes_names_a_missing_file_and_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"a\.bin must exist\. Run `dvc repro` to make it\.$"):
-        read_bytes(tmp_path / "a.bin")
-
-
-def test_write_json_sorts_keys_at_every_level(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"b": {"d": 1, "c": 2}, "a": [3]})
-    text = '{\n  "a": [\n    3\n  ],\n  "b": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
-    assert (tmp_path / "a.json").read_text(encoding="utf-8") == text
-
-
-def test_write_json_ends_with_one_newline(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {})
-    assert (tmp_path / "a.json").read_bytes() == b"{}\n"
-
-
-def test_write_json_writes_the_same_bytes_for_another_order(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"x": 1, "y": 2})
-    write_json(tmp_path / "b.json", {"y": 2, "x": 1})
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-
-
-def test_write_json_writes_utf_8(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"name": "é"})
-    assert b"\xc3\xa9" in (tmp_path / "a.json").read_bytes()
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_write_json_refuses_nan_and_infinity_and_leaves_the_old_file(
-    tmp_path: Path, number: float
-) -> None:
-    write_json(tmp_path / "a.json", {"old": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"x": number})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
-
-
-def test_write_json_leaves_no_temporary_file_when_it_refuses(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"x": math.nan})
-    assert names(tmp_path) == []
-
-
 def test_a_pipe_and_a_device_keep_their_place_and_take_the_content(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_json(tmp_path / "pipe", {"x": 1})
-    assert os.read(reading, 100) == b'{\n  "x": 1\n}\n'
+    write_bytes(tmp_path / "pipe", b"x")
+    assert os.read(reading, 100) == b"x"
     os.close(reading)
     write_bytes(Path("/dev/null"), b"x")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-    assert names(tmp_path) == ["pipe"]
 
 
-def test_write_in_place_keeps_a_link_and_writes_to_what_it_leads_to(tmp_path: Path) -> None:
-    for target in ("there", "new"):
-        link = tmp_path / f"link to {target}"
-        link.symlink_to(tmp_path / target)
+@pytest.mark.parametrize("target", ["there", "new"])
+def test_write_in_place_keeps_a_link_and_writes_its_target(tmp_path: Path, target: str) -> None:
     (tmp_path / "there").write_bytes(b"old")
-    for target in ("there", "new"):
-        write_in_place(tmp_path / f"link to {target}", b"x")
-        assert (tmp_path / target).read_bytes() == b"x"
-        assert (tmp_path / f"link to {target}").is_symlink()
-
-
-@pytest.mark.parametrize("content", [b'{"x": 1, "x": 1}', b'{"x": NaN}', b"[" * 100_000])
-def test_read_json_refuses_what_write_json_does_not_write(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .+ Run `dvc repro`"):
-        read_json(tmp_path / "a.json")
-
-
-def test_read_json_returns_what_the_file_says(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"x": [1, 2.5, null]}')
-    assert read_json(tmp_path / "a.json") == {"x": [1, 2.5, None]}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"{'x': 1}", b'"\xff"'])
-def test_read_json_refuses_what_is_no_json(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .+ Run `dvc repro`"):
-        read_json(tmp_path / "a.json")
-
-
-def test_read_json_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .*No such file"):
-        read_json(tmp_path / "a.json")
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    write_in_place(tmp_path / "link", b"x")
+    assert (tmp_path / target).read_bytes() == b"x"
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path) -> None:
@@ -461,42 +182,141 @@ def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path)
     assert names(tmp_path) == ["file", "good"]
 
 
-def test_write_arrays_reads_back_under_the_same_names(tmp_path: Path) -> None:
-    arrays = {"conv2d_3.0": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0)}
+# Arrays.
+
+
+def test_write_array_writes_numpys_format_in_c_order(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    write_array(tmp_path / "c", array)
+    write_array(tmp_path / "f", np.asfortranarray(array))
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "f").read_bytes()
+    for found in (np.load(tmp_path / "c", allow_pickle=False), read_array(tmp_path / "c")):
+        assert (found.dtype, found.tolist()) == (np.float32, array.tolist())
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
+    assert names(tmp_path) == ["c", "f"]
+
+
+def test_write_arrays_writes_the_same_bytes_with_every_python(tmp_path: Path) -> None:
+    arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias.0": np.float32([0.5])}
     write_arrays(tmp_path / "a.npz", arrays)
     found = read_arrays(tmp_path / "a.npz")
     assert list(found) == list(arrays)
     assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
-
-
-def test_write_arrays_compresses_nothing_so_that_no_zlib_decides(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "a.npz", {"x": np.zeros(1000)})
-    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
-        assert [x.compress_type for x in archive.infolist()] == [zipfile.ZIP_STORED]
-
-
-def test_write_arrays_writes_these_bytes_with_every_python(tmp_path: Path) -> None:
-    arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias": np.float32([0.5])}
-    write_arrays(tmp_path / "a.npz", arrays)
+    write_arrays(tmp_path / "a.npz", {"codes": arrays["codes"], "bias": arrays["bias.0"]})
     # With Python 3.11.2 and 3.11.7, whose zipfile writes the headers of large files otherwise.
     digest = "e5b72b2089b30b76fcc5a2c750142b9e9384d4191bd87f9797a5f4be3071c0db"
     assert hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY no header"])
-def test_read_arrays_refuses_another_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"a\.npz must be a file of NumPy arrays, got"):
-        read_arrays(tmp_path / "a.npz")
+def saved(array: Any, folder: Path) -> bytes:
+    np.save(folder / "x.npy", array, allow_pickle=True)
+    return (folder / "x.npy").read_bytes()
+
+
+NO_ARRAYS = {
+    "nothing": lambda content: b"",
+    "a page": lambda content: b"<!DOCTYPE html>",
+    "magic alone": lambda content: b"\x93NUMPY",
+    "an archive": lambda content: b"PK\x03\x04" + bytes(100),
+    "a future version": lambda content: b"\x93NUMPY\x09\x00\x10\x00" + bytes(16),
+    "brackets": lambda content: b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16,
+    "a broken header": lambda content: content.replace(b"}", b"("),
+    "code": lambda content: content.replace(b"{'descr'", b"exit(0)+1"),
+    "exabytes": lambda content: content.replace(b"(3,), }" + b" " * 16, b"(%d,), }" % 2**60),
+    "a huge shape": lambda content: content.replace(b"(3,), }" + b" " * 29, b"(%030d,), }" % 1),
+    "a negative shape": lambda content: content.replace(b"(3,), } ", b"(-3,), }"),
+}
+
+
+@pytest.mark.parametrize("reader", [read_array, read_arrays])
+@pytest.mark.parametrize("case", NO_ARRAYS)
+def test_readers_refuse_what_is_no_array(tmp_path: Path, reader: Any, case: str) -> None:
+    content = saved(np.zeros(3, np.uint8), tmp_path)
+    (tmp_path / "a").write_bytes(NO_ARRAYS[case](content))
+    assert (tmp_path / "a").read_bytes() != content
+    expected = r"/a must be a (file of )?NumPy array(s| file), got .+ Run `dvc repro` to make it ag"
+    with pytest.raises(ArtifactError, match=expected):
+        reader(tmp_path / "a")
+    with pytest.raises(ArtifactError, match=r"/none must be a .+, got .*No such file"):
+        reader(tmp_path / "none")
+
+
+def test_read_array_refuses_pickled_objects(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(saved(np.array([{}], dtype=object), tmp_path))
+    with pytest.raises(ArtifactError, match="Object arrays cannot be loaded"):
+        read_array(tmp_path / "a.npy")
+
+
+@settings(max_examples=30)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_read_array_refuses_every_truncated_file(
+    tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    folder = tmp_path_factory.mktemp("truncated")
+    content = saved(np.arange(300, dtype=np.uint8), folder)
+    (folder / "a.npy").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ArtifactError, match="must be a NumPy array file"):
+        read_array(folder / "a.npy")
 
 
 def test_read_arrays_refuses_one_array(tmp_path: Path) -> None:
-    with (tmp_path / "a.npz").open("wb") as out:
-        np.save(out, np.arange(3))
-    with pytest.raises(ArtifactError, match=r"a\.npz must be a file of NumPy arrays, got"):
+    saved(np.arange(3), tmp_path)
+    with pytest.raises(ArtifactError, match="must be a file of NumPy arrays, got"):
+        read_arrays(tmp_path / "x.npy")
+
+
+def test_a_zip_file_damaged_within_an_array_is_refused(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"x": np.zeros(1000)})
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[500] ^= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    assert zipfile.is_zipfile(tmp_path / "a.npz")
+    with pytest.raises(ArtifactError, match="must be a file of NumPy arrays, got Bad CRC"):
         read_arrays(tmp_path / "a.npz")
 
 
-def test_read_arrays_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"none\.npz must be a file of NumPy arrays, got"):
-        read_arrays(tmp_path / "none.npz")
+# Other files.
+
+
+def test_read_bytes_names_a_missing_file_and_the_remedy(old: Path) -> None:
+    assert read_bytes(old) == old.read_bytes()
+    with pytest.raises(ArtifactError, match=r"none must exist\. Run `dvc repro` to make it\.$"):
+        read_bytes(old.with_name("none"))
+
+
+def test_find_model_finds_exactly_one(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"must hold one model, got \[\]\. Run `dvc repro`"):
+        find_model(tmp_path)
+    (tmp_path / "model.h5").touch()
+    assert find_model(tmp_path) == tmp_path / "model.h5"
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(ArtifactError, match=r"got \['model\.h5', 'model\.keras'\]"):
+        find_model(tmp_path)
+
+
+def test_write_json_sorts_keys_at_every_level(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": {"d": 1, "c": 2}, "a": [3]})
+    text = '{\n  "a": [\n    3\n  ],\n  "é": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
+    assert (tmp_path / "a.json").read_bytes() == text.encode()
+    assert read_json(tmp_path / "a.json") == {"é": {"d": 1, "c": 2}, "a": [3]}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_write_json_refuses_nan_and_infinity(tmp_path: Path, number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": number})
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"{'x': 1}", b'"\xff"', b'{"x": 1, "x": 1}', b'{"x": NaN}', b"[" * 100_000, None],
+)
+def test_read_json_refuses_what_write_json_does_not_write(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .+ Run `dvc repro`"):
+        read_json(tmp_path / "a.json")

@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet8.core.errors import (
-    ArtifactError,
-    ParamsError,
-    ParityError,
-    PipelineError,
-    SourceError,
-)
+from resnet8.core.errors import ParityError, SourceError
 from resnet8.core.processes import is_orphan, run_stage
 
 
@@ -34,33 +28,22 @@ def exit_code(main: Callable[[], None]) -> object:
     return ended.value.code
 
 
-def test_run_stage_exits_with_0_when_main_returns() -> None:
-    assert exit_code(lambda: None) == 0
-
-
-def test_run_stage_runs_main_once() -> None:
-    calls: list[str] = []
-    exit_code(lambda: calls.append("ran"))
-    assert calls == ["ran"]
-
-
-def test_run_stage_prints_nothing_of_its_own_when_main_returns(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    exit_code(lambda: None)
-    assert capsys.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(
-    "kind", [PipelineError, ParamsError, SourceError, ArtifactError, ParityError]
+    ("main", "code", "printed"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: sys.exit(2), 2, ""),
+        (ends(SourceError("x must be a file.")), 1, "error: x must be a file.\n"),
+        (ends(ParityError("x must be y.")), 1, "error: x must be y.\n"),
+        (ends(PermissionError(13, "Denied", "out/m.h5")), 1, "error: Denied (out/m.h5).\n"),
+        (ends(OSError("the disk is gone")), 1, "error: the disk is gone.\n"),
+        (ends(KeyboardInterrupt()), 130, "interrupted\n"),
+    ],
 )
-def test_run_stage_exits_with_1_for_every_kind_of_fault(kind: type[PipelineError]) -> None:
-    assert exit_code(ends(kind("x must be y."))) == 1
-
-
-def test_run_stage_prints_only_the_message_of_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    exit_code(ends(SourceError("x must be a file, got nothing there.")))
-    assert capsys.readouterr() == ("", "error: x must be a file, got nothing there.\n")
+def test_run_stage_exits_with_a_code_and_one_message(
+    capsys: pytest.CaptureFixture[str], main: Callable[[], None], code: int, printed: str
+) -> None:
+    assert (exit_code(main), capsys.readouterr()) == (code, ("", printed))
 
 
 def test_run_stage_replaces_an_unfinished_bar_on_a_terminal(
@@ -69,25 +52,6 @@ def test_run_stage_replaces_an_unfinished_bar_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     exit_code(ends(SourceError("x must be a file.")))
     assert capsys.readouterr().err == "\r\033[Kerror: x must be a file.\n"
-
-
-def test_run_stage_names_the_file_of_an_os_error(capsys: pytest.CaptureFixture[str]) -> None:
-    code = exit_code(ends(PermissionError(13, "Permission denied", "out/model.h5")))
-    assert (code, capsys.readouterr().err) == (1, "error: Permission denied (out/model.h5).\n")
-
-
-def test_run_stage_tells_an_os_error_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    code = exit_code(ends(OSError("the disk is gone")))
-    assert (code, capsys.readouterr().err) == (1, "error: the disk is gone.\n")
-
-
-def test_run_stage_exits_with_130_on_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    code = exit_code(ends(KeyboardInterrupt()))
-    assert (code, capsys.readouterr().err) == (130, "interrupted\n")
-
-
-def test_run_stage_lets_an_exit_of_main_through() -> None:
-    assert exit_code(lambda: sys.exit(2)) == 2
 
 
 def test_run_stage_leaves_the_traceback_to_a_defect() -> None:

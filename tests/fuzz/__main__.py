@@ -30,7 +30,7 @@ def fuzz(name: str, corpus: Path, options: list[str]) -> None:
     """Runs libFuzzer in this process, which ends with it."""
     import atheris  # noqa: PLC0415
 
-    with atheris.instrument_imports(include=["resnet8", "yaml", "pickletools"]):
+    with atheris.instrument_imports(include=["resnet8", "yaml", "pickle"]):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415
 
     target = TARGETS[name]

@@ -1,11 +1,10 @@
-"""Real processes say and end the same as the stages in this process."""
+"""Stages in processes of their own refuse as they do within the tests' process."""
 
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.hostile import payloads, test_onnx, test_torch
@@ -27,12 +26,6 @@ def prepare(folder: Path) -> dict[str, object]:
     write_batches(folder / "raw")
     replaced("test_batch", payloads.beside_a_valid_batch)(folder / "raw")
     return {"params": write_params(folder), "raw": folder / "raw", "out": folder / "out"}
-
-
-def validate(folder: Path) -> dict[str, object]:
-    (folder / "params.yaml").write_text("a: !!python/object/apply:os.system ['true']\n")
-    paths = {name: folder / name for name in ("linked", "metrics", "models", "predictions", "out")}
-    return {"params": folder / "params.yaml", **paths}
 
 
 def convert_onnx(folder: Path) -> dict[str, object]:
@@ -72,21 +65,10 @@ def evaluate_torch(folder: Path) -> dict[str, object]:
     return {"variant": "torch_int8", **evaluate(folder, "model.pt2")}
 
 
-def calibrate(folder: Path) -> dict[str, object]:
-    write_arrays(folder / "data")
-    with (folder / "data" / "train_images.npy").open("wb") as file:
-        np.save(file, np.array([{}]), allow_pickle=True)
-    data = folder / "data"
-    images, labels = data / "train_images.npy", data / "train_labels.npy"
-    return {"params": write_params(folder), "images": images, "labels": labels, "out": folder / "o"}
-
-
 @pytest.mark.parametrize(
     ("stage", "prepared", "message"),
     [
-        ("validate", validate, r"\S+ must be YAML, got: could not determine a constructor .+"),
         ("prepare", prepare, r"test_batch must be a batch .+, got a call of posix\.system\..+"),
-        ("calibrate", calibrate, r"\S+ must be a NumPy array file, got Object arrays cannot .+"),
         (
             "convert_onnx",
             convert_onnx,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resnet8.models.identifiers import from_identifier, to_identifier
+from resnet8.models.fx_graph import from_identifier, to_identifier
 
 
 @given(st.text())

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     progress = partial(show_progress, desc=args.variant, unit="batches")
     probabilities = predict(predictor, test_set.images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, test_set.labels, label_names=test_set.label_names)
-    saturates = runtime.saturates(args.model)
+    saturates = args.variant.runtime == "onnx" and runtime.saturates(args.model)
 
     write_array(args.predictions, probabilities)
     named = {"variant": args.variant, "saturating_products": saturates}

@@ -21,7 +21,6 @@ from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import module_capture, onnx_capture, torch_capture, watch
 from resnet8.inspection.capture import Watched
 from resnet8.models import onnx_graph, onnx_model, torch_model
-from resnet8.models.torch_trial import describe_interface, maps_images
 
 RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 # What models raise for images that they do not take, and for graphs of a kind that is not known.
@@ -67,7 +66,7 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         program = torch_model.load_any(path)
         if not _is_classifier(program):
             return _open_program(program, path.stem)
-        n_classes = describe_interface(program)[1][0]["shape"][1]
+        n_classes = torch_model.describe_interface(program)[1][0]["shape"][1]
     if path.suffix == ".onnx":
         graph = onnx_model.load_model(path, takes_images=False)
         found = onnx_model.describe(graph)
@@ -146,7 +145,7 @@ def _naming(
 def _is_classifier(program: torch.export.ExportedProgram) -> bool:
     """Whether a program maps images to probabilities as those of the pipeline do."""
     try:
-        return maps_images(*describe_interface(program))
+        return torch_model.maps_images(*torch_model.describe_interface(program))
     except (AttributeError, LookupError):  # several inputs, or other things than tensors
         return False
 

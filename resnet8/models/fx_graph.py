@@ -1,5 +1,11 @@
-"""Look-ups in the FX graphs of PyTorch programs: layers, parameters and quantization steps."""
+"""Layers, parameters and quantization steps in the FX graphs of PyTorch programs.
 
+PyTorch writes names of modules into code that it runs, so layers are named by identifiers there.
+Each name has an identifier of its own, and no table of names is stored.
+"""
+
+import keyword
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -7,27 +13,50 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
-from resnet8.models.identifiers import from_identifier, to_identifier
 
 _ATEN = torch.ops.aten
 WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
+# Attributes that any module has, and names that onnx2torch gives to its own.
+_RESERVED = {*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())), "initializers"}
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]|^[0-9_]|_(?=x)")
+_ESCAPED = re.compile(r"_x([0-9a-f]{0,6})_")
+
+
+def to_identifier(name: str) -> str:
+    """Escapes a name where it is no safe identifier of a module.
+
+    Characters are escaped by their hexadecimal code (`a b` becomes `a_x20_b`); words that mean
+    something to Python or PyTorch get the suffix `_x_` (`forward_x_`).
+    """
+    escaped = _UNSAFE.sub(lambda match: f"_x{ord(match[0]):x}_", name)
+    reserved = not escaped or keyword.iskeyword(escaped) or escaped in _RESERVED
+    reserved = reserved or escaped.startswith("onnx_initializer_")
+    return f"{escaped}_x_" if reserved else escaped
+
+
+def from_identifier(identifier: str) -> str:
+    """Returns the name that `to_identifier` escaped; takes any other identifier, too."""
+
+    def character(match: re.Match[str]) -> str:
+        code = int(match[1] or "0", 16)
+        return (chr(code) if code < 0x110000 else match[0]) if code else ""
+
+    return _ESCAPED.sub(character, identifier)
 
 
 def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
-    """The last node of each layer, by the layer's name; codes of a layer's output are no layer."""
-    found = filter(None, map(quantization_after, module.graph.nodes))
-    codes = {module_name(node) for node, _ in found}
-    last = {module_name(node): node for node in module.graph.nodes}
-    return {name: node for name, node in last.items() if name and name not in codes}
+    """The last node of each layer by name, without the modules that quantize an output."""
+    quantizing = {_module_name(x[0]) for x in map(quantization_after, module.graph.nodes) if x}
+    last = {_module_name(node): node for node in module.graph.nodes}
+    return {name: node for name, node in last.items() if name and name not in quantizing}
 
 
-def module_name(node: torch.fx.Node) -> str:
-    """The layer that a node belongs to; empty if none."""
+def _module_name(node: torch.fx.Node) -> str:
     return from_identifier(module_path(node))
 
 
 def module_path(node: torch.fx.Node) -> str:
-    """The attribute that a node's layer, a top-level module, has as its name; empty if none."""
+    """The attribute name of the top-level module that a node belongs to; empty if none."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[1][0]) if len(stack) > 1 else ""
 
@@ -35,24 +64,24 @@ def module_path(node: torch.fx.Node) -> str:
 def read_parameters(program: torch.export.ExportedProgram) -> dict[str, dict[str, Parameter]]:
     """The weights and biases of all layers, output channels along the first axis."""
     module = program.module()
-    found: dict[str, dict[str, Parameter]] = {}
+    parameters: dict[str, dict[str, Parameter]] = {}
     for layer, node in layer_nodes(module).items():
         if node.target in WITH_PARAMETERS:
             for kind, source in zip(("weight", "bias"), node.args[1:3], strict=False):
                 if isinstance(source, torch.fx.Node) and (parameter := _parameter(module, source)):
-                    found.setdefault(layer, {})[kind] = parameter
-    return found
+                    parameters.setdefault(layer, {})[kind] = parameter
+    return parameters
 
 
 def set_parameters(
     module: torch.fx.GraphModule,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> None:
-    """Gives layers other weights and biases; layers that shared them have their own.
+    """Replaces weights and biases in place; layers that shared them get their own.
 
     Args:
         module: is changed.
-        parameters: by layer, a weight and a bias, None to leave it.
+        parameters: by layer, a weight and a bias, None to keep it.
     """
     nodes = layer_nodes(module)
     for layer, arrays in parameters.items():
@@ -61,21 +90,21 @@ def set_parameters(
                 parameter = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
                 name = store_tensor(module, f"{to_identifier(layer)}.own_{kind}", parameter)
                 with module.graph.inserting_before(nodes[layer]):
-                    own = module.graph.get_attr(name)
-                own.meta["val"] = parameter
-                nodes[layer].update_arg(position, own)
+                    source = module.graph.get_attr(name)
+                source.meta["val"] = parameter
+                nodes[layer].update_arg(position, source)
 
 
 def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, QuantizationParameters] | None:
-    """The node that makes 8-bit codes, if `node` is the first step of doing so.
+    """The node that returns 8-bit codes and their parameters, if quantization starts at `node`.
 
-    The steps are those of `quantize.stock_operators`: clamp, * (1 / scale), round, + zero point
-    where there is one, to an 8-bit type.
+    `quantize.stock_operators` quantizes by: clamp, * (1 / scale), round, + zero point if it is
+    not 0, conversion to an 8-bit type.
     """
     if node.target != _ATEN.clamp.default:
         return None
     zero_point = 0
-    steps = list(_steps_after(node))
+    steps = list(_chain_after(node))
     targets = [step.target for step in steps]
     if _ATEN.add.Tensor in targets[2:3] and isinstance(steps[2].args[1], int):
         zero_point = int(steps[2].args[1])
@@ -85,25 +114,12 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     inverse, dtype = steps[0].args[1], str(steps[-1].args[1]).removeprefix("torch.")
     if not isinstance(inverse, float) or dtype not in ("int8", "uint8"):
         return None
-    return steps[-1], QuantizationParameters(
-        np.array(1 / inverse, np.float32), np.array(zero_point), dtype
-    )
+    scale = np.array(1 / inverse, np.float32)
+    return steps[-1], QuantizationParameters(scale, np.array(zero_point), dtype)
 
 
-def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
-    """The multiplications that dequantize the codes that quantizing from `first` on makes."""
-    found = quantization_after(first)
-    ends = []
-    for node in found[0].users if found else ():
-        while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
-            node = next(iter(node.users))  # noqa: PLW2901
-        if node.target == _ATEN.mul.Tensor:
-            ends.append(node)
-    return ends
-
-
-def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
-    """The nodes that use a node, and that one, and so on, up to a change of type."""
+def _chain_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """The only user of a node, the only user of that one, and so on up to a change of type."""
     while node.target != _ATEN.to.dtype:
         users = [x for x in node.users if x.target != _ATEN._assert_tensor_metadata.default]
         if len(users) != 1:
@@ -112,33 +128,45 @@ def _steps_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
         yield node
 
 
+def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
+    """The multiplications that dequantize the codes of the quantization starting at `first`."""
+    match = quantization_after(first)
+    ends = []
+    for node in match[0].users if match else ():
+        while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
+            node = next(iter(node.users))  # noqa: PLW2901
+        if node.target == _ATEN.mul.Tensor:
+            ends.append(node)
+    return ends
+
+
 def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
-    """A weight or bias: a float tensor, or codes times one scale or one for each output."""
+    """A weight or bias: a float tensor, or codes times one scale or one for each output.
+
+    None where it is computed from activations, or in another way.
+    """
     if node.op == "get_attr":
         return Parameter(stored_tensor(module, node).numpy())
-    stored = [stored_tensor(module, source).numpy() for source in _stored(node)]
+    stored = [stored_tensor(module, source).numpy() for source in _stored_sources(node)]
     if node.target != _ATEN.mul.Tensor or not stored or stored[0].dtype.kind not in "iu":
-        return None  # computed from activations, or in another way
+        return None
     codes, *scales = stored
     scale = scales[0] if scales else np.array(node.args[1], np.float32)
-    steps = node.args[0]
-    moved = isinstance(steps, torch.fx.Node) and steps.target == _ATEN.sub.Tensor
-    zero_point = int(steps.args[1]) if moved else 0  # type: ignore[union-attr, arg-type]
-    quantization = QuantizationParameters(
-        scale,
-        np.full(scale.shape, zero_point, np.int64),
-        codes.dtype.name,
-        axis=0 if scale.ndim else None,
-    )
+    difference = node.args[0]
+    shifted = isinstance(difference, torch.fx.Node) and difference.target == _ATEN.sub.Tensor
+    zero_point = int(difference.args[1]) if shifted else 0  # type: ignore[union-attr, arg-type]
+    zero_points = np.full(scale.shape, zero_point, np.int64)
+    axis = 0 if scale.ndim else None
+    quantization = QuantizationParameters(scale, zero_points, codes.dtype.name, axis=axis)
     return Parameter(quantization.dequantize(codes), quantization)
 
 
-def _stored(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+def _stored_sources(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
     """The stored tensors that a node is computed from, in the order of its arguments."""
     if node.op == "get_attr":
         yield node
     for source in node.all_input_nodes:
-        yield from _stored(source)
+        yield from _stored_sources(source)
 
 
 def stored_tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
@@ -149,7 +177,7 @@ def stored_tensor(module: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Te
 
 
 def store_tensor(module: torch.fx.GraphModule, name: str, tensor: torch.Tensor) -> str:
-    """Adds a parameter or buffer under a dotted name, which is returned."""
+    """Adds a parameter or buffer under a dotted name and returns the name."""
     owner, _, attribute = name.rpartition(".")
     if not hasattr(module, owner):
         module.add_submodule(owner, torch.nn.Module())

@@ -14,16 +14,15 @@ from resnet8.models.keras_library import keras
 
 
 def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
-    """Replaces batch normalization by the constants that it comes down to when it is not trained.
+    """Replaces batch normalization by constants, or folds it into the layer before it.
 
-    They are computed from the weights elementwise in float64 and rounded to float32 once, which
-    gives the same bits on every CPU; left alone, TensorFlow would fold them with an approximate
-    reciprocal square root. Behind a layer with a kernel, which feeds nothing else, the scale is
-    multiplied into the kernel and the offset is the layer's bias. Elsewhere (behind an addition, in
-    front of a convolution) a scale and an offset of each channel remain.
+    The constants are computed elementwise in float64 and rounded to float32 once: the same bits on
+    every CPU, where TensorFlow would use an approximate reciprocal square root. If a layer with
+    a kernel feeds the batch normalization alone, the scale is multiplied into the kernel and the
+    offset added to the bias. Elsewhere a scale and an offset of each channel remain.
 
     Args:
-        flat: is changed: its layers compute the same with other weights.
+        flat: its layers are changed, and compute the same.
 
     Returns:
         The name of the batch normalization by the name of the layer that it was folded into.
@@ -42,12 +41,12 @@ def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
                     source.bias.assign(offset)
                 steps = [] if source.use_bias or not offset.any() else [(keras.ops.add, offset)]
                 folded[source.name] = layer.name
-            layer.call = _calling(steps, axis=layer.axis)
+            layer.call = _apply(steps, axis=layer.axis)
     return folded
 
 
-def _calling(steps: list[tuple[Any, NDArray[Any]]], *, axis: int) -> Callable[..., Any]:
-    """A layer's `call` that applies constants (C,) along an axis, one after the other."""
+def _apply(steps: list[tuple[Any, NDArray[Any]]], *, axis: int) -> Callable[..., Any]:
+    """A layer's `call` that applies operations with constants (C,) along an axis in order."""
 
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:  # noqa: ARG001
         for operation, constant in steps:
@@ -62,7 +61,7 @@ def _calling(steps: list[tuple[Any, NDArray[Any]]], *, axis: int) -> Callable[..
 def _scale_and_offset(
     layer: keras.layers.BatchNormalization,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(C,) factors and addends of a batch normalization that is not trained.
+    """(C,) factors and addends of a batch normalization in inference.
 
     Source: S. Ioffe, C. Szegedy (2015), Batch Normalization: Accelerating Deep Network Training by
     Reducing Internal Covariate Shift, https://arxiv.org/abs/1502.03167, algorithm 2.
@@ -76,7 +75,7 @@ def _scale_and_offset(
 def _folded(
     source: keras.Layer, normalization: keras.layers.BatchNormalization
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The kernel, in the shape that the layer has it in, and the bias (C,) of both layers."""
+    """The kernel, in the layer's shape, and the bias (C,) of both layers together."""
     scale, offset = _scale_and_offset(normalization)
     if source.use_bias:
         offset = offset + _float64(source.bias) * scale
@@ -99,14 +98,13 @@ def _kernel(layer: keras.Layer) -> Any:
 
 
 def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters that are left once batch normalization is folded.
+    """Counts the parameters that remain once batch normalization is folded.
 
-    A batch normalization that is alone behind a layer with a kernel disappears into its kernel and
-    bias. Biases and offsets that are all zero disappear too.
+    Biases and offsets that are all zero disappear.
 
     Returns:
-        The count, or None for a model with layers or connections of which an exporter may
-        fold the constants in ways that cannot be told from the model.
+        The count, or None for a model with layers whose constants an exporter may fold in ways
+        that the model does not show.
     """
     total = 0
     for layer in model.layers:
@@ -125,21 +123,15 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     return total
 
 
-_PLAIN_ACTIVATIONS = (
-    *(None, keras.activations.linear, keras.activations.relu, keras.activations.softmax),
-)
-_COUNTED = keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense
-_WITH_KERNEL = _COUNTED | keras.layers.SeparableConv2D | keras.layers.Conv2DTranspose
+_LAYERS = keras.layers
+_ACTIVATIONS = keras.activations
+_PLAIN_ACTIVATIONS = (None, _ACTIVATIONS.linear, _ACTIVATIONS.relu, _ACTIVATIONS.softmax)
+_COUNTED = _LAYERS.Conv2D | _LAYERS.DepthwiseConv2D | _LAYERS.Dense
+_WITH_KERNEL = _COUNTED | _LAYERS.SeparableConv2D | _LAYERS.Conv2DTranspose
 _WITHOUT_CONSTANTS = (
-    keras.layers.InputLayer
-    | keras.layers.Activation
-    | keras.layers.Softmax
-    | keras.layers.Add
-    | keras.layers.AveragePooling2D
-    | keras.layers.MaxPooling2D
-    | keras.layers.GlobalAveragePooling2D
-    | keras.layers.Flatten
-    | keras.layers.Dropout
+    *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
+    *(_LAYERS.AveragePooling2D, _LAYERS.MaxPooling2D, _LAYERS.GlobalAveragePooling2D),
+    _LAYERS.Dropout,
 )
 
 
@@ -152,17 +144,18 @@ def _count_bias(layer: keras.Layer) -> int:
 
 
 def _layer_before(layer: keras.layers.BatchNormalization) -> keras.Layer | None:
-    """The layer with a kernel that feeds only this layer, if there is one and nothing is between.
+    """The layer with a kernel whose output channels only this layer reads and normalizes.
 
-    None, too, where either is used more than once or the normalized channels are not its outputs.
+    None if there is none, or if either is called more than once.
     """
     if len(layer._inbound_nodes) != 1:
         return None
     tensor = layer._inbound_nodes[0].input_tensors[0]
     source = tensor._keras_history.operation
-    channels_last = layer.axis in (-1, len(tensor.shape) - 1)
-    if not (isinstance(source, _WITH_KERNEL) and channels_last and len(source._inbound_nodes) == 1):
+    alone = len(source._inbound_nodes) == len(source._outbound_nodes) == 1
+    if not (isinstance(source, _WITH_KERNEL) and alone):
         return None
     linear = source.activation is keras.activations.linear
     channels_last = getattr(source, "data_format", "channels_last") == "channels_last"
-    return source if linear and channels_last and len(source._outbound_nodes) == 1 else None
+    normalizes_channels = layer.axis in (-1, len(tensor.shape) - 1)
+    return source if linear and channels_last and normalizes_channels else None

@@ -1,7 +1,4 @@
-"""Keras models as one flat graph: nested models inlined, operations outside of layers as layers.
-
-Shape letters: N images, H = W = 32 pixels, C = 3 channels.
-"""
+"""Keras models as one flat graph: nested models inlined, operations outside of layers as layers."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,19 +6,18 @@ from typing import Any, NamedTuple
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
+from resnet8.models.faults import FAULTS, reason
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
-# What Keras is known to raise for a layer that does not fit its configuration.
-_FAULTS = AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError
 
 
 class Call(NamedTuple):
     """One call of a layer, or one operation between layers.
 
-    name: the layer's own, with `_` for what cannot be printed. A layer of a nested model whose name
-        is taken has the model's in front (`model/layer`), and a further call of a layer its number
-        behind (`layer (2)`).
+    name: of the layer, with `_` for characters that cannot be printed. If the name is taken, a
+        layer of a nested model gets the prefix of that model (`model/layer`), and a further call
+        of a layer its number (`layer (2)`).
     kind: class of the layer or operation, as in `Conv2D`.
     layer: the copy in the flat model; its name is a token, see `flatten`.
     arguments: positional and keyword arguments: symbolic tensors of the flat model and constants.
@@ -48,7 +44,7 @@ class Call(NamedTuple):
 
 
 class FlatModel(NamedTuple):
-    """A copy of a model without models in it, and its calls in the order of computation."""
+    """A copy of a model without nested models, and its calls in the order of computation."""
 
     model: keras.Model
     calls: list[Call]
@@ -62,9 +58,9 @@ class _Operation(keras.Layer):  # type: ignore[misc]
         self._operation, self._arguments = operation, arguments
 
     def call(self, tensors: list[Any]) -> Any:
-        given = iter(tensors)
+        remaining = iter(tensors)
         args, kwargs = keras.tree.map_structure(
-            lambda x: next(given) if keras.backend.is_keras_tensor(x) else x, self._arguments
+            lambda x: next(remaining) if keras.backend.is_keras_tensor(x) else x, self._arguments
         )
         return self._operation(*args, **kwargs)
 
@@ -73,13 +69,12 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     """Copies a model into one graph of layers.
 
     The layers of the copy are named by tokens, `keraslayer0000` and so on. TensorFlow puts a
-    layer's name into the names of all operations made in it, so a token in an operation's name
-    tells its layer, whatever characters the layer's own name has and however similar it is to
-    another.
+    layer's name into the names of its operations, so a token in the name of an operation
+    identifies the layer, whatever characters the layer's own name has.
 
     Args:
-        model: built, from one tensor (N, 32, 32, 3), with or without models in it.
-        dtype: float type in which the copy computes and keeps its weights.
+        model: built, with one input (N, 32, 32, 3).
+        dtype: float type of the copy's computation and weights.
 
     Raises:
         ArtifactError: a layer cannot be copied.
@@ -90,27 +85,26 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
 
     def call(prefix: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
         if (graph := _graph(operation)) is not None:
-            inside = partial(call, f"{operation.name}/")
-            return graph._run_through_graph(args, call_fn=inside)
+            nested = partial(call, f"{operation.name}/")
+            return graph._run_through_graph(args, call_fn=nested)
         name, kind = _unique(prefix, operation.name, taken), type(operation).__name__
-        kwargs.pop("training", None)  # a model that is run says whether it is trained
+        kwargs.pop("training", None)  # is chosen when the model is run
         token = f"keraslayer{len(copies):04d}"
         copy = copies.get(id(operation))
         try:
             if not isinstance(operation, keras.Layer):
                 arguments = args, kwargs
-                copy = _Operation(_copied(operation, dtype), arguments, name=token, dtype=dtype)
+                copy = _Operation(_copy(operation, dtype), arguments, name=token, dtype=dtype)
                 args, kwargs = (list(_tensors(arguments)),), {}
             elif copy is None:
-                copy = _copied(operation, dtype, name=token)
+                copy = _copy(operation, dtype, name=token)
             outputs = copy(*args, **kwargs)
             if id(operation) not in copies and isinstance(operation, keras.Layer):
                 copy.set_weights(operation.get_weights())
-        except _FAULTS as exc:
-            reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
+        except FAULTS as exc:
             raise ArtifactError(
                 f"Layer {name} ({kind}) must be one that its configuration describes in full, got: "
-                f"{reason}. Replace the layer by others that compute the same."
+                f"{reason(exc)}. Replace the layer by others that compute the same."
             ) from exc
         copies.setdefault(id(operation), copy)
         calls.append(Call(name, kind, copy, (args, kwargs), keras.tree.flatten(outputs)[0]))
@@ -121,15 +115,8 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     return FlatModel(keras.Model(inputs, keras.tree.flatten(outputs)), calls)
 
 
-def layers_within(model: keras.Model) -> Iterator[keras.Layer]:
-    """All layers of a model and of the models in it, but for these models."""
-    for layer in model._flatten_layers(include_self=False):
-        if not isinstance(layer, keras.Model):
-            yield layer
-
-
 def _graph(operation: Any) -> Any:
-    """The graph of layers that a model consists of; None for what is no model."""
+    """The graph of layers of a model; None for layers and operations."""
     if isinstance(operation, keras.Sequential):
         return operation._functional
     return operation if isinstance(operation, keras.Model) else None
@@ -138,29 +125,27 @@ def _graph(operation: Any) -> Any:
 def _unique(prefix: str, name: str, taken: set[str]) -> str:
     prefix, name = ("".join(x if x.isprintable() else "_" for x in y) for y in (prefix, name))
     names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
-    found = next(x for x in names if x not in taken)
-    taken.add(found)
-    return found
+    unique = next(x for x in names if x not in taken)
+    taken.add(unique)
+    return unique
 
 
 def _tensors(arguments: Any) -> Iterator[Any]:
     return (x for x in keras.tree.flatten(arguments) if keras.backend.is_keras_tensor(x))
 
 
-def _copied(operation: Any, dtype: str, **changes: Any) -> Any:
-    """A layer or operation with the same configuration, that computes in another float type."""
+def _copy(operation: Any, dtype: str, **changes: Any) -> Any:
+    """A layer or operation of the same configuration that computes in another float type."""
     config = {**operation.get_config(), **changes}
-    return operation.__class__.from_config(
-        config if dtype == FLOAT32 else _with_dtype(config, dtype)
-    )
+    return type(operation).from_config(config if dtype == FLOAT32 else _with_dtype(config, dtype))
 
 
-def _with_dtype(config: Any, dtype: str, key: str = "") -> Any:
-    """Returns a configuration with another type as each `dtype` in it, at any depth."""
-    if key == "dtype":
-        return dtype
+def _with_dtype(config: Any, dtype: str) -> Any:
+    """Replaces each `dtype` in a configuration, at any depth."""
     if isinstance(config, dict):
-        return {name: _with_dtype(value, dtype, name) for name, value in config.items()}
+        return {
+            key: dtype if key == "dtype" else _with_dtype(x, dtype) for key, x in config.items()
+        }
     if isinstance(config, list | tuple):
-        return type(config)(_with_dtype(value, dtype) for value in config)
+        return type(config)(_with_dtype(x, dtype) for x in config)
     return config

@@ -1,4 +1,4 @@
-"""Which Keras layer a node of an ONNX model belongs to, as the model's file records it."""
+"""The Keras layer of each node of an ONNX model, as recorded in the model's metadata."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import onnx
 
 from resnet8.models.onnx_graph import metadata
 
-KEY = "keras_layers"  # of the metadata; JSON
+KEY = "keras_layers"
 
 Place = Literal["output", "before activation", "within", "input"]
 
@@ -16,10 +16,10 @@ Place = Literal["output", "before activation", "within", "input"]
 class KerasLayer(NamedTuple):
     """The Keras layer that a node of an ONNX model belongs to.
 
-    name: the layer's.
+    name: of the layer.
     kind: its class, as in `Conv2D`.
-    place: what the node computes: the layer's output, what the layer gives without its activation
-        function, something within the layer that Keras does not show, or the model's input.
+    place: the value that the node computes: the layer's output, the output without the layer's
+        activation function, an intermediate value of the layer, or the model's input.
     """
 
     name: str
@@ -36,24 +36,24 @@ class KerasLayer(NamedTuple):
 
 
 def record(model: onnx.ModelProto, layers: Mapping[str, KerasLayer]) -> None:
-    """Records the Keras layers by node in a model, which is changed."""
+    """Writes the Keras layers by node into the metadata of a model."""
     text = json.dumps({node: layer._asdict() for node, layer in layers.items()})
     model.metadata_props.add(key=KEY, value=text)
 
 
 def read(model: onnx.ModelProto) -> dict[str, KerasLayer]:
-    """The Keras layers by node, in order; as far as they are known."""
+    """The known Keras layers by node, in the order of the nodes."""
     try:
-        found = json.loads(metadata(model).get(KEY, "{}"))
-        layers = {str(node): KerasLayer(**layer) for node, layer in found.items()}
+        entries = json.loads(metadata(model).get(KEY, "{}"))
+        layers = {str(node): KerasLayer(**layer) for node, layer in entries.items()}
     except (AttributeError, TypeError, ValueError):
         return {}
     return {node: layer for node, layer in layers.items() if layer.place in get_args(Place)}
 
 
 def describe(model: onnx.ModelProto, tensor: str) -> str:
-    """Names the layer that computes a tensor, or else the next that is known."""
+    """Names the layer that computes a tensor, or else the next known layer."""
     layers, nodes = read(model), list(model.graph.node)
     start = next((i for i, node in enumerate(nodes) if tensor in node.output), 0)
-    found = next((layers[node.name] for node in nodes[start:] if node.name in layers), None)
-    return f"Layer {found.name} ({found.kind})" if found else "The model"
+    layer = next((layers[node.name] for node in nodes[start:] if node.name in layers), None)
+    return f"Layer {layer.name} ({layer.kind})" if layer else "The model"

@@ -11,36 +11,30 @@ __all__ = ["keras", "tf", "tf2onnx"]
 
 
 @contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Hides what C++ code writes to stderr, where TensorFlow greets before it can be told."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _importing() -> Iterator[None]:
+    """Hides native messages on stderr, and optional packages that make Keras import slowly."""
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    optional = {"matplotlib", "pandas", "sklearn"} - sys.modules.keys()
+    hidden: dict[str, Any] = dict.fromkeys(optional)
+    sys.modules.update(hidden)
+    os.dup2(devnull, 2)
     try:
-        os.dup2(nowhere, 2)
         yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(nowhere)
-
-
-@contextmanager
-def _not_installed(*modules: str) -> Iterator[None]:
-    """Makes modules seem not to be installed, but for those that are imported already."""
-    hidden: dict[str, Any] = {name: None for name in modules if name not in sys.modules}
-    sys.modules.update(hidden)
-    yield
-    for name in hidden:
-        del sys.modules[name]
+        os.close(devnull)
+        for name in hidden:
+            del sys.modules[name]
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-# Keras tries to import these, for uses that are not ours, and takes half as long without.
-with _native_messages_hidden(), _not_installed("matplotlib", "pandas", "sklearn"):
+with _importing():
     import keras
     import tensorflow as tf
     import tf2onnx
 
-# One device on every machine, so that results do not depend on a GPU being there.
+# One device on every machine, so that results do not depend on a GPU.
 tf.config.set_visible_devices([], "GPU")
-# It logs tracebacks of optimizations that it then leaves out.
+# It logs tracebacks of optimizations that it then skips.
 logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)

@@ -1,14 +1,14 @@
-"""Keras: loads the pretrained model and runs it.
+"""Loads Keras models and runs them.
 
 Models run in float64, rounded to float32 once at the end: the same bits on every x86-64 CPU, where
-float32 sums and TensorFlow's approximate instructions (RSQRTPS) give each vendor its own. So the
-Keras model is the exact baseline that every other runtime is held against.
+float32 sums and TensorFlow's approximate instructions (RSQRTPS) differ by vendor. So the Keras
+model is the exact baseline of every other runtime.
+
+Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,33 +22,15 @@ from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
 from resnet8.models import keras_file
-from resnet8.models.keras_graph import flatten, layers_within
+from resnet8.models.faults import FAULTS, reason
+from resnet8.models.keras_graph import flatten
 from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
 from resnet8.models.keras_library import tf
 
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
-
-
-# What Keras is known to raise for a file that is no model, is damaged, or needs custom code.
-_LOADING_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    tf.errors.OpError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-# In what Keras says, around the message of the fault itself, in bold.
+_FAULTS = (*FAULTS, tf.errors.OpError)
+# Keras quotes a message in bold after the layer or function that failed.
 _BEFORE = re.compile(r"Exception encountered(?:: | when calling \S+ (?=\x1b))")
-_BEHIND = re.compile(r"\x1b\[0m|\. ")
+_AFTER = re.compile(r"\x1b\[0m|\. ")
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
@@ -56,43 +38,21 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
 
     Args:
         path: a `.h5` or `.keras` file.
-        n_classes: how many probabilities it must give.
+        n_classes: the number of probabilities that it must return.
 
     Returns:
         A model from (N, 32, 32, 3) to (N, n_classes), any N.
 
     Raises:
-        ArtifactError: the file is no model, its input or output has another form, or a
-            weight is not finite.
+        ArtifactError: the file is no model, its input or output has another form, a layer
+            computes in another type than float32, or a weight is not finite.
     """
-    with warnings.catch_warnings(record=True) as noted:
-        warnings.simplefilter("default")
-        try:
-            keras_file.check_file(path)
-            load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
-            keras_file.check_model(load, keras)
-            model = load()
-        except _LOADING_FAULTS as exc:
-            raise ArtifactError(
-                f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
-                f"{_reason(exc)}. Choose another fetch.model."
-            ) from exc
-    for note in noted:
-        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
+    model = _load(path)
     if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
         raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
     _check_types(model, path)
-    for what, tensors, shape in (
-        ("input", model.inputs, (None, *IMAGE_SHAPE)),
-        ("output", model.outputs, (None, n_classes)),
-    ):
-        shapes = [tuple(tensor.shape) for tensor in tensors]
-        if shapes != [shape] or tensors[0].dtype != "float32":
-            found = ", ".join(f"{s} {t.dtype}" for s, t in zip(shapes, tensors, strict=True))
-            raise ArtifactError(
-                f"The model's {what} must be one float32 tensor of shape {shape}, got {found} "
-                f"({path}). Choose another fetch.model."
-            )
+    _check_form("input", model.inputs, (None, *IMAGE_SHAPE), path)
+    _check_form("output", model.outputs, (None, n_classes), path)
     for weight in model.weights:
         if not np.isfinite(weight.numpy()).all():
             name = weight.path if weight.path.isprintable() else shown(weight.path)
@@ -102,9 +62,9 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
             )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a list of one input, which may be none
+            warnings.simplefilter("ignore")  # about an input that is not given as a list
             model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
-    except _LOADING_FAULTS as exc:
+    except _FAULTS as exc:
         raise ArtifactError(
             f"{path} must be a model that runs on images, got: {_reason(exc)}. Mend the layer and "
             "save the model again."
@@ -112,13 +72,32 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     return model
 
 
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings(record=True) as caught:  # and discarded if loading fails
+        warnings.simplefilter("default")
+        try:
+            keras_file.check_file(path)
+            load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
+            keras_file.check_model(load, keras)
+            model = load()
+        except _FAULTS as exc:
+            raise ArtifactError(
+                f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
+                f"{_reason(exc)}. Choose another fetch.model."
+            ) from exc
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return model
+
+
 def _check_types(model: keras.Model, path: Path) -> None:
-    """Raises ArtifactError for a layer that computes, or keeps weights, in another float type."""
-    for layer in layers_within(model):
+    """Checks that all layers, but for nested models, compute and keep weights in float32."""
+    for layer in model._flatten_layers(include_self=False):
         policy = layer.dtype_policy
         quantized = isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy)
         types = {policy.compute_dtype, policy.variable_dtype}
-        if quantized or not types.isdisjoint(("bfloat16", "float16", "float64")):
+        wrong = quantized or types & {"bfloat16", "float16", "float64"}
+        if wrong and not isinstance(layer, keras.Model):
             raise ArtifactError(
                 f"Layer {layer.name} ({type(layer).__name__}) must compute in float32, got the "
                 f"type {policy.name} ({path}). Build the model with float32 layers, give them "
@@ -126,11 +105,19 @@ def _check_types(model: keras.Model, path: Path) -> None:
             )
 
 
+def _check_form(side: str, tensors: list[Any], shape: tuple[int | None, ...], path: Path) -> None:
+    if [(tuple(x.shape), x.dtype) for x in tensors] != [(shape, "float32")]:
+        forms = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in tensors)
+        raise ArtifactError(
+            f"The model's {side} must be one float32 tensor of shape {shape}, got {forms} "
+            f"({path}). Choose another fetch.model."
+        )
+
+
 def _reason(fault: BaseException) -> str:
-    """The first sentence about what went wrong; Keras quotes it after what it went wrong in."""
-    text = " ".join(str(fault).split()) or type(fault).__name__
-    sentence = _BEHIND.split(_BEFORE.split(text)[-1].removeprefix("\x1b[1m"))[0]
-    return sentence[:200].rstrip(".")
+    """The first sentence of the message that Keras quotes."""
+    text = _BEFORE.split(reason(fault, limit=10_000))[-1].removeprefix("\x1b[1m")
+    return reason(fault, _AFTER.split(text)[0])
 
 
 def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
@@ -138,13 +125,8 @@ def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
     return make_predictor(load_model(find_model(folder), n_classes=n_classes))
 
 
-def saturates(_folder: Path) -> bool:
-    """Whether 8-bit products saturate on this CPU: there are none."""
-    return False
-
-
 def make_predictor(model: keras.Model) -> Predictor:
-    """Compiles the model's forward pass in float64 for batches of any size."""
+    """Compiles the forward pass of a model in float64 for batches of any size."""
     forward = compiled(in_float64(model))
     return lambda images: forward(images).numpy().astype(np.float32)
 
@@ -152,10 +134,10 @@ def make_predictor(model: keras.Model) -> Predictor:
 def make_function(
     model: keras.Model, outputs: Sequence[Any]
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Compiles what computes symbolic tensors of a model from its input, any batch size.
+    """Compiles the computation of symbolic tensors of a model from its input, any batch size.
 
     Args:
-        model: what `in_float64` returned.
+        model: from `in_float64`.
         outputs: tensors of that model.
     """
     forward = compiled(keras.Model(model.inputs, list(outputs)))
@@ -168,7 +150,7 @@ def in_float64(model: keras.Model) -> keras.Model:
 
 
 def compiled(model: keras.Model) -> Any:
-    """Compiles the model's forward pass, in its own type, for batches of any size."""
+    """Compiles the forward pass of a model, in its own type, for batches of any size."""
     signature = [tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)]
     dtype = model.inputs[0].dtype
     return tf.function(

@@ -1,4 +1,4 @@
-"""Look-ups in ONNX graphs, and edits of copies of them.
+"""Look-ups in ONNX graphs, and edited copies of them.
 
 Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -19,16 +19,8 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 KEPT_IN_FLOAT = "/in_float"
 # Pass-through operators: their output is quantized in place of their input.
 PASSING = (
-    "Clip",
-    "Flatten",
-    "Identity",
-    "LeakyRelu",
-    "Pad",
-    "Relu",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
+    *("Clip", "Flatten", "Identity", "LeakyRelu", "Pad", "Relu"),
+    *("Reshape", "Squeeze", "Transpose", "Unsqueeze"),
 )
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -36,10 +28,7 @@ _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
 
 
 class Graph:
-    """Look-ups in a model's graph, as it was when the first one was made.
-
-    Nodes that only quantize or dequantize are `steps`; all others compute.
-    """
+    """Look-ups in a model's graph, cached at the first use of each."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
@@ -61,14 +50,14 @@ class Graph:
     @cached_property
     def consumers(self) -> dict[str, list[onnx.NodeProto]]:
         """The nodes that read each tensor, in order."""
-        found: dict[str, list[onnx.NodeProto]] = {}
+        consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             for tensor in node.input:
-                found.setdefault(tensor, []).append(node)
-        return found
+                consumers.setdefault(tensor, []).append(node)
+        return consumers
 
     def quantize_steps(self) -> dict[str, onnx.NodeProto]:
-        """The QuantizeLinear behind each tensor between nodes that has one."""
+        """Maps quantized tensors to the QuantizeLinear nodes that read them."""
         return {node.input[0]: node for node in self.nodes if node.op_type == QUANTIZE}
 
     def quantization_of(self, step: onnx.NodeProto) -> QuantizationParameters:
@@ -79,7 +68,7 @@ class Graph:
         return QuantizationParameters(scale, zero_point.astype(np.int64), dtype, axis)
 
     def parameter(self, tensor: str) -> Parameter | None:
-        """A stored tensor, or one that is dequantized from stored codes; None if computed."""
+        """A stored tensor, dequantized if it is stored in 8 bits; None if it is computed."""
         if self.is_constant(tensor):
             return Parameter(self.constants[tensor].astype(np.float32))
         step = self.producers.get(tensor)
@@ -90,17 +79,17 @@ class Graph:
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """The attributes that a node has, by name."""
+    """The attributes of a node by name."""
     return {x.name: helper.get_attribute_value(x) for x in node.attribute}
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """Metadata of a model's file by key."""
+    """The metadata of a model by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def stores_outputs_last(node: onnx.NodeProto) -> bool:
-    """Whether a node has its weight as (I, O), as MatMul and Gemm without transB do."""
+    """Returns whether the weight of a node is (I, O), as in MatMul and Gemm without transB."""
     return node.op_type == "MatMul" or (
         node.op_type == "Gemm" and not attributes(node).get("transB", 0)
     )
@@ -109,16 +98,15 @@ def stores_outputs_last(node: onnx.NodeProto) -> bool:
 def read_parameters(model: onnx.ModelProto) -> dict[str, dict[str, Parameter]]:
     """The weights and biases of all layers, output channels along the first axis."""
     graph = Graph(model)
-    found: dict[str, dict[str, Parameter]] = {}
+    parameters: dict[str, dict[str, Parameter]] = {}
     for node in graph.nodes:
-        for kind, tensor in zip(("weight", "bias"), node.input[1:], strict=False):
-            parameter = graph.parameter(tensor) if node.op_type in _WITH_PARAMETERS else None
-            if parameter is not None:
-                outputs_last = kind == "weight" and stores_outputs_last(node)
-                found.setdefault(node.name, {})[kind] = (
-                    _transposed(parameter) if outputs_last else parameter
-                )
-    return found
+        if node.op_type in _WITH_PARAMETERS:
+            for kind, tensor in zip(("weight", "bias"), node.input[1:], strict=False):
+                if parameter := graph.parameter(tensor):
+                    if kind == "weight" and stores_outputs_last(node):
+                        parameter = _transposed(parameter)
+                    parameters.setdefault(node.name, {})[kind] = parameter
+    return parameters
 
 
 def _transposed(parameter: Parameter) -> Parameter:
@@ -129,7 +117,7 @@ def _transposed(parameter: Parameter) -> Parameter:
 
 
 def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The shapes of inputs, of tensors between nodes and of outputs, 0 where not known."""
+    """The shapes of inputs, intermediate tensors and outputs; 0 for unknown dimensions."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -138,14 +126,14 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 
 
 def infer_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element types of the tensors between nodes and of outputs, as ONNX numbers them."""
+    """The element types of intermediate tensors and outputs, as ONNX numbers them."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.value_info, *graph.output]
     return {value.name: value.type.tensor_type.elem_type for value in values}
 
 
 def channels_first(model: onnx.ModelProto) -> set[str]:
-    """The tensors (N, C, H, W) that nodes compute; the model's input is (N, H, W, C)."""
+    """The computed tensors with layout (N, C, H, W); the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)
     first: dict[str, bool] = {model.graph.input[0].name: False}
     for node in model.graph.node:
@@ -160,7 +148,7 @@ def channels_first(model: onnx.ModelProto) -> set[str]:
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes, and then initializers, that no output of the graph depends on."""
+    """Removes nodes and initializers that no output of the graph depends on."""
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -180,8 +168,20 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def for_one_image(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with batch size 1, whose other shapes are to be inferred again."""
+    copy = copy_of(model)
+    del copy.graph.value_info[:]
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for value in copy.graph.input:
+        for batch in value.type.tensor_type.shape.dim[:1]:
+            batch.dim_value = 1
+    return copy
+
+
 def with_outputs(model: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:
-    """A copy of a model with tensors between nodes as further outputs."""
+    """A copy with intermediate tensors as further outputs."""
     copy = copy_of(model)
     present = {value.name for value in copy.graph.output}
     wanted = [name for name in tensors if name not in present]
@@ -193,11 +193,11 @@ def with_parameters(
     model: onnx.ModelProto,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> onnx.ModelProto:
-    """A copy with other weights and biases; layers that shared them have their own.
+    """A copy with other weights and biases; layers that shared them get their own.
 
     Args:
         model: a float model.
-        parameters: by layer, a weight with outputs first and a bias, None to leave it.
+        parameters: by layer, a weight with outputs first and a bias, None to keep it.
     """
     copy = copy_of(model)
     nodes = {node.name: node for node in copy.graph.node}
@@ -222,47 +222,41 @@ def with_parameters(
 def fake_quantized(
     model: onnx.ModelProto, activations: Mapping[str, QuantizationParameters]
 ) -> onnx.ModelProto:
-    """A copy in which tensors are rounded to 8 bits behind the node that computes them.
+    """A copy that rounds tensors to 8 bits right after they are computed.
 
     Args:
         model: any model.
-        activations: of tensors between nodes or of the input, one scale each.
+        activations: by intermediate tensor or input, parameters with one scale.
     """
     copy = copy_of(model)
-    rounded = {tensor: f"{tensor}/rounded" for tensor in activations}
     nodes = list(copy.graph.node)
-    for node in nodes:
-        node.input[:] = [rounded.get(tensor, tensor) for tensor in node.input]
     del copy.graph.node[:]
-    made = [*(value.name for value in copy.graph.input), *nodes]
-    for place in made:
-        if not isinstance(place, str):
-            copy.graph.node.append(place)
-        for tensor in [place] if isinstance(place, str) else place.output:
+    for tensor in (value.name for value in copy.graph.input):
+        if tensor in activations:
+            _append_rounding(copy.graph, tensor, activations[tensor])
+    for node in nodes:
+        node.input[:] = [f"{x}/rounded" if x in activations else x for x in node.input]
+        copy.graph.node.append(node)
+        for tensor in node.output:
             if tensor in activations:
-                _add_steps(copy.graph, tensor, rounded[tensor], activations[tensor])
+                _append_rounding(copy.graph, tensor, activations[tensor])
     return copy
 
 
 def codes_of(tensor: str) -> str:
-    """The tensor that holds the codes of a tensor in a model by `fake_quantized`."""
+    """The tensor with the 8-bit codes of a tensor in a model by `fake_quantized`."""
     return f"{tensor}/codes"
 
 
-def _add_steps(
-    graph: onnx.GraphProto, tensor: str, rounded: str, quantization: QuantizationParameters
+def _append_rounding(
+    graph: onnx.GraphProto, tensor: str, quantization: QuantizationParameters
 ) -> None:
-    """Appends a QuantizeLinear and a DequantizeLinear, and their constants."""
-    scale, zero_point, codes = f"{tensor}/scale", f"{tensor}/zero_point", codes_of(tensor)
-    constants = {
-        scale: np.asarray(quantization.scale, np.float32),
-        zero_point: np.asarray(quantization.zero_point, quantization.dtype),
-    }
-    graph.node.append(helper.make_node(QUANTIZE, [tensor, scale, zero_point], [codes]))
-    graph.node.append(helper.make_node(DEQUANTIZE, [codes, scale, zero_point], [rounded]))
-    present = {x.name for x in graph.initializer}
-    graph.initializer.extend(
-        numpy_helper.from_array(array, name)
-        for name, array in constants.items()
-        if name not in present
-    )
+    """Appends a QuantizeLinear and a DequantizeLinear node, and their constants."""
+    parameters = [f"{tensor}/scale", f"{tensor}/zero_point"]
+    scale = np.asarray(quantization.scale, np.float32)
+    zero_point = np.asarray(quantization.zero_point, quantization.dtype)
+    codes, rounded = codes_of(tensor), f"{tensor}/rounded"
+    graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
+    graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
+    for name, array in zip(parameters, (scale, zero_point), strict=True):
+        graph.initializer.append(numpy_helper.from_array(array, name))

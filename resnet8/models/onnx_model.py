@@ -1,4 +1,7 @@
-"""ONNX: loads models, runs them with ONNX Runtime, and describes them."""
+"""Loads ONNX models, runs them with ONNX Runtime, and describes them.
+
+Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from resnet8.core.batches import IMAGE_SHAPE
@@ -18,14 +22,19 @@ from resnet8.core.evaluation import Predictor, Probabilities
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
 from resnet8.models import onnx_file
+from resnet8.models.faults import reason
 
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 OUTPUT, BATCH = "probabilities", "batch"
-_FLOAT = onnx.TensorProto.FLOAT
-# That add up products of 8-bit numbers in 32 bits.
+# Kernels that add products of 8-bit numbers in 32 bits.
 _INTEGER_KERNELS = ("MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul")
-_TERMS = 64  # of a sum of products, enough for any vector width
-ONNX_FAULTS: tuple[type[Exception], ...] = (  # those of ONNX Runtime have no common base
+_N_PRODUCTS = 64  # in a sum, enough for any vector width
+_PRODUCTS = """
+    <ir_version: 8, opset_import: ["": 13]>
+    products (uint8[1, 64] activations) => (int32[1, 16] sums) {
+        sums = MatMulInteger(activations, weights)
+    }
+"""
+ONNX_FAULTS: tuple[type[Exception], ...] = (  # ONNX Runtime's have no common base
     onnx.checker.ValidationError,
     onnx.shape_inference.InferenceError,
     *(x for x in vars(native).values() if getattr(x, "__base__", 0) is Exception),
@@ -40,7 +49,7 @@ def load_model(path: Path, *, takes_images: bool = True) -> onnx.ModelProto:
         takes_images: False for a model of any input, which is not tried.
 
     Raises:
-        ArtifactError: the file is missing, no ONNX model or not one that takes images.
+        ArtifactError: the file is missing, no ONNX model, or does not take images.
     """
     try:
         model = onnx_file.read(path)
@@ -49,18 +58,18 @@ def load_model(path: Path, *, takes_images: bool = True) -> onnx.ModelProto:
         if takes_images:
             make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
     except (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS) as exc:
-        reason = " ".join(str(exc).split())[:300].rstrip(".")
         raise ArtifactError(
-            f"{path} must be an ONNX model, got: {reason}. Run `dvc repro` to make it again."
+            f"{path} must be an ONNX model, got: {reason(exc, limit=300)}. "
+            "Run `dvc repro` to make it again."
         ) from exc
     return model
 
 
 def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:
-    """Loads a model that gives probabilities.
+    """Loads a model that returns probabilities.
 
     Raises:
-        ArtifactError: the file is no ONNX model, or gives another number of classes.
+        ArtifactError: the file is no ONNX model, or has another number of classes.
     """
     model = load_model(path)
     shapes = [_describe_value(value)["shape"] for value in model.graph.output]
@@ -91,38 +100,35 @@ def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predi
 def open_session(
     model: onnx.ModelProto, *, as_written: bool = False, optimized: Path | None = None
 ) -> ort.InferenceSession:
-    """Opens a session on the CPU, on one core: what runs at once are batches.
+    """Opens a session on one core of the CPU; batches run concurrently instead.
 
-    Graphs are optimized up to the level (extended) whose results are the same bits on all x86-64
-    CPUs with AVX2 and FMA that were tried; the last level lays tensors out in blocks as wide as
-    the CPU's vectors, and adds in their order (docs/reproducibility.md).
+    Graphs are optimized up to the level (extended) that gives the same bits on all x86-64 CPUs
+    with AVX2 and FMA that were tried. The last level orders sums by the CPU's vector width
+    (docs/reproducibility.md).
 
     Args:
         model: any ONNX model.
-        as_written: run QuantizeLinear and DequantizeLinear where they are and in float.
-            Otherwise ONNX Runtime joins them with what is between to integer kernels, and
-            also quantizes float weights that it finds between them. Models with int8 activations
-            always run as written: x86 has no kernels for them, so ONNX Runtime would run one
-            layer in float and turn the activations of another to uint8, whose products with int8
-            weights saturate on CPUs without VNNI.
-        optimized: where to write the model as it is run.
+        as_written: run QuantizeLinear and DequantizeLinear in float where they are. Otherwise
+            ONNX Runtime fuses them with the operators between to integer kernels, and also
+            quantizes float weights between them. Models with int8 activations always run as
+            written: x86 has no kernels for them, so ONNX Runtime would run one layer in float and
+            convert the activations of another to uint8, whose products with int8 weights saturate
+            on CPUs without VNNI.
+        optimized: where to write the optimized model.
     """
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(optimized or "")
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is raised
+    options.log_severity_level = 4  # failures are raised
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    if as_written or "int8" in activation_types(model):
+    if as_written or "int8" in _activation_types(model):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def integer_outputs(model: onnx.ModelProto) -> set[str]:
-    """The tensors that ONNX Runtime computes from exact sums of 8-bit products.
-
-    They are the outputs of the integer kernels into which `open_session` joins the operators.
-    """
+    """The outputs of the integer kernels that `open_session` makes: exact 8-bit products."""
     with scratch_folder() as folder:
         path = folder / "optimized.onnx"
         open_session(model, optimized=path)
@@ -133,7 +139,7 @@ def integer_outputs(model: onnx.ModelProto) -> set[str]:
 def run_up_to(
     session: ort.InferenceSession, tensors: Sequence[str], images: NDArray[np.float32]
 ) -> list[NDArray[np.float32]]:
-    """Computes outputs of a session and nothing that they do not need."""
+    """Computes outputs of a session, and only the nodes that they depend on."""
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
     outputs: list[NDArray[np.float32]] = session.run(list(tensors), {INPUT: images}, options)
@@ -141,12 +147,12 @@ def run_up_to(
 
 
 def saturates(path: Path) -> bool:
-    """Whether 8-bit products in the model saturate on this CPU."""
+    """Returns whether 8-bit products in the model saturate on this CPU."""
     return mixes_signs(load_model(path)) and products_saturate()
 
 
 def products_saturate() -> bool:
-    """Whether uint8 x int8 products saturate on this CPU, found by computing the largest ones.
+    """Computes the largest uint8 x int8 products and returns whether they saturate on this CPU.
 
     With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits. Products of
     two unsigned numbers are exact everywhere.
@@ -154,43 +160,35 @@ def products_saturate() -> bool:
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When
     and why do I need to try U8U8?".
     """
-    activations = np.full((1, _TERMS), 255, np.uint8)
-    weights = np.full((_TERMS, 16), 127, np.int8)
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMulInteger", ["activations", "weights"], ["sums"])],
-        "products",
-        [value("activations", onnx.TensorProto.UINT8, activations.shape)],
-        [value("sums", onnx.TensorProto.INT32, (1, 16))],
-        [onnx.numpy_helper.from_array(weights, "weights")],
-    )
-    opset = onnx.helper.make_opsetid("", 13)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    session = open_session(model)
-    sums = session.run(None, {"activations": activations})[0]
-    return bool((sums != _TERMS * 255 * 127).any())
+    model = onnx.parser.parse_model(_PRODUCTS)
+    weights = np.full((_N_PRODUCTS, 16), 127, np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    activations = np.full((1, _N_PRODUCTS), 255, np.uint8)
+    (sums,) = open_session(model).run(None, {"activations": activations})
+    return bool((sums != _N_PRODUCTS * 255 * 127).any())
 
 
 def mixes_signs(model: onnx.ModelProto) -> bool:
-    """Whether a model multiplies uint8 activations with int8 weights."""
+    """Returns whether a model multiplies uint8 activations with int8 weights."""
     weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
-    return "uint8" in activation_types(model) and onnx.TensorProto.INT8 in weights
+    return "uint8" in _activation_types(model) and TensorProto.INT8 in weights
 
 
-def activation_types(model: onnx.ModelProto) -> set[str]:
-    """The types of the codes that a model makes of activations, as NumPy calls them."""
+def _activation_types(model: onnx.ModelProto) -> set[str]:
+    """NumPy's names of the types to which a model quantizes activations."""
     types = {x.name: x.data_type for x in model.graph.initializer}
     zero_points = [
         types[node.input[2]]
         for node in model.graph.node
         if node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in types
     ]
-    return {onnx.helper.tensor_dtype_to_np_dtype(x).name for x in zero_points}
+    return {helper.tensor_dtype_to_np_dtype(x).name for x in zero_points}
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
     """Counts the elements of all float32 initializers that are arrays."""
-    arrays = [x for x in model.graph.initializer if x.data_type == _FLOAT and x.dims]
+    constants = model.graph.initializer
+    arrays = [x for x in constants if x.data_type == TensorProto.FLOAT and x.dims]
     return sum(int(np.prod(x.dims)) for x in arrays)
 
 
@@ -202,7 +200,7 @@ def describe(model: onnx.ModelProto) -> dict[str, Any]:
         static, a name where dynamic), operator counts and layers (node name to operator).
 
     Raises:
-        ArtifactError: the ONNX checker, with full shape inference, refuses it.
+        ArtifactError: the ONNX checker, with full shape inference, rejects it.
     """
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -223,6 +221,6 @@ def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     return {
         "name": value.name,
-        "dtype": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+        "dtype": helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
         "shape": [dim.dim_param or dim.dim_value for dim in tensor.shape.dim],
     }

@@ -1,4 +1,4 @@
-"""Layers of a float model as a graph, and what the network takes: arithmetic on shapes and types.
+"""Layers of a float model as a graph, and their cost: arithmetic on shapes and types.
 
 Shape letters: C channels, H and W pixels.
 """
@@ -8,22 +8,24 @@ from typing import Any, NamedTuple
 
 import onnx
 
-from resnet8.models.onnx_graph import PASSING, Graph, copy_of, infer_shapes, stores_outputs_last
+from resnet8.core.names import INPUT
+from resnet8.models.onnx_graph import PASSING, Graph, for_one_image, infer_shapes
 
 FLOAT_BYTES, CODE_BYTES, BIAS_BYTES = 4, 1, 4  # float32; an 8-bit code; a bias as int32
-# Pass-through operators that can write over their input, or only change how it is read.
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# Pass-through operators that can overwrite their input.
 _IN_PLACE = frozenset(PASSING) - {"Pad"}
 
 
 class Layer(NamedTuple):
     """A layer as a node of the graph.
 
-    name: of its output, as everywhere in the pipeline.
+    name: of its node.
     operator: of ONNX.
     shape: of its output for one image, (C, H, W) or (K,).
     inputs: the layers, or `input`, whose outputs it reads.
     macs: multiply-accumulates for one image.
-    weights, biases: how many it stores.
+    weights, biases: stored numbers.
     """
 
     name: str
@@ -37,25 +39,18 @@ class Layer(NamedTuple):
 
 def read_layers(model: onnx.ModelProto) -> list[Layer]:
     """The layers in the order of computation."""
-    graph, shapes = Graph(model), _shapes_of_one(model)
+    graph, shapes = Graph(model), infer_shapes(for_one_image(model))
+    stored = {name: list(array.shape) for name, array in graph.constants.items()}
     names = {node.output[0]: node.name for node in graph.nodes}
-    found = []
+    layers = []
     for node in graph.nodes:
-        stored = [math.prod(graph.constants[x].shape) for x in node.input if graph.is_constant(x)]
-        computes = node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-        weights, biases = (*stored, 0, 0)[:2] if computes else (0, 0)
-        found.append(
-            Layer(
-                node.name,
-                node.op_type,
-                tuple(shapes.get(node.output[0], [1])[1:]),
-                tuple(names.get(x, x) for x in node.input if x and not graph.is_constant(x)),
-                _macs(node, graph, shapes),
-                weights,
-                biases,
-            )
-        )
-    return found
+        constants = [math.prod(stored[x]) for x in node.input if x in stored]
+        weights, biases = (*constants, 0, 0)[:2] if node.op_type in _PRODUCTS else (0, 0)
+        shape = tuple(shapes[node.output[0]][1:])
+        inputs = tuple(names.get(x, x) for x in node.input if x and x not in stored)
+        macs = _macs(node, shapes | stored)
+        layers.append(Layer(node.name, node.op_type, shape, inputs, macs, weights, biases))
+    return layers
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
@@ -63,11 +58,12 @@ def describe(model: onnx.ModelProto) -> dict[str, Any]:
 
     Returns:
         `layers`, and for one image `macs`; bytes of `weights` and of `activations` at their peak,
-        `float32` and `int8`, and the layer `at` which the peak is. In 8 bits biases have 32.
+        `float32` and `int8`, and the layer `at` the peak. In 8 bits biases have 32 bits.
     """
     layers = read_layers(model)
     weights, biases = sum(x.weights for x in layers), sum(x.biases for x in layers)
-    peak, at = peak_activations(layers, math.prod(_shapes_of_one(model)[model.graph.input[0].name]))
+    image = model.graph.input[0].type.tensor_type.shape.dim[1:]
+    peak, at = peak_activations(layers, math.prod(dim.dim_value for dim in image))
     return {
         "layers": [x._asdict() for x in layers],
         "macs": sum(x.macs for x in layers),
@@ -83,62 +79,42 @@ def describe(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
-    """The largest number of values that must be in memory at once, and the layer that needs it.
+    """The most values that must be in memory at once, and the layer that needs them.
 
-    Layers run one after the other. Values stay until the last layer that reads them has run;
-    pass-through operators (ReLU, reshape) write over their input where no other layer reads it.
+    Layers run one after the other. A buffer is kept until the last layer that reads it has run;
+    pass-through operators (ReLU, reshape) overwrite their input if no other layer reads it.
 
     Args:
         layers: in the order of computation.
         input_size: values of one input.
     """
-    readers = {name: [x.name for x in layers if name in x.inputs] for name in _made_by(layers)}
-    buffer: dict[str, str] = {"input": "input"}  # by output, the output that its memory began as
-    size, last_use = {"input": input_size}, {"input": -1}
-    position = {x.name: i for i, x in enumerate(layers)}
-    for layer in layers:
-        source = layer.inputs[0] if layer.inputs else ""
-        alone = layer.operator in _IN_PLACE and readers.get(source) == [layer.name]
-        own = buffer.get(source, layer.name) if alone else layer.name
-        buffer[layer.name] = own
-        size[own] = max(size.get(own, 0), math.prod(layer.shape))
-        uses = [position[x] for x in readers[layer.name]]
-        last_use[own] = max([last_use.get(own, -1), position[layer.name], *uses])
-    last_use["input"] = max([last_use["input"], *(position[x] for x in readers["input"])])
-    began = {"input": -1} | {x: position[x] for x in size if x != "input"}
-    in_use = {
-        x.name: sum(size[y] for y in size if began[y] <= i <= last_use[y])
-        for i, x in enumerate(layers)
+    readers = {
+        name: [i for i, layer in enumerate(layers) if name in layer.inputs]
+        for name in (INPUT, *(layer.name for layer in layers))
     }
-    at = max(in_use, key=lambda name: in_use[name])
-    return in_use[at], at
+    # The buffer of each output is named after the first output in it.
+    buffers, size = {INPUT: INPUT}, {INPUT: input_size}
+    first, last = {INPUT: -1}, {INPUT: max(readers[INPUT], default=-1)}
+    for i, layer in enumerate(layers):
+        source = layer.inputs[0] if layer.inputs else ""
+        in_place = layer.operator in _IN_PLACE and readers.get(source) == [i]
+        name = buffers.get(source, layer.name) if in_place else layer.name
+        buffers[layer.name] = name
+        size[name] = max(size.get(name, 0), math.prod(layer.shape))
+        first.setdefault(name, i)
+        last[name] = max(last.get(name, i), i, *readers[layer.name])
+    in_use = [sum(size[x] for x in size if first[x] <= i <= last[x]) for i in range(len(layers))]
+    peak = max(in_use)
+    return peak, layers[in_use.index(peak)].name
 
 
-def _made_by(layers: list[Layer]) -> list[str]:
-    return ["input", *(x.name for x in layers)]
-
-
-def _macs(node: onnx.NodeProto, graph: Graph, shapes: dict[str, list[int]]) -> int:
-    """Multiply-accumulates of a node for one image; 0 where it has none or shapes are unknown."""
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    """Multiply-accumulates of a node for one image."""
+    if node.op_type not in _PRODUCTS:
         return 0
-    outputs, weight = math.prod(shapes.get(node.output[0], [0])), node.input[1]
-    if node.op_type in {"Conv", "ConvTranspose"}:
-        values = outputs if node.op_type == "Conv" else math.prod(shapes.get(node.input[0], [0]))
-        kernel = graph.constants[weight].shape if graph.is_constant(weight) else shapes[weight]
-        return values * math.prod(kernel[1:])
-    if graph.is_constant(weight):
-        shape = graph.constants[weight].shape
-        return outputs * int(shape[-2] if stores_outputs_last(node) else shape[-1])
-    return outputs * shapes.get(node.input[0], [0])[-1]
-
-
-def _shapes_of_one(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Shapes of all tensors for one image."""
-    copy = copy_of(model)
-    for value in copy.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    del copy.graph.value_info[:]
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")  # inferred anew
-    return infer_shapes(copy)
+    source, weight = shapes[node.input[0]], shapes[node.input[1]]
+    output = shapes[node.output[0]]
+    if node.op_type in ("Conv", "ConvTranspose"):
+        positions = output if node.op_type == "Conv" else source
+        return math.prod(positions) * math.prod(weight[1:])
+    return math.prod(output) * source[-1]

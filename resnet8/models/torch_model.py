@@ -1,31 +1,32 @@
-"""PyTorch: saves and loads exported programs, and runs them.
+"""Saves, loads and runs exported PyTorch programs.
 
-Needs stock PyTorch alone.
+Needs stock PyTorch alone. Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
 import io
 import logging
 import os
-import pickle
 import warnings
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch._export.verifier import SpecViolationError
-from torch.export.pt2_archive._package import load_pt2  # torch.export.load keeps errors to itself
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export.pt2_archive._package import load_pt2  # torch.export.load logs its errors
+from torch.utils._pytree import tree_leaves
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor, Probabilities
+from resnet8.models.faults import FAULTS, reason
 from resnet8.models.torch_file import read_checked
-from resnet8.models.torch_trial import describe_interface, maps_images, try_on_images
 
 # torch.export.load unpickles some kinds of entries unless told not to.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -34,30 +35,16 @@ for _name in ("torch.export", "torch._subclasses.fake_tensor"):  # which log tra
 # Raised within torch.export.load itself.
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
 
-# Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
-_KEPT_METADATA = ("val", "nn_module_stack")
-
-# What a damaged or hostile file is known to raise, when loaded or when run.
-_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    SpecViolationError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+Program = torch.export.ExportedProgram
+MAX_RESULT_BYTES = 2**28  # of all operators together, for one image
+_KEPT_METADATA = ("val", "nn_module_stack")  # the rest has paths, addresses, and many bytes
+_FAULTS = (*FAULTS, SpecViolationError)
 
 
-def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
+def export(module: torch.nn.Module) -> Program:
     """Exports a module from (N, 32, 32, 3) to (N, K) for any N.
+
+    Nodes of the program keep the metadata on shapes and module names alone.
 
     Raises:
         ArtifactError: an operator cannot be exported, or only for one N.
@@ -65,103 +52,93 @@ def export(module: torch.nn.Module) -> torch.export.ExportedProgram:
     example = torch.zeros(2, *IMAGE_SHAPE)
     batch = torch.export.Dim("batch", min=1)
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except (RuntimeError, ValueError) as exc:
-        reason = str(exc).strip().splitlines()[0]
         raise ArtifactError(
-            f"The PyTorch model must be exportable for any number of images, got: {reason} "
-            "Choose another fetch.model."
+            "The PyTorch model must be exportable for any number of images, got: "
+            f"{str(exc).strip().splitlines()[0]} Choose another fetch.model."
         ) from exc
+    for node in program.graph.nodes:
+        node.meta = {key: node.meta[key] for key in _KEPT_METADATA if key in node.meta}
+    program._example_inputs = None
+    return program
 
 
-def encode(
-    program: torch.export.ExportedProgram, metadata: Mapping[str, str] | None = None
-) -> bytes:
-    """Serializes a program, and texts about it, to the bytes of a `.pt2` file; the same each time.
+def encode(program: Program, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Returns a program, and texts about it, as the bytes of a `.pt2` file.
 
-    Of what the tracing process noted down, only shapes and module names are kept: the rest
-    holds file paths and memory addresses, and is larger than 8-bit weights. Of PyTorch's version,
-    the public part is: `2.13.0` and `2.13.0+cpu` write the same bytes.
+    Only the public part of PyTorch's version is written, so that `2.13.0` and `2.13.0+cpu` give
+    the same bytes.
 
     Raises:
-        ArtifactError: the program has an operator that `load` does not take.
+        ArtifactError: the program has an operator that `load` refuses.
     """
-    before = [(node, node.meta) for node in program.graph.nodes], program._example_inputs
     version = torch.__version__
     content = io.BytesIO()
-    try:
-        torch.__version__ = type(version)(version.partition("+")[0])
-        for node, noted in before[0]:
-            node.meta = {key: noted[key] for key in _KEPT_METADATA if key in noted}
-        program._example_inputs = None
+    with patch.object(torch, "__version__", type(version)(version.partition("+")[0])):
         torch.export.save(program, content, extra_files=dict(metadata or {}))
-    finally:  # as it was
-        for node, noted in before[0]:
-            node.meta = noted
-        program._example_inputs = before[1]
-        torch.__version__ = version
     try:
         read_checked(content)
     except ValueError as exc:
         raise ArtifactError(
-            f"The PyTorch model must be of operators that its readers take, got: {exc}. "
+            f"The PyTorch model must consist of operators that its readers take, got: {exc}. "
             "Choose another fetch.model."
         ) from exc
     return content.getvalue()
 
 
-def load(path: Path) -> torch.export.ExportedProgram:
+def load(path: Path) -> Program:
     """Loads a `.pt2` file without running code of it, and tries the program on black images.
 
     Raises:
-        ArtifactError: the file is missing, no exported program or not one that takes images.
+        ArtifactError: the file is missing, no exported program, or does not take images.
     """
-    program = _load(path, str(path))
+    program = load_any(path)
     try:
-        shapes = describe_interface(program)
-        if maps_images(*shapes):
-            try_on_images(program)
+        inputs, outputs = describe_interface(program)
+        if maps_images(inputs, outputs):
+            _try_on_images(program)
             return program
     except _FAULTS as exc:
-        raise _no_program(str(path), exc) from exc
-    inputs, outputs = ([[x["dtype"], *x["shape"]] for x in group] for group in shapes)
+        raise _no_program(path, exc) from exc
+    inputs, outputs = ([[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs))
     raise ArtifactError(
         f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, classes), "
         f"got inputs {inputs} and outputs {outputs}. Export it so, with a dynamic batch."
     )
 
 
-def load_any(path: Path) -> torch.export.ExportedProgram:
+def load_any(path: Path) -> Program:
     """Loads a `.pt2` file of any input without running it.
 
     Raises:
         ArtifactError: the file is missing or no exported program.
     """
-    return _load(path, str(path))
+    return _load(path, path)
+
+
+def decode(content: bytes) -> Program:
+    """Loads the bytes that `encode` returned."""
+    return _load(io.BytesIO(content), "The program")
 
 
 def read_metadata(path: Path, key: str) -> str:
-    """Reads a text that `encode` wrote; empty without one.
+    """Reads a text that `encode` wrote; empty if there is none.
 
     Raises:
         ArtifactError: the file is missing, or not one that `encode` wrote.
     """
     try:
         with zipfile.ZipFile(read_checked(path)) as archive:
-            found = [x for x in archive.namelist() if x.endswith(f"/extra/{key}")]
-            return archive.read(found[0]).decode() if found else ""
+            name = f"archive/extra/{key}"
+            return archive.read(name).decode() if name in archive.namelist() else ""
     except _FAULTS as exc:
-        raise _no_program(str(path), exc) from exc
+        raise _no_program(path, exc) from exc
 
 
-def decode(content: bytes) -> torch.export.ExportedProgram:
-    """Loads what `encode` returned."""
-    return _load(io.BytesIO(content), "The program")
-
-
-def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgram:
+def _load(source: Path | io.BytesIO, subject: Path | str) -> Program:
     try:
-        program = load_pt2(read_checked(source)).exported_programs["model"]
+        program: Program = load_pt2(read_checked(source)).exported_programs["model"]
         for name, tensor in program.state_dict.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"NaN or infinity in {shown(name)}")
@@ -170,20 +147,19 @@ def _load(source: Path | io.BytesIO, subject: str) -> torch.export.ExportedProgr
     return program
 
 
-def _no_program(subject: str, exc: Exception) -> ArtifactError:
-    text = str(exc).partition("Original exception")[0]  # with its traceback
-    reason = (" ".join(text.split()) or type(exc).__name__)[:200].rstrip(".")
+def _no_program(subject: Path | str, exc: Exception) -> ArtifactError:
+    message = str(exc).partition("Original exception")[0]  # which comes with its traceback
     return ArtifactError(
-        f"{subject} must be an exported PyTorch program, got: {reason}. "
+        f"{subject} must be an exported PyTorch program, got: {reason(exc, message)}. "
         "Run `dvc repro` to make it again."
     )
 
 
-def load_classifier(path: Path, *, n_classes: int) -> torch.export.ExportedProgram:
-    """Loads a program that gives probabilities.
+def load_classifier(path: Path, *, n_classes: int) -> Program:
+    """Loads a program that returns probabilities.
 
     Raises:
-        ArtifactError: the file is no program, or gives another number of classes.
+        ArtifactError: the file is no program, or has another number of classes.
     """
     program = load(path)
     shapes = [output["shape"] for output in describe_interface(program)[1]]
@@ -200,12 +176,7 @@ def load_predictor(path: Path, *, n_classes: int) -> Predictor:
     return make_predictor(load_classifier(path, n_classes=n_classes))
 
 
-def saturates(_path: Path) -> bool:
-    """Whether 8-bit products saturate on this CPU: 8-bit programs multiply in float."""
-    return False
-
-
-def make_predictor(program: torch.export.ExportedProgram) -> Predictor:
+def make_predictor(program: Program) -> Predictor:
     """Wraps a program as a function of arrays; see `as_predictor`."""
     return as_predictor(program.module())
 
@@ -223,32 +194,80 @@ def as_predictor(module: torch.nn.Module) -> Predictor:
 
 
 def as_tensor(images: NDArray[np.float32]) -> torch.Tensor:
-    """Images as a tensor in row-major order; in another, PyTorch's kernels round otherwise."""
-    return torch.from_numpy(np.array(images, order="C"))  # a copy, which programs may change
+    """Copies images to a tensor in row-major order; PyTorch rounds differently in others."""
+    return torch.from_numpy(np.array(images, order="C"))
 
 
-def count_parameters(program: torch.export.ExportedProgram) -> int:
+def count_parameters(program: Program) -> int:
     """Counts the elements of all floating-point parameters that are arrays."""
     arrays = [x for x in program.state_dict.values() if x.is_floating_point() and x.dim()]
     return sum(x.numel() for x in arrays)
 
 
-def describe(program: torch.export.ExportedProgram) -> dict[str, Any]:
-    """Describes a program's interface, its operators and its layers.
+def describe(program: Program) -> dict[str, Any]:
+    """Describes the interface, operators and layers of a program.
 
     Returns:
-        Inputs and outputs (name, dtype, dimensions: a number where static, `batch` where
-        dynamic), operator counts, and the names of the layers that `torch.export.unflatten`
-        gives back.
+        Inputs and outputs (see `describe_interface`), operator counts, and the names of the
+        layers that `torch.export.unflatten` restores.
     """
     inputs, outputs = describe_interface(program)
-    operators = Counter(
-        str(node.target) for node in program.graph.nodes if node.op == "call_function"
-    )
-    layers = torch.export.unflatten(program).named_children()
-    return {
-        "inputs": inputs,
-        "outputs": outputs,
-        "operators": dict(operators),
-        "layers": [name for name, _ in layers],
-    }
+    calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    layers = [name for name, _ in torch.export.unflatten(program).named_children()]
+    operators = dict(Counter(calls))
+    return {"inputs": inputs, "outputs": outputs, "operators": operators, "layers": layers}
+
+
+def describe_interface(program: Program) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Inputs and outputs: name, dtype, dimensions (a number where static, else `batch`)."""
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+
+    def describe_tensor(name: object) -> dict[str, Any]:
+        tensor = values[name]
+        shape = [dim if isinstance(dim, int) else "batch" for dim in tensor.shape]
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return {"name": str(name), "dtype": dtype, "shape": shape}
+
+    names = program.graph_signature.user_inputs, program.graph_signature.user_outputs
+    inputs, outputs = ([describe_tensor(name) for name in group] for group in names)
+    return inputs, outputs
+
+
+def maps_images(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> bool:
+    """Returns whether an interface maps float32 (N, 32, 32, 3) to (N, K) for any N."""
+    shapes = [[[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs)]
+    takes_images = shapes[0] == [["float32", "batch", *IMAGE_SHAPE]]
+    return takes_images and [shape[:-1] for shape in shapes[1]] == [["float32", "batch"]]
+
+
+def _try_on_images(program: Program) -> None:
+    """Runs a program on fake tensors, then the program and its unflattened form on two images.
+
+    Raises:
+        ValueError: results are too large, or of another shape than declared.
+    """
+    module = program.module()
+    sizes = _ResultSizes(module)
+    sizes.extra_traceback = False  # in the message
+    n_classes = describe_interface(program)[1][0]["shape"][1]
+    with torch.inference_mode():
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            sizes.run(torch.zeros(1, *IMAGE_SHAPE))
+        for runnable in (module, torch.export.unflatten(program)):
+            result = runnable(torch.zeros(2, *IMAGE_SHAPE))
+            if (result.dtype, *result.shape) != (torch.float32, 2, n_classes):
+                raise ValueError(f"{result.dtype} {list(result.shape)} for two images")
+
+
+class _ResultSizes(torch.fx.Interpreter):
+    """Adds up the bytes of a program's results and stops where they are too large."""
+
+    total = 0
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        result = super().call_function(target, args, kwargs)
+        for value in tree_leaves(result):  # numbers may be sizes
+            self.total += value.nbytes if isinstance(value, torch.Tensor) else abs(value or 0)
+        if not self.total <= MAX_RESULT_BYTES:  # also where it is NaN
+            raise ValueError(f"results of size {self.total} (at {target})")
+        return result

@@ -1,28 +1,26 @@
-"""PyTorch modules for operators that onnx2torch lacks, or converts to what cannot be exported.
+"""PyTorch modules for ONNX operators that onnx2torch lacks, or cannot export for any batch size.
 
-Each is computed for any number of images N from what is known beforehand: the shapes of one image,
-attributes and constants. Shape letters: C channels, H and W pixels.
+Shape letters: N images, C channels, H and W pixels.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
-_Pair = tuple[int, int]
-_ENDLESS = 10**9  # exporters write slices to the end like this, or larger
+_TO_THE_END = 10**9  # exporters write at least this as the end of a slice without one
 
 
-class Given(NamedTuple):
+class NodeSpec(NamedTuple):
     """A node to convert.
 
-    before: shape of its first input, without the images' dimension.
-    after: shape of its output, likewise.
+    before: shape of its first input for one image, without N.
+    after: shape of its output for one image, without N.
     options: its attributes.
-    constants: its further inputs; None for one that is computed.
+    constants: its further inputs; None for those that are computed.
     """
 
     before: list[int]
@@ -31,41 +29,51 @@ class Given(NamedTuple):
     constants: list[NDArray[Any] | None]
 
 
-def make_module(operator: str, given: Given) -> torch.nn.Module | None:
-    """A module of one input for a node; None where onnx2torch's serves."""
+class _Function(torch.nn.Module):
+    """Applies a function of one tensor."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def make_module(operator: str, node: NodeSpec) -> torch.nn.Module | None:
+    """Returns a module of one input for a node; None where onnx2torch's serves."""
     make = _MAKERS.get(operator)
-    return make(given) if make else None
+    return make(node) if make else None
 
 
-def _reshape(given: Given) -> torch.nn.Module:
-    """From (N, *before) to (M, *after)."""
-    if len(given.after) == 1 and math.prod(given.before) == given.after[0]:
-        return torch.nn.Flatten(1)  # each image's own, as the quantizer knows it
-    return torch.nn.Sequential(torch.nn.Flatten(0), torch.nn.Unflatten(0, (-1, *given.after)))
+def _reshape(node: NodeSpec) -> torch.nn.Module:
+    if len(node.after) == 1 and np.prod(node.before) == node.after[0]:
+        return torch.nn.Flatten(1)  # which torchao's quantizer knows
+    return torch.nn.Sequential(torch.nn.Flatten(0), torch.nn.Unflatten(0, (-1, *node.after)))
 
 
-def _global_average(given: Given) -> torch.nn.Module | None:
-    """A pool; onnx2torch's is a mean, which torchao's quantizer leaves in float.
+def _global_average(node: NodeSpec) -> torch.nn.Module | None:
+    """A pool; onnx2torch takes a mean, which torchao's quantizer leaves in float.
 
-    With one dimension of pixels, onnx2torch's is also wrong (1.5.15).
+    onnx2torch 1.5.15 also computes means of one dimension wrongly.
     """
-    if len(given.before) == 2:
-        return torch.nn.AvgPool1d(given.before[1])
-    if len(given.before) == 3:
-        return torch.nn.AvgPool2d((given.before[1], given.before[2]))
+    if len(node.before) == 2:
+        return torch.nn.AvgPool1d(node.before[1])
+    if len(node.before) == 3:
+        return torch.nn.AvgPool2d((node.before[1], node.before[2]))
     return None
 
 
 class _PaddedAverage(torch.nn.Module):
-    """Averages over the part of each window that lies in the image, padded on each side at will."""
+    """Averages over the part of each window inside the image; any padding on each side."""
 
     def __init__(
-        self, size: _Pair, strides: _Pair, pads: Sequence[int], shape: Sequence[int]
+        self, size: list[int], strides: list[int], pads: list[int], shape: list[int]
     ) -> None:
         super().__init__()
         top, left, bottom, right = pads
         self.pad = torch.nn.ZeroPad2d((left, right, top, bottom))
-        self.sum = torch.nn.AvgPool2d(size, strides, divisor_override=1)
+        self.sum = torch.nn.AvgPool2d(tuple(size), tuple(strides), divisor_override=1)
         counts = self.sum(self.pad(torch.ones(1, 1, *shape[1:])))
         self.share = torch.nn.Buffer(1 / counts)
 
@@ -74,102 +82,74 @@ class _PaddedAverage(torch.nn.Module):
         return averages
 
 
-def _average(given: Given) -> torch.nn.Module | None:
-    """A pool with other padding in front than behind, which PyTorch's own cannot have."""
-    options, size = given.options, given.options["kernel_shape"]
+def _average(node: NodeSpec) -> torch.nn.Module | None:
+    """A pool whose padding differs between both ends, which PyTorch's pool cannot have."""
+    options, size = node.options, node.options["kernel_shape"]
     strides, pads = options.get("strides", [1, 1]), options.get("pads", [0] * 4)
     if options.get("auto_pad") == b"SAME_UPPER":
-        spans = zip(given.after[1:], strides, size, given.before[1:], strict=True)
+        spans = zip(node.after[1:], strides, size, node.before[1:], strict=True)
         total = [max((n - 1) * stride + k - before, 0) for n, stride, k, before in spans]
         pads = [*(x // 2 for x in total), *(x - x // 2 for x in total)]
     plain = len(size) == 2 and not options.get("ceil_mode") and not options.get("count_include_pad")
     if not plain or pads[:2] == pads[2:]:
         return None
-    return _PaddedAverage(tuple(size), tuple(strides), pads, given.before)
+    return _PaddedAverage(size, strides, pads, node.before)
 
 
-def _matrix(given: Given) -> torch.nn.Module | None:
-    """A product with constants along the last axis, as the quantizer knows it."""
-    weight = given.constants[0]
+def _matmul(node: NodeSpec) -> torch.nn.Module | None:
+    """A dense layer for a product with constants, which torchao's quantizer knows."""
+    weight = node.constants[0]
     if weight is None or weight.ndim != 2:
         return None
-    inputs, outputs = weight.shape
-    linear = torch.nn.Linear(inputs, outputs, bias=False)
+    linear = torch.nn.Linear(*weight.shape, bias=False)
     linear.weight = torch.nn.Parameter(torch.tensor(weight.T))
     return linear
 
 
-class _Repeated(torch.nn.Module):
-    def __init__(self, repeats: Sequence[int]) -> None:
-        super().__init__()
-        self.repeats = tuple(repeats)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.repeat(self.repeats)
-
-
-class _Padded(torch.nn.Module):
-    def __init__(self, pads: Sequence[int], mode: str, value: float) -> None:
-        super().__init__()
-        self.pads, self.mode, self.value = tuple(pads), mode, value
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.mode == "constant":
-            return torch.nn.functional.pad(x, self.pads, value=self.value)
-        return torch.nn.functional.pad(x, self.pads, mode=self.mode)
-
-
-def _pad(given: Given) -> torch.nn.Module | None:
-    """Around pixels (C, H, W) or (H, W, C); PyTorch lists pads from the last dimension on."""
-    pads, *further = given.constants or [None]
-    mode = given.options.get("mode", b"constant").decode()
-    if pads is None or len(further) > 1 or any(x is None for x in further):
+def _pad(node: NodeSpec) -> torch.nn.Module | None:
+    """Padding of (C, H, W) or (H, W, C); PyTorch lists pads from the last dimension on."""
+    pads, *further = node.constants or [None]
+    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+    mode = modes.get(node.options.get("mode", b"constant").decode())
+    if pads is None or mode is None or len(further) > 1 or any(x is None for x in further):
         return None
-    sides = pads.reshape(2, -1).T.tolist()  # (front, behind) by dimension
+    sides = pads.reshape(2, -1).T.tolist()  # (front, behind) of each dimension
     if sides[0] != [0, 0] or (mode != "constant" and sides[1] != [0, 0]):
         return None
     listed = [x for side in reversed(sides[1 if mode == "constant" else 2 :]) for x in side]
-    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
-    value = float(np.ravel(further[0])[0]) if further and further[0] is not None else 0.0
-    return _Padded(listed, modes[mode], value) if mode in modes else None
+    value = float(np.ravel(further[0])[0]) if further and further[0] is not None else None
+    return _Function(lambda x: functional.pad(x, listed, mode=mode, value=value))
 
 
-def _tile(given: Given) -> torch.nn.Module | None:
-    repeats = given.constants[0]
-    return None if repeats is None else _Repeated(repeats.tolist())
+def _tile(node: NodeSpec) -> torch.nn.Module | None:
+    repeats = node.constants[0]
+    return None if repeats is None else _Function(lambda x: x.repeat(repeats.tolist()))
 
 
-class _Sliced(torch.nn.Module):
-    def __init__(self, slices: Sequence[slice], reversed_axes: Sequence[int]) -> None:
-        super().__init__()
-        self.slices, self.reversed_axes = tuple(slices), tuple(reversed_axes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x[self.slices]
-        return x.flip(self.reversed_axes) if self.reversed_axes else x
-
-
-def _slice(given: Given) -> torch.nn.Module | None:
+def _slice(node: NodeSpec) -> torch.nn.Module | None:
     """Parts of each image; a negative step only where it reverses a whole axis."""
-    known = [x.tolist() for x in given.constants if x is not None]
-    if len(known) != len(given.constants) or len(known) < 3:  # in another order, too
+    known = [x.tolist() for x in node.constants if x is not None]
+    if len(known) != len(node.constants) or len(known) < 3:
         return None
     starts, ends, axes, *steps = known
-    steps = steps or [[1] * len(axes)]
-    slices, reversed_axes = [slice(None)] * (len(given.before) + 1), []
-    for start, end, axis, step in zip(starts, ends, axes, *steps, strict=True):
-        if (start, step) == (0, 1) and end >= _ENDLESS:
+    slices, reversed_axes = [slice(None)] * (len(node.before) + 1), []
+    for start, end, axis, step in zip(
+        starts, ends, axes, *(steps or [[1] * len(axes)]), strict=True
+    ):
+        if (start, step) == (0, 1) and end >= _TO_THE_END:
             continue
-        if step == -1 and start >= _ENDLESS and end <= -_ENDLESS and axis:
+        if step == -1 and start >= _TO_THE_END and end <= -_TO_THE_END and axis:
             reversed_axes.append(axis)
         elif step > 0 and axis % len(slices):
             slices[axis] = slice(start, end, step)
         else:
             return None
-    return _Sliced(slices, reversed_axes)
+    if reversed_axes:
+        return _Function(lambda x: x[tuple(slices)].flip(reversed_axes))
+    return _Function(lambda x: x[tuple(slices)])
 
 
-_RESIZED = {  # mode, coordinate transformation, rounding
+_RESIZE = {  # mode, coordinate transformation, rounding
     (b"nearest", b"half_pixel", b"round_prefer_ceil"): {"mode": "nearest-exact"},
     (b"nearest", b"asymmetric", b"floor"): {"mode": "nearest"},
     (b"linear", b"half_pixel", None): {"mode": "bilinear"},
@@ -177,23 +157,21 @@ _RESIZED = {  # mode, coordinate transformation, rounding
 }
 
 
-def _resize(given: Given) -> torch.nn.Module | None:
-    options, nearest = given.options, given.options.get("mode", b"nearest") == b"nearest"
-    kind = (
-        options.get("mode", b"nearest"),
-        options.get("coordinate_transformation_mode", b"half_pixel"),
-        options.get("nearest_mode", b"round_prefer_floor") if nearest else None,
-    )
-    if kind not in _RESIZED or len(given.before) != 3 or given.before[0] != given.after[0]:
+def _resize(node: NodeSpec) -> torch.nn.Module | None:
+    mode = node.options.get("mode", b"nearest")
+    transformation = node.options.get("coordinate_transformation_mode", b"half_pixel")
+    rounding = node.options.get("nearest_mode", b"round_prefer_floor")
+    settings = _RESIZE.get((mode, transformation, rounding if mode == b"nearest" else None))
+    if settings is None or len(node.before) != 3 or node.before[0] != node.after[0]:
         return None
-    size = given.after[1], given.after[2]
-    return torch.nn.Upsample(size=size, **_RESIZED[kind])  # type: ignore[arg-type]
+    size = node.after[1], node.after[2]
+    return torch.nn.Upsample(size=size, **settings)  # type: ignore[arg-type]
 
 
-_MAKERS: dict[str, Callable[[Given], torch.nn.Module | None]] = {
+_MAKERS: dict[str, Callable[[NodeSpec], torch.nn.Module | None]] = {
     "AveragePool": _average,
     "GlobalAveragePool": _global_average,
-    "MatMul": _matrix,
+    "MatMul": _matmul,
     "Pad": _pad,
     "Reshape": _reshape,
     "Resize": _resize,

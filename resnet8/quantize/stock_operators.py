@@ -7,8 +7,13 @@ from collections.abc import Mapping
 import torch
 
 from resnet8.core.names import INPUT
-from resnet8.models.fx_graph import layer_nodes, module_path, store_tensor, stored_tensor
-from resnet8.models.identifiers import to_identifier
+from resnet8.models.fx_graph import (
+    layer_nodes,
+    module_path,
+    store_tensor,
+    stored_tensor,
+    to_identifier,
+)
 
 
 def _quantize_per_tensor(

@@ -1,38 +1,302 @@
-"""Model files, as `convert_onnx` reads them."""
+"""Keras files, as `convert_onnx` reads them."""
 
+import io
+import json
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
+from resnet8.models.keras_model import keras
 from stages import convert_onnx
 from tests.hostile.harness import MARKER, Case, refuse, table, write_arrays, write_params
-from tests.hostile.keras_files import (
-    FORM,
-    KERNEL,
-    NONE,
-    TOTAL,
-    bomb,
-    build,
-    edited,
-    first_kernel,
-    keras,
-    layer,
-    legacy,
-    link,
-    marking,
-    members,
-    put,
-    raw,
-    replace,
-    saved,
-    set_legacy,
-    weights,
-    with_lambda,
+
+pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+Edit = Callable[[Any], object]
+layers = keras.layers
+NONE = (
+    r"/of/the/user/model\.keras must be a Keras model \(\.h5 or \.keras\) without custom code, "
+    r"got: {}\. Choose another fetch\.model\."
 )
-from tests.hostile.keras_sizes import SIZES
+FORM = (
+    r"The model's {} must be one float32 tensor of shape \(None, {}\), got {} "
+    r"\(\S+\)\. Choose another fetch\.model\."
+)
+FINITE = (
+    r"The model's weights must be finite, got NaN or infinity in {} \(\S+\)\. "
+    r"Choose another fetch\.model\."
+)
+LAMBDA = r"Requested the deserialization of a `Lambda` layer whose `function` is a Python lambda"
+TOTAL = "A total of 1 objects could not be loaded"
+ARRAYS = r"\d+ bytes of arrays, more than 268435456"
+PARAMETERS = r"{} parameters, more than 33554432"
+TENSOR = r"\d+ numbers in a tensor, more than 4194304"
+CONFIG = "2097154 bytes of configuration, more than 2097152"
+KERNEL = "layers/conv2d/vars/0"
+BLANK = f"[{' ' * 2**21}]"  # JSON of two megabytes
+ELSEWHERE = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def build(*middle: Any, inputs: Any = None, heads: int = 1) -> Any:
+    """A small classifier with some layers in the middle."""
+    keras.backend.clear_session()
+    x = inputs = keras.Input((32, 32, 3)) if inputs is None else inputs
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=4)(x))
+    for layer in middle:
+        x = layer(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    outputs = [layers.Dense(10, activation="softmax")(x) for _ in range(heads)]
+    return keras.Model(inputs, outputs if heads > 1 else outputs[0])
+
+
+def members(path: Path, **changes: Any) -> None:
+    """Replaces members of a .keras file; None removes one."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content |= {key.replace("__", "."): value for key, value in changes.items()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            if data is not None:
+                archive.writestr(name, data)
+
+
+def edited(name: str, reason: str, edit: Callable[[Path], object]) -> Case:
+    """A valid .keras file, edited in place."""
+    return Case(name, lambda folder: edit(folder / "model.keras"), NONE.format(reason))
+
+
+def saved(name: str, message: str, make: Callable[[], Any]) -> Case:
+    """A model as Keras itself saves it."""
+    return Case(name, lambda folder: make().save(folder / "model.keras"), message)
+
+
+def config(name: str, reason: str, edit: Edit) -> Case:
+    """A valid .keras file with another configuration."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read("config.json"))
+        edit(content["config"]["layers"])
+        members(path, config__json=json.dumps(content))
+
+    return edited(name, reason, write)
+
+
+def layer(name: str, reason: str, module: str, of_class: str, **settings: Any) -> Case:
+    """A valid .keras file with another layer in the place of its first."""
+
+    def edit(configs: Any) -> None:
+        configs[1] |= {"module": module, "class_name": of_class, "registered_name": None}
+        configs[1]["config"] = {"name": configs[1]["config"]["name"], **settings}
+
+    return config(name, reason, edit)
+
+
+def weights(name: str, message: str, edit: Edit) -> Case:
+    """A valid .keras file with other weights."""
+
+    def write(folder: Path) -> None:
+        path = folder / "model.keras"
+        with zipfile.ZipFile(path) as archive:
+            content = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(content, "r+") as file:
+            edit(file)
+        members(path, **{"model.weights.h5": content.getvalue()})
+
+    return Case(name, write, message)
+
+
+def raw(name: str, reason: str, suffix: str, edit: Callable[[bytes], bytes]) -> Case:
+    """A valid file, its bytes changed."""
+
+    def write(folder: Path) -> None:
+        (folder / "model.keras").unlink()
+        content = (folder.parent / f"model.{suffix}").read_bytes()
+        (folder / f"model.{suffix}").write_bytes(edit(content))
+
+    return Case(name, write, NONE.format(reason))
+
+
+def legacy(name: str, reason: str, edit: Edit) -> Case:
+    """A valid .h5 file, edited."""
+
+    def write(content: bytes) -> bytes:
+        file = io.BytesIO(content)
+        with h5py.File(file, "r+") as opened:
+            edit(opened)
+        return file.getvalue()
+
+    return raw(name, reason, "h5", write)
+
+
+def legacy_class(of_class: str) -> Edit:
+    def edit(file: Any) -> None:
+        content = json.loads(file.attrs["model_config"])
+        content["config"]["layers"][1]["class_name"] = of_class
+        file.attrs["model_config"] = json.dumps(content)
+
+    return edit
+
+
+def put(path: str, value: float) -> Edit:
+    return lambda file: file[path].__setitem__(..., np.full(file[path].shape, value))
+
+
+def replace(path: str, make: Callable[[Any, str], object]) -> Edit:
+    return lambda file: (file.__delitem__(path), make(file, path))
+
+
+def array(*shape: int, **settings: Any) -> Edit:
+    """Another kernel."""
+    return replace(KERNEL, lambda file, path: file.create_dataset(path, shape, "f4", **settings))
+
+
+def link(file: Any) -> None:
+    """The first kernel of an .h5 file is in another file."""
+    replace(first_kernel(file), lambda file, path: file.__setitem__(path, ELSEWHERE))(file)
+
+
+def first_kernel(file: Any) -> str:
+    names: list[str] = []
+    file.visit(names.append)
+    return next(name for name in names if "conv2d" in name and name.endswith("kernel"))
+
+
+def list_forty_times(file: Any) -> None:
+    """Lets Keras read an array forty times before it counts them."""
+    kernel = file[first_kernel(file)].name.rpartition("/conv2d/")[2].encode()
+    file["model_weights/conv2d"].attrs["weight_names"] = [b"./" * n + kernel for n in range(40)]
+
+
+def name_nine_times(file: Any) -> None:
+    array(2**23, chunks=(64,))(file)  # 32 MiB
+    for n in range(8):
+        file[f"again{n}"] = file[KERNEL]
+
+
+def growing() -> Any:
+    """A model for images of any size, which it enlarges by a hundred thousand."""
+    inputs = keras.Input((None, None, 4))
+    image = layers.UpSampling2D(10**5)(inputs)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D(keepdims=True)(image))
+
+
+def bomb(path: Path) -> None:
+    """Announces four gigabytes."""
+    members(path)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 24 : at + 28] = (2**32 - 2).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def marking(marker: Path) -> Any:
+    """A layer whose function creates a file when it is called."""
+    code = f"lambda x: (__import__('pathlib').Path({str(marker)!r}).touch(), x)[1]"
+    return layers.Lambda(eval(code), output_shape=(8, 8, 4))
+
+
+def with_lambda(suffix: str) -> Case:
+    def write(folder: Path) -> None:
+        (folder / "model.keras").unlink()
+        build(marking(folder.parent / MARKER)).save(folder / f"model.{suffix}")
+        (folder.parent / MARKER).unlink(missing_ok=True)
+
+    return Case(f"a Lambda layer in .{suffix}", write, NONE.format(LAMBDA))
+
+
+CASES = table(
+    # No model.
+    raw("an error page as .h5", "Unable to .+ open file .+", "h5", lambda _: b"<!DOCTYPE html>"),
+    raw("a cut .h5", "Unable to .+ open file .truncated.+", "h5", lambda x: x[: len(x) // 2]),
+    raw("an .h5 as .keras", "File is not a zip file", "keras", lambda _: b"\x89HDF\r\n\x1a\n"),
+    raw("a damaged .keras", ".+", "keras", lambda x: x[:200] + bytes(4000) + x[4200:]),
+    legacy("weights alone", "No model config found in .+", lambda f: f.attrs.pop("model_config")),
+    legacy("a number as configuration", ".+", lambda f: f.attrs.__setitem__("model_config", 5)),
+    edited("deep JSON", ".+recursion.+", lambda p: members(p, config__json="[" * 100_000)),
+    edited("a list as configuration", ".+", lambda p: members(p, config__json="[]")),
+    Case(
+        "two models",
+        lambda folder: (folder / "model.h5").write_bytes(b""),
+        r"\S+ must hold one model, got \['model\.h5', 'model\.keras'\]\. Run `dvc repro` .+",
+    ),
+    # Archives.
+    edited("a path upwards", r"an archive of \[.+\]", lambda p: members(p, **{"../../x": b"x"})),
+    edited(
+        "no weights", r"an archive of \[.+\]", lambda p: members(p, **{"model.weights.h5": None})
+    ),
+    edited("a bomb", r"\d+ bytes when unpacked, more than 268435456", bomb),
+    # Code.
+    with_lambda("keras"),
+    with_lambda("h5"),
+    layer("a class of the system's", "Could not locate class 'system'", "os", "system"),
+    layer("a program", ".+a `TFSMLayer`.+", "keras.layers", "TFSMLayer", filepath="/x"),
+    layer("a download", "Cannot .+get_file.+", "keras.utils", "get_file", origin="file:///x"),
+    layer(
+        "the switch for safety",
+        "Cannot deserialize `keras.config.enable_unsafe.+",
+        "keras.config",
+        "enable_unsafe_deserialization",
+    ),
+    layer("a file", ".+vocabulary file.+", "keras.layers", "StringLookup", vocabulary="/x"),
+    legacy("a class of the system's in .h5", "Unknown layer: .+system'", legacy_class("os>system")),
+    # Other files.
+    weights(
+        "a link", NONE.format(TOTAL), replace(KERNEL, lambda f, p: f.__setitem__(p, ELSEWHERE))
+    ),
+    weights("data elsewhere", NONE.format(TOTAL), array(108, external=[("/etc/passwd", 0, 432)])),
+    legacy("a link in .h5", "Not allowed: H5 file with ExternalLink", link),
+    # Sizes.
+    weights("four terabytes", NONE.format(ARRAYS), array(2**20, 2**20, chunks=(64, 64))),
+    weights("a size beyond 64 bits", NONE.format(ARRAYS), array(2**33, 2**31, chunks=(64, 64))),
+    weights("weights of another shape", NONE.format(TOTAL), array(3, 3, 3, 5)),
+    weights("an array of nine names", NONE.format(ARRAYS), name_nine_times),
+    weights(
+        "a group within itself",
+        NONE.format(r"\d+ groups and arrays, more than 10000"),
+        lambda f: f.__setitem__("again", f["/"]),
+    ),
+    legacy("forty readings", "'kernel' twice in a list of '/model_weights/.+'", list_forty_times),
+    legacy("a long configuration", CONFIG, lambda f: f.attrs.__setitem__("model_config", BLANK)),
+    edited("a long configuration in .keras", CONFIG, lambda p: members(p, config__json=BLANK)),
+    layer("many units", PARAMETERS.format(r"\d+"), "keras.layers", "Dense", units=10**8),
+    layer("endless units", PARAMETERS.format(r"30+\.+0+"), "keras.layers", "Dense", units=10**400),
+    layer("a huge image", TENSOR, "keras.layers", "UpSampling2D", size=10**5),
+    config("a huge input", TENSOR, lambda x: x[0]["config"].update(batch_shape=[None, 10**8, 1])),
+    saved("a huge image in a model within", NONE.format(TENSOR), lambda: build(growing())),
+    # Input, output and weights.
+    saved(
+        "small grey images",
+        FORM.format("input", "32, 32, 3", r"\(None, 28, 28, 1\) float32"),
+        lambda: build(inputs=keras.Input((28, 28, 1))),
+    ),
+    saved(
+        "one image at a time",
+        FORM.format("input", "32, 32, 3", r"\(1, 32, 32, 3\) float32"),
+        lambda: build(inputs=keras.Input(batch_shape=(1, 32, 32, 3))),
+    ),
+    saved(
+        "half precision",
+        FORM.format("input", "32, 32, 3", r"\(None, 32, 32, 3\) float16"),
+        lambda: build(inputs=keras.Input((32, 32, 3), dtype="float16")),
+    ),
+    saved(
+        "an extra output",
+        FORM.format("output", "10", r"\(None, 10\) .+, \(None, 10\) float32"),
+        lambda: build(heads=2),
+    ),
+    weights("NaN in a kernel", FINITE.format("conv2d/kernel"), put(KERNEL, np.nan)),
+    weights(
+        "infinity in the variance of a batch normalization",
+        FINITE.format("batch_normalization/moving_variance"),
+        put("layers/batch_normalization/vars/3", np.inf),
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,177 +309,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-FINITE = (
-    r"The model's weights must be finite, got NaN or infinity in {} \(\S+\)\. "
-    r"Choose another fetch\.model\."
-)
-FAR = h5py.ExternalLink("/etc/passwd", "/x")
-
-
-CASES = table(
-    # No model.
-    raw("empty .h5", "Unable to .+ open file .+", "h5", lambda _: b""),
-    raw("an error page as .h5", "Unable to .+ open file .+", "h5", lambda _: b"<!DOCTYPE html>"),
-    raw("a cut .h5", "Unable to .+ open file .truncated.+", "h5", lambda x: x[: len(x) // 2]),
-    raw("a .keras as .h5", "Unable to .+ open file .+", "h5", lambda _: b"PK\x03\x04" + bytes(99)),
-    raw("empty .keras", "File is not a zip file", "keras", lambda _: b""),
-    raw("an .h5 as .keras", "File is not a zip file", "keras", lambda _: b"\x89HDF\r\n\x1a\n"),
-    raw("a cut .keras", "File is not a zip file", "keras", lambda x: x[: len(x) // 2]),
-    raw("a damaged .keras", ".+", "keras", lambda x: x[:200] + bytes(4000) + x[4200:]),
-    legacy(
-        "an .h5 of weights alone",
-        "No model config found in .+",
-        lambda f: f.attrs.pop("model_config"),
-    ),
-    legacy("a number as configuration", ".+", lambda f: f.attrs.__setitem__("model_config", 5)),
-    legacy(
-        "deep JSON in .h5",
-        ".+recursion.+",
-        lambda f: f.attrs.__setitem__("model_config", "[" * 60_000),
-    ),
-    edited(
-        "deep JSON in .keras", ".+recursion.+", lambda p: members(p, config__json="[" * 100_000)
-    ),
-    edited("no JSON", "Expecting .+", lambda p: members(p, config__json="{'x'}")),
-    edited("a list as configuration", ".+", lambda p: members(p, config__json="[]")),
-    Case(
-        "two models",
-        lambda folder: (folder / "model.h5").write_bytes(b""),
-        r"\S+ must hold one model, got \['model\.h5', 'model\.keras'\]\. Run `dvc repro` .+",
-    ),
-    Case(
-        "a folder",
-        lambda folder: ((folder / "model.keras").unlink(), (folder / "model.keras").mkdir()),
-        NONE.format(".*Is a directory.*"),
-    ),
-    # Archives.
-    edited(
-        "a path upwards", r"an archive of \[.+\]", lambda p: members(p, **{"../../escaped": b"x"})
-    ),
-    edited(
-        "an absolute path", r"an archive of \[.+\]", lambda p: members(p, **{"/tmp/escaped": b"x"})
-    ),
-    edited("assets", r"an archive of \[.+\]", lambda p: members(p, **{"assets/x/y.txt": b"x"})),
-    edited(
-        "no weights", r"an archive of \[.+\]", lambda p: members(p, **{"model.weights.h5": None})
-    ),
-    edited(
-        "weights as pickles",
-        r"an archive of \[.+\]",
-        lambda p: members(p, **{"model.weights.h5": None, "model.weights.npz": b"x"}),
-    ),
-    edited("a bomb", r"\d+ bytes when unpacked, more than 268435456", bomb),
-    # Code.
-    with_lambda("a Lambda layer in .keras", "keras"),
-    with_lambda("a Lambda layer in .h5", "h5"),
-    layer("a class of the system's", "Could not locate class 'system'", "os", "system"),
-    layer("a process", "Could not locate class 'Popen'", "subprocess", "Popen", args=["true"]),
-    layer("a class of its own", "Could not locate class 'Mine'", "mine", "Mine"),
-    layer(
-        "a saved program",
-        "Requested the deserialization of a `TFSMLayer`.+",
-        "keras.layers",
-        "TFSMLayer",
-        filepath="/x",
-    ),
-    layer(
-        "a download",
-        "Cannot deserialize `keras.utils.get_file`.+",
-        "keras.utils",
-        "get_file",
-        origin="file:///etc/passwd",
-    ),
-    layer(
-        "the switch for safety",
-        "Cannot deserialize `keras.config.enable_unsafe.+",
-        "keras.config",
-        "enable_unsafe_deserialization",
-    ),
-    layer(
-        "a model within",
-        "Cannot deserialize `keras.models.load_model`.+",
-        "keras.models",
-        "load_model",
-        filepath="/x",
-    ),
-    layer(
-        "a file to read",
-        "Requested the loading of a vocabulary file.+",
-        "keras.layers",
-        "StringLookup",
-        vocabulary="/etc/passwd",
-    ),
-    legacy("a class of its own in .h5", "Unknown layer: 'Mine'", set_legacy("Mine")),
-    legacy("a class of the system's in .h5", "Unknown layer: 'os>system'", set_legacy("os>system")),
-    # Other files.
-    weights("a link to a file outside", NONE.format(TOTAL), link(FAR)),
-    weights("a link within", NONE.format(TOTAL), link(h5py.SoftLink("/layers/dense/vars/0"))),
-    weights(
-        "data in a file outside",
-        NONE.format(TOTAL),
-        replace(
-            KERNEL,
-            lambda f, path: f.create_dataset(
-                path, (3, 3, 3, 4), "f4", external=[("/etc/passwd", 0, 432)]
-            ),
-        ),
-    ),
-    legacy(
-        "a link to a file outside in .h5",
-        "Not allowed: H5 file with ExternalLink",
-        lambda f: replace(first_kernel(f), lambda f, path: f.__setitem__(path, FAR))(f),
-    ),
-    *SIZES,
-    # Input and output.
-    saved(
-        "small grey images",
-        FORM.format("input", "32, 32, 3", r"\(None, 28, 28, 1\) float32"),
-        size=(28, 28, 1),
-    ),
-    saved("images of any size", r".+", size=(None, None, 3))._replace(
-        write=lambda folder: keras.Sequential(
-            [
-                keras.Input((None, None, 3)),
-                keras.layers.GlobalAveragePooling2D(),
-                keras.layers.Dense(10),
-            ]
-        ).save(folder / "model.keras"),
-        message=FORM.format("input", "32, 32, 3", r"\(None, None, None, 3\) float32"),
-    ),
-    saved("a hundred classes", FORM.format("output", "10", r"\(None, 100\) float32"), classes=100),
-    saved(
-        "an extra output",
-        FORM.format("output", "10", r"\(None, 10\) .+, \(None, 10\) float32"),
-        heads=2,
-    ),
-    saved("half precision", r".+", suffix="keras")._replace(
-        write=lambda folder: keras.Sequential(
-            [
-                keras.Input((32, 32, 3), dtype="float16"),
-                keras.layers.Flatten(),
-                keras.layers.Dense(10),
-            ]
-        ).save(folder / "model.keras"),
-        message=FORM.format("input", "32, 32, 3", r"\(None, 32, 32, 3\) float16"),
-    ),
-    # Numbers that are none.
-    weights("NaN in a kernel", FINITE.format("conv2d/kernel"), put(KERNEL, np.nan)),
-    weights("infinity in a bias", FINITE.format("dense/bias"), put("layers/dense/vars/1", -np.inf)),
-    weights(
-        "NaN in the mean of a batch normalization",
-        FINITE.format("batch_normalization/moving_mean"),
-        put("layers/batch_normalization/vars/2", np.nan),
-    ),
-    weights(
-        "infinity in the variance of a batch normalization",
-        FINITE.format("batch_normalization/moving_variance"),
-        put("layers/batch_normalization/vars/3", np.inf),
-    ),
-)
-
-
 @CASES
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_convert_onnx_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], valid: Path, case: Case
 ) -> None:
@@ -236,10 +330,8 @@ def test_convert_onnx_refuses(
     refuse(convert_onnx.main, arguments, capfd, folder=folder, message=case.message)
 
 
-@pytest.mark.parametrize("suffix", ["h5", "keras"])
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_keras_itself_runs_the_function_of_a_lambda_layer(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"model.{suffix}"
+def test_keras_itself_runs_the_function_of_a_lambda_layer(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
     build(marking(tmp_path / MARKER)).save(path)
     (tmp_path / MARKER).unlink(missing_ok=True)
     model = keras.saving.load_model(path, compile=False, safe_mode=False)

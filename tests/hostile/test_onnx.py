@@ -1,5 +1,6 @@
 """ONNX files, as `evaluate`, `convert_torch`, `fit` and `quantize_onnx` read them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from stages import convert_torch, evaluate, fit, quantize_onnx
 from tests.hostile.harness import (
@@ -18,132 +19,210 @@ from tests.hostile.harness import (
     write_arrays,
     write_params,
 )
-from tests.hostile.onnx_files import (
-    CLASSES,
-    NONE,
-    build,
-    constant_shape,
-    cycle,
-    edited,
-    external,
-    external_constant,
-    made,
-    named,
-    node,
-    raw,
-    stored,
-    unchanged,
-    with_weights,
-    without_end,
-)
 
-HUGE = NONE.format(r"\d+ numbers in 'made', \d+ so far")
-OUTSIDE = NONE.format("data of '.+' in another file")
+NONE = r"\S+/model\.onnx must be an ONNX model, got: {}\. Run `dvc repro` to make it again\."
+CLASSES = r"\S+ must give 10 probabilities, got outputs of shape {}\. Run `dvc repro` .+"
+IMAGES = ["batch", 32, 32, 3]
+ELSEWHERE = TensorProto(
+    name="secret",
+    data_type=TensorProto.FLOAT,
+    dims=[1],
+    data_location=TensorProto.EXTERNAL,
+    external_data=[onnx.StringStringEntryProto(key="location", value="/etc/passwd")],
+)
+Edit = Callable[[Any], object]
+
+
+def build(
+    *,
+    shape: list[Any] = IMAGES,
+    classes: int = 10,
+    source: str = "input",
+    kind: int = TensorProto.FLOAT,
+    batch: Any = "batch",
+) -> Any:
+    """Flatten, a dense layer, softmax."""
+    size = int(np.prod(shape[1:]))
+    weight = np.random.default_rng(0).normal(size=(size, classes)).astype(np.float32) / size
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", [source], ["flat"], name="flatten"),
+            helper.make_node("MatMul", ["flat", "weight"], ["logits"], name="dense"),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax"),
+        ],
+        "hostile",
+        [helper.make_tensor_value_info(source, kind, shape)],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, classes])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def edited(name: str, reason: str, edit: Edit = lambda _: None, **form: Any) -> Case:
+    """A file of some form, edited; the reason is part of the message about a file of no model."""
+
+    def write(folder: Path) -> None:
+        model = build(**form)
+        edit(model)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+    return Case(name, write, reason if reason.startswith(r"\S+") else NONE.format(reason))
+
+
+def raw(name: str, content: Callable[[bytes], bytes]) -> Case:
+    def write(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(content(build().SerializeToString()))
+
+    return Case(name, write, NONE.format(".+"))
+
+
+def node(position: int, **changes: Any) -> Edit:
+    """Sets fields of a node."""
+
+    def edit(model: Any) -> None:
+        for field, value in changes.items():
+            setattr(model.graph.node[position], field, value)
+
+    return edit
+
+
+def external(location: str) -> Edit:
+    """The weights are in another file, from its first byte."""
+
+    def edit(model: Any) -> None:
+        weight = model.graph.initializer[0]
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": "0", "length": "122880"}.items():
+            weight.external_data.add(key=key, value=value)
+
+    return edit
+
+
+def with_weights(value: float) -> Edit:
+    def edit(model: Any) -> None:
+        weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weight[0, 0] = value
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
+
+    return edit
+
+
+def without_end(model: Any) -> None:
+    """A loop of 2^62 turns."""
+    turn = [helper.make_tensor_value_info("turn", TensorProto.INT64, [])]
+    flags = [helper.make_tensor_value_info(x, TensorProto.BOOL, []) for x in ("go", "goes")]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"])], "body", [*turn, flags[0]], [flags[1]]
+    )
+    count = numpy_helper.from_array(np.array(2**62, np.int64), "count")
+    model.graph.initializer.append(count)
+    model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body, name="loop"))
+
+
+def constant_shape(*shape: int) -> Edit:
+    """Reshapes the logits to a shape that does not go with two images."""
+
+    def edit(model: Any) -> None:
+        array = numpy_helper.from_array(np.array(shape, np.int64), "shape")
+        model.graph.initializer.append(array)
+        model.graph.node[2].input[0] = "shaped"
+        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"], name="reshape")
+        model.graph.node.insert(2, reshape)
+
+    return edit
+
+
+def stored(array: Any, *dims: int) -> Edit:
+    """An array more, which may declare other dimensions."""
+
+    def edit(model: Any) -> None:
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(numpy_helper.from_array(array, "stored"))
+        tensor.dims[:] = dims or array.shape
+
+    return edit
+
+
+def made(
+    operator: str,
+    *inputs: Any,
+    name: str = "made",
+    outputs: list[str] | None = None,
+    **settings: Any,
+) -> Edit:
+    """A node more in front of the others but the first, of tensors or of constants."""
+
+    def edit(model: Any) -> None:
+        tensors = []
+        for number, value in enumerate(inputs):
+            tensors.append(value if isinstance(value, str) else f"{name}.{number}")
+            if not isinstance(value, str):
+                array = numpy_helper.from_array(np.asarray(value), tensors[-1])
+                model.graph.initializer.append(array)
+        results = [name] if outputs is None else outputs
+        node = helper.make_node(operator, tensors, results, name=name, **settings)
+        model.graph.node.insert(1, node)
+
+    return edit
+
+
+SIZE = r"\d+ numbers in 'made', \d+ so far"
+OUTSIDE = "data of '.+' in another file"
+SPARSE = {"dims": [2**20, 2**20]}
+ROWS = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])
+NAMES = r"{} nodes of the name {}"
+EMPTY = "no input or no output of 'made'"
 CASES = (
     # No model.
-    raw("empty", ".+", lambda _: b""),
-    raw("an error page", ".+", lambda _: b"<!DOCTYPE html>"),
-    raw("cut", ".+", lambda content: content[: len(content) // 2]),
-    raw("without its last byte", ".+", lambda content: content[:-1]),
-    raw("a pickle", ".+", lambda _: b"\x80\x04cos\nsystem\n."),
+    raw("empty", lambda _: b""),
+    raw("an error page", lambda _: b"<!DOCTYPE html>"),
+    raw("cut", lambda content: content[: len(content) // 2]),
     Case("nothing", lambda _: None, NONE.format(".*No such file.*")),
     Case("a folder", lambda folder: (folder / "model.onnx").mkdir(), NONE.format(".*Is a dir.*")),
-    # Data elsewhere.
+    # Data in other files.
     edited("data in a folder above", OUTSIDE, external("../../secret.bin")),
     edited("data at an absolute path", OUTSIDE, external("/etc/passwd")),
-    edited("data beside the model", OUTSIDE, external("secret.bin")),
-    edited("a constant in another file", OUTSIDE, external_constant),
+    edited("a constant in another file", OUTSIDE, made("ConstantOfShape", [1], value=ELSEWHERE)),
     # Operators.
-    edited(
-        "an operator of its own", NONE.format("an operator of 'mine'"), node("Run", domain="mine")
-    ),
-    edited("Python code", NONE.format(".+"), node("PyOp", domain="ai.onnx.contrib")),
-    edited("an operator that is none", NONE.format(".+Nonsense.+"), node("Nonsense")),
-    edited("a loop without end", NONE.format("a graph within the graph"), without_end),
-    edited("a circle", NONE.format(".+"), cycle),
-    edited(
-        "a function of its own",
-        NONE.format("a graph within the graph"),
-        lambda model: model.functions.add(name="f", domain="mine"),
-    ),
-    edited(
-        "an operator set of the future",
-        NONE.format(".+"),
-        lambda model: setattr(model.opset_import[0], "version", 9999),
-    ),
+    edited("an operator of its own", "an operator of 'mine'", node(1, domain="mine")),
+    edited("Python code", ".+", node(1, op_type="PyOp", domain="ai.onnx.contrib")),
+    edited("an operator that is none", ".+Nonsense.+", node(1, op_type="Nonsense")),
+    edited("a loop without end", "a graph within the graph", without_end),
+    edited("a function", "a graph within the graph", lambda m: m.functions.add(name="f")),
+    edited("a circle", ".+", lambda m: m.graph.node[0].input.__setitem__(0, "logits")),
+    edited("a future operator set", ".+", lambda m: setattr(m.opset_import[0], "version", 9999)),
+    edited("numbers by chance", EMPTY, made("RandomNormal", shape=[2**20, 2**20])),
+    edited("an empty output", EMPTY, made("Relu", "flat", outputs=[""])),
+    edited("no name", NAMES.format(1, "''"), node(1, name="")),
+    edited("one name twice", NAMES.format(2, "'softmax'"), node(1, name="softmax")),
+    edited("a name of code", NAMES.format(1, r"'x\\nimport y'"), node(1, name="x\nimport y")),
     # Shapes.
-    edited("a hundred classes", CLASSES.format(r"\[\['batch', 100\]\]"), unchanged, classes=100),
-    edited("a fixed number of images", CLASSES.format(r"\[\[2, 10\]\]"), unchanged, batch=2),
-    edited(
-        "grey images", NONE.format(".+invalid dimensions.+"), unchanged, shape=["batch", 28, 28, 1]
-    ),
-    edited("one image at a time", NONE.format(".+"), unchanged, shape=[1, 32, 32, 3]),
-    edited("images of bytes", NONE.format(".+"), unchanged, kind=TensorProto.UINT8),
-    edited("another name of the input", NONE.format("Required inputs .+"), unchanged, source="x"),
-    edited("a shape that does not fit", NONE.format(".+"), constant_shape(7, -1)),
-    edited("a shape that says otherwise", NONE.format(".+"), constant_shape(1, 5)),
-    edited(
-        "dimensions below zero",
-        NONE.format(".+"),
-        lambda model: model.graph.initializer[0].dims.__setitem__(0, -1),
-    ),
-    edited(
-        "dimensions of a terabyte",
-        NONE.format(".+"),
-        lambda model: model.graph.initializer[0].dims.__setitem__(0, 2**40),
-    ),
-    edited(
-        "a second output",
-        CLASSES.format(r"\[\['batch', 10\], \['batch', 10\]\]"),
-        lambda model: model.graph.output.append(
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])
-        ),
-    ),
-    # Numbers that are none.
-    edited("NaN", NONE.format("NaN in 'weight'"), with_weights(np.nan)),
-    edited("infinity", NONE.format("NaN in 'weight'"), with_weights(np.inf)),
-    edited("NaN in doubles", NONE.format("NaN in 'stored'"), stored(np.full(2, np.nan))),
-    edited("NaN in an attribute", NONE.format("NaN in 'made'"), made("Elu", "flat", alpha=np.nan)),
-    edited("complex numbers", NONE.format("data of type 15 in 'stored'"), stored(np.zeros(2, "D"))),
-    edited("text", NONE.format("data of type 8 in 'stored'"), stored(np.array(["a"], object))),
-    edited("data that is missing", NONE.format("cannot reshape .+"), stored(np.zeros(0), 2**40)),
-    edited(
-        "sparse data",
-        NONE.format("sparse numbers"),
-        lambda model: model.graph.sparse_initializer.add(dims=[2**20, 2**20]),
-    ),
-    # Nodes that readers stumble on.
-    edited("a constant that is none", NONE.format("no input .+ 'made'"), made("Constant")),
-    edited(
-        "a constant of NaN",
-        NONE.format("NaN in 'made'"),
-        made("Constant", value_floats=[1.0, np.nan]),
-    ),
-    edited(
-        "numbers by chance",
-        NONE.format("no input or no output of 'made'"),
-        made("RandomNormal", shape=[2**20, 2**20]),
-    ),
-    edited("an empty output", NONE.format("no input .+"), made("Relu", "flat", outputs=[""])),
-    edited("no output", NONE.format("no input .+"), made("Relu", "flat", outputs=[])),
-    edited("no name", NONE.format("1 nodes of the name ''"), named("")),
-    edited("one name twice", NONE.format("2 nodes of the name 'softmax'"), named("softmax")),
-    edited(
-        "a line of code as name",
-        NONE.format(r"1 nodes of the name 'x\\nimport y'"),
-        named("x\nimport y"),
-    ),
+    edited("a hundred classes", CLASSES.format(r"\[\['batch', 100\]\]"), classes=100),
+    edited("a fixed number of images", CLASSES.format(r"\[\[2, 10\]\]"), batch=2),
+    edited("grey images", ".+invalid dimensions.+", shape=["batch", 28, 28, 1]),
+    edited("images of bytes", ".+", kind=TensorProto.UINT8),
+    edited("another name of the input", "Required inputs .+", source="x"),
+    edited("a shape that does not fit", ".+", constant_shape(7, -1)),
+    edited("negative dimensions", ".+", lambda m: m.graph.initializer[0].dims.__setitem__(0, -1)),
+    edited("two outputs", CLASSES.format(r"\[.+, .+\]"), lambda m: m.graph.output.append(ROWS)),
+    # Numbers.
+    edited("NaN", "NaN in 'weight'", with_weights(np.nan)),
+    edited("infinity", "NaN in 'weight'", with_weights(np.inf)),
+    edited("NaN in an attribute", "NaN in 'made'", made("Elu", "flat", alpha=np.nan)),
+    edited("text", "data of type 8 in 'stored'", stored(np.array(["a"], object))),
+    edited("data that is missing", "cannot reshape .+", stored(np.zeros(0), 2**40)),
+    edited("sparse data", "sparse .+", lambda m: m.graph.sparse_initializer.add(**SPARSE)),
     # Sizes of what is computed, where no shape is declared.
-    edited("a huge constant", HUGE, made("ConstantOfShape", [2**15, 2**15])),
-    edited("a small number, repeated", HUGE, made("Expand", np.float32(1), [2**15, 2**15])),
-    edited("an image, repeated", HUGE, made("Tile", "flat", [1, 2**15])),
-    edited("a huge frame", HUGE, made("Pad", "flat", [0, 0, 0, 2**28])),
-    edited("a long count", HUGE, made("Range", np.float32(0), np.float32(2**28), np.float32(1))),
-    edited("all pairs", HUGE, made("Mul", np.zeros((2**13, 1), "f4"), np.zeros(2**13, "f4"))),
-    edited("a size that images tell", NONE.format("a size of 'made' .+"), made("NonZero", "flat")),
+    edited("a huge constant", SIZE, made("ConstantOfShape", [2**15, 2**15])),
+    edited("an image, repeated", SIZE, made("Tile", "flat", [1, 2**15])),
+    edited("a huge frame", SIZE, made("Pad", "flat", [0, 0, 0, 2**28])),
+    edited("a long count", SIZE, made("Range", np.float32(0), np.float32(2**28), np.float32(1))),
+    edited("all pairs", SIZE, made("Mul", np.zeros((2**13, 1), "f4"), np.zeros(2**13, "f4"))),
+    edited("a size that images tell", "a size of 'made' .+", made("NonZero", "flat")),
     edited(
         "many large constants",
-        NONE.format(r"4194304 numbers in 'made\d+', 67111936 so far"),
+        r"4194304 numbers in 'made\d+', 67111936 so far",
         lambda model: [made("ConstantOfShape", [2**22], name=f"made{n}")(model) for n in range(16)],
     ),
 )
@@ -158,12 +237,7 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
-BOTH = [
-    case for case in CASES if case.name in ("cut", "data at an absolute path", "NaN", "grey images")
-]
-
-
-@table(*BOTH)
+@table(*(case for case in CASES if case.name in ("cut", "NaN")))
 @pytest.mark.parametrize(
     "stage", [convert_torch, fit, quantize_onnx], ids=["convert", "fit", "quantize"]
 )

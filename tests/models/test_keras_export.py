@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet8.models import keras_conversion, onnx_model
-from resnet8.models.keras_model import in_float64, keras, make_predictor  # first, to be quiet
+from resnet8.models.keras_model import in_float64, keras, make_predictor
 
 layers = keras.layers
 # Probabilities of float32 against float64; the largest seen here is 5e-6.
@@ -93,31 +93,37 @@ def test_export_leaves_a_scale_and_an_offset_where_nothing_is_before() -> None:
         assert any(np.array_equal(x.ravel(), rounded) for x in constants.values())
 
 
+def normalized(x: Any) -> Any:
+    return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+
+
+def axis(x: Any) -> Any:
+    return layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x))
+
+
+def two_readers(x: Any) -> Any:
+    return layers.Add()([y := layers.Conv2D(4, 3)(x), layers.BatchNormalization()(y)])
+
+
+def activation_between(x: Any) -> Any:
+    return layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x))
+
+
+def neither_scale_nor_offset(x: Any) -> Any:
+    return layers.BatchNormalization(scale=False, center=False)(layers.Conv2D(4, 3)(x))
+
+
+def nested(x: Any) -> Any:
+    return keras.Model(inner := keras.Input((32, 32, 3)), normalized(inner))(x)
+
+
+def shared(x: Any) -> Any:
+    normalization, convolution = layers.BatchNormalization(), layers.Conv2D(3, 1)
+    return normalization(convolution(normalization(convolution(x))))
+
+
 @pytest.mark.parametrize(
-    "inner",
-    [
-        pytest.param(
-            lambda x: layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x)), id="axis"
-        ),
-        pytest.param(
-            lambda x: layers.Add()([y := layers.Conv2D(4, 3)(x), layers.BatchNormalization()(y)]),
-            id="two readers",
-        ),
-        pytest.param(
-            lambda x: layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x)),
-            id="activation between",
-        ),
-        pytest.param(
-            lambda x: layers.BatchNormalization(scale=False, center=False)(layers.Conv2D(4, 3)(x)),
-            id="neither scale nor offset",
-        ),
-        pytest.param(
-            lambda x: keras.Model(i := keras.Input((32, 32, 3)), normalized(i))(x), id="nested"
-        ),
-        pytest.param(
-            lambda x: shared(layers.BatchNormalization(), layers.Conv2D(3, 1), x), id="shared"
-        ),
-    ],
+    "inner", [axis, two_readers, activation_between, neither_scale_nor_offset, nested, shared]
 )
 def test_export_keeps_the_function(inner: Callable[[Any], Any]) -> None:
     model = built(inner)
@@ -126,32 +132,11 @@ def test_export_keeps_the_function(inner: Callable[[Any], Any]) -> None:
     np.testing.assert_allclose(converted, make_predictor(model)(images), atol=ATOL_FLOAT32)
 
 
-def normalized(x: Any) -> Any:
-    return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
-
-
-def shared(normalization: Any, convolution: Any, x: Any) -> Any:
-    """Both layers used twice."""
-    return normalization(convolution(normalization(convolution(x))))
-
-
 def test_predictor_computes_in_float64_and_rounds_once() -> None:
-    model = built(lambda x: layers.BatchNormalization()(layers.Conv2D(4, 3)(x)))
+    model = built(nested)
     images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
     exact = in_float64(model)
     assert {weight.dtype for weight in exact.weights} == {"float64"}
     expected = exact(images.astype(np.float64)).numpy()
     assert expected.dtype == np.float64
     np.testing.assert_array_equal(make_predictor(model)(images), expected.astype(np.float32))
-
-
-def test_in_float64_reaches_layers_of_nested_models() -> None:
-    def flat(x: Any) -> Any:
-        return layers.Conv2D(4, 3)(layers.BatchNormalization()(x))
-
-    inner = keras.Input((32, 32, 3))
-    one, other = built(flat), built(keras.Model(inner, flat(inner)))
-    other.set_weights(one.get_weights())
-    images = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3)).astype(np.float64)
-    # All 53 bits, so nothing was rounded to float32 on the way.
-    np.testing.assert_array_equal(in_float64(one)(images), in_float64(other)(images))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -16,7 +15,6 @@ from torch.nn import functional as F  # noqa: N812
 from resnet8.core.errors import ArtifactError
 from resnet8.core.evaluation import predict
 from resnet8.models import onnx_model, torch_conversion, torch_model
-from resnet8.models.fx_graph import quantization_after
 
 aten = torch.ops.aten
 # What stands between an 8-bit tensor and the operator that takes its dequantized values.
@@ -41,21 +39,18 @@ def test_converted_model_computes_what_onnx_computes(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_unflattened_layers_are_named_like_the_onnx_nodes(torch_fp32: Any, onnx_fp32: Any) -> None:
-    names = [name for name, _ in torch.export.unflatten(torch_fp32).named_children()]
-    assert sorted(names) == sorted(node.name for node in onnx_fp32.graph.node)
-
-
-def test_forward_hooks_fire_on_every_layer(torch_fp32: Any) -> None:
+def test_forward_hooks_fire_on_layers_named_like_the_onnx_nodes(
+    torch_fp32: Any, onnx_fp32: Any
+) -> None:
     module = torch.export.unflatten(torch_fp32)
-    seen = []
+    fired = []
     for name, layer in module.named_children():
-        layer.register_forward_hook(lambda *_, name=name: seen.append(name))
+        layer.register_forward_hook(lambda *_, name=name: fired.append(name))
     module(torch.zeros(2, 32, 32, 3))
-    assert Counter(seen) == Counter(name for name, _ in module.named_children())
+    assert sorted(fired) == sorted(node.name for node in onnx_fp32.graph.node)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("batch", [1, 7])
 def test_any_batch_size_runs(any_program: Any, batch: int) -> None:
     found = torch_model.make_predictor(any_program)(np.zeros((batch, 32, 32, 3), np.float32))
     assert found.shape == (batch, 10)
@@ -150,63 +145,18 @@ class Foreign(torch.nn.Module):
         return self.head(x.mean(2))
 
 
-def as_others_save_it(module: torch.nn.Module, path: Path, batch: int) -> None:
-    example = torch.zeros(batch, 32, 32, 3)
-    size = torch.export.Dim("images", min=1)
-    program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: size},))
-    torch.export.save(program, path, extra_files={"notes.txt": "of theirs"})
-
-
-@pytest.mark.parametrize("batch", [2, 7])
-def test_load_takes_what_others_export_from_plain_modules(tmp_path: Path, batch: int) -> None:
+def test_load_takes_what_others_export_from_plain_modules(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, path = Foreign(), tmp_path / "their-model.pt2"
-    as_others_save_it(module, path, batch)
+    batch = torch.export.Dim("images", min=1)
+    example = torch.zeros(7, 32, 32, 3)
+    program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, path, extra_files={"notes.txt": "of theirs"})
     images = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
     before = images.copy()
     found = torch_model.load_predictor(path, n_classes=10)(images)
     assert np.array_equal(images, before)  # though the module divides its input in place
     np.testing.assert_allclose(found, module(torch.tensor(images)).detach(), atol=ATOL_PROCESS)
-
-
-def test_load_takes_a_model_of_torchvision(tmp_path: Path) -> None:
-    import torchvision  # noqa: PLC0415 - needs what torch_conversion declares
-
-    class Permuted(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = torchvision.models.squeezenet1_1(num_classes=10)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.model(images.permute(0, 3, 1, 2)).softmax(1)
-
-    path = tmp_path / "model.pt2"
-    as_others_save_it(Permuted(), path, 2)
-    assert torch_model.load_predictor(path, n_classes=10)(
-        np.zeros((3, 32, 32, 3), np.float32)
-    ).shape == (3, 10)
-
-
-def test_load_takes_a_maximum_over_a_border(tmp_path: Path) -> None:
-    node = onnx.helper.make_node
-    pool = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}
-    model = onnx.helper.make_model(onnx.helper.make_graph(
-        [
-            node("Transpose", ["input"], ["x"], "transpose", perm=[0, 3, 1, 2]),
-            node("MaxPool", ["x"], ["largest"], "pool", **pool),
-            node("ReduceMean", ["largest"], ["means"], "mean", axes=[2, 3], keepdims=0),
-            node("Softmax", ["means"], ["probabilities"], "softmax"),
-        ],
-        "graph",
-        [onnx.helper.make_tensor_value_info("input", 1, ["batch", 32, 32, 3])],
-        [onnx.helper.make_tensor_value_info("probabilities", 1, ["batch", 3])],
-    ), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)  # fmt: skip
-    (tmp_path / "model.pt2").write_bytes(
-        torch_model.encode(torch_model.export(torch_conversion.convert(model)))
-    )
-    images = np.random.default_rng(0).uniform(-1, 0, (2, 32, 32, 3)).astype(np.float32)
-    found = torch_model.load_predictor(tmp_path / "model.pt2", n_classes=3)(images)
-    np.testing.assert_allclose(found, onnx_model.make_predictor(model)(images), atol=ATOL_PROCESS)
 
 
 def test_encode_writes_nothing_that_load_refuses() -> None:
@@ -218,18 +168,6 @@ def test_encode_writes_nothing_that_load_refuses() -> None:
     message = r"readers take, got: 'torch\.ops\.aten\.sort\.default' as 'target'\. Choose another"
     with pytest.raises(ArtifactError, match=message):
         torch_model.encode(program)
-
-
-def test_load_refuses_a_file_that_is_no_program(tmp_path: Path) -> None:
-    (tmp_path / "model.pt2").write_bytes(b"no zip")
-    with pytest.raises(ArtifactError, match=r"model\.pt2 must be an exported PyTorch program"):
-        torch_model.load(tmp_path / "model.pt2")
-
-
-def test_load_predictor_refuses_another_number_of_classes(torch_fp32: Any, tmp_path: Path) -> None:
-    (tmp_path / "model.pt2").write_bytes(torch_model.encode(torch_fp32))
-    with pytest.raises(ArtifactError, match=r"must give 7 probabilities, got .*'batch', 10"):
-        torch_model.load_predictor(tmp_path / "model.pt2", n_classes=7)
 
 
 def in_8_bits(node: torch.fx.Node) -> bool:
@@ -272,49 +210,6 @@ def test_weights_are_stored_in_int8_and_nowhere_else(torch_int8: Any, torch_fp32
 
     kernels = count(torch_fp32, 2)[torch.float32]
     assert count(torch_int8, 2) == {torch.int8: kernels}
-
-
-def test_int8_file_is_smaller_by_the_bytes_of_its_weights_but_for_the_larger_graph(
-    torch_int8: Any, torch_fp32: Any
-) -> None:
-    # 77,360 weights save three bytes each; quantize and dequantize steps add graph nodes, of
-    # which 18 tensors and 10 weights take 145,000 bytes of JSON.
-    saved = len(torch_model.encode(torch_fp32)) - len(torch_model.encode(torch_int8))
-    assert saved > 3 * 77_360 - 170_000
-
-
-def test_pool_output_has_a_scale_of_its_own(torch_int8: Any) -> None:
-    (pool,) = (node for node in torch_int8.graph.nodes if node.target == aten.avg_pool2d.default)
-    before = next(x for x in _upstream(pool) if x.target == aten.mul.Tensor).args[1]
-    _, after = quantization_after(next(iter(pool.users)))
-    assert float(after.scale) < before / 1.5
-
-
-def _upstream(node: torch.fx.Node) -> list[torch.fx.Node]:
-    chain = []
-    while node.args and isinstance(node.args[0], torch.fx.Node):
-        node = node.args[0]
-        chain.append(node)
-    return chain
-
-
-def test_weight_scales_are_not_clamped_to_the_observers_default(torch_int8: Any) -> None:
-    # torchao's default lets no scale below 2**-12, more than the first convolution's are.
-    scales = [x for x in torch_int8.state_dict.values() if x.dtype == torch.float32]
-    scales += [x for x in torch_int8.constants.values() if x.dtype == torch.float32]
-    assert min(float(x.min()) for x in scales if x.dim() == 1 and (x > 0).all()) < 2**-12
-
-
-def test_predictions_mostly_agree_with_float_but_are_not_the_same(
-    torch_int8: Any, torch_fp32: Any, test_set: Any
-) -> None:
-    before, after = (
-        predict(torch_model.make_predictor(program), test_set[0], batch_size=100)
-        for program in (torch_fp32, torch_int8)
-    )
-    agreement = np.mean(before.argmax(axis=1) == after.argmax(axis=1))
-    assert agreement >= 0.95
-    assert np.abs(before - after).max() > 1e-3
 
 
 def test_convert_names_an_operator_that_onnx2torch_does_not_know(onnx_fp32: Any) -> None:

@@ -1,4 +1,4 @@
-"""Names become identifiers and come back, whatever is in them."""
+"""Names of layers become identifiers and come back."""
 
 import keyword
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resnet8.models.identifiers import from_identifier, to_identifier
+from resnet8.models.fx_graph import from_identifier, to_identifier
 
 
 @given(st.text())
@@ -30,5 +30,5 @@ def test_usual_names_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["_xffffff_", "_x110000_", "_x0_"])
-def test_identifiers_of_others_are_read_too(name: str) -> None:
+def test_from_identifier_takes_identifiers_of_other_programs(name: str) -> None:
     assert isinstance(from_identifier(name), str)

@@ -86,11 +86,11 @@ def find_histograms(
         for addend, other in addends.items()
     }
     for batch in batches:
-        for addend, (counts, ends, other_ends) in histograms.items():
-            rows = bin_indices(batch[addend], ends, BINS)
-            columns = bin_indices(batch[addends[addend]], other_ends, OTHER_BINS)
-            cells = np.bincount(rows * OTHER_BINS + columns, minlength=counts.size)
-            counts += cells.reshape(counts.shape)
+        for addend, histogram in histograms.items():
+            rows = bin_indices(batch[addend], histogram.ends, BINS)
+            columns = bin_indices(batch[addends[addend]], histogram.other_ends, OTHER_BINS)
+            cells = np.bincount(rows * OTHER_BINS + columns, minlength=histogram.counts.size)
+            histogram.counts[:] += cells.reshape(histogram.counts.shape)
     return histograms
 
 

@@ -125,10 +125,10 @@ def read(folder: Path) -> Quantization:
         content = _File.model_validate_json((folder / "quantization.json").read_bytes())
         with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
             arrays = dict(stored)
-        weights = content.weights.items()
+        weights = {name: x.decoded() if x else None for name, x in content.weights.items()}
         return Quantization(
             {name: x.decoded() for name, x in content.activations.items()},
-            {name: _layer(name, x and x.decoded(), arrays) for name, x in weights},
+            {name: _layer(name, x, arrays) for name, x in weights.items()},
             from_groups(content.equalization),
             tuple(content.relu_aware),
             content.symmetric,

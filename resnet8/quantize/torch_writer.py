@@ -115,9 +115,8 @@ def _read_written(program: torch.export.ExportedProgram) -> Written:
             source, parameters = node.all_input_nodes[0], quantized[1]
             tensor = INPUT if source.op == "placeholder" else names[source]
             scales: list[Any] = [multiply.args[1] for multiply in dequantize_steps(node)]
-            activations.append((tensor, parameters))
-            for scale in scales:
-                activations.append((tensor, parameters._replace(scale=np.array(scale, np.float32))))
+            steps = [parameters._replace(scale=np.array(x, np.float32)) for x in scales]
+            activations += [(tensor, x) for x in (parameters, *steps)]
     operators = {layer: str(node.target) for layer, node in nodes.items()}
     return Written(activations, layer_parameters(read_parameters(program)), operators)
 

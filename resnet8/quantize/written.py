@@ -86,13 +86,14 @@ def check_written(written: Written, decided: Written, *, library: str) -> None:
     Raises:
         ArtifactError: naming the first difference.
     """
-    expected_values = dict(decided.values())
+    expected_values: dict[str, Any] = dict(decided.values())
     values = list(written.values())
     missing = [(what, None) for what in expected_values if what not in dict(values)]
     for what, value in [*values, *missing]:
-        if not np.array_equal(expected_values.get(what), value):
+        expected_value: Any = expected_values.get(what)
+        if not np.array_equal(expected_value, value):
             raise ArtifactError(
-                f"{library} must write {what} with {_format(expected_values.get(what))}, got "
+                f"{library} must write {what} with {_format(expected_value)}, got "
                 f"{_format(value)}. Run `dvc repro` to fit the quantization to this model again."
             )
 

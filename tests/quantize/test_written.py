@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from resnet8.quantize.onnx_written import read_written
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter
 from resnet8.quantize import onnx_writer, torch_writer
-from resnet8.quantize.onnx_written import read_written
 from resnet8.quantize.quantization import LayerParameters, Quantization
 
 Change = tuple[str, str]  # what is changed, and what the message says

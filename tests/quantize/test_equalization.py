@@ -372,6 +372,7 @@ RUBBISH = {
     "a factor of zero": text_of(numerators=[0]),
     "a factor below zero": text_of(numerators=[-1]),
     "a factor above one": text_of(numerators=[4097]),
+    "a factor beyond 64 bits": text_of(numerators=[2**70]),
     "half a numerator": text_of(numerators=[0.5]),
     "a numerator in words": text_of(numerators=["1"]),
     "a numerator that is true": text_of(numerators=[True]),

@@ -73,7 +73,7 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
 
     for node in graph.nodes:
         layer = layers.get(node.name)
-        if layer is not None and layer.kind != "MatMul" and _has_plain_groups(layer):
+        if layer and layer.kind != "MatMul" and (layer.groups == 1 or _is_depthwise(layer)):
             join(layer.input)
             join(layer.output)
         elif _keeps_channels(node, shapes):
@@ -83,20 +83,13 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
     # Each tensor leads to its group; the first tensors come first.
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
     groups = {id(group_of[tensor]): group_of[tensor] for tensor in order}.values()
-    found = []
+    divisible = []
     for group in groups:
-        consumers = tuple(x.name for x in layers.values() if x.input in group)
-        if (
-            group.isdisjoint(fixed)
-            and consumers
-            and any(x.output in group for x in layers.values())
-        ):
-            found.append(Group(tuple(x for x in order if x in group), consumers))
-    return found
-
-
-def _has_plain_groups(layer: Layer) -> bool:
-    return layer.groups == 1 or _is_depthwise(layer)
+        has_producer = any(layer.output in group for layer in layers.values())
+        consumers = tuple(layer.name for layer in layers.values() if layer.input in group)
+        if group.isdisjoint(fixed) and has_producer and consumers:
+            divisible.append(Group(tuple(x for x in order if x in group), consumers))
+    return divisible
 
 
 def _is_depthwise(layer: Layer) -> bool:

@@ -31,9 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    model = onnx_model.load_model(args.model)
+    model, quantization = onnx_model.load_model(args.model), storage.read(args.quantization)
     layers = read_json(args.layers)
-    quantization = storage.read(args.quantization)
     test_set, calibration = read_test_set(args.data), read_images(args.calibration)
     predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
@@ -41,22 +40,16 @@ def main(argv: list[str] | None = None) -> None:
         "n_images": len(calibration),
         "n_in_test_set": lint.count_test_images(calibration, test_set.images),
     }
-    findings = lint.lint_calibration(**counts) + lint.lint(
-        lint.read_operators(model),
-        lint.find_passed(model),
-        layers,
-        predictions,
-        quantization.codes,
-        lint.find_dead_channels(model, quantization),
-    )
+    findings = lint.lint_calibration(**counts)
+    findings += lint.lint(model, quantization, layers, predictions)
 
-    found = {
+    content = {
         "calibration": counts,
         "float_layers": list(quantization.float_layers),
         "notes": list(quantization.notes),
         "findings": [finding._asdict() for finding in findings],
     }
-    write_json(args.out, found)
+    write_json(args.out, content)
     print(f"{len(findings)} findings in the quantized models")
     for variant, _, layer, message in findings:
         print(f"  {variant}{f', {layer}' if layer else ''}: {message}")

@@ -1,20 +1,20 @@
-"""Cross-layer equalization: channels of one tensor brought to similar ranges.
+"""Cross-layer equalization: makes the ranges of a tensor's channels similar.
 
-Dividing a channel behind a layer and multiplying the weights of the layers that read it by the
-same factor changes nothing in float, as long as what lies between is positively homogeneous
-(f(s x) = s f(x) for s > 0): ReLU, pooling, additions of tensors scaled alike. One scale for
-the whole tensor then serves all its channels.
+Dividing a channel of a layer's output by a factor, and multiplying the weights of the layers that
+read it by the same factor, changes nothing in float, if everything between is positively
+homogeneous (f(s x) = s f(x) for s > 0): ReLU, pooling, additions of tensors with the same factors.
+Then one scale for the whole tensor suits all its channels.
 
 Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling (2019), Data-Free Quantization
 Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721, section 4.1.
-Here additions tie tensors to groups that share their factors, and the factors follow the
-ranges of activations, because weights have a scale for each output channel anyway.
+In contrast to the paper, additions tie tensors to groups with the same factors, and the factors
+follow the ranges of activations, because weights have a scale for each output channel anyway.
 
 Shape letters: C channels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
@@ -27,22 +27,21 @@ from resnet8.core.errors import ArtifactError
 from resnet8.models.onnx_graph import Graph, infer_shapes, with_parameters
 from resnet8.quantize.layers import Layer, read_layers
 
-# Operators with one input and an output of the same channels, homogeneous in each.
+# Operators with one input and an output of the same channels, homogeneous in each channel.
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "AveragePool", "GlobalAveragePool", "MaxPool", "Identity")
-_SMALLEST = 0.01  # of the factors: channels that are silent on all images stay small
-# Factors are multiples of 1 / 4096, far coarser than the error of a power, whose last bits are
-# another CPU's others.
+_SMALLEST = 0.01  # factor: channels that are silent on all images stay small
+# Factors are multiples of 1 / 4096, far coarser than the last bits of a power, which differ
+# between CPUs.
 _GRID = 4096
-METADATA = "equalization"  # where a quantized model's file has what `encode` returned
-_Shapes = Mapping[str, Sequence[int]]
+METADATA = "equalization"  # key of the result of `encode` in the file of a quantized model
 Factors = NDArray[np.float32]  # (C,)
 
 
 class Equalization(NamedTuple):
-    """Factors by which channels were divided: the float model's over the equalized model's.
+    """Factors that channels are divided by: float model over equalized model.
 
-    outputs: by tensor between layers; tensors are called like the nodes.
-    inputs: by layer with weights, of the tensor that it reads.
+    outputs: by tensor between layers; tensors have the names of nodes.
+    inputs: by layer with weights, the factors of its input.
     """
 
     outputs: Mapping[str, Factors] = MappingProxyType({})
@@ -50,22 +49,17 @@ class Equalization(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Tensors whose channels must be divided alike, in the order of computation.
-
-    producers: layers whose outputs are in the group.
-    consumers: layers whose inputs are.
-    """
+    """Tensors with the same factors, in order of computation, and the layers that read them."""
 
     tensors: tuple[str, ...]
-    producers: tuple[str, ...]
     consumers: tuple[str, ...]
 
 
 def find_groups(model: onnx.ModelProto) -> list[Group]:
-    """The groups of tensors between layers that can be divided.
+    """Returns the groups of tensors between layers whose channels can be divided.
 
-    A group that an operator of another kind touches, the model's input or its output among
-    them, stays as it is and is not returned.
+    A group stays as it is, and is not returned, if it includes the model's input or output, or
+    if an operator that is not homogeneous reads or computes one of its tensors.
     """
     layers = {layer.name: layer for layer in read_layers(model)}
     shapes = infer_shapes(model)
@@ -77,39 +71,33 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
         joined = set().union(*(group_of.get(tensor, {tensor}) for tensor in tensors))
         group_of.update(dict.fromkeys(joined, joined))
 
-    for node in model.graph.node:
+    for node in graph.nodes:
         layer = layers.get(node.name)
-        if layer is not None and layer.kind != "MatMul" and _is_plain(layer):
+        if layer and layer.kind != "MatMul" and (layer.groups == 1 or _is_depthwise(layer)):
             join(layer.input)
             join(layer.output)
         elif _keeps_channels(node, shapes):
             join(*(x for x in node.input if not graph.is_constant(x)), node.output[0])
         else:
             fixed.update(node.input, node.output)
-    order = list(dict.fromkeys(tensor for node in model.graph.node for tensor in node.output))
-    groups = {id(group): group for group in group_of.values()}.values()
-    found = []
-    places = {tensor: place for place, tensor in enumerate(order)}
-    for members in sorted(groups, key=lambda group: min(places.get(x, -1) for x in group)):
-        producers = tuple(x.name for x in layers.values() if x.output in members)
-        consumers = tuple(x.name for x in layers.values() if x.input in members)
-        if not members & fixed and producers and consumers:
-            found.append(
-                Group(tuple(sorted(members, key=places.__getitem__)), producers, consumers)
-            )
-    return found
-
-
-def _is_plain(layer: Layer) -> bool:
-    return layer.groups == 1 or _is_depthwise(layer)
+    # Each tensor leads to its group; the first tensors come first.
+    order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
+    groups = {id(group_of[tensor]): group_of[tensor] for tensor in order}.values()
+    divisible = []
+    for group in groups:
+        has_producer = any(layer.output in group for layer in layers.values())
+        consumers = tuple(layer.name for layer in layers.values() if layer.input in group)
+        if group.isdisjoint(fixed) and has_producer and consumers:
+            divisible.append(Group(tuple(x for x in order if x in group), consumers))
+    return divisible
 
 
 def _is_depthwise(layer: Layer) -> bool:
     return layer.groups == len(layer.weight) and layer.weight.shape[1] == 1
 
 
-def _keeps_channels(node: onnx.NodeProto, shapes: _Shapes) -> bool:
-    """Whether the node's inputs and output have the same channels and may be scaled together."""
+def _keeps_channels(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Returns whether inputs and output have the same channels and may be divided together."""
     after = list(shapes.get(node.output[0], []))
     if node.op_type == "Add":
         return len(node.input) == 2 and all(list(shapes.get(x, [])) == after for x in node.input)
@@ -122,35 +110,34 @@ def _keeps_channels(node: onnx.NodeProto, shapes: _Shapes) -> bool:
 def find_factors(
     groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
 ) -> Equalization:
-    """Finds what to divide channels by, so that their ranges become alike.
+    """Chooses factors that make the ranges of channels similar.
 
     Args:
-        groups: of tensors that are divided together.
-        largest: by tensor, as far as observed, (C,): each channel's largest absolute value.
-        strength: from 0 (no change) to 1 (ranges equal).
+        groups: see `find_groups`.
+        largest: by observed tensor, the largest absolute value of each channel, (C,).
+        strength: from 0 (no change) to 1 (equal ranges).
 
     Returns:
-        Factors from 0.01 to 1; 1 for the channel with the largest range.
+        Factors from 0.01 to 1, where 1 is for the channel with the largest range.
     """
     outputs: dict[str, Factors] = {}
     inputs: dict[str, Factors] = {}
     for group in groups:
-        observed = [largest[tensor] for tensor in group.tensors if tensor in largest]
-        seen = [x for x in observed if x.max() > 0]
-        if strength and seen:
-            shares = np.max([x / x.max() for x in seen], axis=0)
-            exact = np.maximum(shares, _SMALLEST).astype(np.float64) ** strength
-            shared = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
-            outputs.update(dict.fromkeys(group.tensors, shared))
-            inputs.update(dict.fromkeys(group.consumers, shared))
+        ranges = [largest[tensor] for tensor in group.tensors if tensor in largest]
+        shares = [x / x.max() for x in ranges if x.max() > 0]
+        if strength and shares:
+            exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
+            factors = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
+            outputs.update(dict.fromkeys(group.tensors, factors))
+            inputs.update(dict.fromkeys(group.consumers, factors))
     return Equalization(outputs, inputs)
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:
-    """A model that computes the same with its channels divided by their factors.
+    """Returns an equivalent model with its channels divided by their factors.
 
     Raises:
-        ArtifactError: the factors are another model's.
+        ArtifactError: the factors belong to another model.
     """
     parameters = {}
     for layer in read_layers(model):
@@ -158,9 +145,9 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
         outputs = equalization.outputs.get(layer.output)
         inputs = equalization.inputs.get(layer.name)
         if inputs is not None:
-            along = 0 if _is_depthwise(layer) else 1
-            check_count(layer.name, inputs, weight.shape[along])
-            weight = weight * _along(inputs, along, weight.ndim)
+            axis = 0 if _is_depthwise(layer) else 1
+            check_count(layer.name, inputs, weight.shape[axis])
+            weight = weight * _along(inputs, axis, weight.ndim)
         if outputs is not None:
             check_count(layer.name, outputs, len(weight))
             weight = weight / _along(outputs, 0, weight.ndim)
@@ -170,10 +157,10 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
 
 
 def check_count(layer: str, factors: Factors, n_channels: int) -> None:
-    """Checks that a layer has as many channels as there are factors.
+    """Checks that there is a factor for each channel of a layer.
 
     Raises:
-        ArtifactError: it has not.
+        ArtifactError: the numbers of factors and channels differ.
     """
     if len(factors) != n_channels:
         raise ArtifactError(
@@ -186,8 +173,8 @@ def _along(factors: Factors, axis: int, ndim: int) -> Factors:
     return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
 
 
-class _Group(BaseModel):
-    """Tensors and layers with the same factors, which are multiples of 1 / `denominator`."""
+class FactorGroup(BaseModel):
+    """JSON form of the tensors and layers with the same factors, `numerators / denominator`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -197,38 +184,47 @@ class _Group(BaseModel):
     inputs: list[str]
 
 
-_GROUPS = TypeAdapter(list[_Group])
+_GROUPS = TypeAdapter(list[FactorGroup])
 
 
-def encode(equalization: Equalization) -> str:
-    """Writes factors as JSON; empty without any."""
-    found: dict[tuple[int, ...], _Group] = {}
+def to_groups(equalization: Equalization) -> list[FactorGroup]:
+    """Collects the names that share factors."""
+    groups: dict[tuple[int, ...], FactorGroup] = {}
     for kind, by_name in equalization._asdict().items():
         for name, factors in by_name.items():
             numerators = np.rint(factors * _GRID).astype(int).tolist()
-            group = _Group(numerators=numerators, outputs=[], inputs=[])
-            getattr(found.setdefault(tuple(numerators), group), kind).append(name)
-    groups = [group.model_dump() for group in found.values()]
+            new = FactorGroup(numerators=numerators, outputs=[], inputs=[])
+            getattr(groups.setdefault(tuple(numerators), new), kind).append(name)
+    return list(groups.values())
+
+
+def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
+    """Returns the factors of each name."""
+    outputs: dict[str, Factors] = {}
+    inputs: dict[str, Factors] = {}
+    for group in groups:
+        factors = (np.array(group.numerators) / group.denominator).astype(np.float32)
+        outputs.update(dict.fromkeys(group.outputs, factors))
+        inputs.update(dict.fromkeys(group.inputs, factors))
+    return Equalization(outputs, inputs)
+
+
+def encode(equalization: Equalization) -> str:
+    """Returns the factors as JSON; an empty text without factors."""
+    groups = [group.model_dump() for group in to_groups(equalization)]
     return json.dumps(groups, separators=(",", ":")) if groups else ""
 
 
 def as_metadata(equalization: Equalization) -> dict[str, str]:
-    """The entry in the metadata of an equalized model's file; none without factors."""
+    """Returns the entry for an equalized model's file; none without factors."""
     text = encode(equalization)
     return {METADATA: text} if text else {}
 
 
 def decode(text: str) -> Equalization:
-    """Reads what `encode` returned.
+    """Reads the result of `encode`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text has another form.
     """
-    equalization = Equalization({}, {})
-    for group in _GROUPS.validate_json(text) if text else ():
-        factors = (np.array(group.numerators) / group.denominator).astype(np.float32)
-        equalization = Equalization(
-            {**equalization.outputs, **dict.fromkeys(group.outputs, factors)},
-            {**equalization.inputs, **dict.fromkeys(group.inputs, factors)},
-        )
-    return equalization
+    return from_groups(_GROUPS.validate_json(text or "[]"))

@@ -1,12 +1,14 @@
-"""Finds how a model is quantized, from calibration images.
+"""Chooses the quantization of a model from calibration images.
 
-Shape letters: N images, C channels, G groups, O outputs of a layer, I numbers that each is
-computed from.
+1. `equalization`: divide channels until they have similar ranges.
+2. `ranges`, `addends`: choose the range of each activation.
+3. `scales`: choose the scales of weights.
+4. `rounding`: round weights and biases layer by layer, with all preceding layers quantized.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,14 +17,17 @@ from threadpoolctl import threadpool_limits
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
-from resnet8.models.onnx_graph import codes_of, fake_quantized, with_parameters
+from resnet8.models.onnx_graph import Graph, codes_of, fake_quantized, with_parameters
 from resnet8.quantize import addends, equalization, observers, ranges, rounding, scales
+from resnet8.quantize.equalization import Equalization
 from resnet8.quantize.layers import Layer, read_layers
+from resnet8.quantize.observers import Statistics
 from resnet8.quantize.patches import find_patches, sum_products
 from resnet8.quantize.quantization import LayerParameters, Quantization
 
 Activations = Mapping[str, QuantizationParameters]
-# A model and names of tensors -> what batches of the images make of them
+Layers = Mapping[str, LayerParameters]
+# Streams the values of tensors of a model, see `observers.stream`.
 Watch = Callable[[onnx.ModelProto, Collection[str]], Iterator[observers.Batch]]
 
 
@@ -35,119 +40,90 @@ def fit(  # noqa: PLR0913
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
     cores: int | None = None,
 ) -> Quantization:
-    """Decides how a model is quantized.
-
-    First the channels are equalized, then each tensor gets a range, then layer by layer the
-    weights are rounded on what the layers before, already quantized, make of the images.
+    """Chooses the quantization of a model.
 
     Args:
         model: a folded float model.
         images: (N, 32, 32, 3) uint8 calibration images.
-        settings: which methods to take.
-        points: the tensors that are rounded to 8 bits, each with the one whose scale it has.
-        progress: wraps the loop over layers' inputs, as `tqdm.tqdm` does.
-        cores: that may be used, None for all.
+        settings: methods and their options.
+        points: maps each tensor in 8 bits to the tensor whose scale it takes.
+        progress: wraps the loop over the inputs of layers, like `tqdm.tqdm`.
+        cores: number of cores to use, None for all.
     """
     watch = partial(observers.stream, images=images, cores=cores)
-    rounded_as = scales.find_outputs(model, points)
-    seen = observers.observe(watch(model, sorted({*points, *rounded_as.values()})))
-    groups = equalization.find_groups(model) if settings.equalization else []
-    factors = equalization.find_factors(
-        groups,
-        {name: np.maximum(-seen[name].low, seen[name].high) for name in points},
-        strength=settings.equalization,
-    )
+    outputs = scales.find_outputs(model, points)
+    statistics = observers.observe(watch(model, sorted({*points, *outputs.values()})))
+    factors = _find_factors(model, settings, {name: statistics[name] for name in points})
     base = equalization.equalized(model, factors)
-    seen = {name: x.divided(factors.outputs.get(name)) for name, x in seen.items()}
-    pairs = addends.find_addends(base, points) if settings.activation_range == "mse" else {}
-    found = _find_ranges(base, watch, settings, {name: seen[name] for name in points}, pairs)
-    symmetric = settings.activation_symmetric
-    own = {name: ranges.to_parameters(*ends, symmetric=symmetric) for name, ends in found.items()}
+    statistics = {name: x.divided(factors.outputs.get(name)) for name, x in statistics.items()}
+    observed = {name: statistics[name] for name in points}
+    activation_ranges, clipped = _find_ranges(base, watch, settings, observed, points)
     chosen = scales.find_scales(
-        [layer for layer in read_layers(base) if _is_rounded(layer, points, settings)],
-        own,
+        [x for x in read_layers(base) if x.input in points and x.name not in settings.float_layers],
+        {
+            name: ranges.to_parameters(*ends, symmetric=settings.activation_symmetric)
+            for name, ends in activation_ranges.items()
+        },
+        settings,
         points=points,
-        rounded_as=rounded_as,
-        seen=seen,
-        symmetric=settings.weight_symmetric,
-        per_channel=settings.per_channel,
+        outputs=outputs,
+        statistics=statistics,
     )
     activations = {name: chosen.activations[owner] for name, owner in points.items()}
     # BLAS threads wait for each other by spinning, on cores that run the model meanwhile.
     with threadpool_limits(limits=1, user_api="blas"):
-        layers, rounded_alike = _round_layers(
-            base, watch, settings, activations, chosen.weights, seen, progress
+        layers = _round_layers(
+            base, watch, settings, activations, chosen.weights, statistics, progress
         )
-    seen_ends = {name: ends for name, ends in ranges.minmax(seen).items() if name in points}
-    idle = {
-        f"fit.activation_range: {settings.activation_range}": settings.activation_range != "minmax"
-        and _are_alike(found, seen_ends, settings),
-        f"fit.equalization: {settings.equalization:g}": settings.equalization > 0
-        and not factors.outputs,
-        "fit.weight_rounding: gptq": settings.weight_rounding == "gptq" and rounded_alike,
-        "fit.bias_correction: true": settings.bias_correction
-        and all(layer.bias is None for layer in layers.values()),
-    }
-    clipped = sorted(x for x in pairs if found[x][0] > seen_ends[x][0])
-    relu_aware = tuple(sorted({*clipped, *addends.find_additions(base, clipped)}))
-    notes = (
-        *addends.describe(clipped),
-        *(f"{option} had no effect on this model." for option, is_idle in idle.items() if is_idle),
-        *chosen.notes,
-    )
-    in_float = {
-        layer.name: LayerParameters(Parameter(layer.weight), layer.bias)
-        for layer in read_layers(base)
-        if layer.name not in layers
-        and (layer.name in factors.inputs or layer.output in factors.outputs)
-    }
+    idle = _find_idle_options(base, settings, layers, factors, activation_ranges, observed)
+    consumers = Graph(base).consumers
     return Quantization(
         activations,
-        layers | in_float,
+        layers | _float_layers(base, layers, factors),
         factors,
-        relu_aware,
-        symmetric,
+        tuple(sorted({*clipped, *(x.output[0] for name in clipped for x in consumers[name])})),
+        settings.activation_symmetric,
         tuple(settings.float_layers),
-        notes,
+        (*_describe_clipped(clipped), *idle, *chosen.notes),
     )
+
+
+def _find_factors(
+    model: onnx.ModelProto, settings: Fit, statistics: Mapping[str, Statistics]
+) -> Equalization:
+    groups = equalization.find_groups(model) if settings.equalization else []
+    largest = {name: np.maximum(-x.low, x.high) for name, x in statistics.items()}
+    return equalization.find_factors(groups, largest, strength=settings.equalization)
 
 
 def _find_ranges(
     model: onnx.ModelProto,
     watch: Watch,
     settings: Fit,
-    seen: Mapping[str, observers.Seen],
-    pairs: Mapping[str, str],
-) -> ranges.Ranges:
+    statistics: Mapping[str, Statistics],
+    points: Mapping[str, str],
+) -> tuple[ranges.Ranges, list[str]]:
+    """Returns the ranges of activations, and the addends that are clipped below on purpose."""
     symmetric = settings.activation_symmetric
     if settings.activation_range == "minmax":
-        return ranges.minmax(seen)
-    batches = watch(model, seen)
-    if settings.activation_range == "mse":
-        found = ranges.least_squares(observers.find_histograms(batches, seen), symmetric=symmetric)
-        joint = addends.find_histograms(watch(model, {*pairs, *pairs.values()}), pairs, seen)
-        return found | addends.least_squares(joint, symmetric=symmetric)
-    return ranges.library_ranges(
-        batches,
-        method=settings.activation_range,
-        symmetric=symmetric,
-        percentile=settings.percentile,
-        bins=settings.histogram_bins,
-        levels=settings.entropy_levels,
-    )
+        return ranges.minmax(statistics), []
+    if settings.activation_range != "mse":
+        return ranges.library_ranges(watch(model, statistics), settings), []
+    histograms = observers.find_histograms(watch(model, statistics), statistics)
+    chosen = {x: ranges.least_squares(y, symmetric=symmetric) for x, y in histograms.items()}
+    pairs = addends.find_addends(model, points)
+    joint = addends.find_histograms(watch(model, {*pairs, *pairs.values()}), pairs, statistics)
+    chosen |= {x: addends.least_squares(y, symmetric=symmetric) for x, y in joint.items()}
+    return chosen, sorted(x for x in pairs if chosen[x][0] > float(statistics[x].low.min()))
 
 
-def _are_alike(found: ranges.Ranges, seen: ranges.Ranges, settings: Fit) -> bool:
-    """Whether ranges clip nothing: they end within two bins of the values that were seen.
-
-    ONNX Runtime's ranges end at the edge of a bin; those of least squares at a value.
-    """
-    bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
-    tolerance = 2.01 / bins  # of the largest value
-    return all(
-        max(np.abs(np.subtract(found[name], ends))) <= tolerance * max(map(abs, ends))
-        for name, ends in seen.items()
-    )
+def _describe_clipped(tensors: Sequence[str]) -> list[str]:
+    if not tensors:
+        return []
+    return [
+        f"{', '.join(tensors)}: clipped below on purpose, because the ReLU behind the addition "
+        "discards what is clipped."
+    ]
 
 
 def _round_layers(  # noqa: PLR0913, PLR0917
@@ -156,131 +132,121 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     settings: Fit,
     activations: Activations,
     weights: Mapping[str, QuantizationParameters],
-    seen: Mapping[str, observers.Seen],
+    statistics: Mapping[str, Statistics],
     progress: Callable[[Iterable[str]], Iterable[str]],
-) -> tuple[dict[str, LayerParameters], bool]:
-    """Rounds the layers in the order of computation.
-
-    Returns:
-        Their parameters, and whether rounding to the nearest gave the same codes.
-    """
+) -> dict[str, LayerParameters]:
+    """Rounds the layers in order of computation."""
     quantized = fake_quantized(base, activations)
     readers: dict[str, list[Layer]] = {}
     for layer in read_layers(base):
         if layer.name in weights:
             readers.setdefault(layer.input, []).append(layer)
-    found: dict[str, LayerParameters] = {}
-    alike = True
-    looks = settings.weight_rounding == "gptq" or settings.bias_correction
+    needs_inputs = settings.weight_rounding == "gptq" or settings.bias_correction
+    rounded: dict[str, LayerParameters] = {}
     for tensor in progress(list(readers)):
-        layers = readers[tensor]
-        source = activations[tensor]
-        inputs = _observe_inputs(layers, source, quantized, watch) if looks else {}
-        for layer in layers:
-            weight, is_nearest = _round(
-                layer, settings, weights[layer.name], inputs.get(layer.name)
+        layers, source = readers[tensor], activations[tensor]
+        inputs: dict[str, rounding.Inputs] = {}
+        if needs_inputs:
+            batches = watch(quantized, [codes_of(tensor)])
+            steps = (
+                batch[codes_of(tensor)].astype(np.float64) - source.zero_point for batch in batches
             )
-            alike = alike and is_nearest
-            bias = layer.bias
-            if bias is not None:
-                exact = bias.astype(np.float64)
-                if settings.bias_correction:
-                    original = find_patches(layer, seen[tensor].mean[np.newaxis]).mean(axis=1)
-                    mean = inputs[layer.name].mean * float(source.scale)
-                    exact += _missing(layer, weight.values, original, mean)
-                step = (source.scale * weights[layer.name].scale).astype(np.float64)
-                bias = (np.rint(exact / step) * step).astype(np.float32)
-            found[layer.name] = LayerParameters(weight, bias)
-        rounded = {x.name: (found[x.name].weight.values, found[x.name].bias) for x in layers}
-        quantized = with_parameters(quantized, rounded)
-    return found, alike
-
-
-class _Inputs(NamedTuple):
-    """Statistics of a layer's 8-bit inputs, with all layers before it quantized.
-
-    They are in steps of the input's scale: whole numbers until they are divided, so exact.
-
-    moments: (G, I, I) mean products.
-    mean: (G, I).
-    """
-
-    moments: NDArray[np.float64]
-    mean: NDArray[np.float64]
+            inputs = _observe_inputs(layers, steps, statistics[tensor].mean)
+        for layer in layers:
+            rounded[layer.name] = rounding.round_layer(
+                layer, weights[layer.name], source.scale, settings, inputs.get(layer.name)
+            )
+        new = {x.name: (rounded[x.name].weight.values, rounded[x.name].bias) for x in layers}
+        quantized = with_parameters(quantized, new)
+    return rounded
 
 
 def _observe_inputs(
-    layers: Sequence[Layer],
-    source: QuantizationParameters,
-    quantized: onnx.ModelProto,
-    watch: Watch,
-) -> dict[str, _Inputs]:
-    """Watches the input that layers share, by layer."""
-    codes = codes_of(layers[0].input)
-    moments: dict[str, Any] = dict.fromkeys((layer.name for layer in layers), 0.0)
-    places = dict.fromkeys(moments, 0)
-    total: Any = 0.0
-    for batch in watch(quantized, [codes]):
-        steps = batch[codes].astype(np.float64) - source.zero_point
-        total = total + steps.sum(axis=0)
-        for layer in layers:
-            products, n_places = sum_products(layer, steps)
-            moments[layer.name] = moments[layer.name] + products
-            places[layer.name] += n_places
-    sums = {layer.name: find_patches(layer, total[np.newaxis]).sum(axis=1) for layer in layers}
-    return {name: _Inputs(moments[name] / n, sums[name] / n) for name, n in places.items()}
-
-
-def _is_rounded(layer: Layer, points: Collection[str], settings: Fit) -> bool:
-    return layer.input in points and layer.name not in settings.float_layers
-
-
-def _round(
-    layer: Layer, settings: Fit, parameters: QuantizationParameters, inputs: _Inputs | None
-) -> tuple[Parameter, bool]:
-    """Rounds the weights of a layer; says whether each got the nearest code."""
-    matrix = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-    symmetric = settings.weight_symmetric
-    codes = nearest = rounding.nearest(matrix, parameters, symmetric=symmetric)
-    if settings.weight_rounding == "gptq" and inputs is not None:
-        moments = inputs.moments
-        if settings.bias_correction:  # which makes up for mean errors anyway
-            moments = moments - inputs.mean[:, :, None] * inputs.mean[:, None, :]
-        groups = zip(
-            np.split(matrix, layer.groups), parameters.split(layer.groups), moments, strict=True
-        )
-        codes = np.concatenate(
-            [
-                rounding.gptq(
-                    part, steps, symmetric=symmetric, moments=x, damping=settings.gptq_damping
-                )
-                for part, steps, x in groups
-            ]
-        )
-    values = parameters.dequantize(codes.reshape(layer.weight.shape))
-    return Parameter(values, parameters), bool((codes == nearest).all())
-
-
-def _missing(
-    layer: Layer,
-    rounded: NDArray[np.float32],
-    original: NDArray[np.float64],
-    quantized: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(O,) how much lower the outputs are on average than the float model's.
+    layers: Sequence[Layer], batches: Iterable[NDArray[np.float64]], float_mean: NDArray[np.float64]
+) -> dict[str, rounding.Inputs]:
+    """Returns the input statistics of layers with the same input.
 
     Args:
-        layer: in float.
-        rounded: its weights, rounded.
-        original: (G, I) mean inputs of the float model.
-        quantized: (G, I) mean inputs behind quantized layers.
-
-    Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling (2019), Data-Free Quantization
-    Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721,
-    section 4.2, with means from images.
+        layers: the layers.
+        batches: 8-bit inputs in steps of their scale: whole numbers, whose sums are exact.
+        float_mean: mean input in the float model.
     """
-    grouped = (layer.groups, len(layer.weight) // layer.groups, -1)  # (G, O / G, I)
-    before = layer.weight.astype(np.float64).reshape(grouped) * original[:, None, :]
-    after = rounded.astype(np.float64).reshape(grouped) * quantized[:, None, :]
-    # Not a product of matrices, whose order of additions is the CPU's.
-    return np.asarray(before.sum(axis=-1) - after.sum(axis=-1)).ravel()
+    products: dict[str, Any] = dict.fromkeys((layer.name for layer in layers), 0.0)
+    counts = dict.fromkeys(products, 0)
+    total: Any = 0.0
+    for steps in batches:
+        total = total + steps.sum(axis=0)
+        for layer in layers:
+            batch_products, n_positions = sum_products(layer, steps)
+            products[layer.name] = products[layer.name] + batch_products
+            counts[layer.name] += n_positions
+    return {
+        layer.name: rounding.Inputs(
+            products[layer.name] / counts[layer.name],
+            find_patches(layer, total[np.newaxis]).sum(axis=1) / counts[layer.name],
+            find_patches(layer, float_mean[np.newaxis]).mean(axis=1),
+        )
+        for layer in layers
+    }
+
+
+def _float_layers(
+    base: onnx.ModelProto, rounded: Layers, factors: Equalization
+) -> dict[str, LayerParameters]:
+    """Returns the equalized parameters of the layers that stay in float."""
+    return {
+        layer.name: LayerParameters(Parameter(layer.weight), layer.bias)
+        for layer in read_layers(base)
+        if layer.name not in rounded
+        and (layer.name in factors.inputs or layer.output in factors.outputs)
+    }
+
+
+def _find_idle_options(  # noqa: PLR0913, PLR0917
+    base: onnx.ModelProto,
+    settings: Fit,
+    layers: Layers,
+    factors: Equalization,
+    activation_ranges: ranges.Ranges,
+    statistics: Mapping[str, Statistics],
+) -> list[str]:
+    """Returns a sentence for each option of `fit` that had no effect."""
+    idle = {
+        f"activation_range: {settings.activation_range}": settings.activation_range != "minmax"
+        and _clip_nothing(activation_ranges, ranges.minmax(statistics), settings),
+        f"equalization: {settings.equalization:g}": settings.equalization > 0
+        and not factors.outputs,
+        "weight_rounding: gptq": settings.weight_rounding == "gptq"
+        and _are_nearest(base, layers, symmetric=settings.weight_symmetric),
+        "bias_correction: true": settings.bias_correction
+        and all(layer.bias is None for layer in layers.values()),
+    }
+    return [
+        f"fit.{option} had no effect on this model." for option, is_idle in idle.items() if is_idle
+    ]
+
+
+def _clip_nothing(chosen: ranges.Ranges, observed: ranges.Ranges, settings: Fit) -> bool:
+    """Returns whether ranges end at the observed values.
+
+    ONNX Runtime's ranges end at the edge of a bin, so they may differ by two bins, plus 0.01 bins
+    for rounding; ranges by least squares are exact.
+    """
+    bins = settings.histogram_bins if settings.activation_range != "mse" else np.inf
+    tolerance = 2.01 / bins  # relative to the largest value
+    return all(
+        max(np.abs(np.subtract(chosen[name], ends))) <= tolerance * max(map(abs, ends))
+        for name, ends in observed.items()
+    )
+
+
+def _are_nearest(base: onnx.ModelProto, layers: Layers, *, symmetric: bool) -> bool:
+    """Returns whether all weights have the nearest code."""
+    for layer in read_layers(base):
+        if layer.name in layers:
+            values, parameters = layers[layer.name].weight
+            if parameters is not None:
+                codes = rounding.nearest(layer.matrix, parameters, symmetric=symmetric)
+                if (parameters.dequantize(codes.reshape(values.shape)) != values).any():
+                    return False
+    return True

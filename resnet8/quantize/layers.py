@@ -1,6 +1,6 @@
-"""The layers with weights of a float ONNX model.
+"""Layers with weights in a float ONNX model.
 
-Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel, C channels.
+Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
 from typing import Any, NamedTuple
@@ -17,15 +17,14 @@ Array = NDArray[np.float32]
 class Layer(NamedTuple):
     """A convolution or a dense layer.
 
-    name: of the node.
-    kind: its operator.
-    input: the tensor that it multiplies with its weights.
-    output: its tensor.
+    name: name of the node.
+    kind: operator type: `Conv`, `Gemm` or `MatMul`.
+    input: tensor that is multiplied with the weights.
+    output: output tensor.
     weight: (O, I / groups, h, w) or (O, I).
-    bias: (O,), None where it has none.
-    groups: as of the Conv operator; 1 for dense layers.
-    attributes: of the node.
-    outputs_axis: of the weight as the node stores it.
+    bias: (O,), or None.
+    groups: groups of a convolution; 1 for dense layers.
+    attributes: attributes of the node.
     """
 
     name: str
@@ -36,37 +35,42 @@ class Layer(NamedTuple):
     bias: Array | None
     groups: int
     attributes: dict[str, Any]
-    outputs_axis: int
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The weights of each output in a row, in double precision."""
+        return self.weight.reshape(len(self.weight), -1).astype(np.float64)
 
 
 def read_layers(model: onnx.ModelProto) -> list[Layer]:
-    """The layers with constant weights that can be rounded to 8 bits, in order."""
+    """Returns the layers whose weights can be rounded to 8 bits, in order of computation.
+
+    Left out are nodes with computed weights or biases, and a Gemm that scales its product or
+    transposes its input.
+    """
     graph = Graph(model)
     constants = graph.constants
-    found = []
+    layers = []
     for node in graph.nodes:
-        dense = node.op_type in ("Gemm", "MatMul")
         if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
             continue
         options = attributes(node)
+        is_plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0
+        is_plain &= not options.get("transA", 0) and {*node.input[2:]} <= {*constants, ""}
         weight = constants[node.input[1]]
-        plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0
-        plain = plain and not options.get("transA", 0) and {*node.input[2:]} <= {*constants, ""}
-        if weight.dtype != np.float32 or not plain or weight.ndim != (2 if dense else 4):
+        n_dimensions = 4 if node.op_type == "Conv" else 2
+        if not is_plain or weight.dtype != np.float32 or weight.ndim != n_dimensions:
             continue
-        bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-        outputs_last = stores_outputs_last(node)
-        found.append(
+        layers.append(
             Layer(
                 node.name,
                 node.op_type,
                 node.input[0],
                 node.output[0],
-                np.ascontiguousarray(weight.T) if outputs_last else weight,
-                bias,
+                np.ascontiguousarray(weight.T) if stores_outputs_last(node) else weight,
+                constants.get(node.input[2]) if len(node.input) > 2 else None,
                 int(options.get("group", 1)),
                 options,
-                int(outputs_last),
             )
         )
-    return found
+    return layers

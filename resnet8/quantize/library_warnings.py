@@ -1,49 +1,41 @@
-"""Warnings of the quantization libraries: a model that they warn of is not written.
+"""Turns warnings of the quantization libraries into errors.
 
-What a library changes or leaves out, it says in its log at best, where nobody looks.
+The libraries at best log what they change or leave out, where nobody looks.
 """
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 
 from resnet8.core.errors import ArtifactError
 
 
-class _Collector(logging.Handler):
-    """Keeps messages from a level on."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
 @contextmanager
 def no_warnings(library: str, *, expected: Mapping[str, str]) -> Iterator[None]:
-    """Raises at the end of the block where a library warned or logged a warning in it.
+    """Raises an error at the end of the block if a warning was issued or logged in it.
 
     Args:
-        library: for the error message.
-        expected: patterns of messages that may come, each with the reason why that is right.
+        library: name of the library, for the error message.
+        expected: maps patterns of harmless messages to the reason why they are harmless.
 
     Raises:
-        ArtifactError: with the first other message.
+        ArtifactError: with the first message that was not expected.
     """
-    collector, root = _Collector(), logging.getLogger()
-    root.addHandler(collector)
+    handler, root = BufferingHandler(capacity=sys.maxsize), logging.getLogger()
+    handler.setLevel(logging.WARNING)
+    root.addHandler(handler)
     try:
-        with warnings.catch_warnings(record=True) as noted:
+        with warnings.catch_warnings(record=True) as issued:
             warnings.simplefilter("always")
             yield
     finally:
-        root.removeHandler(collector)
-    messages = [*collector.messages, *(str(note.message) for note in noted)]
-    for message in messages:
+        root.removeHandler(handler)
+    logged = [record.getMessage() for record in handler.buffer]
+    for message in [*logged, *(str(warning.message) for warning in issued)]:
         if not any(re.match(pattern, message) for pattern in expected):
             text = " ".join(message.split())[:300].rstrip(".")
             raise ArtifactError(

@@ -1,10 +1,9 @@
-"""Names what quantization hides: what a model does not say, and accuracy does not show.
+"""Finds silent quantization problems, which neither models nor accuracies show.
 
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,34 +19,20 @@ from resnet8.quantize.layers import read_layers
 from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.scales import find_outputs
 
-_MEANT_TO_BE_FLOAT = ("Softmax",)
-
-USED_SHARE = 0.5  # of a shared range, below which sharing wastes levels
+USED_SHARE = 0.5  # of a shared range; below, sharing wastes levels
 WIDENED = 3.0  # times the range of all values but one in 500
 LEVELS = 128  # of 256
 SHOWN_CHANNELS = 10
 
 
-class Operator(NamedTuple):
-    """An operator that computes.
-
-    name: of its node, and of the layer.
-    op_type: what it is.
-    inputs: the tensors between nodes that it reads.
-    """
-
-    name: str
-    op_type: str
-    inputs: tuple[str, ...]
-
-
 class Finding(NamedTuple):
-    """What an engineer should look at.
+    """A problem that the user should look at.
 
     variant: `all` for a finding about the calibration images.
     rule: `shared_scale`, `outlier_range`, `few_levels`, `dead_channels`, `float_operator`,
         `tied_outputs` or `calibrated_on_test`.
-    layer: None for the model as a whole.
+    layer: None for the whole model.
+    message: a sentence.
     """
 
     variant: str
@@ -56,42 +41,7 @@ class Finding(NamedTuple):
     message: str
 
 
-def read_operators(model: onnx.ModelProto) -> list[Operator]:
-    """The operators of a float model that could run in 8 bits, in order."""
-    graph = Graph(model)
-    return [
-        Operator(node.name, node.op_type, tuple(x for x in node.input if not graph.is_constant(x)))
-        for node in graph.nodes
-        if node.op_type not in PASSING + _MEANT_TO_BE_FLOAT and node.output[0] != OUTPUT
-    ]
-
-
-def find_passed(model: onnx.ModelProto) -> dict[str, str]:
-    """Maps the output of each pass-through operator (reshape, clip, ReLU) to its input."""
-    return {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in PASSING}
-
-
-def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:
-    """Finds channels that are the same for all images, by layer.
-
-    Whatever the input, their output varies by less than a step of the tensor in which it is
-    rounded: their weights are pruned, or their batch normalization decayed.
-
-    Args:
-        model: the float model.
-        quantization: what `fit` decided about it.
-    """
-    outputs = find_outputs(model, quantization.activations)
-    found = {}
-    for layer in read_layers(model):
-        output = quantization.activations.get(outputs[layer.name])
-        if output is not None and layer.name in quantization.weights:
-            weight = quantization.layers[layer.name].weight.values
-            low, high = quantization.activations[layer.input].clip_range
-            sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.float64)
-            if (dead := np.flatnonzero(sums * (high - low) < output.scale)).size:
-                found[layer.name] = dead.tolist()
-    return found
+_Row = tuple[str, str | None, str]  # rule, layer and message
 
 
 def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -> int:
@@ -101,7 +51,7 @@ def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -
 
 
 def lint_calibration(n_images: int, n_in_test_set: int) -> list[Finding]:
-    """Finds calibration images that are test images, on which no accuracy counts any more."""
+    """Finds calibration images that are test images, which invalidate all accuracies."""
     if not n_in_test_set:
         return []
     message = (
@@ -111,61 +61,71 @@ def lint_calibration(n_images: int, n_in_test_set: int) -> list[Finding]:
     return [Finding("all", "calibrated_on_test", None, message)]
 
 
-def lint(  # noqa: PLR0913, PLR0917
-    operators: Sequence[Operator],
-    passed: Mapping[str, str],
+def lint(
+    model: onnx.ModelProto,
+    quantization: Quantization,
     layers: Mapping[str, Any],
     predictions: Mapping[str, Probabilities],
-    codes: Mapping[str, NDArray[np.int8]],
-    dead: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> list[Finding]:
-    """Finds silent quantization problems.
+    """Finds silent problems in the quantized variants.
 
     Args:
-        operators: of the float model.
-        passed: see `find_passed`.
-        layers: what `inspect_layers` wrote.
-        predictions: by variant, (N, K).
-        codes: by layer, its 8-bit weights.
-        dead: see `find_dead_channels`.
+        model: the float model.
+        quantization: the result of `fit` for this model.
+        layers: content of `layers.json`, written by `inspect_layers`.
+        predictions: probabilities (N, K) by variant.
     """
-    found = []
-    shown = layers["activations"]["calibration"]
+    codes, dead = quantization.codes, find_dead_channels(model, quantization)
+    findings = []
     for variant in map(Variant, predictions):
         if variant.is_float:
             continue
-        statistics = {
-            layer: rows[variant]["statistics"] for layer, rows in shown.items() if variant in rows
-        }
-        rounded = {layer for layer, row in statistics.items() if "scale" in row}
-        weights = {
-            layer
-            for layer, kinds in layers["parameters"].items()
-            if "dtype" in kinds.get("weight", {}).get(variant, {}).get("statistics", {})
-        }
-        spans = {
-            layer: rows[variant.original]["statistics"]["dynamic_range"]
-            for layer, rows in shown.items()
-            if variant.original in rows
-        }
-        for rule in (
-            _float_operators(operators, passed, rounded, set(layers["parameters"]) - weights),
-            _shared_scales(operators, passed, statistics, spans),
+        statistics = _statistics(layers, variant)
+        for rows in (
+            _float_operators(model, statistics, _float_weights(layers, variant)),
+            _shared_scales(model, statistics, _statistics(layers, variant.original)),
             _outlier_ranges(statistics),
             _few_levels(statistics, codes),
             _dead_channels(dead),
             _tied_outputs(predictions[variant]),
         ):
-            found += [Finding(variant, *rest) for rest in rule]
-    return found
+            findings += [Finding(variant, *row) for row in rows]
+    return findings
 
 
-_Found = list[tuple[str, str | None, str]]  # rule, layer and message
+def _statistics(layers: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """Returns the activation statistics of a variant, by layer."""
+    by_layer = layers["activations"]["calibration"]
+    return {
+        layer: rows[variant]["statistics"] for layer, rows in by_layer.items() if variant in rows
+    }
 
 
-def _source(tensor: str, passed: Mapping[str, str], among: set[str]) -> str | None:
-    """The tensor, or the one that it was made of, that is among others."""
-    while tensor not in among:
+def _float_weights(layers: Mapping[str, Any], variant: str) -> set[str]:
+    """Returns the layers whose weights are in float."""
+    return {
+        layer
+        for layer, kinds in layers["parameters"].items()
+        if "dtype" not in kinds.get("weight", {}).get(variant, {}).get("statistics", {})
+    }
+
+
+def _computing_nodes(model: onnx.ModelProto) -> dict[str, tuple[str, list[str]]]:
+    """Returns operator type and computed inputs of the nodes that could run in 8 bits, by name."""
+    graph = Graph(model)
+    return {
+        node.name: (node.op_type, [x for x in node.input if not graph.is_constant(x)])
+        for node in graph.nodes
+        if node.op_type not in (*PASSING, "Softmax") and node.output[0] != OUTPUT
+    }
+
+
+def _rounded_source(
+    model: onnx.ModelProto, tensor: str, statistics: Mapping[str, Any]
+) -> str | None:
+    """Returns the 8-bit tensor behind pass-through operators, `input`, or None for a float one."""
+    passed = {x.output[0]: x.input[0] for x in model.graph.node if x.op_type in PASSING}
+    while tensor != INPUT and "scale" not in statistics.get(tensor, {}):
         if tensor not in passed:
             return None
         tensor = passed[tensor]
@@ -173,92 +133,99 @@ def _source(tensor: str, passed: Mapping[str, str], among: set[str]) -> str | No
 
 
 def _float_operators(
-    operators: Sequence[Operator],
-    passed: Mapping[str, str],
-    rounded: set[str],
-    with_float_weights: set[str],
-) -> _Found:
-    found: _Found = []
-    for operator in operators:
-        if operator.name in with_float_weights or any(
-            _source(x, passed, rounded | {INPUT}) is None for x in operator.inputs
-        ):
-            message = f"{operator.op_type} computes in float."
-            found.append(("float_operator", operator.name, message))
-    return found
+    model: onnx.ModelProto, statistics: Mapping[str, Any], float_weights: set[str]
+) -> Iterator[_Row]:
+    for name, (op_type, inputs) in _computing_nodes(model).items():
+        sources = [_rounded_source(model, x, statistics) for x in inputs]
+        if name in float_weights or None in sources:
+            yield "float_operator", name, f"{op_type} computes in float."
 
 
 def _shared_scales(
-    operators: Sequence[Operator],
-    passed: Mapping[str, str],
-    statistics: Mapping[str, Any],
-    spans: Mapping[str, float],
-) -> _Found:
-    found: _Found = []
-    rounded = {layer for layer, row in statistics.items() if "scale" in row}
-    for operator in operators:
-        before = [_source(x, passed, rounded) for x in operator.inputs]
-        own = statistics.get(operator.name, {})
-        for name in filter(None, before):
-            other = statistics[name]
-            alike = all(own.get(key) == other[key] for key in ("scale", "zero_point"))
-            share = spans.get(operator.name, 0.0) / (other["clip_high"] - other["clip_low"])
-            if alike and share < USED_SHARE:
-                message = (
-                    f"{operator.op_type} shares the scale of its input {name}, of whose range its "
-                    f"own values need {share:.0%}."
+    model: onnx.ModelProto, statistics: Mapping[str, Any], original: Mapping[str, Any]
+) -> Iterator[_Row]:
+    for name, (op_type, inputs) in _computing_nodes(model).items():
+        for source in (_rounded_source(model, x, statistics) for x in inputs):
+            output, shared = statistics.get(name, {}), statistics.get(str(source), {})
+            if "scale" not in shared:
+                continue
+            is_shared = all(output.get(key) == shared[key] for key in ("scale", "zero_point"))
+            span = original[name]["dynamic_range"] if name in original else 0.0
+            share = span / (shared["clip_high"] - shared["clip_low"])
+            if is_shared and share < USED_SHARE:
+                yield (
+                    "shared_scale",
+                    name,
+                    f"{op_type} shares the scale of its input {source}, of whose range its own "
+                    f"values need {share:.0%}.",
                 )
-                found.append(("shared_scale", operator.name, message))
-    return found
 
 
-def _outlier_ranges(statistics: Mapping[str, Any]) -> _Found:
-    found: _Found = []
+def _outlier_ranges(statistics: Mapping[str, Any]) -> Iterator[_Row]:
     for layer, row in statistics.items():
         if "scale" not in row:
             continue
         usual = max(row["percentiles"]["99.9"], 0.0) - min(row["percentiles"]["0.1"], 0.0)
         span = row["clip_high"] - row["clip_low"]
         if usual > 0 and span > WIDENED * usual:
-            message = (
+            yield (
+                "outlier_range",
+                layer,
                 f"The range is {span / usual:.1f} times as wide as 99.8% of the values need: few "
-                "outliers widen it."
+                "outliers widen it.",
             )
-            found.append(("outlier_range", layer, message))
-    return found
 
 
-def _few_levels(statistics: Mapping[str, Any], codes: Mapping[str, NDArray[np.int8]]) -> _Found:
-    found: _Found = []
+def _few_levels(
+    statistics: Mapping[str, Any], codes: Mapping[str, NDArray[np.int8]]
+) -> Iterator[_Row]:
     for layer, row in statistics.items():
         if "scale" in row and row["levels_used"] < LEVELS:
-            message = f"Its output uses {row['levels_used']} of 256 levels."
-            found.append(("few_levels", layer, message))
-    for layer, stored in codes.items():
-        used = len(np.unique(stored))
-        if used < min(LEVELS, stored.size // 2):
-            message = f"Its weights use {used} of 256 levels."
-            found.append(("few_levels", layer, message))
-    return found
+            yield "few_levels", layer, f"Its output uses {row['levels_used']} of 256 levels."
+    for layer, weights in codes.items():
+        n_levels = len(np.unique(weights))
+        if n_levels < min(LEVELS, weights.size // 2):
+            yield "few_levels", layer, f"Its weights use {n_levels} of 256 levels."
 
 
-def _dead_channels(dead: Mapping[str, Sequence[int]]) -> _Found:
-    return [
-        (
+def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:
+    """Returns channels with the same output for all images, by layer.
+
+    For any input, their output varies by less than a step of the tensor in which it is rounded:
+    their weights are pruned, or their batch normalization decayed.
+
+    Args:
+        model: the float model.
+        quantization: the result of `fit` for this model.
+    """
+    outputs = find_outputs(model, quantization.activations)
+    channels = {}
+    for layer in read_layers(model):
+        output = quantization.activations.get(outputs[layer.name])
+        if output is not None and layer.name in quantization.weights:
+            weight = quantization.layers[layer.name].weight.values
+            low, high = quantization.activations[layer.input].clip_range
+            sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.float64)
+            if (dead := np.flatnonzero(sums * (high - low) < output.scale)).size:
+                channels[layer.name] = dead.tolist()
+    return channels
+
+
+def _dead_channels(dead: Mapping[str, list[int]]) -> Iterator[_Row]:
+    for layer, channels in dead.items():
+        shown = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
+        yield (
             "dead_channels",
             layer,
-            f"{len(channels)} of its channels are dead or nearly so, whatever the input: "
-            f"{', '.join(map(str, channels[:SHOWN_CHANNELS]))}"
+            f"{len(channels)} of its channels are dead or nearly so, whatever the input: {shown}"
             f"{', …' if len(channels) > SHOWN_CHANNELS else '.'}",
         )
-        for layer, channels in dead.items()
-    ]
 
 
-def _tied_outputs(probabilities: Probabilities) -> _Found:
+def _tied_outputs(probabilities: Probabilities) -> Iterator[_Row]:
     best = np.sort(probabilities, axis=1)[:, -2:]
-    ties = int(np.count_nonzero(best[:, 0] == best[:, 1]))
-    if not ties:
-        return []
-    message = f"{ties} of {len(probabilities)} images have two classes with the same probability."
-    return [("tied_outputs", None, message)]
+    if ties := int(np.count_nonzero(best[:, 0] == best[:, 1])):
+        message = (
+            f"{ties} of {len(probabilities)} images have two classes with the same probability."
+        )
+        yield "tied_outputs", None, message

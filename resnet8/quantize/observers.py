@@ -1,9 +1,9 @@
-"""Watches tensors of a model while images stream through it, in bounded memory.
+"""Statistics and histograms of a model's tensors over streamed images, in bounded memory.
 
 Shape letters: N images, C channels, B bins.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +15,11 @@ from resnet8.core.names import INPUT
 from resnet8.models.onnx_graph import with_outputs
 from resnet8.models.onnx_model import open_session, run_up_to
 
-BATCH_SIZE = 50  # images run at once
-BINS = 8192  # of a histogram: 32 for each of the 256 levels
+BATCH_SIZE = 50  # images
+BINS = 8192  # 32 for each of the 256 codes
 
-Batch = dict[str, NDArray[Any]]  # float32, or uint8 where a tensor of codes is watched
+Batch = dict[str, NDArray[Any]]  # float32, or uint8 for a tensor of codes
+Range = tuple[float, float]
 
 
 def stream(
@@ -28,33 +29,30 @@ def stream(
     *,
     cores: int | None = None,
 ) -> Iterator[Batch]:
-    """Runs a model over images, as far as the tensors need it.
+    """Runs a model over images and yields the values of some tensors, batch by batch.
 
     Args:
-        model: input `input`.
-        tensors: which to watch; `input` is among those that can be.
+        model: a model with the input `input`.
+        tensors: names of the tensors; may include `input`.
         images: (N, 32, 32, 3) uint8.
-        cores: that may be used, None for all.
-
-    Yields:
-        By tensor, what a batch of images gave.
+        cores: number of cores to use, None for all.
     """
     names = [name for name in tensors if name != INPUT]
     session = open_session(with_outputs(model, names), as_written=True)
 
     def run(start: int) -> Batch:
         batch = images[start : start + BATCH_SIZE].astype(np.float32)
-        found = dict(zip(names, run_up_to(session, names, batch), strict=True)) if names else {}
-        return found | ({INPUT: batch} if INPUT in tensors else {})
+        outputs = run_up_to(session, names, batch) if names else []
+        return dict(zip(names, outputs, strict=True)) | ({INPUT: batch} if INPUT in tensors else {})
 
     yield from map_ahead(run, range(0, len(images), BATCH_SIZE), cores=cores)
 
 
-class Seen(NamedTuple):
-    """What was seen of a tensor.
+class Statistics(NamedTuple):
+    """Range and mean of a tensor.
 
-    low: (C,) smallest values by channel, its second dimension.
-    high: (C,) largest values.
+    low: (C,) smallest value of each channel, the second dimension.
+    high: (C,) largest value of each channel.
     mean: (C, ...) mean over the images.
     """
 
@@ -62,71 +60,68 @@ class Seen(NamedTuple):
     high: NDArray[np.float32]
     mean: NDArray[np.float64]
 
-    def divided(self, factors: NDArray[np.float32] | None) -> "Seen":
-        """What would have been seen with each channel divided by a factor (C,)."""
+    def divided(self, factors: NDArray[np.float32] | None) -> "Statistics":
+        """Returns the statistics of the tensor with its channels divided by factors (C,)."""
         if factors is None:
             return self
         by_channel = factors.reshape(-1, *[1] * (self.mean.ndim - 1))
-        return Seen(self.low / factors, self.high / factors, self.mean / by_channel)
+        return Statistics(self.low / factors, self.high / factors, self.mean / by_channel)
+
+    @property
+    def ends(self) -> Range:
+        """Range of the whole tensor, widened to include 0."""
+        return min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0)
 
 
-def observe(batches: Iterator[Batch]) -> dict[str, Seen]:
-    """The ends and the mean of each tensor."""
-    found: dict[str, Seen] = {}
+def observe(batches: Iterable[Batch]) -> dict[str, Statistics]:
+    """Returns the statistics of each tensor."""
+    totals: dict[str, Statistics] = {}
     count = 0
     for batch in batches:
         for name, values in batch.items():
-            others = tuple(axis for axis in range(values.ndim) if axis != 1)
-            now = Seen(values.min(others), values.max(others), values.sum(0, dtype=np.float64))
-            before = found.get(name, now._replace(mean=np.zeros_like(now.mean)))
-            found[name] = Seen(
-                np.minimum(before.low, now.low),
-                np.maximum(before.high, now.high),
-                before.mean + now.mean,
+            axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+            new = Statistics(values.min(axes), values.max(axes), values.sum(0, dtype=np.float64))
+            old = totals.get(name, new._replace(mean=np.zeros_like(new.mean)))
+            totals[name] = Statistics(
+                np.minimum(old.low, new.low), np.maximum(old.high, new.high), old.mean + new.mean
             )
         count += len(values)
-    return {name: seen._replace(mean=seen.mean / count) for name, seen in found.items()}
+    return {name: total._replace(mean=total.mean / count) for name, total in totals.items()}
 
 
-class UniformHistogram(NamedTuple):
-    """Counts of a tensor's values in bins of one width.
+class Histogram(NamedTuple):
+    """Counts of a tensor's values in bins of equal width.
 
     counts: (B,).
-    low: where the first bin begins; 0 is in the range.
-    high: where the last one ends.
+    ends: where the first bin begins and the last bin ends; the range includes 0.
     """
 
     counts: NDArray[np.int64]
-    low: float
-    high: float
-
-    @property
-    def centres(self) -> NDArray[np.float64]:
-        """(B,) the middle of each bin."""
-        width = (self.high - self.low) / len(self.counts)
-        positions = np.arange(len(self.counts), dtype=np.float64) + 0.5
-        return np.asarray(self.low + positions * width)
+    ends: Range
 
 
 def find_histograms(
-    batches: Iterator[Batch], seen: Mapping[str, Seen]
-) -> dict[str, UniformHistogram]:
-    """The histogram of each tensor.
-
-    Args:
-        batches: what streams past.
-        seen: the ends of the same values.
-    """
-    found = {
-        name: UniformHistogram(
-            np.zeros(BINS, np.int64), min(float(x.low.min()), 0.0), max(float(x.high.max()), 0.0)
-        )
-        for name, x in seen.items()
+    batches: Iterable[Batch], statistics: Mapping[str, Statistics]
+) -> dict[str, Histogram]:
+    """Returns the histogram of each tensor, given the statistics of the same values."""
+    histograms = {
+        name: Histogram(np.zeros(BINS, np.int64), x.ends) for name, x in statistics.items()
     }
     for batch in batches:
         for name, values in batch.items():
-            counts, low, high = found[name]
-            if high > low:
-                bins = ((values.ravel() - low) * (BINS / (high - low))).astype(np.int32)
-                counts += np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
-    return found
+            counts, ends = histograms[name]
+            counts += np.bincount(bin_indices(values, ends, BINS), minlength=BINS)
+    return histograms
+
+
+def bin_indices(values: NDArray[np.float32], ends: Range, n_bins: int) -> NDArray[np.int32]:
+    """Returns the bin of each value, flattened. Values beyond an end get the bin at that end."""
+    low, high = ends
+    bins_per_unit = n_bins / (high - low) if high > low else 0.0
+    return np.minimum(((values.ravel() - low) * bins_per_unit).astype(np.int32), n_bins - 1)
+
+
+def bin_centers(ends: Range, n_bins: int) -> NDArray[np.float64]:
+    """Returns the center of each bin, (B,)."""
+    width = (ends[1] - ends[0]) / n_bins
+    return np.asarray(ends[0] + (np.arange(n_bins, dtype=np.float64) + 0.5) * width)

@@ -1,7 +1,7 @@
-"""What a layer multiplies with its weights.
+"""Inputs of a layer as rows that its weights are multiplied with (im2col).
 
-Shape letters: N images, C channels, H x W pixels, G groups, I numbers that an output is
-computed from, P places of an output in all images.
+Shape letters: N images, C channels, H x W pixels, G groups, O outputs, I inputs of an output,
+P positions of an output in all images.
 """
 
 import math
@@ -18,15 +18,15 @@ Values = NDArray[np.floating]
 
 
 def find_patches(layer: Layer, values: Values) -> Values:
-    """The rows that a layer's flattened weights are multiplied with.
+    """Returns the rows that a layer's flattened weights are multiplied with.
 
     Args:
-        layer: a convolution over two dimensions, or a dense layer.
+        layer: a two-dimensional convolution or a dense layer.
         values: its input, (N, C, H, W) or (..., I).
 
     Returns:
-        (G, P, I), so that `patches[g] @ weight[g].T` with weights (G, O / G, I) are the outputs
-        without bias.
+        (G, P, I): with weights (G, O / G, I), `patches[g] @ weights[g].T` is the output without
+        the bias.
     """
     if layer.kind != "Conv":
         return values.reshape(1, -1, values.shape[-1])
@@ -35,20 +35,20 @@ def find_patches(layer: Layer, values: Values) -> Values:
 
 
 def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
-    """The products of a layer's inputs with each other, summed over all places.
+    """Returns the products of each pair of a layer's inputs, summed over all positions.
 
     Args:
-        layer: as in `find_patches`.
-        values: its input, in the shape that `find_patches` takes. Sums of whole numbers in float64
-            are exact, and so do not depend on the order in which the CPU adds.
+        layer: see `find_patches`.
+        values: see `find_patches`. Float64 sums of whole numbers are exact, and so independent of
+            the order in which a CPU adds.
 
     Returns:
-        (G, I, I), the sum of `row[:, None] * row` over the rows of `find_patches`, and P.
+        (G, I, I) sum of `row[:, None] * row` over the rows of `find_patches`, and P.
     """
     if layer.kind != "Conv":
         rows = find_patches(layer, values)
         return rows.transpose(0, 2, 1) @ rows, rows.shape[1]
-    # Channels last, as they lie in memory: copying patches takes as long as multiplying them.
+    # Channels last, their order in memory: copying patches takes as long as multiplying them.
     windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 5, 6, 2)
     *kernel, channels = windows.shape[4:]
     pixels, inputs = math.prod(kernel), math.prod(windows.shape[4:])
@@ -59,7 +59,10 @@ def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
 
 
 def _find_windows(layer: Layer, values: Values) -> Values:
-    """(N, G, C / G, H', W', h, w) what each output sees, a view with channels last in memory."""
+    """Returns the window of each output, (N, G, C / G, H', W', h, w), with channels last in memory.
+
+    The result is a view of the padded input.
+    """
     kernel = layer.weight.shape[2:]
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
@@ -80,13 +83,13 @@ def find_padding(
     spans: Sequence[int],
     strides: Sequence[int],
 ) -> list[tuple[int, int]]:
-    """Places before and after an image, by dimension.
+    """Returns the padding before and after an image, for each of its two dimensions.
 
     Args:
-        attributes: of a convolution or a pool over two dimensions.
+        attributes: attributes of a two-dimensional convolution or pool.
         size: H and W.
-        spans: places that a window covers in each dimension.
-        strides: of the windows.
+        spans: pixels that a window covers in each dimension.
+        strides: strides of the windows.
 
     Source: https://onnx.ai/onnx/operators/onnx__Conv.html, attributes auto_pad and pads.
     """

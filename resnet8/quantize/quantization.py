@@ -1,4 +1,4 @@
-"""The quantization of a model, in a form that belongs to no framework.
+"""The quantization of a model, independent of frameworks.
 
 Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -15,16 +15,16 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.quantize.equalization import Equalization, as_metadata
 
 Array = NDArray[np.float32]
-RELU_AWARE = "relu_aware"  # where a quantized model's file has the names, as a list in JSON
+RELU_AWARE = "relu_aware"  # key of a JSON list of names in the file of a quantized model
 
 
 class LayerParameters(NamedTuple):
-    """The parameters that a layer gets in place of the float model's.
+    """Parameters that replace those of a layer of the float model.
 
-    weight: (O, I, h, w) or (O, I), outputs first; of int8 codes, or in float where equalization
+    weight: (O, I, h, w) or (O, I), outputs first; with int8 codes, or in float if equalization
         changed a layer that stays in float.
-    bias: (O,) float32; where the weight has codes, a whole number of steps of input scale times
-        weight scale. None to leave the model's own, if any.
+    bias: (O,) float32, None if the layer has none. If the weight has codes, a multiple of input
+        scale times weight scale.
     """
 
     weight: Parameter
@@ -32,16 +32,16 @@ class LayerParameters(NamedTuple):
 
 
 class Quantization(NamedTuple):
-    """All that calibration decides about a model.
+    """All decisions of calibration about a model.
 
-    activations: uint8, by tensor of the ONNX model; tensors are called like the nodes.
-    layers: by name, those whose parameters change.
-    equalization: by which the channels of the model differ from the float model's.
-    relu_aware: tensors whose range leaves out what the ReLU behind an addition discards, so that
-        they are clipped below on purpose, and the sums of these additions.
-    symmetric: whether activations reach as far below zero as above it.
-    float_layers: nodes that stay in float by the engineer's choice.
-    notes: what an engineer should know, a sentence each.
+    activations: uint8 parameters by tensor of the ONNX model; tensors have the names of nodes.
+    layers: by name, the layers whose parameters change.
+    equalization: factors by which the model's channels are divided.
+    relu_aware: addends that are clipped below on purpose, because the ReLU behind the addition
+        discards the clipped values, and the sums of these additions.
+    symmetric: True if the ranges of activations are symmetric around zero.
+    float_layers: nodes that the user wants in float.
+    notes: sentences for the user.
     """
 
     activations: Mapping[str, QuantizationParameters]
@@ -54,44 +54,44 @@ class Quantization(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, tuple[Array, Array | None]]:
-        """Weights and biases that replace the float model's, by layer."""
+        """Weights and biases that replace those of the float model, by layer."""
         return {name: (layer.weight.values, layer.bias) for name, layer in self.layers.items()}
 
     @property
     def weights(self) -> dict[str, QuantizationParameters]:
-        """Quantization parameters of weights in 8 bits, by layer."""
-        found = {name: layer.weight.quantization for name, layer in self.layers.items()}
-        return {name: x for name, x in found.items() if x is not None}
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Entries of a quantized model's file, with which its layers are shown rightly."""
-        names = {RELU_AWARE: json.dumps(self.relu_aware)} if self.relu_aware else {}
-        return as_metadata(self.equalization) | names
+        """Quantization parameters of 8-bit weights, by layer."""
+        by_layer = {name: layer.weight.quantization for name, layer in self.layers.items()}
+        return {name: x for name, x in by_layer.items() if x is not None}
 
     @property
     def codes(self) -> dict[str, NDArray[np.int8]]:
-        """Codes of weights in 8 bits, in the weights' shape, by layer."""
+        """Codes of 8-bit weights, in the shape of the weights, by layer."""
         return {
             name: parameters.quantize(self.layers[name].weight.values)
             for name, parameters in self.weights.items()
         }
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Entries for the file of a quantized model, needed to show its layers correctly."""
+        names = {RELU_AWARE: json.dumps(self.relu_aware)} if self.relu_aware else {}
+        return as_metadata(self.equalization) | names
+
     def check_shapes(self, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
         """Checks that the layers are those of a model.
 
         Args:
-            shapes: by layer of the model, that of its weight, outputs first, and of its bias, if
-                any.
+            shapes: by layer of the model, the shapes of its weight (outputs first) and its bias,
+                if any.
 
         Raises:
-            ArtifactError: the model has no such layer, or one with other parameters.
+            ArtifactError: the model lacks a layer, or has it with other parameters.
         """
         for name, parameters in self.parameters.items():
             given = [x.shape for x in parameters if x is not None]
-            own = [*shapes.get(name, [])]
-            if own[: len(given)] != given:  # a bias that is left alone may be there
+            expected = [*shapes.get(name, [])]
+            if expected != given:
                 raise ArtifactError(
                     f"The quantization must be that of the model, got parameters of shape {given} "
-                    f"for layer {name}, which has {own}. Run `dvc repro` to fit it again."
+                    f"for layer {name}, which has {expected}. Run `dvc repro` to fit it again."
                 )

@@ -1,106 +1,128 @@
-"""Ranges of activations: which numbers get a code of 8 bits, and which are clipped.
+"""Ranges of activations: which values get an 8-bit code, and which are clipped.
 
 Shape letters: B bins.
 """
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from resnet8.core.qparams import N_CODES, QuantizationParameters
-from resnet8.quantize.observers import Batch, Seen, UniformHistogram
+from resnet8.core.sections import Fit
+from resnet8.quantize.observers import Batch, Histogram, Range, Statistics, bin_centers
 
-Ranges = dict[str, tuple[float, float]]
-# Ends of a range that are tried, as shares of the ends that were seen.
-_SHARES = np.linspace(0.4, 1.0, 49)
+Ranges = dict[str, Range]
+_SHARES = np.linspace(0.4, 1.0, 49).tolist()  # candidate ends, as shares of the observed ends
 
 
 def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationParameters:
-    """The quantization parameters (uint8) of a range, widened so that 0 has a code.
+    """Returns the uint8 quantization parameters of a range, widened to give 0 a code.
 
     Args:
-        low: the smallest number that should have a code.
-        high: the largest.
-        symmetric: the same reach to both sides of 0, which is int8 code 0.
+        low: smallest value with a code.
+        high: largest value with a code.
+        symmetric: widen the range to reach equally far to both sides of 0, with zero point 128.
     """
     low, high = min(low, 0.0), max(high, 0.0)
     if symmetric:
-        scale = _scale(max(-low, high) / (N_CODES // 2 - 1))
+        scale = _to_float32(max(-low, high) / (N_CODES // 2 - 1))
         return QuantizationParameters.per_tensor(scale, N_CODES // 2)
-    scale = _scale((high - low) / (N_CODES - 1))
+    scale = _to_float32((high - low) / (N_CODES - 1))
     return QuantizationParameters.per_tensor(scale, round(-low / scale))
 
 
-def _scale(step: float) -> float:
-    """A step as float32, which the models compute with; 1 for a tensor that is always zero."""
-    return float(np.float32(step)) if step >= np.finfo(np.float32).tiny else 1.0
+def _to_float32(scale: float) -> float:
+    """Rounds a scale to float32, the type of models. A tensor of zeros gets scale 1."""
+    return float(np.float32(scale)) if scale >= np.finfo(np.float32).tiny else 1.0
 
 
-def minmax(seen: Mapping[str, Seen]) -> Ranges:
-    """The smallest and the largest value that was seen, as ONNX Runtime's MinMax calibrator."""
-    return {name: (float(x.low.min()), float(x.high.max())) for name, x in seen.items()}
+def fake_quantize(
+    values: NDArray[np.float64], parameters: QuantizationParameters
+) -> NDArray[np.float64]:
+    """Rounds values to those with a uint8 code, in double precision."""
+    scale, zero_point = float(parameters.scale), int(parameters.zero_point)
+    codes = np.clip(np.rint(values / scale) + zero_point, 0, N_CODES - 1)
+    return np.asarray((codes - zero_point) * scale)
 
 
-def least_squares(histograms: Mapping[str, UniformHistogram], *, symmetric: bool) -> Ranges:
-    """The ranges whose rounding and clipping together err least, by their mean square.
+def minmax(statistics: Mapping[str, Statistics]) -> Ranges:
+    """Returns the smallest and largest value of each tensor, as ONNX Runtime's MinMax does."""
+    return {name: (float(x.low.min()), float(x.high.max())) for name, x in statistics.items()}
+
+
+def least_squares(histogram: Histogram, *, symmetric: bool) -> Range:
+    """Returns the range with the least mean squared error of rounding and clipping together.
 
     Source: R. Banner, Y. Nahshan, D. Soudry (2019), Post training 4-bit quantization of
     convolutional networks for rapid-deployment, https://arxiv.org/abs/1810.05723, section 2;
-    found by trial here, on the histogram.
+    by grid search on the histogram instead of a closed form.
     """
-    return {name: _least_squares(x, symmetric=symmetric) for name, x in histograms.items()}
-
-
-def _least_squares(histogram: UniformHistogram, *, symmetric: bool) -> tuple[float, float]:
-    low, high = histogram.low, histogram.high
     used = histogram.counts > 0
-    values, weights = histogram.centres[used], histogram.counts[used].astype(np.float64)
-    if symmetric or low == 0 or high == 0:
-        tried = [(low * share, high * share) for share in _SHARES]
-    else:
-        shares = _SHARES[::2]
-        tried = [(low * below, high * above) for below in shares for above in shares]
+    values = bin_centers(histogram.ends, len(histogram.counts))[used]  # (B,)
+    counts = histogram.counts[used].astype(np.float64)
 
-    def error(ends: tuple[float, float]) -> float:
-        found = to_parameters(*ends, symmetric=symmetric)
-        scale, zero_point = float(found.scale), int(found.zero_point)
-        codes = np.clip(np.rint(values / scale) + zero_point, 0, N_CODES - 1)
-        missed = (codes - zero_point) * scale - values
-        return float(np.sum(weights * missed * missed))  # not `dot`, whose order is the CPU's
+    def error(parameters: QuantizationParameters) -> float:
+        difference = fake_quantize(values, parameters) - values
+        # Not `np.dot`, whose order of additions depends on the CPU.
+        return float(np.sum(counts * difference * difference))
 
-    best: tuple[float, float] = min(reversed(tried), key=error)
-    return best  # the widest of equally good ones
+    if symmetric or 0 in histogram.ends:
+        return search(histogram.ends, error, _SHARES, symmetric=symmetric)
+    return search(histogram.ends, error, _SHARES[::2], _SHARES[::2], symmetric=symmetric)
 
 
-def library_ranges(  # noqa: PLR0913
-    batches: Iterator[Batch],
+def search(
+    ends: Range,
+    error: Callable[[QuantizationParameters], float],
+    low_shares: Sequence[float],
+    high_shares: Sequence[float] | None = None,
     *,
-    method: str,
     symmetric: bool,
-    percentile: float,
-    bins: int,
-    levels: int,
-) -> Ranges:
-    """Ranges by ONNX Runtime's own histogram calibrators, fed batch by batch.
-
-    Its calibrator keeps all batches until the end; the collector behind it does not need to.
+) -> Range:
+    """Returns the range with the least error, and of equally good ranges the widest.
 
     Args:
-        batches: what streams past.
-        method: `percentile` or `entropy`.
-        symmetric: whether values are counted by their size alone; `percentile` only.
-        percentile: share of the values to keep, in percent.
-        bins: of each tensor's first histogram; it grows with the range.
-        levels: that `entropy` compares a clipped histogram with.
+        ends: observed range.
+        error: error of quantization with given parameters.
+        low_shares: candidates for the lower end, as shares of the observed one, ascending.
+        high_shares: candidates for the upper end. None to scale both ends by `low_shares`.
+        symmetric: see `to_parameters`.
+    """
+    low, high = ends
+    if high_shares is None:
+        candidates = [(low * share, high * share) for share in low_shares]
+    else:
+        candidates = [(low * below, high * above) for below in low_shares for above in high_shares]
+    return min(
+        reversed(candidates), key=lambda ends: error(to_parameters(*ends, symmetric=symmetric))
+    )
+
+
+def library_ranges(batches: Iterator[Batch], settings: Fit) -> Ranges:
+    """Returns ranges by ONNX Runtime's histogram calibrators, fed batch by batch.
+
+    The calibrators keep all batches until the end; the collector behind them does not have to.
+
+    Args:
+        batches: values of the tensors.
+        settings: the method, `percentile` or `entropy`, and its options.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    collector = HistogramCollector(method, symmetric, bins, levels, percentile, "same")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints with every batch
+    collector = HistogramCollector(
+        settings.activation_range,
+        settings.activation_symmetric,
+        settings.histogram_bins,
+        settings.entropy_levels,
+        settings.percentile,
+        "same",
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # the collector prints with every batch
         for batch in batches:
             collector.collect(batch)
-        found = collector.compute_collection_result()
-    return {name: (float(low), float(high)) for name, (low, high, *_) in found.items()}
+        ranges = collector.compute_collection_result()
+    return {name: (float(low), float(high)) for name, (low, high, *_) in ranges.items()}

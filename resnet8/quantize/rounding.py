@@ -1,60 +1,115 @@
-"""Rounding of weights to 8 bits.
+"""Rounding of a layer's weights and bias.
 
-Shape letters: O outputs of a layer, I numbers that each output is computed from.
+Shape letters: G groups, O outputs of a layer, I inputs of an output.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.qparams import N_CODES, QuantizationParameters
+from resnet8.core.qparams import Parameter, QuantizationParameters
+from resnet8.core.sections import Fit
+from resnet8.quantize.layers import Layer
+from resnet8.quantize.quantization import LayerParameters
 
 Matrix = NDArray[np.float64]
-_LARGEST = 127  # int8 code; -128 is left out where weights are symmetric
-# Weights are rounded in whole parts of a step: LAPACK's last bits, which differ from CPU to CPU,
-# must not decide about one half-way between two codes.
+LARGEST_CODE = 127  # of int8; symmetric weights do not use code -128
+# Weights are rounded to these parts of a step first. Otherwise the last bits of LAPACK, which
+# differ between CPUs, decide about weights half-way between two codes.
 _PARTS = 2**20
 
 
-def find_scales(
-    weight: Matrix,
-    *,
-    symmetric: bool,
-    per_channel: bool,
-    smallest: NDArray[np.float64] | float = 0.0,
-) -> QuantizationParameters:
-    """Finds the int8 quantization parameters that give every weight a code.
+class Inputs(NamedTuple):
+    """Statistics of a layer's 8-bit inputs, with all preceding layers quantized.
+
+    products: (G, I, I) mean product of each pair of inputs, in squared steps of the input's scale.
+    mean: (G, I) mean input, in steps of the input's scale.
+    float_mean: (G, I) mean input in the float model.
+    """
+
+    products: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    float_mean: NDArray[np.float64]
+
+
+def round_layer(
+    layer: Layer,
+    weight: QuantizationParameters,
+    input_scale: NDArray[np.float32],
+    settings: Fit,
+    inputs: Inputs | None,
+) -> LayerParameters:
+    """Rounds the weights of a layer to int8 codes and its bias to int32 codes.
 
     Args:
-        weight: (O, I).
-        symmetric: zero point 0.
-        per_channel: a scale for each output; needs `symmetric`, because a kernel takes one
-            zero point.
-        smallest: (O,) the least scale that each output may have.
+        layer: the float layer.
+        weight: quantization parameters of the weights.
+        input_scale: scale of the layer's input.
+        settings: rounding of weights and correction of biases.
+        inputs: None if both settings do without.
     """
-    low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
-    if not per_channel:
-        low, high, smallest = low.min(), high.max(), np.max(smallest)
-    span = np.maximum(-low, high) / _LARGEST if symmetric else (high - low) / (N_CODES - 1)
-    scale = _nonzero(np.maximum(span, smallest))
-    if per_channel:
-        return QuantizationParameters.per_channel(scale, "int8", axis=0)
-    zero_point = 0 if symmetric else round(float(-N_CODES // 2 - low / scale))
-    return QuantizationParameters.per_tensor(float(scale), zero_point, "int8")
+    if settings.weight_rounding == "gptq" and inputs is not None:
+        codes = _gptq_by_group(layer, weight, settings, inputs)
+    else:
+        codes = nearest(layer.matrix, weight, symmetric=settings.weight_symmetric)
+    values = weight.dequantize(codes.reshape(layer.weight.shape))
+    bias = None
+    if layer.bias is not None:
+        exact = layer.bias.astype(np.float64)
+        if settings.bias_correction and inputs is not None:
+            exact += _mean_error(layer, values, inputs, float(input_scale))
+        step = (input_scale * weight.scale).astype(np.float64)
+        bias = (np.rint(exact / step) * step).astype(np.float32)
+    return LayerParameters(Parameter(values, weight), bias)
 
 
-def _nonzero(scale: Any) -> NDArray[np.float32]:
-    return np.where(scale > 0, scale, 1.0).astype(np.float32)
+def _gptq_by_group(
+    layer: Layer, weight: QuantizationParameters, settings: Fit, inputs: Inputs
+) -> NDArray[np.int8]:
+    products = inputs.products
+    if settings.bias_correction:  # then the bias compensates for mean errors
+        products = products - inputs.mean[:, :, None] * inputs.mean[:, None, :]
+    groups = zip(
+        np.split(layer.matrix, layer.groups), weight.split(layer.groups), products, strict=True
+    )
+    codes = [
+        gptq(
+            rows,
+            parameters,
+            symmetric=settings.weight_symmetric,
+            products=group_products,
+            damping=settings.gptq_damping,
+        )
+        for rows, parameters, group_products in groups
+    ]
+    return np.concatenate(codes)
+
+
+def _mean_error(
+    layer: Layer, values: NDArray[np.float32], inputs: Inputs, input_scale: float
+) -> NDArray[np.float64]:
+    """Returns the mean output of the float layer minus that of the rounded weights, (O,).
+
+    Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling (2019), Data-Free Quantization
+    Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721,
+    section 4.2, with means from images.
+    """
+    shape = (layer.groups, len(layer.weight) // layer.groups, -1)  # (G, O / G, I)
+    mean = inputs.mean * input_scale
+    before = layer.weight.astype(np.float64).reshape(shape) * inputs.float_mean[:, None, :]
+    after = values.astype(np.float64).reshape(shape) * mean[:, None, :]
+    # Not a matrix product, whose order of additions depends on the CPU.
+    return np.asarray(before.sum(axis=-1) - after.sum(axis=-1)).ravel()
 
 
 def nearest(
     weight: Matrix, parameters: QuantizationParameters, *, symmetric: bool = True
 ) -> NDArray[np.int8]:
-    """(O, I) codes nearest to the weights; see `gptq`."""
+    """Returns the nearest code of each weight, (O, I); see `gptq` for the arguments."""
     steps = weight / _by_output(parameters.scale, weight)
     zero_point = _by_output(parameters.zero_point, weight)
-    return _codes(steps, zero_point, symmetric=symmetric).astype(np.int8)
+    return _to_codes(steps, zero_point, symmetric=symmetric).astype(np.int8)
 
 
 def gptq(
@@ -62,63 +117,61 @@ def gptq(
     parameters: QuantizationParameters,
     *,
     symmetric: bool = True,
-    moments: Matrix,
+    products: Matrix,
     damping: float,
 ) -> NDArray[np.int8]:
-    """(O, I) codes with which the layer's outputs err little on the images that were seen.
+    """Returns codes of weights that keep the error of the layer's outputs small, (O, I).
 
-    Column by column, the error of rounding is made up for by the weights that are still to be
-    rounded; inputs that are large come first.
+    Rounds column by column, and compensates for each error with the columns that are not rounded
+    yet. The inputs with the largest mean squares come first.
 
     Args:
         weight: (O, I).
-        parameters: int8.
-        symmetric: whether code -128 stays unused.
-        moments: (I, I) mean product of each two inputs.
-        damping: added to the moments' diagonal, as a share of its mean, above 0.
+        parameters: int8 quantization parameters.
+        symmetric: do not use code -128.
+        products: (I, I) mean product of each pair of inputs.
+        damping: share of the mean of the products' diagonal to add to the diagonal, above 0.
 
     Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh (2023), GPTQ: Accurate
     Post-Training Quantization for Generative Pre-trained Transformers,
     https://arxiv.org/abs/2210.17323, section 3, with its option to order by activations.
     """
-    diagonal = np.diag(moments)
-    order = np.argsort(-diagonal, kind="stable")
-    upper = _root_of_inverse(moments[np.ix_(order, order)], damping)
-    left = weight[:, order] / _by_output(parameters.scale, weight)  # in steps
+    order = np.argsort(-np.diag(products), kind="stable")
+    upper = _root_of_inverse(products[np.ix_(order, order)], damping)
+    steps = weight[:, order] / _by_output(parameters.scale, weight)
     zero_point = _by_output(parameters.zero_point, weight)[:, 0]
     codes = np.empty(weight.shape, np.int8)
     for column, position in enumerate(order):
-        codes[:, position] = rounded = _codes(left[:, column], zero_point, symmetric=symmetric)
-        error = (left[:, column] - (rounded - zero_point)) / upper[column, column]
-        left[:, column:] -= np.outer(error, upper[column, column:])
+        rounded = _to_codes(steps[:, column], zero_point, symmetric=symmetric)
+        codes[:, position] = rounded
+        error = (steps[:, column] - (rounded - zero_point)) / upper[column, column]
+        steps[:, column:] -= np.outer(error, upper[column, column:])
     return codes
 
 
 def _by_output(numbers: NDArray[Any], weight: Matrix) -> Matrix:
-    """(O, 1) one number for each output, where there may be one for all."""
+    """Returns one number for each output, (O, 1), from one for each or one for all."""
     return np.broadcast_to(numbers, len(weight)).astype(np.float64)[:, np.newaxis]
 
 
-def _root_of_inverse(moments: Matrix, damping: float) -> Matrix:
-    """(I, I) upper triangular U, of U.T @ U = the inverse of the damped moments.
+def _root_of_inverse(products: Matrix, damping: float) -> Matrix:
+    """Returns the upper triangular U with U.T @ U = the inverse of the damped products, (I, I).
 
-    Moments of few or equal images have no inverse, up to rounding: they are damped until they do.
+    Products of few or equal images are singular up to rounding: damping grows until they are not.
     """
-    mean = float(np.diag(moments).mean())
+    mean = float(np.diag(products).mean())
     share = damping * mean if mean > 0 else 1.0
     for _ in range(100):
         try:
-            inverse = np.linalg.inv(moments + np.eye(len(moments)) * share)
-            root = np.linalg.cholesky((inverse + inverse.T) / 2).T
+            inverse = np.linalg.inv(products + np.eye(len(products)) * share)
+            return np.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float64)
         except np.linalg.LinAlgError:
             share *= 10
-        else:
-            return np.asarray(root, np.float64)
-    raise ValueError("the moments must be finite.")
+    raise ValueError("The mean products of inputs must be finite.")
 
 
-def _codes(steps: Matrix, zero_point: Matrix, *, symmetric: bool) -> Matrix:
-    lowest = -_LARGEST if symmetric else -_LARGEST - 1
+def _to_codes(steps: Matrix, zero_point: Matrix, *, symmetric: bool) -> Matrix:
+    lowest = -LARGEST_CODE if symmetric else -LARGEST_CODE - 1
     steps = np.rint(steps * _PARTS) / _PARTS
-    codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, _LARGEST)
+    codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, LARGEST_CODE)
     return codes

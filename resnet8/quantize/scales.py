@@ -1,11 +1,11 @@
-"""Scales of weights, with which every bias is represented as well.
+"""Scales of weights that also represent every bias.
 
-A bias has an int32 code in steps of input scale times weight scale. A channel with weights near
-zero (pruned, or its batch normalization decayed) would get steps so small that the bias does not
-fit, and one whose products are large beside its output steps so large that the bias is lost. So
-a weight scale has a lower bound, and a product of scales an upper one.
+The int32 code of a bias counts steps of input scale times weight scale. In a channel with weights
+near zero (pruned, or with a decayed batch normalization), steps may be too small for the bias to
+fit; in a channel whose products are large beside the steps of its output, they may be too large.
+So there is a lower bound on the weight scale, and an upper bound on the product of both scales.
 
-Shape letters: C channels, O outputs of a layer, I numbers that each is computed from.
+Shape letters: O outputs of a layer, I inputs of an output.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,24 +16,25 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.core.qparams import N_CODES, QuantizationParameters
+from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import PASSING, Graph
-from resnet8.quantize import rounding
 from resnet8.quantize.layers import Layer, read_layers
-from resnet8.quantize.observers import Seen
+from resnet8.quantize.observers import Statistics
+from resnet8.quantize.rounding import LARGEST_CODE
 
-# Of the code of a bias. Far below the 2**31 that int32 takes, so that the correction of the bias
-# and the sum of products have room, and float32 carries the code without a loss.
+# Code of a bias. Far below the 2**31 of int32, to leave room for bias correction and the sum of
+# products, and small enough for float32 to hold it exactly.
 _LARGEST_BIAS = 2.0**22
-# Steps of a bias in a step of the output, at least: a bias is off by at most half of one, 1/16.
+# Least number of bias steps in a step of the output: a bias is off by at most 1/16 output step.
 _BIAS_STEPS = 8.0
 
 
 class Scales(NamedTuple):
-    """The scales of a model.
+    """Quantization parameters of a model.
 
-    activations: by tensor, some with a wider range than was asked for.
+    activations: by tensor, some with a wider range than requested.
     weights: by layer.
-    notes: why a range is wider, a sentence each.
+    notes: one sentence for each widened range.
     """
 
     activations: dict[str, QuantizationParameters]
@@ -42,91 +43,104 @@ class Scales(NamedTuple):
 
 
 def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, str]:
-    """The tensor in which each layer's output is rounded to 8 bits, by layer.
+    """Maps each layer to the tensor in which its output is rounded to 8 bits.
 
-    It is the layer's output, or what operators that only cut off, bend or move values make of it.
-    A layer whose output is not rounded (the logits) has its output.
+    This is the layer's output, or the output of pass-through operators behind it. A layer whose
+    output stays in float (the logits) is mapped to its output.
     """
     consumers = Graph(model).consumers
-    found = {}
+    outputs = {}
     for layer in read_layers(model):
         tensor = layer.output
         while tensor not in points:
-            behind = consumers.get(tensor, [])
-            if [node.op_type in PASSING for node in behind] != [True]:
+            readers = consumers.get(tensor, [])
+            if len(readers) != 1 or readers[0].op_type not in PASSING:
                 break
-            tensor = behind[0].output[0]
-        found[layer.name] = tensor if tensor in points else layer.output
-    return found
+            tensor = readers[0].output[0]
+        outputs[layer.name] = tensor if tensor in points else layer.output
+    return outputs
 
 
 def find_scales(  # noqa: PLR0913
     layers: Sequence[Layer],
     activations: Mapping[str, QuantizationParameters],
+    settings: Fit,
     *,
     points: Mapping[str, str],
-    rounded_as: Mapping[str, str],
-    seen: Mapping[str, Seen],
-    symmetric: bool,
-    per_channel: bool,
+    outputs: Mapping[str, str],
+    statistics: Mapping[str, Statistics],
 ) -> Scales:
-    """Decides the scales of weights.
+    """Chooses the scales of weights.
 
     Args:
-        layers: to round, in the order of computation.
-        activations: by tensor with a scale of its own.
-        points: the tensors that are rounded to 8 bits, each with the one whose scale it has.
-        rounded_as: see `find_outputs`.
-        seen: the range of each tensor of `points` and of `rounded_as`.
-        symmetric: of weights, see `rounding.find_scales`.
-        per_channel: likewise.
+        layers: layers to round, in order of computation.
+        activations: quantization parameters of the tensors with a scale of their own.
+        settings: symmetry and granularity of weights.
+        points: maps each tensor in 8 bits to the tensor whose scale it takes.
+        outputs: see `find_outputs`.
+        statistics: statistics of each tensor in `points` and `outputs`.
     """
     activations, weights, notes = dict(activations), {}, []
     for layer in layers:
-        source, output = points[layer.input], rounded_as[layer.name]
+        output = outputs[layer.name]
         owner = points.get(output)
-        step = float(activations[source].scale)
-        # A float output is held to the steps that it would have in 8 bits.
-        output_step = (
-            float(activations[owner].scale) if owner else _span(seen[output]) / (N_CODES - 1)
-        )
-        weight = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-        bias = np.zeros(len(weight)) if layer.bias is None else np.abs(layer.bias, dtype=np.float64)
-        smallest = np.maximum(bias, output_step or 1.0) / _LARGEST_BIAS / step
-        found = rounding.find_scales(
-            weight, smallest=smallest, symmetric=symmetric, per_channel=per_channel
-        )
-        largest = output_step / _BIAS_STEPS / step
-        if output_step and found.scale.max() > largest:
-            # First at the cost of weights that no image had a use for.
-            smallest = np.maximum(smallest, np.minimum(found.scale, largest))
-            found = rounding.find_scales(
-                weight * _used(layer, seen[layer.input]),
-                smallest=smallest,
-                symmetric=symmetric,
-                per_channel=per_channel,
-            )
-            needed = float(found.scale.max()) * step * _BIAS_STEPS * (1 + 1e-6)
+        input_step = float(activations[points[layer.input]].scale)
+        if owner:
+            output_step = float(activations[owner].scale)
+        else:  # a float output is held to the steps that it would have in 8 bits
+            low, high = statistics[output].ends
+            output_step = (high - low) / (N_CODES - 1)
+        matrix = layer.matrix
+        bias = 0.0 if layer.bias is None else np.abs(layer.bias, dtype=np.float64)
+        smallest = np.maximum(bias, output_step or 1.0) / _LARGEST_BIAS / input_step
+        parameters = find_weight_parameters(matrix, settings, smallest=smallest)
+        largest = output_step / _BIAS_STEPS / input_step
+        if output_step and parameters.scale.max() > largest:
+            # First at the expense of weights whose inputs are zero on all images.
+            smallest = np.maximum(smallest, np.minimum(parameters.scale, largest))
+            used = matrix * _find_used(layer, statistics[layer.input])
+            parameters = find_weight_parameters(used, settings, smallest=smallest)
+            needed = float(parameters.scale.max()) * input_step * _BIAS_STEPS * (1 + 1e-6)
             if owner and needed > output_step * (1 + 2e-6):
                 activations[owner] = activations[owner]._replace(scale=np.array(needed, np.float32))
                 notes.append(
                     f"The range of {owner} is {needed / output_step:.1f} times as wide as "
                     f"chosen, because {layer.name} adds up products in larger steps."
                 )
-        weights[layer.name] = found
+        weights[layer.name] = parameters
     return Scales(activations, weights, tuple(notes))
 
 
-def _span(seen: Seen) -> float:
-    """The length of a tensor's range, widened to 0."""
-    return max(float(seen.high.max()), 0.0) - min(float(seen.low.min()), 0.0)
+def find_weight_parameters(
+    weight: NDArray[np.float64], settings: Fit, *, smallest: NDArray[np.float64] | float = 0.0
+) -> QuantizationParameters:
+    """Returns the int8 quantization parameters that give every weight a code.
+
+    Args:
+        weight: (O, I).
+        settings: `weight_symmetric` for zero point 0; `per_channel` for a scale for each output,
+            only with symmetric weights, because a kernel takes one zero point.
+        smallest: (O,) or one lower bound on the scales.
+    """
+    low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
+    if not settings.per_channel:
+        low, high, smallest = low.min(), high.max(), np.max(smallest)
+    symmetric = settings.weight_symmetric
+    step = np.maximum(-low, high) / LARGEST_CODE if symmetric else (high - low) / (N_CODES - 1)
+    step = np.maximum(step, smallest)
+    scale = np.where(step > 0, step, 1.0).astype(np.float32)
+    if settings.per_channel:
+        return QuantizationParameters.per_channel(scale, "int8", axis=0)
+    zero_point = 0 if symmetric else round(float(-N_CODES // 2 - low / scale))
+    return QuantizationParameters.per_tensor(float(scale), zero_point, "int8")
 
 
-def _used(layer: Layer, seen: Seen) -> NDArray[np.bool_]:
-    """(O, I) whether the input of each weight was ever other than zero; broadcasts."""
-    used = (seen.low != 0) | (seen.high != 0)
-    outputs, channels, *kernel = layer.weight.shape
-    if used.size != layer.groups * channels:  # a dense layer on more than two dimensions
+def _find_used(layer: Layer, statistics: Statistics) -> NDArray[np.bool_]:
+    """Returns whether the input of each weight is nonzero on any image, (O, I) or broadcastable."""
+    used = (statistics.low != 0) | (statistics.high != 0)
+    n_outputs, n_channels, *kernel = layer.weight.shape
+    if used.size != layer.groups * n_channels:  # a dense layer on more than two dimensions
         return np.ones((1, 1), np.bool_)
-    by_output = np.repeat(used.reshape(layer.groups, channels), outputs // layer.groups, axis=0)
+    grouped = used.reshape(layer.groups, n_channels)
+    by_output = np.repeat(grouped, n_outputs // layer.groups, axis=0)
     return np.repeat(by_output, int(np.prod(kernel)), axis=1)

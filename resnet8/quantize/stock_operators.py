@@ -1,5 +1,5 @@
-"""Quantization steps of PyTorch programs in PyTorch's own operators."""
-# The functions that stand in for torchao's operators take the operators' arguments.
+"""Replaces torchao's quantization operators in PyTorch programs by stock operators."""
+# The replacements of torchao's operators take the arguments of these operators.
 # ruff: noqa: ARG001, PLR0913, PLR0917
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from resnet8.models.fx_graph import (
 def _quantize_per_tensor(
     x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    # Clamped first: behind a convolution, Inductor's freezing would draw the factor into the
-    # convolution's weights, and gets biases wrong (PyTorch 2.13).
+    # Clamp first: otherwise Inductor's freezing folds the factor into the weights of a preceding
+    # convolution, and gets biases wrong (PyTorch 2.13).
     x = torch.clamp(x, (low - zero_point) * scale, (high - zero_point) * scale)
     q = torch.round(x * (1.0 / scale))
     return (q + zero_point if zero_point else q).to(dtype)
@@ -42,14 +42,15 @@ def _dequantize_per_channel(
 
 
 def in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """Writes torchao's quantization operators out in arithmetic, and drops what nothing uses.
+    """Replaces torchao's quantization operators by the same arithmetic in stock operators.
 
-    The operators are only there in processes that imported torchao; the arithmetic is theirs.
-    Float weights stay behind as unused parameters when their 8-bit copies take over.
+    torchao's operators exist only in processes that imported torchao. Also deletes the float
+    weights that 8-bit weights replaced.
 
     Returns:
-        A module that exports to a program whose `torch.export.unflatten` has a module for each
-        layer, which dequantizes its own weights, and `<layer>_codes` where its output is quantized.
+        The module, changed in place. `torch.export.unflatten` of its exported program has a module
+        for each layer, which dequantizes its own weights, and `<layer>_codes` for each quantized
+        output.
     """
     operators = torch.ops.quantized_decomposed
     names = {node: layer for layer, node in layer_nodes(module).items()}
@@ -76,7 +77,7 @@ def in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
 
 
 def _put_into_codes_module(node: torch.fx.Node, names: Mapping[torch.fx.Node, str]) -> None:
-    """Puts the quantization of a layer's output, or of the input, into a module of its own."""
+    """Moves the quantization of a layer's output, or of the input, into a separate module."""
     name = f"{names.get(node.all_input_nodes[0], INPUT)}_codes"
     while name in names.values():
         name += "_"
@@ -87,11 +88,12 @@ def _put_into_codes_module(node: torch.fx.Node, names: Mapping[torch.fx.Node, st
 def _put_into_layer(
     module: torch.fx.GraphModule, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
 ) -> None:
-    """Puts a weight's dequantization, and what is stored for it, into the layer that uses it."""
+    """Moves the dequantization of a weight, its codes and scales, into the layer that uses it."""
     stored = [source for source in node.all_input_nodes if source.op == "get_attr"]
-    if stored:  # else activations are dequantized
-        layer = next(iter(node.users))
-        node.meta["nn_module_stack"] = layer.meta["nn_module_stack"]
+    if not stored:  # activations
+        return
+    layer = next(iter(node.users))
+    node.meta["nn_module_stack"] = layer.meta["nn_module_stack"]
     for source, kind in zip(stored, ("codes", "scale"), strict=False):
         tensor = torch.nn.Buffer(stored_tensor(module, source))
         source.target = store_tensor(module, f"{module_path(layer)}.weight_{kind}", tensor)

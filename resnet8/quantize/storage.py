@@ -1,6 +1,5 @@
-"""Writes and reads a quantization: `quantization.json`, to read, and `parameters.npz`."""
+"""Writes and reads a quantization: `quantization.json`, for people, and `parameters.npz`."""
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,16 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_arrays, write_json
 from resnet8.core.qparams import N_CODES, Parameter, QuantizationParameters
-from resnet8.quantize import equalization
+from resnet8.quantize.equalization import FactorGroup, from_groups, to_groups
 from resnet8.quantize.quantization import LayerParameters, Quantization
 
-# What a damaged file is known to raise.
-_FAULTS = (
-    *(AttributeError, EOFError, KeyError, OSError, TypeError, ValueError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+# Errors that damaged files are known to raise.
+_FAULTS = (EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 _FLOAT32 = np.finfo(np.float32)
-_Positive = Annotated[float, Field(ge=float(_FLOAT32.tiny), le=float(_FLOAT32.max))]
+_Scale = Annotated[float, Field(ge=float(_FLOAT32.tiny), le=float(_FLOAT32.max))]
 
 
 class _Strict(BaseModel):
@@ -31,7 +27,7 @@ class _Strict(BaseModel):
 
 
 class _Activation(_Strict):
-    scale: _Positive
+    scale: _Scale
     zero_point: Annotated[int, Field(ge=0, lt=N_CODES)]
     dtype: Literal["uint8"]
 
@@ -40,9 +36,9 @@ class _Activation(_Strict):
 
 
 class _Weight(_Strict):
-    """One scale, or one for each output and no zero point."""
+    """One scale, or one for each output with zero point 0."""
 
-    scale: list[_Positive] = Field(min_length=1)
+    scale: list[_Scale] = Field(min_length=1)
     zero_point: Annotated[int, Field(ge=-N_CODES // 2, lt=N_CODES // 2)]
     dtype: Literal["int8"]
     axis: Literal[0] | None
@@ -60,7 +56,7 @@ class _Weight(_Strict):
 class _File(_Strict):
     activations: dict[str, _Activation]
     weights: dict[str, _Weight | None]
-    equalization: list[Any]
+    equalization: list[FactorGroup]
     relu_aware: list[str]
     symmetric: bool
     float_layers: list[str]
@@ -68,29 +64,33 @@ class _File(_Strict):
 
 
 def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any]) -> None:
-    """Writes `quantization.json` and `parameters.npz`, the weights' codes and the biases.
+    """Writes a quantization into a folder.
 
-    Layers in float that equalization changed have float weights there.
+    `parameters.npz` holds the weights' codes (values, for layers in float) and the biases.
+
+    Args:
+        folder: created if necessary.
+        quantization: the quantization to write.
+        settings: the settings of `fit`, for people.
     """
-    weights = {name: layer.weight.quantization for name, layer in quantization.layers.items()}
+    codes = quantization.codes
+    arrays: dict[str, NDArray[Any]] = {}
+    weights: dict[str, Any] = {}
+    for name, (weight, bias) in quantization.layers.items():
+        weights[name] = weight.quantization and _describe_weight(weight.quantization)
+        arrays[f"{name}.weight"] = codes.get(name, weight.values)
+        if bias is not None:
+            arrays[f"{name}.bias"] = bias
     content = {
         "settings": dict(settings),
-        "activations": {
-            name: _describe_activation(x) for name, x in quantization.activations.items()
-        },
-        "weights": {name: x and _describe_weight(x) for name, x in weights.items()},
-        "equalization": json.loads(equalization.encode(quantization.equalization) or "[]"),
+        "activations": {x: _describe_activation(y) for x, y in quantization.activations.items()},
+        "weights": weights,
+        "equalization": [x.model_dump() for x in to_groups(quantization.equalization)],
         "relu_aware": list(quantization.relu_aware),
         "symmetric": quantization.symmetric,
         "float_layers": list(quantization.float_layers),
         "notes": list(quantization.notes),
     }
-    arrays: dict[str, NDArray[Any]] = {}
-    codes = quantization.codes
-    for name, (weight, bias) in quantization.layers.items():
-        arrays[f"{name}.weight"] = codes.get(name, weight.values)
-        if bias is not None:
-            arrays[f"{name}.bias"] = bias
     write_arrays(folder / "parameters.npz", arrays)
     write_json(folder / "quantization.json", content)
 
@@ -116,22 +116,20 @@ def _describe_weight(parameters: QuantizationParameters) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Quantization:
-    """Reads what `write` wrote.
+    """Reads the quantization in a folder.
 
     Raises:
-        ArtifactError: a file is missing, damaged, or the two do not belong together.
+        ArtifactError: a file is missing or damaged, or the files do not belong together.
     """
     try:
         content = _File.model_validate_json((folder / "quantization.json").read_bytes())
         with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = dict(stored)
+        weights = {name: x.decoded() if x else None for name, x in content.weights.items()}
         return Quantization(
             {name: x.decoded() for name, x in content.activations.items()},
-            {
-                name: _layer(name, x.decoded() if x else None, arrays)
-                for name, x in content.weights.items()
-            },
-            equalization.decode(json.dumps(content.equalization)),
+            {name: _layer(name, x, arrays) for name, x in weights.items()},
+            from_groups(content.equalization),
             tuple(content.relu_aware),
             content.symmetric,
             tuple(content.float_layers),
@@ -147,19 +145,18 @@ def read(folder: Path) -> Quantization:
 def _layer(
     name: str, quantization: QuantizationParameters | None, arrays: Mapping[str, NDArray[Any]]
 ) -> LayerParameters:
+    """Returns the parameters of a layer; raises ValueError if its arrays do not fit."""
     weight, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
-    dtype = np.dtype(np.float32 if quantization is None else quantization.dtype)
-    sound = weight.dtype == dtype and weight.ndim >= 2 and bool(np.isfinite(weight).all())
-    if sound and quantization is not None and quantization.axis is not None:
-        sound = quantization.scale.shape == weight.shape[:1]
-    if not sound:
+    dtype, scale_shape = np.dtype(np.float32), weight.shape[:1]
+    if quantization is not None:
+        dtype = np.dtype(quantization.dtype)
+        scale_shape = scale_shape if quantization.axis is None else quantization.scale.shape
+    if weight.dtype != dtype or weight.ndim < 2 or weight.shape[:1] != scale_shape:
         raise ValueError(f"weights {weight.dtype} {weight.shape} of {name!r}")
-    if bias is not None and not (
-        bias.dtype == np.float32 and bias.shape == weight.shape[:1] and np.isfinite(bias).all()
-    ):
+    if bias is not None and (bias.dtype != np.float32 or bias.shape != weight.shape[:1]):
         raise ValueError(f"biases {bias.dtype} {bias.shape} of {name!r}")
     with np.errstate(over="ignore"):
         values = weight if quantization is None else quantization.dequantize(weight)
-    if not np.isfinite(values).all():
-        raise ValueError(f"weights of {name!r} beyond float32")
+    if not all(np.isfinite(x).all() for x in (values, bias) if x is not None):
+        raise ValueError(f"parameters of {name!r} beyond float32")
     return LayerParameters(Parameter(values, quantization), bias)

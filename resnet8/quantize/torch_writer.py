@@ -1,7 +1,6 @@
 """Static quantization with torchao's PT2E flow."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -21,9 +20,9 @@ from resnet8.models.fx_graph import (
 from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.stock_operators import in_stock_operators
-from resnet8.quantize.written import Written, check_written, written_layers
+from resnet8.quantize.written import Written, check_written, expected, layer_parameters
 
-# Missing CUDA kernels and deprecations inside the libraries; nothing a user can act on.
+# Silences missing CUDA kernels and deprecations inside the libraries, which users cannot fix.
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
@@ -38,10 +37,8 @@ from torchao.quantization.pt2e.quantizer import (  # noqa: E402
 )
 
 TYPES: tuple[TorchType, ...] = ("int8",)
-# Of torchao, with the reason why each may come.
-_EXPECTED_WARNINGS: dict[str, str] = {}
 _ATEN = torch.ops.aten
-# Operators that only move values.
+# Operators that only move values: their outputs take over the codes of their inputs.
 _MOVING = (
     _ATEN.flatten.using_ints,
     _ATEN.pad.default,
@@ -53,24 +50,28 @@ _MOVING = (
 
 
 def quantize(program: torch.export.ExportedProgram, quantization: Quantization) -> torch.nn.Module:
-    """Puts 8-bit weights and activations with the quantization that is given into a program.
+    """Quantizes a program with given quantization parameters.
 
-    Rounded are the same tensors as in the ONNX model, to uint8, and the weights, to int8.
-    Biases stay in float, as PyTorch's kernels take them.
+    Rounds the tensors of the ONNX model to uint8, and the weights to int8. Biases stay in float,
+    as PyTorch's kernels take them.
 
     Args:
         program: the float program from (N, 32, 32, 3) to (N, K).
-        quantization: what `fit` decided about the ONNX model that it was made from.
+        quantization: the result of `fit` for the ONNX model that the program was converted from.
 
     Returns:
-        A module whose quantize and dequantize steps are written in PyTorch's own operators,
-        so that it exports to a file that stock PyTorch loads.
+        A module whose quantize and dequantize steps are PyTorch's own operators. Stock PyTorch
+        loads the exported file.
+
+    Raises:
+        ArtifactError: the quantization belongs to another model, or the library warned.
 
     Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
     """
     module = program.module()
-    _set_parameters(module, quantization)
-    with no_warnings("torchao", expected=_EXPECTED_WARNINGS):
+    quantization.check_shapes(_parameter_shapes(module))
+    set_parameters(module, quantization.parameters)
+    with no_warnings("torchao", expected={}):
         prepared = prepare_pt2e(module, _GivenQuantizer(quantization))
         converted = convert_pt2e(prepared)
     return in_stock_operators(converted)
@@ -81,67 +82,60 @@ def check(
     program: torch.export.ExportedProgram,
     quantization: Quantization,
 ) -> None:
-    """Checks that a program holds the quantization that it was to get.
+    """Checks that a program holds a quantization.
 
     Args:
-        quantized: what became of `quantize`'s module once it was exported, and written.
+        quantized: the result of `quantize`, exported, written and read again.
         program: the float program.
-        quantization: what `fit` decided.
+        quantization: the result of `fit`.
 
     Raises:
-        ArtifactError: something is different.
+        ArtifactError: naming the first difference.
     """
     nodes = layer_nodes(program.module())
-    moving = {layer for layer, node in nodes.items() if node.target in _MOVING}
-    check_written(
-        _read_written(quantized),
+    decided = expected(
         quantization,
-        activations={x: y for x, y in quantization.activations.items() if x not in moving},
+        tensors=[
+            x for x in quantization.activations if x not in nodes or nodes[x].target not in _MOVING
+        ],
         operators={layer: str(node.target) for layer, node in nodes.items()},
         types=("uint8", "int8"),
-        library="torchao",
     )
+    check_written(_read_written(quantized), decided, library="torchao")
 
 
 def _read_written(program: torch.export.ExportedProgram) -> Written:
     module = program.module()
     nodes = layer_nodes(module)
     names = {node: layer for layer, node in nodes.items()}
-    activations: dict[str, list[QuantizationParameters]] = {}
+    activations: list[tuple[str, QuantizationParameters]] = []
     for node in module.graph.nodes:
-        if (found := quantization_after(node)) is not None:
-            source = node.all_input_nodes[0]
+        quantized = quantization_after(node)
+        if quantized is not None:
+            source, parameters = node.all_input_nodes[0], quantized[1]
             tensor = INPUT if source.op == "placeholder" else names[source]
             scales: list[Any] = [multiply.args[1] for multiply in dequantize_steps(node)]
-            activations[tensor] = [
-                found[1],
-                *(found[1]._replace(scale=np.array(scale, np.float32)) for scale in scales),
-            ]
+            steps = [parameters._replace(scale=np.array(x, np.float32)) for x in scales]
+            activations += [(tensor, x) for x in (parameters, *steps)]
     operators = {layer: str(node.target) for layer, node in nodes.items()}
-    return Written(activations, written_layers(read_parameters(program)), operators)
+    return Written(activations, layer_parameters(read_parameters(program)), operators)
 
 
-def _set_parameters(module: torch.fx.GraphModule, quantization: Quantization) -> None:
-    """Writes the weights and biases that were found in the place of the float ones."""
-    nodes = {
-        layer: node
+def _parameter_shapes(module: torch.fx.GraphModule) -> dict[str, list[tuple[int, ...]]]:
+    """Returns the shapes of the stored weight and bias of each layer."""
+    return {
+        layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_stored(x)]
         for layer, node in layer_nodes(module).items()
-        if node.target in WITH_PARAMETERS and _is_parameter(node.args[1])
+        if node.target in WITH_PARAMETERS and _is_stored(node.args[1])
     }
-    shapes = {
-        layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_parameter(x)]
-        for layer, node in nodes.items()
-    }
-    quantization.check_shapes(shapes)
-    set_parameters(module, quantization.parameters)
 
 
-def _is_parameter(source: object) -> TypeGuard[torch.fx.Node]:
+def _is_stored(source: object) -> TypeGuard[torch.fx.Node]:
     return isinstance(source, torch.fx.Node) and source.op == "get_attr"
 
 
 class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
-    """Stands where weights would be observed, with scales that are known already."""
+    """An observer of weights that returns given scales, one for each channel."""
 
     def __init__(
         self, *, parameters: QuantizationParameters, dtype: torch.dtype, **spec: Any
@@ -160,7 +154,7 @@ class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
 
 
 class _GivenQuantizer(Quantizer):  # type: ignore[misc]
-    """Asks for 8 bits where there are parameters: behind operators, and for weights."""
+    """Annotates the outputs and weights that have given quantization parameters."""
 
     def __init__(self, quantization: Quantization) -> None:
         super().__init__()
@@ -170,31 +164,23 @@ class _GivenQuantizer(Quantizer):  # type: ignore[misc]
     def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
         names = {node: layer for layer, node in layer_nodes(model).items()}
         for node in model.graph.nodes:
-            weight = self._weights.get(names.get(node, ""))
-            weights = {}
-            if weight is not None and node.target in WITH_PARAMETERS:
-                weights[node.args[1]] = _spec(weight)
-            output = self._find(node, names)
-            if weights or output:
-                annotation = QuantizationAnnotation(
-                    weights, output and _spec(output), _annotated=True
+            name = INPUT if node.op == "placeholder" else names.get(node, "")
+            output = None if node.target in _MOVING else self._activations.get(name)
+            weight = self._weights.get(name) if node.target in WITH_PARAMETERS else None
+            if weight or output:
+                node.meta["quantization_annotation"] = QuantizationAnnotation(
+                    {node.args[1]: _spec(weight)} if weight else {},
+                    output and _spec(output),
+                    _annotated=True,
                 )
-                node.meta["quantization_annotation"] = annotation
         return model
 
     def validate(self, model: torch.fx.GraphModule) -> None:
-        """All that is annotated has parameters."""
-
-    def _find(
-        self, node: torch.fx.Node, names: Mapping[torch.fx.Node, str]
-    ) -> QuantizationParameters | None:
-        """Parameters of a node's output; None where it is in float, or has codes already."""
-        name = INPUT if node.op == "placeholder" else names.get(node, "")
-        return None if node.target in _MOVING else self._activations.get(name)
+        """Accepts the annotations: each has parameters."""
 
 
 def _spec(parameters: QuantizationParameters) -> QuantizationSpecBase:
-    """Specification of a tensor for torchao."""
+    """Returns torchao's specification of a tensor."""
     limits = np.iinfo(parameters.dtype)
     dtype = getattr(torch, parameters.dtype)
     if parameters.axis is None:

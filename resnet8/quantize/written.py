@@ -1,6 +1,6 @@
-"""Compares what a quantization library wrote into a model with what was decided."""
+"""Compares the quantization that a library wrote into a model with the one that it was given."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,111 +9,96 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.quantize.quantization import LayerParameters, Quantization
 
-_Compared = tuple[str, Any, Any]  # what it is, what was decided, what was found
-
 
 class Written(NamedTuple):
-    """The quantization of a model as it was read back.
+    """The quantization in a model.
 
-    activations: by tensor, one entry for each step that quantizes or dequantizes.
-    layers: with 8-bit weights.
-    operators: by name, those of the float model; quantization steps are not among them.
+    activations: tensors with the parameters of each step that quantizes or dequantizes them.
+    layers: layers with weights, in 8 bits or float.
+    operators: operator type by node, without quantization steps.
     """
 
-    activations: Mapping[str, list[QuantizationParameters]]
+    activations: list[tuple[str, QuantizationParameters]]
     layers: Mapping[str, LayerParameters]
     operators: Mapping[str, str]
 
+    def values(self) -> Iterator[tuple[str, Any]]:
+        """Yields a description of each quantized value, and the value."""
+        for tensor, parameters in self.activations:
+            yield from _describe(tensor, parameters)
+        for name, (weight, bias) in self.layers.items():
+            if weight.quantization is not None:
+                yield from _describe(f"the weights of {name}", weight.quantization)
+                codes = weight.quantization.quantize(weight.values)
+                yield f"the codes of the weights of {name}", codes
+                yield f"the biases of {name}", bias
+        for name, operator in self.operators.items():
+            yield f"node {name}", operator
 
-def written_layers(
-    parameters: Mapping[str, Mapping[str, Parameter]], among: Collection[str] | None = None
+
+def _describe(tensor: str, parameters: QuantizationParameters) -> Iterator[tuple[str, Any]]:
+    yield tensor, parameters.dtype
+    yield f"the scales of {tensor}", parameters.scale
+    yield f"the zero points of {tensor}", parameters.zero_point
+
+
+def layer_parameters(
+    parameters: Mapping[str, Mapping[str, Parameter]],
 ) -> dict[str, LayerParameters]:
-    """The layers with 8-bit weights out of the parameters by layer and kind."""
+    """Returns the layers with weights, from parameters by layer and kind."""
     return {
         name: LayerParameters(kinds["weight"], kinds["bias"].values if "bias" in kinds else None)
         for name, kinds in parameters.items()
-        if "weight" in kinds and kinds["weight"].quantization is not None
-        if among is None or name in among
+        if "weight" in kinds
     }
 
 
-def check_written(  # noqa: PLR0913
-    written: Written,
+def expected(
     quantization: Quantization,
     *,
-    activations: Mapping[str, QuantizationParameters],
+    tensors: Iterable[str],
     operators: Mapping[str, str],
     types: tuple[str, str],
-    library: str,
-) -> None:
-    """Checks that a library wrote all that was decided, and nothing else.
+) -> Written:
+    """Returns the quantization that a library must write.
 
     Args:
-        written: what it wrote.
-        quantization: what was decided.
-        activations: by tensor, those of the quantization that the library's graph has steps for.
-        operators: by name, those that the graph must have.
-        types: of activations and of weights.
-        library: its name, for the error message.
+        quantization: the quantization that the library was given.
+        tensors: activations with quantization steps in the library's graph.
+        operators: operator type by node of the graph.
+        types: types of activations and weights.
+    """
+    activation_type, weight_type = types
+    layers = {
+        name: layer._replace(
+            weight=Parameter(layer.weight.values, parameters.as_dtype(weight_type))
+        )
+        for name, layer in quantization.layers.items()
+        if (parameters := layer.weight.quantization) is not None
+    }
+    activations = [(x, quantization.activations[x].as_dtype(activation_type)) for x in tensors]
+    return Written(activations, layers, operators)
+
+
+def check_written(written: Written, decided: Written, *, library: str) -> None:
+    """Checks that a library wrote the quantization that it was given, and nothing else.
 
     Raises:
-        ArtifactError: with the first difference.
+        ArtifactError: naming the first difference.
     """
-    compared = [
-        *_compare_activations(written, activations, types[0]),
-        *_compare_weights(written, quantization, types[1]),
-        *(
-            (f"node {name}", operators.get(name), written.operators.get(name))
-            for name in sorted({*operators, *written.operators})
-        ),
-    ]
-    for what, decided, found in compared:
-        if not np.array_equal(decided, found):
+    expected_values: dict[str, Any] = dict(decided.values())
+    values = list(written.values())
+    missing = [(what, None) for what in expected_values if what not in dict(values)]
+    for what, value in [*values, *missing]:
+        expected_value: Any = expected_values.get(what)
+        if not np.array_equal(expected_value, value):
             raise ArtifactError(
-                f"{library} must write {what} with {_shown(decided)}, got {_shown(found)}. "
-                "Run `dvc repro` to fit the quantization to this model again."
+                f"{library} must write {what} with {_format(expected_value)}, got "
+                f"{_format(value)}. Run `dvc repro` to fit the quantization to this model again."
             )
 
 
-def _compare_activations(
-    written: Written, activations: Mapping[str, QuantizationParameters], dtype: str
-) -> Iterator[_Compared]:
-    for tensor in sorted({*activations, *written.activations}):
-        decided = activations.get(tensor)
-        for step in written.activations.get(tensor, [None]):
-            yield from _compare_parameters(tensor, decided and decided.as_dtype(dtype), step)
-
-
-def _compare_weights(
-    written: Written, quantization: Quantization, dtype: str
-) -> Iterator[_Compared]:
-    decided = quantization.weights
-    for name in sorted({*decided, *written.layers}):
-        what = f"the weights of {name}"
-        found = written.layers.get(name)
-        parameters = decided[name].as_dtype(dtype) if name in decided else None
-        yield from _compare_parameters(what, parameters, found and found.weight.quantization)
-        if parameters is not None and found is not None:
-            weight, bias = quantization.layers[name]
-            yield f"the codes of {what}", parameters.quantize(weight.values), _codes(found.weight)
-            if bias is not None:  # else the model's own is left alone
-                yield f"the biases of {name}", bias, found.bias
-
-
-def _compare_parameters(
-    what: str, decided: QuantizationParameters | None, found: QuantizationParameters | None
-) -> Iterator[_Compared]:
-    yield what, decided and decided.dtype, found and found.dtype
-    if decided is not None and found is not None:
-        yield f"the scales of {what}", decided.scale, found.scale
-        yield f"the zero points of {what}", decided.zero_point, found.zero_point
-
-
-def _codes(weight: Parameter) -> Any:
-    return weight.quantization and weight.quantization.quantize(weight.values)
-
-
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "no parameters"
     return np.array2string(np.asarray(value), threshold=8, edgeitems=2).replace("\n", "")

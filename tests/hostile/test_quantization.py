@@ -17,7 +17,7 @@ from resnet8.quantize import onnx_writer, storage
 from resnet8.quantize.quantization import LayerParameters, Quantization
 from stages import quantize_onnx, quantize_torch
 from tests.hostile import payloads
-from tests.hostile.harness import MARKER, Case, options, refuse, replaced, table
+from tests.hostile.harness import Case, options, refuse, replaced, table
 from tests.hostile.test_onnx import build
 
 NONE = (
@@ -72,14 +72,6 @@ def activation(name: str, **changes: Any) -> Case:
 
 def layer(name: str, message: str = ANY, **changes: Any) -> Case:
     return description(name, message, lambda x: x["weights"]["dense"].update(changes))
-
-
-def factors(name: str, message: str, **changes: Any) -> Case:
-    """A group of factors, edited."""
-    group = {"numerators": [2048] * 3072, "denominator": 4096, "outputs": [], "inputs": ["dense"]}
-    return description(
-        name, NONE.format(message), lambda x: x.update(equalization=[group | changes])
-    )
 
 
 def arrays(name: str, message: str, **values: Any) -> Case:
@@ -143,36 +135,21 @@ CASES = (
         "no description", lambda f: (f / "quantization.json").unlink(), NONE.format(".*No such.+")
     ),
     Case("no arrays", lambda f: (f / "parameters.npz").unlink(), NONE.format(".*No such.+")),
-    Case("half a description", cut("quantization.json"), ANY),
     Case("half of the arrays", cut("parameters.npz"), ANY),
-    text("an empty description", b""),
-    text("a description that is a list", b"[]"),
     text("a page", b"<!DOCTYPE html>"),
     text("bytes that are no text", b"\xff\xfe{}"),
     text("nested without end", b"[" * 100_000),
-    text("nothing in it", b"{}"),
     # Activations.
     activation("a scale that is NaN", scale=float("nan")),
-    activation("a scale that is infinite", scale=float("inf")),
     activation("a scale below zero", scale=-1.0),
     activation("a scale of zero", scale=0),
-    activation("a scale in words", scale="1.0"),
-    activation("a scale that is true", scale=True),
     activation("a scale beyond float32", scale=1e300),
     activation("a scale below float32", scale=1e-300),
     activation("a zero point beyond 8 bits", zero_point=256),
-    activation("a zero point below zero", zero_point=-1),
-    activation("half a zero point", zero_point=0.5),
     activation("no zero point", zero_point=None),
     description("no ranges", OTHER_MODEL, lambda x: x.update(activations={})),
-    description(
-        "ranges that are a list", NONE.format(".*activations.+"), lambda x: x.update(activations=[])
-    ),
     # Layers.
-    layer("a weight scale that is NaN", scale=[float("nan")] * 10),
-    layer("a weight scale below zero", scale=[-1.0] * 10),
     layer("a weight scale beyond float32", scale=[1e300] * 10),
-    layer("a weight scale below float32", scale=[1e-300] * 10),
     layer("no weight scales", scale=[]),
     layer("weight scales for fewer outputs", scale=[1.0] * 9),
     layer("a weight's zero point beyond 8 bits", zero_point=128),
@@ -184,28 +161,14 @@ CASES = (
     layer("a zero point beside a scale for each output", zero_point=1),
     layer("two scales for a whole tensor", axis=None, scale=[1.0, 1.0]),
     layer("scales along the inputs", axis=1),
-    layer("weights of another type", dtype="uint8"),
-    layer("a weight's zero point in words", zero_point="0"),
     # Equalization.
-    factors("a factor of zero", r".*numerators\.0.+", numerators=[0]),
-    factors("a factor below zero", r".*numerators\.0.+", numerators=[-1]),
-    factors("a factor above one", r".*numerators\.0.+", numerators=[4097]),
-    factors("no factors", r".*numerators.+", numerators=[]),
-    factors("another denominator", r".*denominator.+", denominator=0),
-    factors("a name for names", r".*outputs.+", outputs="dense"),
     description(
-        "an equalization that is an object",
-        NONE.format(r".*equalization.+"),
-        lambda x: x.update(equalization={}),
+        "a factor of zero",
+        NONE.format(r".*equalization.*numerators\.0.+"),
+        lambda x: x.update(equalization=[{"numerators": [0], "outputs": [], "inputs": []}]),
     ),
-    description(
-        "no equalization", NONE.format(r".*equalization.+"), lambda x: x.pop("equalization")
-    ),
-    description("a list for true", NONE.format(r".*symmetric.+"), lambda x: x.update(symmetric=[])),
     # Arrays.
-    npz("arrays that are empty", b""),
     npz("arrays that are a page", b"<!DOCTYPE html>"),
-    npz("an archive of nothing", b"PK\x05\x06" + bytes(18)),
     npz("an archive that is none", b"PK\x03\x04" + bytes(100)),
     npz("a pickle", payloads.as_a_whole),
     npz("an array of objects", of_objects),
@@ -214,14 +177,11 @@ CASES = (
     npz("arrays of other layers", saved(**{"other.weight": np.zeros((10, 3072), np.int8)})),
     arrays("codes for fewer outputs", ANY, weight=np.zeros((9, 3072), np.int8)),
     arrays("codes of one dimension", ANY, weight=np.zeros(10, np.int8)),
-    arrays("codes of other bits", ANY, weight=np.zeros((10, 3072), np.uint8)),
     arrays("codes that are floats", ANY, weight=np.zeros((10, 3072), np.float32)),
-    arrays("codes in words", ANY, weight=np.full((10, 3072), "a")),
     arrays("codes for fewer inputs", OTHER_MODEL, weight=np.zeros((10, 5), np.int8)),
     arrays("codes of a convolution", OTHER_MODEL, weight=np.zeros((10, 3, 3, 3), np.int8)),
     arrays("biases of other outputs", ANY, bias=np.zeros(9, np.float32)),
     arrays("biases that are NaN", ANY, bias=np.full(10, np.nan, np.float32)),
-    arrays("biases in words", ANY, bias=np.full(10, "a")),
     arrays("biases in double precision", ANY, bias=np.zeros(10)),
     arrays("biases of a layer without", OTHER_MODEL, bias=np.zeros(10, np.float32)),
 )
@@ -265,7 +225,7 @@ def test_quantize_onnx_takes_the_quantization_that_the_cases_damage(tmp_path: Pa
 def program() -> bytes:
     module = torch.nn.Sequential()
     module.add_module("flat", torch.nn.Flatten())
-    module.add_module("dense", torch.nn.Linear(3072, 10))
+    module.add_module("dense", torch.nn.Linear(3072, 10, bias=False))
     module.add_module("softmax", torch.nn.Softmax(1))
     return torch_model.encode(torch_model.export(module.eval()))
 
@@ -279,7 +239,7 @@ def prepared_torch(tmp_path: Path, program: bytes, quantization: Quantization) -
     }
 
 
-SOME = ("an empty folder", "a scale that is NaN", "an array of objects", "codes for fewer inputs")
+SOME = ("a scale that is NaN", "an array of objects", "codes for fewer inputs")
 
 
 @table(*[case for case in CASES if case.name in SOME])
@@ -303,10 +263,3 @@ def test_quantize_torch_takes_the_quantization_that_the_cases_damage(
 ) -> None:
     quantize_torch.main(options(**prepared_torch(tmp_path, program, valid())))
     assert (tmp_path / "out" / "model.pt2").exists()
-
-
-def test_numpy_itself_runs_the_payload(tmp_path: Path) -> None:
-    (tmp_path / "parameters.npz").write_bytes(of_objects(tmp_path / MARKER))
-    with np.load(tmp_path / "parameters.npz", allow_pickle=True) as stored:
-        assert stored["dense.weight"].shape == (10, 3072)
-    assert (tmp_path / MARKER).exists()

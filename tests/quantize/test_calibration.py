@@ -53,33 +53,6 @@ def test_draw_balanced_deals_classes_in_turn_and_fills_up_with_the_others(
 
 
 @FEW
-@given(size=st.integers(1, 200), seed=SEEDS)
-def test_draw_balanced_differs_by_at_most_one_image_between_classes(size: int, seed: int) -> None:
-    labels = even_pool(20)
-    counts = np.bincount(labels[draw_balanced(labels, size, seed=seed)], minlength=10)
-    assert counts.max() - counts.min() <= 1
-
-
-@pytest.mark.parametrize("size", [10, 100, 1000])
-def test_draw_balanced_draws_equally_from_each_class(size: int) -> None:
-    labels = even_pool(200)
-    counts = np.bincount(labels[draw_balanced(labels, size, seed=0)], minlength=10)
-    assert counts.tolist() == [size // 10] * 10
-
-
-def test_draw_balanced_uses_up_a_rare_class_and_fills_the_rest() -> None:
-    labels = np.array([0] * 50 + [1] * 50 + [2] * 3)
-    counts = np.bincount(labels[draw_balanced(labels, 43, seed=0)])
-    assert counts.tolist() == [20, 20, 3]
-
-
-def test_draw_balanced_takes_turns_from_the_first_image_on() -> None:
-    labels = even_pool(5)
-    drawn = labels[draw_balanced(labels, 30, seed=0)].reshape(3, 10)
-    assert [sorted(turn) for turn in drawn.tolist()] == [list(range(10))] * 3
-
-
-@FEW
 @given(labels=POOLS, seed=SEEDS, data=st.data())
 def test_draw_balanced_begins_a_larger_draw_with_the_smaller_one(
     labels: NDArray[np.int64], seed: int, data: st.DataObject
@@ -89,20 +62,10 @@ def test_draw_balanced_begins_a_larger_draw_with_the_smaller_one(
     assert draw_balanced(labels, size, seed=seed).tolist() == everything[:size].tolist()
 
 
-def test_draw_balanced_draws_the_same_again_with_the_same_seed() -> None:
-    labels = even_pool(100)
-    first = draw_balanced(labels, 50, seed=3)
-    assert draw_balanced(labels, 50, seed=3).tolist() == first.tolist()
-
-
 def test_draw_balanced_draws_other_images_with_another_seed() -> None:
     labels = even_pool(100)
     first, second = (set(draw_balanced(labels, 50, seed=seed).tolist()) for seed in (3, 4))
     assert len(first & second) < 20  # five of them by chance
-
-
-def test_draw_balanced_draws_the_whole_pool() -> None:
-    assert sorted(draw_balanced(even_pool(3), 30, seed=0).tolist()) == list(range(30))
 
 
 def test_draw_balanced_draws_from_all_over_the_pool() -> None:
@@ -110,12 +73,6 @@ def test_draw_balanced_draws_from_all_over_the_pool() -> None:
     drawn = draw_balanced(labels, 1000, seed=0)
     quarters = np.bincount(drawn // 2500, minlength=4)
     assert quarters.min() > 200  # 250 expected, with a deviation of 14
-
-
-def test_draw_balanced_leaves_the_labels_as_they_are() -> None:
-    labels = even_pool(10)
-    draw_balanced(labels, 50, seed=0)
-    assert labels.tolist() == even_pool(10).tolist()
 
 
 @pytest.mark.parametrize("size", [0, -1, 31])

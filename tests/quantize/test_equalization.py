@@ -122,15 +122,6 @@ def computed_bias() -> onnx.ModelProto:
     return built(steps, arrays)
 
 
-def without_bias() -> onnx.ModelProto:
-    steps = [
-        node("Conv", "first", "pixels", "first.weight"),
-        node("Relu", "x", "first"),
-        node("Conv", "last", "x", "last.weight"),
-    ]
-    return built(steps, weights(first=CONV, last=NEXT))
-
-
 def two_readers() -> onnx.ModelProto:
     arrays = weights(first=CONV, left=NEXT, right=NEXT)
     steps = [
@@ -158,7 +149,6 @@ FREE: Mapping[str, tuple[Any, set[str]]] = {
     ),
     "dense layers": (dense, {"first", "x"}),
     "flattened, one pixel": (lambda: flattened(1), {"first", "a", "b", "x"}),
-    "no biases": (without_bias, {"first", "x"}),
     "two readers": (two_readers, {"first", "x"}),
 }
 FIXED: Mapping[str, Any] = {
@@ -229,17 +219,10 @@ def test_find_groups_ties_what_can_be_divided(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_equalized_computes_the_same(name: str) -> None:
-    model = made(FREE[name][0])
-    factors = factors_of(model)
-    assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
-    assert_same_output(model, factors)
-
-
-@pytest.mark.parametrize("name", FREE)
 def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
     model = made(FREE[name][0])
     factors, images = factors_of(model), graphs.drawn(model)
+    assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
     before, after = (graphs.computed(x, images) for x in (model, equalized(model, factors)))
     for tensor, values in before.items():
         found = factors.outputs.get(tensor, np.ones(1, np.float32))
@@ -261,16 +244,6 @@ def test_equalized_computes_the_same_whatever_groups_are_found(build_model: Any)
     assert_same_output(model, factors_of(model))
 
 
-def test_find_groups_names_who_makes_and_who_reads() -> None:
-    tensors = ("first", "a", "middle", "sum", "x")
-    assert find_groups(residual()) == [Group(tensors, ("first", "middle"), ("middle", "last"))]
-
-
-def test_find_groups_separates_the_sides_of_a_depthwise_convolution() -> None:
-    model = depthwise()
-    assert [group.tensors for group in find_groups(model)] == [("first", "a"), ("deep", "x")]
-
-
 def depthwise() -> onnx.ModelProto:
     return between(
         node("Relu", "a", "first"),
@@ -282,6 +255,7 @@ def depthwise() -> onnx.ModelProto:
 
 def test_equalized_computes_the_same_with_a_depthwise_convolution() -> None:
     model = depthwise()
+    assert [group.tensors for group in find_groups(model)] == [("first", "a"), ("deep", "x")]
     factors = factors_of(model)
     assert set(factors.outputs) == {"first", "a", "deep", "x"}
     assert set(factors.inputs) == {"deep", "last"}
@@ -305,49 +279,6 @@ def test_find_groups_ends_at_a_clip_on_its_way() -> None:
     assert_same_output(model, factors_of(model))
 
 
-def test_find_groups_takes_a_layer_that_reads_the_input() -> None:
-    steps = [
-        layer("Conv", "first", "input"),
-        node("Relu", "x", "first"),
-        layer("Conv", "last", "x"),
-    ]
-    model = build(steps, weights(first=CONV, last=NEXT))
-    assert [group.tensors for group in find_groups(model)] == [("first", "x")]
-
-
-def test_find_groups_of_the_sample_are_what_is_added_and_what_is_not(onnx_fp32: Any) -> None:
-    tensors = [set(group.tensors) for group in find_groups(onnx_fp32)]
-    assert tensors == [
-        {"conv2d", "activation", "conv2d_2", "add", "activation_2"},
-        {"conv2d_1", "activation_1"},
-        {"conv2d_3", "activation_3"},
-        {"conv2d_4", "conv2d_5", "add_1", "activation_4"},
-        {"conv2d_6", "activation_5"},
-        {"conv2d_7", "conv2d_8", "add_2", "activation_6", "average_pooling2d", "flatten"},
-    ]
-
-
-@pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_equalized_sample_gives_the_same_probabilities(
-    onnx_fp32: Any, calibration_images: Any, strength: float
-) -> None:
-    images = calibration_images[:8]
-    before = graphs.computed(onnx_fp32, images)
-    groups = find_groups(onnx_fp32)
-    factors = find_factors(groups, largest_of(before), strength=strength)
-    after = graphs.computed(equalized(onnx_fp32, factors), images)
-    np.testing.assert_allclose(after["probabilities"], before["probabilities"], atol=RTOL_EQUALIZED)
-    # And it is not the same model.
-    assert np.abs(after["conv2d"] - before["conv2d"]).max() > 0.1
-
-
-def test_equalized_leaves_the_model_as_it_was() -> None:
-    model = residual()
-    before = model.SerializeToString()
-    equalized(model, factors_of(model))
-    assert model.SerializeToString() == before
-
-
 @pytest.mark.parametrize("count", [1, 4, 6])
 @pytest.mark.parametrize("form", ["outputs", "inputs"])
 def test_equalized_names_a_layer_with_other_channels(form: str, count: int) -> None:
@@ -359,46 +290,24 @@ def test_equalized_names_a_layer_with_other_channels(form: str, count: int) -> N
 
 
 HALF_A_PART = 0.5 / 4096  # factors are multiples of a part
-GROUP = Group(("a", "b", "c"), ("a",), ("next",))
+GROUP = Group(("a", "b", "c"), ("next",))
 LARGEST = {"a": np.array([2.0, 1.0, 0.5], np.float32)}
 
 
-def test_find_factors_of_strength_0_are_none() -> None:
-    assert find_factors([GROUP], LARGEST, strength=0) == Equalization({}, {})
-
-
-def test_find_factors_of_strength_1_make_ranges_equal() -> None:
-    outputs, _ = find_factors([GROUP], LARGEST, strength=1)
-    assert (LARGEST["a"] / outputs["a"]).tolist() == [2.0, 2.0, 2.0]
-
-
-def test_find_factors_of_strength_one_half_bring_ranges_half_way() -> None:
-    outputs, _ = find_factors([GROUP], LARGEST, strength=0.5)
-    np.testing.assert_allclose(outputs["a"], np.sqrt([1, 0.5, 0.25]), atol=HALF_A_PART)
-
-
-def test_find_factors_are_the_same_for_all_tensors_of_a_group() -> None:
-    outputs, _ = find_factors([GROUP], LARGEST, strength=1)
-    assert list(outputs) == ["a", "b", "c"]
-    assert len({x.tobytes() for x in outputs.values()}) == 1
-
-
-def test_find_factors_are_those_of_the_inputs_that_layers_read() -> None:
-    outputs, inputs = find_factors([GROUP], LARGEST, strength=1)
-    assert list(inputs) == ["next"]
-    np.testing.assert_array_equal(inputs["next"], outputs["a"])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_find_factors_raise_shares_of_the_largest_range_to_the_strength(strength: float) -> None:
+    largest = {"a": np.array([2.0, 1.0, 0.5, 0.0], np.float32)}
+    outputs, inputs = find_factors([GROUP], largest, strength=strength)
+    assert (list(outputs), list(inputs)) == (["a", "b", "c"], ["next"])
+    for factors in (*outputs.values(), *inputs.values()):
+        expected = np.array([1, 0.5, 0.25, 0.01]) ** strength
+        np.testing.assert_allclose(factors, expected, atol=HALF_A_PART)
 
 
 def test_find_factors_take_a_channel_for_as_large_as_it_is_in_any_tensor_of_the_group() -> None:
     seen = LARGEST | {"c": np.array([1.0, 10.0, 2.0], np.float32)}
     outputs, _ = find_factors([GROUP], seen, strength=1)
     assert outputs["a"].tolist() == [1.0, 1.0, 0.25]
-
-
-def test_find_factors_of_a_silent_channel_are_a_hundredth() -> None:
-    largest = {"a": np.array([2.0, 0.0], np.float32)}
-    outputs, _ = find_factors([GROUP], largest, strength=1)
-    np.testing.assert_allclose(outputs["a"], [1, 0.01], atol=HALF_A_PART)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.75, 1.0])
@@ -410,10 +319,12 @@ def test_find_factors_are_whole_parts_so_that_no_power_decides_about_bits(streng
 
 
 @pytest.mark.parametrize(
-    "largest", [{}, {"a": np.zeros(3, np.float32)}], ids=["not seen", "silent"]
+    ("largest", "strength"),
+    [({}, 1), ({"a": np.zeros(3, np.float32)}, 1), (LARGEST, 0)],
+    ids=["not observed", "silent", "strength 0"],
 )
-def test_find_factors_of_a_group_without_values_are_none(largest: Any) -> None:
-    assert find_factors([GROUP], largest, strength=1) == Equalization({}, {})
+def test_find_factors_are_none_with(largest: Any, strength: float) -> None:
+    assert find_factors([GROUP], largest, strength=strength) == Equalization({}, {})
 
 
 # As text, which files of models carry.
@@ -425,28 +336,14 @@ MADE = Equalization(
 )
 
 
-def assert_same(found: Equalization, expected: Equalization) -> None:
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.keys() == theirs.keys()
-        for name, factors in theirs.items():
-            assert ours[name].dtype == np.float32
-            np.testing.assert_array_equal(ours[name], factors)
-
-
 def test_decode_gives_what_was_encoded() -> None:
-    assert_same(decode(encode(MADE)), MADE)
-
-
-@pytest.mark.parametrize("name", FREE)
-def test_decode_gives_the_factors_that_were_found(name: str) -> None:
-    factors = factors_of(made(FREE[name][0]), strength=0.75)
-    assert factors.outputs
-    assert_same(decode(encode(factors)), factors)
-
-
-def test_decode_gives_every_factor_that_there_is() -> None:
-    factors = (np.arange(1, 4097) / 4096).astype(np.float32)
-    assert_same(decode(encode(Equalization({"a": factors}))), Equalization({"a": factors}))
+    assert decode(encode(Equalization())) == Equalization({}, {})
+    decoded = decode(as_metadata(MADE)["equalization"])
+    for given, expected in zip(decoded, MADE, strict=True):
+        assert given.keys() == expected.keys()
+        for name, factors in expected.items():
+            assert given[name].dtype == np.float32
+            np.testing.assert_array_equal(given[name], factors)
 
 
 def test_encode_says_once_what_tensors_share() -> None:
@@ -460,25 +357,9 @@ def test_encode_says_once_what_tensors_share() -> None:
     ]
 
 
-def test_as_metadata_is_what_encode_writes() -> None:
-    assert as_metadata(MADE) == {"equalization": encode(MADE)}
-
-
-def test_as_metadata_is_empty_without_factors() -> None:
-    assert as_metadata(Equalization()) == {}
-
-
-def test_decode_of_nothing_is_without_factors() -> None:
-    assert decode("") == Equalization({}, {})
-
-
 def text_of(**changes: Any) -> str:
     group = {"numerators": [4096], "denominator": 4096, "outputs": ["a"], "inputs": []}
     return json.dumps([group | changes])
-
-
-def test_decode_takes_the_text_that_the_rubbish_below_is_made_of() -> None:
-    assert decode(text_of()).outputs["a"].tolist() == [1.0]
 
 
 RUBBISH = {
@@ -491,6 +372,7 @@ RUBBISH = {
     "a factor of zero": text_of(numerators=[0]),
     "a factor below zero": text_of(numerators=[-1]),
     "a factor above one": text_of(numerators=[4097]),
+    "a factor beyond 64 bits": text_of(numerators=[2**70]),
     "half a numerator": text_of(numerators=[0.5]),
     "a numerator in words": text_of(numerators=["1"]),
     "a numerator that is true": text_of(numerators=[True]),

@@ -7,8 +7,7 @@ import pytest
 
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import fake_quantized, with_parameters
-from resnet8.quantize import observers
-from resnet8.quantize.equalization import Equalization, equalized
+from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.onnx_writer import find_points
@@ -58,27 +57,6 @@ def fitted_to(model: Any, images: Any, settings: Fit, **changes: Any) -> Quantiz
     return fit(model, images, chosen, points=points)
 
 
-def assert_same_quantization(first: Quantization, second: Quantization) -> None:
-    assert list(first.activations) == list(second.activations)
-    assert first.activations == second.activations
-    without = {"activations": {}, "layers": {}, "equalization": Equalization()}
-    assert first._replace(**without) == second._replace(**without)
-    assert list(first.layers) == list(second.layers)
-    for name, layer in first.layers.items():
-        other = second.layers[name]
-        np.testing.assert_array_equal(layer.weight.values, other.weight.values)
-        for ours, theirs in zip(layer.weight.quantization, other.weight.quantization, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(layer.bias, other.bias)
-    for ours, theirs in zip(first.equalization, second.equalization, strict=True):
-        assert list(ours) == list(theirs)
-        for name, factors in ours.items():
-            np.testing.assert_array_equal(factors, theirs[name])
-
-
-# What is decided.
-
-
 def test_fit_gives_every_layer_codes_of_its_shape(fitted: Any, model: Any) -> None:
     quantization = fitted()
     assert sorted(quantization.layers) == LAYERS
@@ -87,45 +65,6 @@ def test_fit_gives_every_layer_codes_of_its_shape(fitted: Any, model: Any) -> No
         assert (codes.dtype, codes.shape) == (np.int8, layer.weight.shape)
         assert (weights.scale.dtype, weights.scale.shape) == (np.float32, layer.bias.shape)
         assert (weights.dtype, weights.axis) == ("int8", 0)
-
-
-def test_fit_gives_every_point_the_parameters_of_the_tensor_that_it_shares_them_with(
-    fitted: Any, model: Any
-) -> None:
-    activations = fitted().activations
-    points = find_points(model, symmetric=False)
-    assert activations.keys() == points.keys()
-    assert points["flatten"] == "pool"
-    for tensor, owner in points.items():
-        assert activations[tensor] == activations[owner]
-
-
-def test_fit_gives_the_same_quantization_twice(model: Any, images: Any, fit_settings: Fit) -> None:
-    first, second = (fitted_to(model, images, fit_settings) for _ in range(2))
-    assert_same_quantization(first, second)
-
-
-def test_fit_does_not_depend_on_the_batch_size(
-    fitted: Any, model: Any, images: Any, fit_settings: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observers, "BATCH_SIZE", 7)
-    found, expected = fitted_to(model, images, fit_settings, **PLAIN), fitted(**PLAIN)
-    for name, parameters in expected.activations.items():
-        assert found.activations[name].zero_point == parameters.zero_point
-        assert found.activations[name].scale == pytest.approx(parameters.scale, rel=RTOL_MEANS)
-
-
-def test_fit_leaves_model_and_images_as_they_were(
-    model: Any, images: Any, fit_settings: Fit
-) -> None:
-    before, pixels = model.SerializeToString(), images.copy()
-    fitted_to(model, images, fit_settings)
-    assert model.SerializeToString() == before
-    np.testing.assert_array_equal(images, pixels)
-
-
-def test_fit_says_nothing_where_all_options_had_an_effect(fitted: Any) -> None:
-    assert not any("no effect" in note for note in fitted().notes)
 
 
 def test_fit_reports_each_tensor_that_layers_read(
@@ -142,9 +81,6 @@ def test_fit_reports_each_tensor_that_layers_read(
     points = find_points(model, symmetric=False)
     fit(model, images, settings, points=points, progress=progress)
     assert reported == ["permute", "relu0", "relu1", "relu2", "flatten"]
-
-
-# Activations.
 
 
 def test_fit_by_minmax_covers_what_was_seen(fitted: Any, model: Any, images: Any) -> None:
@@ -172,32 +108,17 @@ def test_fit_by_other_methods_covers_no_more_than_minmax(fitted: Any, method: st
     assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
 
 
-# Weights.
-
-
-def assert_within_half_a_step(quantization: Quantization, model: Any) -> None:
-    for layer in read_layers(model):
+@pytest.mark.parametrize("equalization", [0.0, 1.0])
+def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_weights(
+    fitted: Any, model: Any, equalization: float
+) -> None:
+    quantization = fitted(**PLAIN | {"equalization": equalization})
+    assert bool(quantization.equalization.outputs) == bool(equalization)
+    for layer in read_layers(equalized(model, quantization.equalization)):
         scale = quantization.weights[layer.name].scale
         room = scale.reshape(-1, *[1] * (layer.weight.ndim - 1)) * (0.5 + 128 * RTOL_FLOAT32)
-        found = quantization.layers[layer.name].weight.values
-        assert (np.abs(found - layer.weight) <= room).all()
-
-
-def test_fit_by_nearest_is_within_half_a_step_of_the_weights(fitted: Any, model: Any) -> None:
-    assert_within_half_a_step(fitted(**PLAIN), model)
-
-
-def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_weights(
-    fitted: Any, model: Any
-) -> None:
-    quantization = fitted(**PLAIN | {"equalization": 1.0})
-    assert quantization.equalization.outputs
-    assert_within_half_a_step(quantization, equalized(model, quantization.equalization))
-
-
-def test_fit_per_tensor_gives_a_layer_one_scale(fitted: Any) -> None:
-    for weights in fitted(**PLAIN, per_channel=False).weights.values():
-        assert (weights.scale.shape, weights.axis) == ((), None)
+        values = quantization.layers[layer.name].weight.values
+        assert (np.abs(values - layer.weight) <= room).all()
 
 
 def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Any) -> None:
@@ -205,29 +126,6 @@ def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Any) -
     assert {int(x.zero_point) for x in quantization.weights.values()} != {0}
     for codes in quantization.codes.values():
         assert (codes.min(), codes.max()) == (-128, 127)
-
-
-def test_fit_looks_behind_quantized_layers_only_where_it_has_to(
-    model: Any, images: Any, fit_settings: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kinds = []
-    streaming = observers.stream
-
-    def watched(streamed: Any, *arguments: Any, **options: Any) -> Any:
-        kinds.append("QuantizeLinear" in {step.op_type for step in streamed.graph.node})
-        return streaming(streamed, *arguments, **options)
-
-    monkeypatch.setattr(observers, "stream", watched)
-    seen = {}
-    for name, changes in {
-        "none": {},
-        "gptq": {"weight_rounding": "gptq"},
-        "bias": {"bias_correction": True},
-    }.items():
-        kinds.clear()
-        fitted_to(model, images[:5], fit_settings, **PLAIN | changes)
-        seen[name] = sum(kinds)
-    assert seen == {"none": 0, "gptq": 5, "bias": 5}  # once for each tensor that layers read
 
 
 def errors_of(quantization: Quantization, model: Any, images: Any) -> dict[str, Any]:
@@ -260,9 +158,6 @@ def test_fit_by_gptq_errs_less_than_by_nearest(fitted: Any, model: Any, images: 
     assert np.mean(after["conv0"] ** 2) < np.mean(before["conv0"] ** 2)
 
 
-# Biases.
-
-
 def bias_step(quantization: Quantization, layer: Layer) -> Any:
     """(O,) or () input scale times weight scale."""
     weight_scale = quantization.weights[layer.name].scale.astype(np.float64)
@@ -288,13 +183,8 @@ def test_fit_without_correction_keeps_biases_within_half_a_step(fitted: Any, mod
         assert (np.abs(quantization.layers[layer.name].bias - layer.bias) <= room).all()
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
-@pytest.mark.parametrize("equalization", [0.0, 1.0])
-def test_fit_corrects_the_mean_error_of_each_output_to_half_a_step_of_its_bias(
-    fitted: Any, model: Any, images: Any, rounding: str, equalization: float
-) -> None:
-    changes = {"weight_rounding": rounding, "equalization": equalization}
-    quantization = fitted(**PLAIN | changes | {"bias_correction": True})
+def assert_means_are_corrected(quantization: Quantization, model: Any, images: Any) -> None:
+    """Checks that mean outputs are within half a step of the bias of the float model's."""
     means = mean_errors(errors_of(quantization, model, images))
     outputs = graphs.computed(equalized(model, quantization.equalization), images)
     for layer in read_layers(model):
@@ -304,18 +194,14 @@ def test_fit_corrects_the_mean_error_of_each_output_to_half_a_step_of_its_bias(
         assert (means[layer.name] <= room).all(), layer.name
 
 
-def test_fit_has_larger_mean_errors_without_correction(
-    fitted: Any, model: Any, images: Any
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+@pytest.mark.parametrize("equalization", [0.0, 1.0])
+def test_fit_corrects_the_mean_error_of_each_output_to_half_a_step_of_its_bias(
+    fitted: Any, model: Any, images: Any, rounding: str, equalization: float
 ) -> None:
-    without, corrected = (
-        mean_errors(errors_of(fitted(**PLAIN | {"bias_correction": flag}), model, images))
-        for flag in (False, True)
-    )
-    for name in LAYERS:
-        assert corrected[name].sum() < without[name].sum() / 5, name
-
-
-# Layers in float.
+    changes = {"weight_rounding": rounding, "equalization": equalization}
+    quantization = fitted(**PLAIN | changes | {"bias_correction": True})
+    assert_means_are_corrected(quantization, model, images)
 
 
 def test_fit_leaves_out_the_layers_that_stay_in_float(fitted: Any) -> None:
@@ -324,83 +210,48 @@ def test_fit_leaves_out_the_layers_that_stay_in_float(fitted: Any) -> None:
     assert quantization.float_layers == ("conv2",)
 
 
-def test_fit_gives_a_float_layers_output_no_parameters_where_nothing_rounds_it(fitted: Any) -> None:
-    activations = fitted(**PLAIN, float_layers=["conv2", "conv3"]).activations
-    assert "conv3" not in activations
+IDLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
+    "equalization: 1": ({"equalization": 1.0}, {}),
+    "activation_range: percentile": (
+        {"activation_range": "percentile", "percentile": 100.0},
+        {},
+    ),
+    "weight_rounding: gptq": ({"weight_rounding": "gptq"}, {"conv": (4, 1, 1, 1)}),
+    "bias_correction: true": ({"bias_correction": True}, {}),
+}
 
 
-# Options without an effect.
-
-
-def test_fit_notes_an_equalization_that_found_nothing_to_equalize(fit_settings: Fit) -> None:
-    steps = [
-        graphs.node("Abs", "pixels", "input"),
-        graphs.layer("Conv", "conv", "pixels"),
-        graphs.node("Sigmoid", "last", "conv"),
-    ]
-    model = graphs.build(steps, graphs.weights(conv=(4, 3, 3, 3)))
-    settings = fit_settings.model_copy(update={"activation_range": "minmax"})
-    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert quantization.notes == ("fit.equalization: 0.75 had no effect on this model.",)
-
-
-def test_fit_notes_a_percentile_that_keeps_everything(fitted: Any) -> None:
-    quantization = fitted(**PLAIN | {"activation_range": "percentile", "percentile": 100.0})
-    assert quantization.notes == ("fit.activation_range: percentile had no effect on this model.",)
-
-
-def test_fit_notes_gptq_where_it_rounds_to_the_nearest(fit_settings: Fit) -> None:
-    # One weight an output: nothing can make up for its error.
-    steps = [
-        graphs.node("Abs", "pixels", "input"),
-        graphs.layer("Conv", "conv", "pixels"),
-        graphs.node("Sigmoid", "last", "conv"),
-    ]
-    model = graphs.build(steps, graphs.weights(conv=(4, 1, 1, 1)), shape=(1, 8, 8))
-    settings = fit_settings.model_copy(update=PLAIN | {"weight_rounding": "gptq"})
-    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert quantization.notes == ("fit.weight_rounding: gptq had no effect on this model.",)
-
-
-def test_fit_notes_bias_correction_without_biases(fit_settings: Fit) -> None:
+@pytest.mark.parametrize("option", IDLE)
+def test_fit_notes_an_option_without_an_effect(option: str, fit_settings: Fit) -> None:
+    # One layer without neighbors: nothing to equalize. With one weight for each output, nothing
+    # compensates for its error. Without a bias, nothing is corrected.
+    changes, shapes = IDLE[option]
+    arrays = graphs.weights(**{"conv": (4, 3, 3, 3), **shapes})
     steps = [
         graphs.node("Abs", "pixels", "input"),
         graphs.node("Conv", "conv", "pixels", "conv.weight"),
         graphs.node("Sigmoid", "last", "conv"),
     ]
-    model = graphs.build(steps, {"conv.weight": graphs.weights(c=(4, 3, 3, 3))["c.weight"]})
-    settings = fit_settings.model_copy(update=PLAIN | {"bias_correction": True})
+    shape = (arrays["conv.weight"].shape[1], 8, 8)
+    model = graphs.build(steps, {"conv.weight": arrays["conv.weight"]}, shape=shape)
+    settings = fit_settings.model_copy(update=PLAIN | changes)
     quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert quantization.notes == ("fit.bias_correction: true had no effect on this model.",)
-    assert quantization.layers["conv"].bias is None
-
-
-# Other models, and as few images as there can be.
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_fit_takes_as_few_images_as_there_can_be(
-    model: Any, images: Any, fit_settings: Fit, count: int
-) -> None:
-    assert sorted(fitted_to(model, images[:count], fit_settings).layers) == LAYERS
+    assert quantization.notes == (f"fit.{option} had no effect on this model.",)
 
 
 @pytest.mark.parametrize("damping", [1e-12, 1e-6, 1.0])
-def test_fit_takes_all_damping_that_params_allow(
-    model: Any, images: Any, fit_settings: Fit, damping: float
+@pytest.mark.parametrize("kind", ["one", "few", "equal", "black"])
+def test_fit_takes_images_whose_products_are_singular(
+    model: Any, images: Any, fit_settings: Fit, kind: str, damping: float
 ) -> None:
-    # Few images, so that some of the inputs' products are the same but for the last digits.
-    found = fitted_to(model, images[:3], fit_settings, gptq_damping=damping)
-    assert sorted(found.layers) == LAYERS
-
-
-def test_fit_takes_images_that_are_all_the_same(model: Any, images: Any, fit_settings: Fit) -> None:
-    alike = np.repeat(images[:1], 5, axis=0)
-    assert sorted(fitted_to(model, alike, fit_settings).layers) == LAYERS
-
-
-def test_fit_takes_black_images(model: Any, images: Any, fit_settings: Fit) -> None:
-    quantization = fitted_to(model, np.zeros_like(images[:5]), fit_settings)
+    chosen = {
+        "one": images[:1],
+        "few": images[:3],
+        "equal": np.repeat(images[:1], 5, axis=0),
+        "black": np.zeros_like(images[:5]),
+    }[kind]
+    quantization = fitted_to(model, chosen, fit_settings, gptq_damping=damping)
+    assert sorted(quantization.layers) == LAYERS
     assert quantization.activations["input"].scale > 0
 
 
@@ -436,16 +287,7 @@ def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fi
     quantization = fitted_to(model, images, fit_settings)
     assert sorted(quantization.layers) == ["conv0", "deep", "dense", "point"]
     assert not {"conv0", "clip"} & quantization.equalization.outputs.keys()
-    means = mean_errors(errors_of(quantization, model, images))
-    outputs = graphs.computed(equalized(model, quantization.equalization), images)
-    for layer in read_layers(model):
-        room = (
-            0.5 * bias_step(quantization, layer) + RTOL_MEANS * np.abs(outputs[layer.output]).max()
-        )
-        assert (means[layer.name] <= room).all(), layer.name
-
-
-# Addends in front of a ReLU.
+    assert_means_are_corrected(quantization, model, images)
 
 
 def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Any, model: Any) -> None:
@@ -454,7 +296,3 @@ def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Any, model: An
     (low, _), (lowest, _) = (x.activations["conv2"].clip_range for x in (aware, plain))
     assert lowest < low < 0
     assert any(note.startswith("conv2: clipped below on purpose") for note in aware.notes)
-
-
-def test_fit_says_nothing_of_clipping_where_every_value_has_a_code(fitted: Any) -> None:
-    assert not any("on purpose" in note for note in fitted(activation_range="minmax").notes)

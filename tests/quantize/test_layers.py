@@ -11,8 +11,6 @@ from resnet8.models.onnx_graph import fake_quantized, with_parameters
 from resnet8.quantize.layers import read_layers
 from tests.quantize import graphs
 
-# Of the largest output: float32 sums in another order.
-RTOL_SUMS = 1e-5
 KINDS = {
     "Conv": {},
     "Gemm": {"transB": 0},
@@ -52,32 +50,11 @@ def test_with_parameters_writes_what_read_layers_read(name: str) -> None:
     assert again.SerializeToString() == model.SerializeToString()
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_with_parameters_gives_a_model_that_computes_with_them(name: str) -> None:
-    model, weight, bias = one_layer(name)
-    images = graphs.drawn(model)
-    outputs = [
-        graphs.by_reference(x, images)["x"]
-        for x in (model, with_parameters(model, {"x": (2 * weight, bias)}))
-    ]
-    shape = (-1, 1, 1) if name == "Conv" else (-1,)
-    expected = 2 * outputs[0] - (0 if bias is None else bias.reshape(shape))
-    room = RTOL_SUMS * np.abs(expected).max()
-    np.testing.assert_allclose(outputs[1], expected, atol=room)
-
-
 def test_with_parameters_leaves_the_bias_without_another() -> None:
     model, weight, bias = one_layer("Conv")
     (layer,) = read_layers(with_parameters(model, {"x": (weight + 1, None)}))
     np.testing.assert_array_equal(layer.bias, bias)
     np.testing.assert_array_equal(layer.weight, weight + 1)
-
-
-def test_with_parameters_leaves_the_model_as_it_was() -> None:
-    model, weight, bias = one_layer("Conv")
-    before = model.SerializeToString()
-    with_parameters(model, {"x": (weight + 1, bias)})
-    assert model.SerializeToString() == before
 
 
 def test_with_parameters_gives_each_of_two_layers_with_one_weight_its_own() -> None:
@@ -90,21 +67,6 @@ def test_with_parameters_gives_each_of_two_layers_with_one_weight_its_own() -> N
     changed = with_parameters(model, {"a": (weight * 2, None), "b": (weight * 3, None)})
     found = [layer.weight for layer in read_layers(changed)]
     np.testing.assert_array_equal(found, [weight * 2, weight * 3])
-
-
-@pytest.mark.parametrize(
-    ("name", "axis"), [("Conv", 0), ("Gemm", 1), ("Gemm with outputs first", 0), ("MatMul", 1)]
-)
-def test_outputs_axis_is_that_of_the_stored_weight(name: str, axis: int) -> None:
-    (layer,) = read_layers(one_layer(name)[0])
-    assert layer.outputs_axis == axis
-
-
-def test_read_layers_gives_the_layers_of_the_sample_in_order(onnx_fp32: Any) -> None:
-    layers = read_layers(onnx_fp32)
-    assert [x.name for x in layers] == ["conv2d", *(f"conv2d_{x}" for x in range(1, 9)), "dense"]
-    assert layers[-1].weight.shape == (10, 64)
-    assert {x.groups for x in layers} == {1}
 
 
 @pytest.mark.parametrize(
@@ -166,20 +128,3 @@ def test_fake_quantized_gives_all_readers_the_rounded_values() -> None:
     found = graphs.computed(model, graphs.drawn(model))
     assert set(np.unique(found["d"]).tolist()) <= {0.0, 50.0, 100.0, 150.0, 200.0, 250.0}
     assert not found["c"].any()
-
-
-def test_fake_quantized_without_parameters_is_a_copy(onnx_fp32: Any) -> None:
-    copy = fake_quantized(onnx_fp32, {})
-    assert copy is not onnx_fp32
-    assert copy.SerializeToString(deterministic=True) == onnx_fp32.SerializeToString(
-        deterministic=True
-    )
-
-
-def test_fake_quantized_leaves_the_names_of_layers_to_be_read() -> None:
-    model, weight, _ = one_layer("Conv")
-    (layer,) = read_layers(
-        fake_quantized(model, {"input": QuantizationParameters.per_tensor(1.0, 0)})
-    )
-    assert (layer.name, layer.input) == ("x", "input/rounded")
-    np.testing.assert_array_equal(layer.weight, weight)

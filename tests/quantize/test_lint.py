@@ -1,7 +1,6 @@
 """The lint of quantized models: each rule finds what was planted, and nothing else."""
 
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,15 @@ import onnx
 import pytest
 from onnx import helper
 
+from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.quantize.lint import (
     Finding,
     count_test_images,
     find_dead_channels,
-    find_passed,
     lint,
     lint_calibration,
-    read_operators,
 )
+from resnet8.quantize.quantization import LayerParameters, Quantization
 from tests.quantize import graphs
 from tests.quantize.test_scales import damaged, fitted
 
@@ -76,14 +75,16 @@ def layers() -> dict[str, Any]:
 
 
 def run(
-    shown: dict[str, Any],
-    probabilities: Any = None,
-    codes: dict[str, Any] = CODES,
-    dead: Any = MappingProxyType({}),
+    content: dict[str, Any], probabilities: Any = None, codes: dict[str, Any] = CODES
 ) -> list[Finding]:
     rows = np.array([[0.7, 0.3], [0.1, 0.9]]) if probabilities is None else probabilities
     predictions = {"onnx_fp32": rows, VARIANT: rows.astype(np.float32)}
-    return lint(read_operators(model()), find_passed(model()), shown, predictions, codes, dead)
+    parameters = QuantizationParameters.per_tensor(1.0, 0, "int8")
+    weights = {
+        name: LayerParameters(Parameter(x.astype(np.float32), parameters), None)
+        for name, x in codes.items()
+    }
+    return lint(model(), Quantization({}, weights), content, predictions)
 
 
 def at(shown: dict[str, Any], layer: str) -> dict[str, Any]:
@@ -153,27 +154,22 @@ def test_lint_asks_no_more_levels_of_weights_than_there_are_weights() -> None:
     assert run(layers(), codes={"conv": CODES["conv"][:2, :2]}) == []
 
 
-def test_lint_names_dead_channels() -> None:
-    (found,) = run(layers(), dead={"conv": [0, 3]})
-    assert found == Finding(
-        VARIANT,
-        "dead_channels",
-        "conv",
-        "2 of its channels are dead or nearly so, whatever the input: 0, 3.",
-    )
-
-
-@pytest.mark.parametrize("damage", ["pruned", "nearly dead", "decayed"])
-def test_find_dead_channels_finds_those_without_weights_to_speak_of(
-    damage: str, fit_settings: Any
+@pytest.mark.parametrize("damages", [["pruned", "nearly dead", "decayed"], []], ids=str)
+def test_find_dead_channels_finds_those_with_hardly_any_weights(
+    damages: list[str], fit_settings: Any
 ) -> None:
-    model = damaged(graphs.small_resnet(), "conv2", damage)
-    assert find_dead_channels(model, fitted(model, fit_settings)) == {"conv2": [1]}
+    model = damaged(graphs.small_resnet(), "conv2", *damages)
+    expected = {"conv2": [1, 2, 3]} if damages else {}
+    assert find_dead_channels(model, fitted(model, fit_settings)) == expected
 
 
-def test_find_dead_channels_finds_none_among_ordinary_ones(fit_settings: Any) -> None:
-    model = graphs.small_resnet()
-    assert find_dead_channels(model, fitted(model, fit_settings)) == {}
+def test_lint_names_dead_channels(fit_settings: Any) -> None:
+    model = damaged(graphs.small_resnet(), "conv2", "pruned", "nearly dead")
+    content = {"activations": {"calibration": {}}, "parameters": {}}
+    predictions = {VARIANT: np.array([[0.7, 0.3]], np.float32)}
+    findings = lint(model, fitted(model, fit_settings), content, predictions)
+    message = "2 of its channels are dead or nearly so, whatever the input: 1, 2."
+    assert Finding(VARIANT, "dead_channels", "conv2", message) in findings
 
 
 def test_lint_counts_tied_outputs() -> None:
@@ -185,12 +181,6 @@ def test_lint_counts_tied_outputs() -> None:
         None,
         "2 of 3 images have two classes with the same probability.",
     )
-
-
-def test_read_operators_leaves_out_what_only_moves_values_and_the_softmax() -> None:
-    assert [x.name for x in read_operators(model())] == ["conv", "pool", "dense"]
-    assert read_operators(model())[1].inputs == ("relu",)
-    assert find_passed(model()) == {"relu": "conv"}
 
 
 def test_calibration_images_that_are_test_images_are_counted_by_content() -> None:

@@ -1,6 +1,5 @@
 """Ranges of activations, against ONNX Runtime's own calibrators."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
-from resnet8.core.qparams import QuantizationParameters
-from resnet8.quantize import observers
 from resnet8.quantize.observers import find_histograms, observe, stream
 from resnet8.quantize.ranges import least_squares, library_ranges, minmax, to_parameters
 
@@ -28,14 +25,6 @@ NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(
 )
 
 
-# Scales and zero points.
-
-
-def assert_parameters(found: QuantizationParameters, scale: float, zero_point: int) -> None:
-    assert float(found.scale) == pytest.approx(scale, rel=RTOL_FLOAT32)
-    assert found.zero_point == zero_point
-
-
 @pytest.mark.parametrize("symmetric", [True, False])
 @QUICK
 @given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
@@ -46,71 +35,33 @@ def test_to_parameters_covers_the_range_within_a_step(ends: Any, symmetric: bool
     lowest, highest = parameters.clip_range
     assert lowest <= low + room
     assert highest >= high - room
+    assert 0 <= parameters.zero_point <= 255
+    if not symmetric and low < high:
+        assert lowest >= min(low, 0.0) - room
+        assert highest <= max(high, 0.0) + room
 
 
-@QUICK
-@given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
-def test_to_parameters_spends_no_more_than_a_step_beyond_an_asymmetric_range(ends: Any) -> None:
-    low, high = min(ends[0], 0.0), max(ends[1], 0.0)
-    parameters = to_parameters(low, high, symmetric=False)
-    room = parameters.scale * (0.5 + 256 * RTOL_FLOAT32)
-    if low < high:
-        lowest, highest = parameters.clip_range
-        assert lowest >= low - room
-        assert highest <= high + room
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-@QUICK
-@given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
-def test_to_parameters_gives_a_scale_of_float32_and_a_code_of_8_bits(
-    ends: Any, symmetric: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("ends", "symmetric", "scale", "zero_point"),
+    [
+        ((-1.0, 4.1), False, 0.02, 50),  # 255 steps of 0.02 from -1; 0 is the 50th
+        ((1.0, 5.1), False, 0.02, 0),
+        ((0.0, 5.1), False, 0.02, 0),
+        ((-5.1, -1.0), False, 0.02, 255),
+        ((-2.54, 1.0), True, 0.02, 128),
+        ((-1.0, 2.54), True, 0.02, 128),
+        ((0.0, 0.0), False, 1.0, 0),
+        ((0.0, 0.0), True, 1.0, 128),
+        # Steps too small for float32.
+        ((0.0, 1e-44), False, 1.0, 0),
+        ((-2.9e-43, 0.0), True, 1.0, 128),
+    ],
+)
+def test_to_parameters_by_hand(ends: Any, symmetric: bool, scale: float, zero_point: int) -> None:
     parameters = to_parameters(*ends, symmetric=symmetric)
-    assert parameters.scale > 0
-    assert (parameters.scale.dtype, parameters.scale.shape) == (np.float32, ())
-    assert parameters.zero_point.dtype == np.int64
-    assert (parameters.dtype, parameters.axis) == ("uint8", None)
-    assert 0 <= parameters.zero_point <= 255
-
-
-def test_to_parameters_of_a_range_by_hand() -> None:
-    # 255 steps of 0.02 from -1; 0 is the 50th.
-    assert_parameters(to_parameters(-1.0, 4.1, symmetric=False), 0.02, 50)
-
-
-@pytest.mark.parametrize(("low", "high"), [(1.0, 5.1), (0.0, 5.1)])
-def test_to_parameters_widens_a_range_above_zero_down_to_it(low: float, high: float) -> None:
-    assert_parameters(to_parameters(low, high, symmetric=False), 0.02, 0)
-
-
-def test_to_parameters_widens_a_range_below_zero_up_to_it() -> None:
-    assert_parameters(to_parameters(-5.1, -1.0, symmetric=False), 0.02, 255)
-
-
-@pytest.mark.parametrize(("low", "high"), [(-2.54, 1.0), (-1.0, 2.54), (0.0, 2.54)])
-def test_to_parameters_reaches_as_far_to_both_sides_where_symmetric(
-    low: float, high: float
-) -> None:
-    assert_parameters(to_parameters(low, high, symmetric=True), 0.02, 128)
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_to_parameters_of_nothing_but_zeros_have_a_scale(symmetric: bool) -> None:
-    assert to_parameters(0.0, 0.0, symmetric=symmetric).scale == 1.0
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1e-44), (-1e-44, 0.0), (-2.9e-43, 0.0)])
-def test_to_parameters_takes_a_range_whose_steps_are_too_small_for_float32(
-    low: float, high: float, symmetric: bool
-) -> None:
-    parameters = to_parameters(low, high, symmetric=symmetric)
-    assert parameters.scale > 0
-    assert 0 <= parameters.zero_point <= 255
-
-
-# The range with the least error.
+    assert float(parameters.scale) == pytest.approx(scale, rel=RTOL_FLOAT32)
+    assert (int(parameters.zero_point), parameters.dtype) == (zero_point, "uint8")
+    assert parameters.scale.dtype == np.float32
 
 
 def squared_error(values: Any, parameters: Any) -> float:
@@ -120,10 +71,10 @@ def squared_error(values: Any, parameters: Any) -> float:
 
 
 def ranges_of(values: Any, *, symmetric: bool) -> tuple[Any, Any]:
-    """Those with the least error, and the whole."""
-    seen = observe(iter([{"x": values}]))
-    histograms = find_histograms(iter([{"x": values}]), seen)
-    return least_squares(histograms, symmetric=symmetric)["x"], minmax(seen)["x"]
+    """Returns the range with the least error, and the whole range."""
+    statistics = observe([{"x": values}])
+    histogram = find_histograms([{"x": values}], statistics)["x"]
+    return least_squares(histogram, symmetric=symmetric), minmax(statistics)["x"]
 
 
 SHAPES = {
@@ -166,20 +117,6 @@ def test_least_squares_keeps_a_range_that_is_used_evenly() -> None:
     assert best == pytest.approx(whole, rel=0.02)  # the next shorter range that is tried
 
 
-def test_least_squares_keeps_the_widest_of_equally_good_ranges() -> None:
-    best, whole = ranges_of(np.zeros((2, 2), np.float32), symmetric=False)
-    assert best == whole == (0.0, 0.0)
-
-
-def test_least_squares_stays_within_what_was_seen() -> None:
-    values = np.random.default_rng(0).normal(0.5, 1, (100, 100)).astype(np.float32)
-    (low, high), (lowest, highest) = ranges_of(values, symmetric=False)
-    assert lowest <= low < 0 < high <= highest
-
-
-# ONNX Runtime's calibrators.
-
-
 class Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, batches: list[Any]) -> None:
         self.batches = iter(batches)
@@ -212,22 +149,22 @@ def calibrated(
     return calibrate
 
 
+@pytest.fixture
+def chosen_by(fit_settings: Any) -> Any:
+    """Returns a function that calls `library_ranges` with other settings."""
+
+    def run(batches: Any, **changes: Any) -> Any:
+        few = {"percentile": 99.9, "histogram_bins": BINS, "entropy_levels": LEVELS}
+        return library_ranges(batches, fit_settings.model_copy(update=few | changes))
+
+    return run
+
+
 def assert_close(found: Any, expected: Any, *, width: float = RTOL_UNJOINED) -> None:
     """Ends, within a share of the range."""
     for name in TENSORS:
         room = width * (expected[name][1] - expected[name][0])
         assert found[name] == pytest.approx(expected[name], abs=room), name
-
-
-def ours(model: Any, images: Any, *, symmetric: bool, method: str, percentile: float = 99.9) -> Any:
-    return library_ranges(
-        stream(model, TENSORS, images),
-        method=method,
-        symmetric=symmetric,
-        percentile=percentile,
-        bins=BINS,
-        levels=LEVELS,
-    )
 
 
 def test_minmax_is_what_onnx_runtimes_calibrator_finds(
@@ -239,15 +176,15 @@ def test_minmax_is_what_onnx_runtimes_calibrator_finds(
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("count", [50, 100], ids=["one batch", "two batches"])
 def test_library_ranges_by_percentile_are_those_of_onnx_runtimes_calibrator(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any, symmetric: bool, count: int
+    onnx_fp32: Any, calibration_images: Any, calibrated: Any, chosen_by: Any, symmetric: bool
 ) -> None:
-    images = calibration_images[:count]
-    found = ours(onnx_fp32, images, symmetric=symmetric, method="percentile")
+    images = calibration_images[:100]
+    batches = stream(onnx_fp32, TENSORS, images)
+    found = chosen_by(batches, activation_range="percentile", activation_symmetric=symmetric)
     expected = calibrated(
         CalibrationMethod.Percentile,
-        [[batch] for batch in np.split(images, count // observers.BATCH_SIZE)],
+        [[batch] for batch in np.split(images, 2)],
         symmetric=symmetric,
         num_bins=BINS,
         percentile=99.9,
@@ -256,10 +193,10 @@ def test_library_ranges_by_percentile_are_those_of_onnx_runtimes_calibrator(
 
 
 def test_library_ranges_by_entropy_are_those_of_onnx_runtimes_calibrator(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any
+    onnx_fp32: Any, calibration_images: Any, calibrated: Any, chosen_by: Any
 ) -> None:
     images = calibration_images[:100]
-    found = ours(onnx_fp32, images, symmetric=False, method="entropy")
+    found = chosen_by(stream(onnx_fp32, TENSORS, images), activation_range="entropy")
     expected = calibrated(
         CalibrationMethod.Entropy,
         [[batch] for batch in np.split(images, 2)],
@@ -269,26 +206,12 @@ def test_library_ranges_by_entropy_are_those_of_onnx_runtimes_calibrator(
     assert_close(found, expected)
 
 
-def test_library_ranges_batch_by_batch_are_those_of_all_images_at_once(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any
-) -> None:
-    found = ours(onnx_fp32, calibration_images, symmetric=False, method="percentile")
-    expected = calibrated(
-        CalibrationMethod.Percentile,
-        [list(np.split(calibration_images, 4))],
-        symmetric=False,
-        num_bins=BINS,
-        percentile=99.9,
-    )
-    # The histogram's bins are those of the first batch, to both sides of zero.
-    assert_close(found, expected, width=4 / BINS)
-
-
 def test_library_ranges_by_a_percentile_of_100_are_all_that_was_seen_but_for_a_bin(
-    onnx_fp32: Any, calibration_images: Any
+    onnx_fp32: Any, calibration_images: Any, chosen_by: Any
 ) -> None:
     images = calibration_images[:100]
-    found = ours(onnx_fp32, images, symmetric=False, method="percentile", percentile=100.0)
+    batches = stream(onnx_fp32, TENSORS, images)
+    found = chosen_by(batches, activation_range="percentile", percentile=100.0)
     whole = minmax(observe(stream(onnx_fp32, TENSORS, images)))
     for name in TENSORS:
         # The library ends at the lower edge of the last of its bins, which go to both sides.
@@ -296,21 +219,12 @@ def test_library_ranges_by_a_percentile_of_100_are_all_that_was_seen_but_for_a_b
         assert found[name] == pytest.approx(whole[name], abs=1.01 * bin_width)
 
 
-def test_library_ranges_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    def batches() -> Iterator[Any]:
-        yield {"x": np.random.default_rng(0).normal(size=(10, 10)).astype(np.float32)}
-
-    library_ranges(
-        batches(), method="percentile", symmetric=False, percentile=99.0, bins=128, levels=8
-    )
-    assert capsys.readouterr().out == ""
-
-
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
-def test_library_ranges_take_a_tensor_of_zeros(method: str) -> None:
+def test_library_ranges_take_zeros_and_print_nothing(
+    chosen_by: Any, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     batches = iter([{"x": np.zeros((4, 5), np.float32)}] * 2)
-    (ends,) = library_ranges(
-        batches, method=method, symmetric=False, percentile=99.0, bins=128, levels=8
-    ).values()
+    (ends,) = chosen_by(batches, activation_range=method).values()
     assert to_parameters(*ends, symmetric=False).scale > 0
     assert np.isfinite(ends).all()
+    assert capsys.readouterr().out == ""

@@ -137,7 +137,6 @@ def dense_only() -> onnx.ModelProto:
 
 CASES: dict[str, tuple[onnx.ModelProto, dict[str, Any]]] = {
     "residual": (graphs.small_resnet(), {}),
-    "padded": (padded(), {}),
     "padded-per-tensor": (padded(), {"per_channel": False, "weight_symmetric": False}),
     "padded-in-float": (padded(), {"float_layers": ["conv1"]}),
     "depthwise": (depthwise(), {}),
@@ -166,35 +165,22 @@ def found(tmp_path_factory: pytest.TempPathFactory, fit_settings: Any) -> dict[s
     return {Path(name).stem: calls for name, calls in json.loads(done.stdout).items()}
 
 
-def is_codes(dtype: str) -> bool:
-    return dtype == "torch.uint8"
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_unflattened_layers_compute_the_programs_bits(found: dict[str, Any], case: str) -> None:
     assert found[case]["is_same"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_forward_hooks_fire_once_on_each_layer(found: dict[str, Any], case: str) -> None:
-    seen = [name for name, _, dtype in found[case]["seen"] if not is_codes(dtype)]
-    assert sorted(seen) == sorted(node.name for node in CASES[case][0].graph.node)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_forward_hooks_see_the_codes_of_the_input_and_of_a_layer(
+def test_forward_hooks_see_each_layer_once_and_codes_apart(
     found: dict[str, Any], case: str
 ) -> None:
-    codes = [name.rstrip("_") for name, _, dtype in found[case]["seen"] if is_codes(dtype)]
-    first, *others = codes
+    nodes = {node.name: node.op_type for node in CASES[case][0].graph.node}
+    seen = found[case]["seen"]
+    first, *codes = [name.rstrip("_") for name, _, dtype in seen if dtype == "torch.uint8"]
     assert first == "input_codes"
-    layers = {f"{node.name}_codes" for node in CASES[case][0].graph.node}
-    assert others
-    assert set(others) <= layers
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_layer_with_weights_takes_activations_alone(found: dict[str, Any], case: str) -> None:
-    inputs = {name: count for name, count, dtype in found[case]["seen"] if not is_codes(dtype)}
-    kinds = {node.name: node.op_type for node in CASES[case][0].graph.node}
-    assert {inputs[name] for name, kind in kinds.items() if kind in ("Conv", "Gemm")} == {1}
+    assert codes
+    assert set(codes) <= {f"{name}_codes" for name in nodes}
+    n_inputs = [(name, count) for name, count, dtype in seen if dtype != "torch.uint8"]
+    assert sorted(name for name, _ in n_inputs) == sorted(nodes)
+    # A layer with weights dequantizes them itself.
+    assert {count for name, count in n_inputs if nodes[name] in ("Conv", "Gemm")} == {1}

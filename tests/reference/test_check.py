@@ -15,7 +15,7 @@ from resnet8.quantize import onnx_writer
 from resnet8.reference.check import check
 from resnet8.reference.network import Network
 from resnet8.reference.results import Checked, refuse_unexplained
-from resnet8.reference.runtimes import Runtime, in_onnx_runtime, in_torch
+from resnet8.reference.check import Runtime, in_onnx_runtime, in_torch
 
 N_IMAGES = 30  # more than a batch
 

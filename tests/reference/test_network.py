@@ -14,7 +14,7 @@ from resnet8.quantize.quantization import LayerParameters, Quantization
 from resnet8.reference.check import check
 from resnet8.reference.network import IMAGES, Network
 from resnet8.reference.results import refuse_unexplained
-from resnet8.reference.runtimes import in_onnx_runtime
+from resnet8.reference.check import in_onnx_runtime
 from tests.quantize import graphs
 from tests.quantize.graphs import build, layer, node, small_resnet
 

@@ -86,7 +86,8 @@ def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
         if not options.get("ceil_mode") and "dilations" not in options:
             return _pool(node, inputs[node.input[0]])
     given = {x: inputs[x] for x in node.input if x}
-    values = np.asarray(ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)[0])
+    (output,) = ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)
+    values = np.asarray(output)
     return values if values.dtype.kind in "bi" else values.astype(np.float64)
 
 

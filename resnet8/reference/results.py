@@ -70,12 +70,13 @@ class Checked(NamedTuple):
 
 
 def _joined(one: T, other: T) -> T:
-    numbers = {
-        name: max(a, b) if name in _MAXIMA else a + b
-        for name, a, b in zip(one._fields, one, other, strict=True)
-        if name not in _LABELS
-    }
-    return one._replace(**numbers)
+    numbers = one._asdict()
+    for name, number in other._asdict().items():
+        if name in _MAXIMA:
+            numbers[name] = max(numbers[name], number)
+        elif name not in _LABELS:
+            numbers[name] += number
+    return type(one)(**numbers)
 
 
 def describe(checked: Checked, *, saturates: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.errors import ArtifactError
 from resnet8.inspection import torch_capture
-from resnet8.models import fx_graph, torch_model
+from resnet8.models import torch_model
 
 ATOL_SQNR_DB = 0.01  # torchao sums in float32
 
@@ -88,21 +88,6 @@ def test_hooks_see_what_an_interpreter_computes_node_by_node(
     for layer, point in watched.points.items():
         node = last[point.place.removeprefix("forward hook on ")]
         assert np.array_equal(outputs[layer], found[node].detach().numpy()), layer
-
-
-def test_read_parameters_of_a_quantized_program_are_those_that_were_given(
-    torch_int8: Any, quantization: Any
-) -> None:
-    found = fx_graph.read_parameters(torch_int8)
-    assert found.keys() == quantization.layers.keys()
-    for layer, kinds in found.items():
-        given = quantization.layers[layer]
-        written, expected = kinds["weight"].quantization, given.weight.quantization
-        assert np.array_equal(written.scale, expected.scale), layer
-        assert (written.dtype, written.axis) == (expected.dtype, expected.axis), layer
-        np.testing.assert_allclose(kinds["weight"].values, given.weight.values, rtol=1e-6)
-        assert kinds["bias"].quantization is None
-        assert np.array_equal(kinds["bias"].values, given.bias)
 
 
 def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> None:

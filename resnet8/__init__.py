@@ -1,6 +1,6 @@
 """Post-training quantization of a CIFAR-10 ResNet8: the library behind `stages/`.
 
-`from resnet8 import look` looks inside a model; see `resnet8.inside`.
+`from resnet8 import look` shows the layers of a model; see `resnet8.inside`.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ hold_kernels()  # here, because PyTorch reads it while it is imported
 
 
 def __getattr__(name: str) -> object:
-    """Imports `look`, with PyTorch, when it is asked for: each stage imports this package."""
+    """Imports `look`, and with it PyTorch, on demand: every stage imports this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from resnet8 import inside  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Looks inside a model, in one line of a notebook.
+"""Shows the layers of a model in a notebook.
 
     inside = look(model, images=pixels)   # from resnet8 import look
     inside                                # a table of all layers
@@ -6,7 +6,7 @@
     inside.histogram("conv2d_1")          # Matplotlib figures, which a notebook shows
     inside.feature_maps("conv2d_1")
     inside.ranges()
-    inside.compare(other)                 # the errors of all layers, as a table and as figures
+    inside.compare(other)                 # errors of all layers, as a table and as figures
 
 Shape letters: N images, H and W pixels, C channels, O outputs and I inputs of a layer.
 """
@@ -28,9 +28,9 @@ from resnet8.compare.tables import ON_PURPOSE, layer_cells
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.inspection import recording, summaries
 from resnet8.inspection.capture import Watched, comparable, dequantized, only, select_layers
-from resnet8.inspection.given import CHANNELS, Layout, take_images
-from resnet8.inspection.opening import open_model
+from resnet8.inspection.inputs import CHANNELS, Layout, take_images
 from resnet8.inspection.torch_capture import threads_kept
+from resnet8.inspection.watch import open_model
 from resnet8.report.figures import feature_maps, histograms, layer_figures
 from resnet8.report.figures.canvas import Drawing, Figure
 from resnet8.report.figures.catalog import layer_drawings
@@ -48,27 +48,26 @@ def look(
     size: tuple[int, ...] | None = None,
     data: str | Path = "data",
 ) -> "Inside":
-    """Runs a model on images once and keeps the outputs of all its layers, which fill memory.
+    """Runs a model on images once and keeps the outputs of all its layers in memory.
 
-    A module runs in evaluation mode, and is afterwards as it was. It sees the values as they are
-    given, those of pictures and of other whole numbers as floats from 0 to 255: what normalizes
-    them belongs into the model, or before this call.
+    A module runs in evaluation mode, and its state is restored. Values are passed as they are,
+    integers and pictures as floats from 0 to 255: normalize them in the model, or before the call.
 
     Args:
         model: a PyTorch module or exported program, or the path of a `.h5`, `.keras`, `.onnx` or
-            `.pt2` file. Only a file says in which units an equalized model computes.
+            `.pt2` file. Only a file contains the equalization factors of a model.
         images: arrays or tensors (N, C, H, W), (N, H, W, C) or a single image; paths of PNG or
             JPEG pictures; `test:7`, `test:3,5` or `calibration:0` of the pipeline's data, or
-            `random:0`, noise with that seed. A module gets them as (N, C, H, W).
-        layout: `NCHW` or `NHWC`, of `images` whose shape does not tell.
+            `random:0`, noise with this seed. A module gets them as (N, C, H, W).
+        layout: `NCHW` or `NHWC`, of `images` whose shape is ambiguous.
         size: of one image as the model takes it, such as (3, 224, 224), or (32, 32, 3) for a
-            module that takes (N, H, W, C). Files and programs say it themselves.
-        data: folder of the pipeline's data.
+            module that takes (N, H, W, C). Files and programs contain it.
+        data: the pipeline's data folder.
 
     Raises:
-        ValueError: images have another shape than the model takes, or one that does not tell the
-            layout, or no layer is found.
-        PipelineError: a file is missing, damaged or of no kind that is known.
+        ValueError: the shape of the images does not fit the model or does not determine the
+            layout, or the model has no layers.
+        PipelineError: a file is missing, damaged or of an unknown kind.
     """
     if size is not None and np.shape(size) != (3,):
         raise ValueError(f"size must be that of one image, such as (3, 224, 224), got {size}.")
@@ -76,8 +75,8 @@ def look(
         opened = open_model(model)
         shape = size if size and None in (opened.size or [None]) else opened.size
         is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
-        turned = shape if is_last else (*shape[1:], *shape[:1])
-        pixels, over = take_images(images, layout, turned, Path(data))  # (N, H, W, C)
+        hwc = shape if is_last else (*shape[1:], *shape[:1])
+        pixels, over = take_images(images, layout, hwc, Path(data))  # (N, H, W, C)
         if not np.isfinite(pixels).all():
             raise ValueError(f"images must be finite numbers, got some in {over} that are not.")
         given = pixels if is_last else pixels.transpose(0, 3, 1, 2)
@@ -94,12 +93,12 @@ def look(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class View:
-    """The layers of one model, or of one beside its reference.
+    """The layers of one model, or of a model and its reference.
 
-    models: by name; running them gives the captured outputs again.
+    models: by name; their `run` returns the captured outputs.
     images: (N, H, W, C).
-    over: what the images are, in words.
-    reference: the name of the model that the other one is compared with.
+    over: description of the images.
+    reference: name of the model that the other one is compared with.
     """
 
     models: Mapping[str, Watched]
@@ -108,22 +107,26 @@ class View:
     reference: str | None = None
 
     @cached_property
-    def found(self) -> dict[str, Any]:
-        """Statistics and histograms, as artifacts/inspection/layers.json has them."""
+    def inspection(self) -> dict[str, Any]:
+        """Statistics and histograms, as in artifacts/inspection/layers.json."""
         models = {
             name: model._replace(points={**model.points}, absent={**model.absent})
             for name, model in self.models.items()
         }
         records = recording.inspect(models, [self.images], reference=self.reference)
-        return {
-            "input": self.over,
-            "n_images": {"input": len(self.images)},
-            "layers": recording.layer_order(records),
-            "absent": {name: model.absent for name, model in models.items()},
-            "activations": {"input": summaries.activations_json(records)},
-            "parameters": summaries.parameters_json(models, reference=self.reference),
-            "reference": self.reference,
-        }
+        layers = summaries.layers_json(
+            models,
+            {"input": records},
+            over=self.over,
+            n_images={"input": len(self.images)},
+            reference=self.reference,
+        )
+        return layers | {"reference": self.reference}
+
+    @property
+    def _activations(self) -> dict[str, Any]:
+        """Statistics of outputs by layer and model."""
+        return dict(self.inspection["activations"]["input"])
 
     @property
     def name(self) -> str:
@@ -133,25 +136,23 @@ class View:
     @property
     def layers(self) -> list[str]:
         """The captured layers in the order of computation."""
-        return list(self.found["layers"])
+        return list(self.inspection["layers"])
 
     @property
     def absent(self) -> dict[str, str]:
-        """Why other layers are not captured."""
-        return dict(self.found["absent"][self.name])
+        """Reasons why other layers are not captured."""
+        return dict(self.inspection["absent"][self.name])
 
     def statistics(self, layer: str, of: str = "output") -> dict[str, Any]:
-        """The figures of a layer's `output`, `weight` or `bias` (docs/statistics.md)."""
+        """Returns figures of a layer's `output`, `weight` or `bias` (docs/statistics.md)."""
         layer = self._known(layer)
-        rows = self.found["parameters"].get(layer, {}) | {
-            "output": self.found["activations"]["input"][layer]
-        }
+        rows = self.inspection["parameters"].get(layer, {}) | {"output": self._activations[layer]}
         if self.name not in rows.get(of, {}):
             raise KeyError(f"{layer} of {self.name} has no {of}. It has: {', '.join(rows)}.")
         return dict(rows[of][self.name]["statistics"])
 
     def select(self, pattern: str) -> Self:
-        """Shows only layers that a shell pattern such as `conv2d_*` matches; commas join several.
+        """Selects the layers that a shell pattern such as `conv2d_*` matches; commas join several.
 
         Raises:
             ValueError: a pattern matches nothing.
@@ -160,13 +161,13 @@ class View:
         return replace(self, models={name: only(x, layers) for name, x in self.models.items()})
 
     def histogram(self, layer: str) -> Figure:
-        """Draws how the values of a layer's output, weight and bias are distributed."""
+        """Draws the distributions of a layer's output, weight and bias."""
         layer = self._known(layer)
-        absent = {x: why[layer] for x, why in self.found["absent"].items() if layer in why}
+        absent = {x: why[layer] for x, why in self.inspection["absent"].items() if layer in why}
         return histograms.draw_layer(
             layer,
-            self.found["activations"]["input"][layer],
-            parameters=self.found["parameters"].get(layer, {}),
+            self._activations[layer],
+            parameters=self.inspection["parameters"].get(layer, {}),
             over=self.over,
             absent=absent,
         )
@@ -181,17 +182,16 @@ class View:
         return feature_maps.draw_feature_maps(layer, outputs, image=words, reference=self.reference)
 
     def ranges(self) -> Figure:
-        """Draws how far the values of each layer reach, and what 8 bits of them can hold."""
-        rows = self.found["activations"]["input"]
-        return layer_figures.draw_ranges(rows, layers=self.layers, over=self.over)
+        """Draws the range of each layer's values, and the range of its 8-bit codes."""
+        return layer_figures.draw_ranges(self._activations, layers=self.layers, over=self.over)
 
     def drawings(self) -> dict[str, Drawing]:
-        """All figures by the names of their files, each drawn when it is called."""
+        """Returns functions that draw all figures, by file name."""
         captures = {
             name: {layer: _output(model, layer) for layer in self.layers if layer in model.points}
             for name, model in self.models.items()
         }
-        return layer_drawings(self.found, captures, data="input")
+        return layer_drawings(self.inspection, captures, data="input")
 
     def _known(self, layer: str) -> str:
         if layer in self.layers:
@@ -203,8 +203,8 @@ class View:
         raise KeyError(f"layer must be one that is captured, got {layer!r}{why}. {hint}")
 
     def _table(self) -> tuple[str, list[list[str]], str]:
-        """Title, lines of which the first is the heading, and what is below the table."""
-        rows = self.found["activations"]["input"]
+        """Returns title, lines beginning with the header, and notes."""
+        rows = self._activations
         cells = {
             layer: layer_cells(rows[layer][self.name]["statistics"])
             for layer in self.layers
@@ -228,19 +228,19 @@ class View:
 
 
 class Inside(View):
-    """The layers of one model for some images; what `look` returns."""
+    """The layers of one model for some images, as returned by `look`."""
 
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
-        """A layer's output (N, ...), of codes the numbers that they stand for."""
+        """Returns a layer's output (N, ...), dequantized."""
         return _output(self.models[self.name], self._known(layer)).copy()
 
     @property
     def output(self) -> NDArray[np.float32]:
-        """The model's own output, (N, ...)."""
+        """The model's output, (N, ...)."""
         return self.models[self.name].run(self.images).probabilities.copy()
 
     def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
-        """The `weight` (O, I, ...) and the `bias` (O,) of a layer, as far as it has them."""
+        """Returns the `weight` (O, I, ...) and `bias` (O,) that a layer has."""
         stored = self.models[self.name].parameters
         kinds = stored.get(layer if layer in stored else self._known(layer), {})
         return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
@@ -249,10 +249,10 @@ class Inside(View):
         """Compares each layer with that of a reference, such as the float model.
 
         Args:
-            reference: what `look` returned, or a model, which then runs on the same images.
+            reference: returned by `look`, or a model, which then runs on the same images.
 
         Raises:
-            ValueError: the reference saw other images, or has no layer of this name and shape.
+            ValueError: the images differ, or no layer has the name and shape of one here.
         """
         if not isinstance(reference, Inside):
             reference = look(reference, self.images, layout="NHWC")
@@ -275,10 +275,10 @@ class Inside(View):
 
 
 class Comparison(View):
-    """The layers of a model beside those of its reference; what `Inside.compare` returns."""
+    """The layers of a model and its reference, as returned by `Inside.compare`."""
 
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
-        """A layer's output minus that of the reference, (N, ...)."""
+        """Returns a layer's output minus the reference's, (N, ...)."""
         models = [self.models[name] for name in (self.name, str(self.reference))]
         if self._known(layer) not in models[0].points:
             raise KeyError(f"{layer} is not in {self.name}.")
@@ -286,10 +286,9 @@ class Comparison(View):
 
     def sqnr(self) -> Figure:
         """Draws the signal-to-quantization-noise ratio of each layer."""
-        rows = self.found["activations"]["input"]
-        return layer_figures.draw_sqnr(rows, layers=self.layers, over=self.over)
+        return layer_figures.draw_sqnr(self._activations, layers=self.layers, over=self.over)
 
 
 def _output(model: Watched, layer: str) -> NDArray[np.float32]:
-    """A captured output, as numbers."""
+    """Returns a captured output, dequantized."""
     return dequantized(model.points[layer], model.run(np.empty(0, np.float32)).outputs[layer])

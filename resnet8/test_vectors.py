@@ -1,22 +1,18 @@
-"""Writes what a device must compute: `python -m resnet8.test_vectors --input test:0,1,2`.
+"""Writes test vectors for devices: `python -m resnet8.test_vectors --input test:0,1,2`.
 
-The codes of every layer for the chosen images, the weights, biases, scales and zero points, as
-docs/test-vectors.md describes: a network.json and raw binary files. All numbers are exact.
+They contain the codes of every layer for the chosen images, weights, biases, scales and zero
+points, all exact, in a network.json and raw binary files (docs/test-vectors.md).
 """
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from resnet8.core.errors import ParamsError
 from resnet8.core.files import remove, write_bytes, write_json
 from resnet8.core.input_spec import FORMS
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import Variant
-from resnet8.inspection.inputs import choose_images
+from resnet8.inspection.inputs import read_chosen
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.reference import vectors
@@ -26,16 +22,12 @@ NETWORK = "network.json"
 
 
 def write(folder: Path, files: vectors.Files) -> None:
-    """Writes test vectors; there is a network.json only where all other files are complete."""
+    """Writes test vectors, network.json last: if it exists, all other files are complete."""
     remove(folder / NETWORK)
     for name, array in files.arrays.items():
-        write_bytes(folder / name, _little_endian(array))
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        write_bytes(folder / name, little_endian.tobytes())
     write_json(folder / NETWORK, files.network)
-
-
-def _little_endian(array: NDArray[Any]) -> bytes:
-    stored = array if sys.byteorder == "little" else array.byteswap()
-    return np.ascontiguousarray(stored).tobytes()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,16 +44,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/vectors"))
     args = parser.parse_args(argv)
 
-    images = choose_images(args.input, args.data)
+    try:
+        images = read_chosen(args.input, args.data)
+    except ValueError as exc:
+        raise ParamsError(f"--input: {exc}") from exc
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
     network = Network(model, storage.read(args.quantization))
 
-    found = vectors.compute(network, images)
-    files = vectors.describe(found, dtype=args.type, chosen=args.input)
+    result = vectors.compute(network, images)
+    files = vectors.describe(result, dtype=args.type, chosen=args.input)
     write(args.out, files)
     print(
-        f"{args.out / NETWORK}: {len(found.operations)} operations, {len(images)} images, "
-        f"{sum(x.codes.size for x in found.tensors.values()):,} codes"
+        f"{args.out / NETWORK}: {len(result.operations)} operations, {len(images)} images, "
+        f"{sum(x.codes.size for x in result.tensors.values()):,} codes"
     )
 
 

@@ -1,8 +1,8 @@
-"""Looks into one model by hand: `python -m resnet8.weight_visualizer MODEL`.
+"""Shows the layers of one model: `python -m resnet8.weight_visualizer MODEL`.
 
-Prints the statistics of its layers for some images, and saves pictures of their weights,
-biases and activations. A quantized model is compared with the float model of its runtime in
-the same folder, or with another one that is given. In Python: `from resnet8 import look`.
+Prints statistics of its layers for some images, and saves figures of their weights, biases and
+activations. A quantized model is compared with the float model of its runtime in the same folder,
+or with the one given by --reference. In Python: `from resnet8 import look`.
 """
 
 import argparse
@@ -22,17 +22,17 @@ from resnet8.report.figures.canvas import draw_all
 
 
 def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> View:
-    """Looks at a model and, where it is quantized, at the float model that it was made from.
+    """Looks at a model, and compares a quantized one with its float model.
 
     Args:
         model: a `.h5`, `.keras`, `.onnx` or `.pt2` file.
         images: see `look`.
-        reference: the float model; None for `<runtime>_fp32` in the same folder, if there.
-        data: the pipeline's folder.
+        reference: the float model; None for `<runtime>_fp32` in the same folder, if present.
+        data: the pipeline's data folder.
 
     Raises:
-        ArtifactError: a file is missing or no model, or the reference is not a float model of
-            the same runtime.
+        ArtifactError: a file is missing or not a model, or the reference is not a float model
+            of the same runtime.
         ValueError: the images do not fit the model.
     """
     inside = look(model, images, data=data)
@@ -68,16 +68,16 @@ def main(argv: list[str] | None = None) -> None:
     is_pictures = args.input.lower().endswith(SUFFIXES)
     images = args.input.split(",") if is_pictures else args.input
     try:
-        shown = look_beside(args.model, images, reference=args.reference, data=args.data)
+        view = look_beside(args.model, images, reference=args.reference, data=args.data)
     except ValueError as exc:
         raise ParamsError(f"--input: {exc}") from exc
     try:
-        shown = shown.select(args.layers)
+        view = view.select(args.layers)
     except ValueError as exc:
         raise ParamsError(f"--layers: {exc}") from exc
 
-    tables.print_layers(shown.found)
-    for name, picture in draw_all(shown.drawings()):
+    tables.print_layers(view.inspection)
+    for name, picture in draw_all(view.drawings()):
         path = args.out / f"{name}.png"
         write_bytes(path, picture)
         print(path)

@@ -1,4 +1,4 @@
-"""Watches every layer of every variant, and proves the float ones the same layer by layer.
+"""Captures every layer of every variant, and compares the float variants layer by layer.
 
 Reads: all models, data/cifar10/test_{images,labels}.npy (the chosen images),
     data/cifar10/labels.json, data/calibration/images.npy
@@ -35,11 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = InputSpec.parse(params.inspect.input)
     test_set = read_test_set(args.data)
     calibration = read_images(args.calibration / "images.npy")
-    chosen = inputs.choose(
-        spec,
-        test_images=test_set.images,
-        calibration_images=calibration,
-    )
+    chosen = inputs.choose(spec, test_images=test_set.images, calibration_images=calibration)
     watched = watch.watch_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
@@ -48,28 +44,23 @@ def main(argv: list[str] | None = None) -> None:
     records = recording.inspect(watched, show_progress(streamed, desc="layers", unit="batches"))
     at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
-    layers = {
-        "input": spec.in_words,
-        "n_images": n_images,
-        "layers": recording.layer_order(records),
-        "absent": {name: model.absent for name, model in watched.items()},
-        "activations": {
-            "calibration": summaries.activations_json(records),
-            "input": summaries.activations_json(at_input),
-        },
-        "parameters": summaries.parameters_json(watched),
-    }
+    layers = summaries.layers_json(
+        watched,
+        {"calibration": records, "input": at_input},
+        over=spec.in_words,
+        n_images=n_images,
+    )
     errors = recording.conversion_errors(records)
-    same = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
+    rows = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():
         captures = recording.capture(model, chosen[: recording.SAVED_IMAGES])
         write_arrays(args.out / f"{name}.npz", captures)
     write_json(args.metrics / "layers.json", summaries.statistics_only(layers))
-    write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": same})
-    worst = max(row["relative"] for row in same.values())
-    print(f"{len(same)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
+    write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": rows})
+    worst = max(row["relative"] for row in rows.values())
+    print(f"{len(rows)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
 
 
 if __name__ == "__main__":

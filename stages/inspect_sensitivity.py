@@ -1,4 +1,4 @@
-"""Ranks the layers of each quantized variant by what quantizing each one alone costs.
+"""Ranks the layers of each quantized variant by the effect of quantizing each one alone.
 
 Reads: artifacts/models/, data/calibration/images.npy
 Writes: metrics/sensitivity.json
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     }
 
     write_json(args.out, {"n_images": len(images), "variants": ranking})
-    for name, found in ranking.items():
-        first = min(found["layers"], key=lambda layer: found["layers"][layer]["rank"])
+    for name, ranked in ranking.items():
+        first = min(ranked["layers"], key=lambda layer: ranked["layers"][layer]["rank"])
         print(f"{name}: quantizing {first} alone costs most")
 
 

@@ -1,4 +1,4 @@
-"""Holds every code of the quantized models against exact arithmetic on their parameters.
+"""Compares every code of the quantized models with exact arithmetic on their parameters.
 
 Reads: artifacts/models/, artifacts/quantization/, data/cifar10/test_{images,labels}.npy,
     data/cifar10/labels.json
@@ -18,8 +18,8 @@ from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
-from resnet8.reference import results, runtimes
-from resnet8.reference.check import N_IMAGES, check
+from resnet8.reference import results
+from resnet8.reference.check import N_IMAGES, check, load_runtime
 from resnet8.reference.network import Network
 
 
@@ -38,22 +38,22 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
     network = Network(model, storage.read(args.quantization))
     images = read_test_set(args.data).images[: args.images]
-    opened = {str(x): runtimes.load(x, x.path(args.models)) for x in params.quantized}
+    runtimes = {str(x): load_runtime(x, x.path(args.models)) for x in params.quantized}
 
     progress = partial(show_progress, desc="exact arithmetic", unit="batches")
-    checked = check(network, opened, images, progress=progress)
-    for name, found in checked.items():
-        if not opened[name].saturates:
-            results.refuse_unexplained(name, found)
+    checked = check(network, runtimes, images, progress=progress)
+    for name, result in checked.items():
+        if not runtimes[name].saturates:
+            results.refuse_unexplained(name, result)
 
     described, summarized = (
-        {name: part(found, saturates=opened[name].saturates) for name, found in checked.items()}
+        {name: part(result, saturates=runtimes[name].saturates) for name, result in checked.items()}
         for part in (results.describe, results.summarize)
     )
     write_json(args.out, {"n_images": len(images), "variants": described})
     write_json(args.metrics, {"n_images": len(images), "variants": summarized})
-    for name, found in checked.items():
-        print(results.in_words(name, found, saturates=opened[name].saturates))
+    for name, result in checked.items():
+        print(results.in_words(name, result, saturates=runtimes[name].saturates))
 
 
 if __name__ == "__main__":

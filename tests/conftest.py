@@ -122,3 +122,28 @@ def torch_int8(torch_fp32: Any, quantization: Any) -> Any:
     from resnet8.quantize import torch_writer
 
     return torch_model.export(torch_writer.quantize(torch_fp32, quantization))
+
+
+@pytest.fixture(scope="session")
+def models_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    onnx_fp32: Any,
+    torch_fp32: Any,
+    torch_int8: Any,
+    quantization: Any,
+) -> Any:
+    """The files of all variants, as stages write them; tests must not change them."""
+    from resnet8.models import torch_model
+    from resnet8.quantize import onnx_writer
+
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "model.h5").symlink_to(SAMPLE_MODEL)
+    models = {"fp32": onnx_fp32}
+    for name in ("int8", "uint8", "uint8_int8"):
+        models[name] = onnx_writer.quantize(onnx_fp32, quantization, quant_type=name)
+    for name, model in models.items():
+        (folder / f"onnx_{name}.onnx").write_bytes(model.SerializeToString())
+    (folder / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
+    content = torch_model.encode(torch_int8, quantization.metadata)
+    (folder / "torch_int8.pt2").write_bytes(content)
+    return folder

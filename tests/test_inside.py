@@ -89,13 +89,6 @@ def test_statistics_are_those_of_output_and_weight(inside: Inside) -> None:
         inside.statistics("1", of="bias")
 
 
-def test_an_unknown_layer_is_refused_with_those_that_are_near() -> None:
-    found = look(nn.Sequential(nn.Sequential(nn.ReLU()), nn.Tanh()), IMAGES)
-    for ask in (found.histogram, found.feature_maps, found.statistics, found.__getitem__):
-        with pytest.raises(KeyError, match=r"got '0.1'. Near: 0.0\."):
-            ask("0.1")
-
-
 def test_the_table_has_a_line_for_each_layer_and_fits_the_terminal(
     inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,12 +118,6 @@ def test_figures_show_themselves_and_leave_pyplot_alone(inside: Inside) -> None:
     )
     with pytest.raises(IndexError, match="image must be from 0 to 1, got 2"):
         inside.feature_maps("1", 2)
-
-
-def test_select_leaves_the_layers_that_a_pattern_matches(inside: Inside) -> None:
-    found = inside.select("0,3")
-    assert isinstance(found, Inside)
-    assert found.layers == ["0", "3"]
 
 
 def test_compare_measures_each_layer_against_the_reference(inside: Inside) -> None:
@@ -221,21 +208,6 @@ def test_pictures_are_read_and_must_have_one_size(tmp_path: Path) -> None:
         look(nn.ReLU(), paths)
 
 
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [("none.png", "^no such file: none.png$"), ([Path("none.jpg")], "^no such file: none.jpg$")],
-)
-def test_a_picture_that_is_not_there_is_named(images: Any, message: str) -> None:
-    with pytest.raises(ArtifactError, match=message):
-        look(nn.ReLU(), images)
-
-
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(ArtifactError, match=r"x.png must be a PNG or JPEG picture, got: "):
-        look(nn.ReLU(), tmp_path / "x.png")
-
-
 def test_a_model_without_layers_that_are_called_is_refused() -> None:
     program = torch.export.export(small(), (torch.zeros(2, 3, 8, 8),))
     with pytest.raises(ValueError, match="Of an exported program, give the program itself"):
@@ -286,12 +258,6 @@ def test_an_onnx_model_of_other_images_is_taken(inside: Inside, tmp_path: Path) 
     np.testing.assert_allclose(found["0"], inside["0"], atol=1e-6)  # float32 near one
     assert np.array_equal(found.parameters("0")["weight"], weights["weight"])
     assert found.compare(inside).layers == ["0", "1", "2", "3"]
-
-
-@pytest.mark.parametrize("name", ["none.h5", "none.onnx", "none.pt2"])
-def test_a_model_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(ArtifactError, match=f"^no such file: {name}$"):
-        look(name, IMAGES)
 
 
 def test_models_of_the_pipeline_are_shown_in_the_units_of_the_float_model(

@@ -1,6 +1,7 @@
 """Looking into one model by hand."""
 
 import json
+import shutil
 from collections.abc import Collection
 from io import StringIO
 from pathlib import Path
@@ -14,13 +15,10 @@ from rich.console import Console
 from resnet8.compare import tables
 from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.core.names import OnnxType
-from resnet8.core.pictures import encode_png
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inside import look
 from resnet8.inspection.units import read_equalization
-from resnet8.models import torch_model
 from resnet8.models.onnx_graph import read_parameters
-from resnet8.quantize import onnx_writer
 from resnet8.weight_visualizer import look_beside, main
 from samples.dataset import SAMPLE_MODEL
 from samples.demo import SAMPLE_PARAMS
@@ -32,25 +30,14 @@ CALIBRATION_IMAGES, TEST_IMAGES = 100, [3, 8]  # that the stage looks at
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    onnx_fp32, quantization, (test_images, _) = map(
-        request.getfixturevalue, ("onnx_fp32", "quantization", "test_set")
-    )
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
-    for name in ONNX_TYPES:
-        model = onnx_writer.quantize(onnx_fp32, quantization, quant_type=name)
-        (folder / f"onnx_{name}.onnx").write_bytes(model.SerializeToString())
-    factors = quantization.metadata
-    for name, place, metadata in (
-        ("torch_fp32", folder / "torch_fp32.pt2", {}),
-        ("torch_int8", folder / "torch_int8.pt2", factors),
-        ("torch_int8", folder / "alone" / "mine.pt2", factors),
-    ):
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(torch_model.encode(request.getfixturevalue(name), metadata))
+def folder(tmp_path_factory: pytest.TempPathFactory, models_folder: Path, test_set: Any) -> Path:
+    """All models, a quantized one alone, and test images."""
+    folder = tmp_path_factory.mktemp("project") / "models"
+    shutil.copytree(models_folder, folder)
+    (folder / "alone").mkdir()
+    shutil.copy(folder / "torch_int8.pt2", folder / "alone" / "mine.pt2")
     (folder / "cifar10").mkdir()
-    np.save(folder / "cifar10" / "test_images.npy", test_images)
+    np.save(folder / "cifar10" / "test_images.npy", test_set[0])
     return folder
 
 
@@ -122,11 +109,6 @@ def test_look_beside_takes_the_float_model_in_the_same_folder(folder: Path) -> N
     assert names(folder / "torch_fp32.pt2") == ["torch_fp32"]
 
 
-def test_look_beside_takes_another_float_model_when_given(folder: Path) -> None:
-    found = names(folder / "alone" / "mine.pt2", folder / "torch_fp32.pt2")
-    assert found == ["torch_fp32", "torch_int8"]
-
-
 @pytest.mark.parametrize("name", ["onnx_fp32.onnx", "torch_int8.pt2"])
 def test_look_beside_refuses_a_reference_of_another_kind(folder: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match="must be a float model of the same runtime"):
@@ -168,7 +150,7 @@ def test_look_gives_the_table_of_the_stage(
     text = f"test:{','.join(map(str, TEST_IMAGES))}"
     view = look_beside(model_of(folder, variant), text, reference=None, data=folder)
     assert list(view.models) == [variant.original, variant]
-    assert printed(view.found, view.models) == printed(inspected[0], view.models)
+    assert printed(view.inspection, view.models) == printed(inspected[0], view.models)
 
 
 @pytest.mark.parametrize("variant", QUANTIZED_VARIANTS)
@@ -176,7 +158,7 @@ def test_look_gives_the_metrics_of_the_stage(
     folder: Path, inspected: Any, calibration_images: Any, variant: Variant
 ) -> None:
     images = calibration_images[:CALIBRATION_IMAGES]
-    found = look_beside(model_of(folder, variant), images, reference=None, data=folder).found
+    found = look_beside(model_of(folder, variant), images, reference=None, data=folder).inspection
     activations = {
         layer: rows[variant]["statistics"]
         for layer, rows in found["activations"]["input"].items()
@@ -213,22 +195,6 @@ def test_main_refuses_what_does_not_exist_and_saves_nothing(
     with pytest.raises(PipelineError, match=message):
         main([model, f"--data={folder}", f"--out={tmp_path}", *arguments])
     assert not pictures(tmp_path)
-
-
-def test_main_looks_at_picture_files(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], test_set: Any
-) -> None:
-    for i in (0, 1):
-        (tmp_path / f"{i}.png").write_bytes(encode_png(test_set[0][i]))
-    model, files = str(folder / "onnx_fp32.onnx"), f"{tmp_path}/0.png,{tmp_path}/1.png"
-    main([model, f"--input={files}", "--layers=dense", f"--out={tmp_path}"])
-    assert "onnx_fp32 over 0.png, 1.png" in capsys.readouterr().out
-
-
-def test_main_refuses_a_picture_of_another_size(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "wide.png").write_bytes(encode_png(np.zeros((32, 40, 3), np.uint8)))
-    with pytest.raises(PipelineError, match=r"--input: .*\(32, 32, 3\), got \(32, 40, 3\)"):
-        main([str(folder / "onnx_fp32.onnx"), f"--input={tmp_path}/wide.png"])
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "none.onnx", "none.pt2", "none.h5"])

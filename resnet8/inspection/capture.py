@@ -1,6 +1,6 @@
-"""What is captured of a model's layers, whatever runtime it belongs to.
+"""Captured layers of a model, in any runtime.
 
-Layers have the names that they got in `onnx_graph.name_after_layers`, in every variant.
+Layers are named as in `onnx_graph.name_after_layers`, in every variant.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
@@ -16,13 +16,12 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 
 
 class Point(NamedTuple):
-    """Where a layer's output is captured.
+    """Place where a layer's output is captured.
 
-    place: for people: a hook, a Keras layer or a tensor.
-    quantization: of the codes that are captured, to numbers in the float model's units; None
-        where numbers are captured.
-    clips_on_purpose: whether what is below the range, or below zero where there is none, is
-        discarded behind the layer anyway.
+    place: description: a hook, a Keras layer or a tensor.
+    quantization: converts captured codes to the float model's units; None if floats are captured.
+    clips_on_purpose: True if values below the range, or below zero if the layer is not quantized,
+        are discarded by the next operator anyway.
     """
 
     place: str
@@ -31,9 +30,9 @@ class Point(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """What one run of a model showed.
+    """Outputs of one run of a model.
 
-    outputs: by layer, (N, ...): codes where the layer's point is quantized, else float32.
+    outputs: by layer, (N, ...): codes if the layer's point is quantized, else float32.
     probabilities: (N, K).
     """
 
@@ -42,12 +41,12 @@ class Captured(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A model whose layers are watched.
+    """A model whose layers are captured.
 
     points: by layer, in the order of computation.
     parameters: `weight` and `bias` by layer.
-    absent: why a layer of the float model cannot be seen, by layer.
-    run: (N, 32, 32, 3) float32 in [0, 255] -> what every point saw.
+    absent: reasons why layers of the float model are not captured, by layer.
+    run: (N, 32, 32, 3) float32 in [0, 255] -> captured outputs.
     """
 
     points: dict[str, Point]
@@ -57,12 +56,12 @@ class Watched(NamedTuple):
 
 
 def dequantized(point: Point, output: NDArray[Any]) -> NDArray[np.float32]:
-    """A captured output as numbers in the float model's units."""
+    """Returns a captured output in the float model's units."""
     return output if point.quantization is None else point.quantization.dequantize(output)
 
 
 def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
-    """The layers that a shell pattern such as `conv2d_*` matches; commas join several.
+    """Returns the layers that a shell pattern such as `conv2d_*` matches; commas join several.
 
     Raises:
         ValueError: a pattern matches nothing.
@@ -80,7 +79,7 @@ def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
 
 
 def only(watched: Watched, layers: Sequence[str]) -> Watched:
-    """Watches some of the layers only."""
+    """Restricts a model to some of its layers."""
 
     def run(images: NDArray[np.float32]) -> Captured:
         captured = watched.run(images)
@@ -94,9 +93,9 @@ def only(watched: Watched, layers: Sequence[str]) -> Watched:
 
 
 def comparable(model: Watched, reference: Watched) -> Watched:
-    """Watches what a model has in common with its reference: outputs and parameters of one shape.
+    """Restricts a model to the outputs and parameters that have the same shape in its reference.
 
-    Both give outputs that they keep, whatever they are run on.
+    Both must return kept outputs, whatever images they run on.
     """
     nothing = np.empty(0, np.float32)
     mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))

@@ -1,48 +1,167 @@
-"""Makes the models of a sensitivity analysis for any quantized variant."""
+"""Quantizes chosen layers of a model and leaves the others in float, in both runtimes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx
+import torch
 
 from resnet8.core.evaluation import Predictor
+from resnet8.core.names import INPUT
+from resnet8.core.qparams import Parameter, parameter_values
 from resnet8.core.variants import Variant
-from resnet8.inspection import onnx_isolation, torch_isolation
 from resnet8.inspection.sensitivity import Isolate
 from resnet8.inspection.units import read_equalization
-from resnet8.models import onnx_graph, onnx_model, torch_model
+from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
+from resnet8.models.onnx_graph import Graph
 from resnet8.quantize.equalization import equalized
+
+_ATEN = torch.ops.aten
+# Pass-through operators: their output is quantized in place of their input.
+_PASSING = (
+    _ATEN.clamp.default,
+    _ATEN.flatten.using_ints,
+    _ATEN.hardtanh.default,
+    _ATEN.leaky_relu.default,
+    _ATEN.pad.default,
+    _ATEN.permute.default,
+    _ATEN.relu.default,
+    _ATEN.reshape.default,
+    _ATEN.unflatten.int,
+    _ATEN.view.default,
+)
 
 
 def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
-    """The quantized layers of a variant, and what quantizes some of them only.
+    """Returns the quantized layers of a variant, and a function that quantizes some of them.
 
     Args:
         variant: a quantized one.
-        folder: holds its model and the float one of ONNX.
+        folder: holds its model and `onnx_fp32.onnx`.
     """
     path = variant.path(folder)
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
-    load_quantized = _load_onnx if variant.runtime == "onnx" else _load_torch
-    return load_quantized(path, equalized(original, read_equalization(path)))
+    original = equalized(original, read_equalization(path))
+    if variant.runtime == "torch":
+        parameters, program = onnx_graph.read_parameters(original), torch_model.load(path)
 
+        def isolate_torch(layers: Sequence[str]) -> Predictor:
+            return torch_model.as_predictor(in_torch(parameters, program, layers))
 
-def _load_onnx(path: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
+        return torch_layers(program), isolate_torch
     quantized = onnx_model.load_model(path)
 
-    def isolate(layers: Sequence[str]) -> Predictor:
-        model = onnx_isolation.isolate(original, quantized, layers)
-        # Otherwise ONNX Runtime quantizes the weights of the float layers too.
+    def isolate_onnx(layers: Sequence[str]) -> Predictor:
+        model = in_onnx(original, quantized, layers)
+        # Otherwise ONNX Runtime also quantizes the weights of the float layers.
         return onnx_model.make_predictor(model, as_written=True)
 
-    return onnx_isolation.quantized_layers(original, quantized), isolate
+    return onnx_layers(original, quantized), isolate_onnx
 
 
-def _load_torch(path: Path, original: onnx.ModelProto) -> tuple[list[str], Isolate]:
-    parameters = onnx_graph.read_parameters(original)
-    quantized = torch_model.load(path)
+def onnx_layers(model: onnx.ModelProto, quantized: onnx.ModelProto) -> list[str]:
+    """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
+    owners = {*_onnx_owners(model, quantized).values()}
+    owners |= _with_quantized_parameters(onnx_graph.read_parameters(quantized))
+    return [name for name in [INPUT, *(node.name for node in model.graph.node)] if name in owners]
 
-    def isolate(layers: Sequence[str]) -> Predictor:
-        return torch_model.as_predictor(torch_isolation.isolate(parameters, quantized, layers))
 
-    return torch_isolation.quantized_layers(quantized), isolate
+def in_onnx(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, layers: Collection[str]
+) -> onnx.ModelProto:
+    """Adds the quantization of some layers to the float model.
+
+    Weights become their dequantized codes, and quantized tensors get their QuantizeLinear and
+    DequantizeLinear.
+
+    Args:
+        model: the float model.
+        quantized: returned by `onnx_writer.quantize` for it.
+        layers: the ones to quantize, out of `onnx_layers`.
+    """
+    stored = onnx_graph.read_parameters(quantized)
+    parameters = {x: parameter_values(stored[x]) for x in stored if x in layers}
+    graph = Graph(quantized)
+    owners = _onnx_owners(model, quantized)
+    kept = {
+        tensor: graph.quantization_of(step)
+        for tensor, step in graph.quantize_steps().items()
+        if owners[tensor] in layers
+    }
+    return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
+
+
+def _onnx_owners(model: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, str]:
+    """Maps each 8-bit tensor to its layer."""
+    producers = Graph(model).producers
+
+    def owner(tensor: str) -> str:
+        node = producers.get(tensor)
+        if node is None:
+            return INPUT
+        is_passing = node.op_type in onnx_graph.PASSING
+        return owner(node.input[0]) if is_passing else str(node.name)
+
+    return {tensor: owner(tensor) for tensor in Graph(quantized).quantize_steps()}
+
+
+def _with_quantized_parameters(parameters: Mapping[str, Mapping[str, Parameter]]) -> set[str]:
+    return {
+        layer for layer, kinds in parameters.items() if any(x.quantization for x in kinds.values())
+    }
+
+
+def torch_layers(quantized: torch.export.ExportedProgram) -> list[str]:
+    """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
+    module = quantized.module()
+    owners = {*_torch_owners(module).values()}
+    owners |= _with_quantized_parameters(fx_graph.read_parameters(quantized))
+    return [name for name in [INPUT, *fx_graph.layer_nodes(module)] if name in owners]
+
+
+def in_torch(
+    originals: Mapping[str, Mapping[str, Parameter]],
+    quantized: torch.export.ExportedProgram,
+    layers: Collection[str],
+) -> torch.fx.GraphModule:
+    """Removes the quantization of all but some layers from a quantized program.
+
+    Args:
+        originals: the float model's weights and biases by layer.
+        quantized: returned by `torch_writer.quantize`.
+        layers: the ones to leave quantized, out of `torch_layers`.
+
+    Returns:
+        A module from (N, 32, 32, 3) to (N, K).
+    """
+    module = quantized.module()
+    for node, owner in _torch_owners(module).items():
+        if owner not in layers:
+            for multiply in fx_graph.dequantize_steps(node):
+                multiply.replace_all_uses_with(node.all_input_nodes[0])
+    float_layers = (fx_graph.layer_nodes(module).keys() & originals.keys()) - {*layers}
+    fx_graph.set_parameters(
+        module, {layer: parameter_values(originals[layer]) for layer in sorted(float_layers)}
+    )
+    for node in list(module.graph.nodes):
+        if node.target == _ATEN._assert_tensor_metadata.default:
+            module.graph.erase_node(node)  # would keep its unused input alive
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _torch_owners(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
+    """Maps the first node of each quantize step to its layer."""
+    layers = {node: layer for layer, node in fx_graph.layer_nodes(module).items()}
+
+    def owner(node: torch.fx.Node) -> str:
+        if node.target in _PASSING:
+            return owner(node.all_input_nodes[0])
+        return layers.get(node, INPUT)
+
+    return {
+        node: owner(node.all_input_nodes[0])
+        for node in module.graph.nodes
+        if fx_graph.quantization_after(node)
+    }

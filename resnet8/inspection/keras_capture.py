@@ -1,4 +1,4 @@
-"""Watches the layers of a Keras model under the names that they have in the ONNX model."""
+"""Captures the layers of a Keras model, named after the nodes of the ONNX model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,20 @@ from resnet8.models.keras_graph import Call, FlatModel, flatten
 from resnet8.models.keras_layers import Place
 
 # Shape letters: N images, H and W pixels, C channels.
-OPSET = 17  # of a conversion that only serves to name layers
+OPSET = 17  # of conversions that only name layers
 
 
 def watch_original(folder: Path, converted: Path, *, n_classes: int) -> Watched:
-    """Watches the Keras model in a folder beside the ONNX model that was made from it."""
+    """Opens the Keras model in a folder, from which an ONNX model was converted."""
     model = keras_model.load_model(find_model(folder), n_classes=n_classes)
     return watch(model, onnx_model.load_model(converted))
 
 
 def watch_file(path: Path, *, n_classes: int) -> Watched:
-    """Watches a Keras model by itself.
-
-    It is converted to ONNX on the way, for the names of its layers and for its parameters, into
-    which batch normalization is folded.
+    """Opens a Keras model, and converts it to ONNX for layer names and folded parameters.
 
     Raises:
-        ArtifactError: the file is no model that can be converted.
+        ArtifactError: the file is not a model that can be converted.
     """
     model = keras_model.load_model(path, n_classes=n_classes)
     converted = keras_conversion.convert(model, opset=OPSET, n_classes=n_classes)
@@ -38,14 +35,14 @@ def watch_file(path: Path, *, n_classes: int) -> Watched:
 
 
 def watch(model: Any, converted: onnx.ModelProto) -> Watched:
-    """Watches the layers whose outputs the ONNX model's nodes compute.
+    """Captures the outputs that correspond to nodes of the ONNX model.
 
     Args:
-        model: any that `keras_model.load_model` returned.
-        converted: made from it. Where a node's output is (N, C, H, W), Keras's is transposed.
+        model: returned by `keras_model.load_model`.
+        converted: the ONNX model. Where its node's output is (N, C, H, W), Keras's is transposed.
 
     Returns:
-        The layers by node name; nodes within a layer, or of no layer that is known, are absent.
+        The layers by node name. Nodes inside a layer, or without a known layer, are absent.
     """
     flat = flatten(model, dtype="float64")
     calls = {call.name: call for call in flat.calls}
@@ -61,19 +58,19 @@ def watch(model: Any, converted: onnx.ModelProto) -> Watched:
 
     def run(images: NDArray[np.float32]) -> Captured:
         *outputs, probabilities = compute(images)
-        found = {
+        named = {
             node: np.ascontiguousarray(output.transpose(0, 3, 1, 2))
             if node in transposed and output.ndim == 4
             else output
             for node, output in zip(tensors, outputs, strict=True)
         }
-        return Captured(found, probabilities)
+        return Captured(named, probabilities)
 
     return Watched(points, {}, absent, run)
 
 
 def _tensor(flat: FlatModel, call: Call | None, place: Place) -> Any:
-    """The symbolic tensor that a node computes; None where it is not known."""
+    """Returns the symbolic tensor that a node computes; None if unknown."""
     if place == "input":
         return flat.model.inputs[0]
     if call is None or place == "within":

@@ -1,6 +1,6 @@
-"""Captures the layers of any PyTorch module with forward hooks, and leaves the module as it was.
+"""Captures the layers of any PyTorch module with forward hooks, and restores its state.
 
-Layers are the modules without modules in them, by their dotted names; the second call of `relu` is
+Layers are the modules without submodules, by their dotted names; the second call of `relu` is
 `relu:2`. Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
@@ -24,17 +24,17 @@ from resnet8.models.torch_model import as_tensor
 def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
     """Runs a module once in evaluation mode, without gradients, and keeps its layers' outputs.
 
-    The images get the module's floating-point type and device. Training modes, buffers, gradients,
-    hooks and PyTorch's random numbers are as before, also after an error; only lazy modules keep
-    the shapes that they take from the images.
+    Images are converted to the module's floating-point type and device. Training modes, buffers,
+    gradients, hooks and PyTorch's random state are restored, even after an error; only lazy modules
+    keep the shapes inferred from the images.
 
     Args:
-        module: of one input.
+        module: with one input.
         images: (N, ...) as the module takes them.
 
     Returns:
-        The layers in the order of computation; `run` gives the captured outputs again. Absent are
-        layers that are not called, or give no floats with a row for each image.
+        The layers in the order of computation; `run` returns the captured outputs. Layers that are
+        not called, or do not return floats with a row for each image, are absent.
     """
     module = getattr(module, "_orig_mod", module)  # torch.compile skips hooks
     layers = {
@@ -58,7 +58,7 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
             outputs[layer] = _copied(tensor)  # before the next layer works in place
 
     device, dtype = _place_of(module)
-    with _as_before(module, device), forward_hooks(module, names, keep):
+    with _restored(module, device), forward_hooks(module, names, keep):
         result = _first_tensor(module(as_tensor(images).to(device, dtype)))
         parameters = {names[path]: _parameters(layer) for path, layer in layers.items()}
     absent |= {name: "not called" for name, count in calls.items() if not count}
@@ -68,8 +68,8 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
 
 
 @contextmanager
-def _as_before(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluates in the block, and puts training modes, buffers and random numbers back."""
+def _restored(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Sets evaluation mode in the block, then restores training modes, buffers and random state."""
     modes = {part: part.training for part in module.modules()}
     buffers = {part: dict(part._buffers) for part in modes}
     saved = [x for of_part in buffers.values() for x in of_part.values() if x is not None]
@@ -90,7 +90,7 @@ def _as_before(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _place_of(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
-    """The device and the floating-point type of a module's first parameter or buffer."""
+    """Returns device and floating-point type of a module's first parameter or buffer."""
     tensors = chain(module.parameters(), module.buffers())
     usable = (x for x in tensors if not is_lazy(x) and x.is_floating_point())
     first = next(usable, torch.empty(0, dtype=torch.float32))
@@ -98,13 +98,13 @@ def _place_of(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _first_tensor(output: object) -> torch.Tensor:
-    """The first tensor in a tuple, dictionary or the like; an empty one if there is none."""
+    """Returns the first tensor in a nested structure; an empty tensor if it has none."""
     leaves = tree_leaves(output)
     return next((x for x in leaves if isinstance(x, torch.Tensor)), torch.empty(0))
 
 
 def _find_fault(tensor: torch.Tensor, n_images: int) -> str | None:
-    """Says why a layer's output is not captured, None if it is."""
+    """Returns the reason why an output cannot be captured, or None."""
     if not tensor.is_floating_point():
         return f"gives {str(tensor.dtype).removeprefix('torch.')}"
     has_rows = tensor.ndim > 1 and len(tensor) == n_images and tensor.numel()
@@ -117,8 +117,8 @@ def _copied(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _parameters(layer: torch.nn.Module) -> dict[str, Parameter]:
-    """A layer's finite weight and bias, output channels along the first axis."""
-    found = {}
+    """Returns a layer's finite weight and bias, output channels along the first axis."""
+    parameters = {}
     for kind in ("weight", "bias"):
         tensor = getattr(layer, kind, None)
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel():
@@ -126,5 +126,5 @@ def _parameters(layer: torch.nn.Module) -> dict[str, Parameter]:
                 tensor = tensor.transpose(0, 1)
             values = np.atleast_1d(_copied(tensor))
             if np.isfinite(values).all():
-                found[kind] = Parameter(values)
-    return found
+                parameters[kind] = Parameter(values)
+    return parameters

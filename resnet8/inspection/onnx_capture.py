@@ -1,4 +1,4 @@
-"""Watches the layers of an ONNX model, float or quantized, with ONNX Runtime.
+"""Captures the layers of an ONNX model, float or quantized, with ONNX Runtime.
 
 Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -23,15 +23,14 @@ _QUANTIZING = (QUANTIZE, DEQUANTIZE)
 
 
 def watch(model: onnx.ModelProto) -> Watched:
-    """Watches the output of every node.
+    """Captures the output of every node.
 
-    In a quantized model the codes that QuantizeLinear makes of an output are captured, so
-    that ONNX Runtime still joins the nodes around to integer kernels. A node whose output
-    is quantized only after a further one (a ReLU that the range cuts off anyway) has no
-    output of its own and is absent.
+    If a node's output is quantized, its codes are captured, so that ONNX Runtime still fuses
+    nodes to integer kernels. A node that is quantized together with the next one (a ReLU that
+    clipping implies) is absent.
 
     Args:
-        model: of one input and one output.
+        model: with one input and one output.
     """
     graph = Graph(model)
     source, result = model.graph.input[0].name, model.graph.output[0].name

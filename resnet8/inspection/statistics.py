@@ -1,4 +1,4 @@
-"""Statistics of a layer's values and of their error, taken batch by batch in bounded memory."""
+"""Statistics of a layer's values and errors, updated batch by batch in bounded memory."""
 
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ PERCENTILES = (0.1, 1.0, 25.0, 50.0, 75.0, 99.0, 99.9)
 
 
 class Histogram(NamedTuple):
-    """Counts of the values other than zero, which ReLU makes so many of.
+    """Counts of nonzero values; ReLU makes many zeros.
 
-    counts: (B,) values in each bin.
+    counts: (B,) of values in each bin.
     edges: (B + 1,) ascending.
     """
 
@@ -21,12 +21,12 @@ class Histogram(NamedTuple):
     edges: NDArray[np.float64]
 
     def rebinned(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Counts in other bins, each old bin's values spread evenly over it."""
+        """Returns the counts in other bins, with values spread evenly over each old bin."""
         below = np.concatenate([[0.0], np.cumsum(self.counts)])
         return np.diff(np.interp(edges, self.edges, below))
 
     def reach(self, share: float) -> float:
-        """How far from zero one has to go, to both sides, to have that share of the values."""
+        """Returns the absolute value that a share of the values does not exceed."""
         far = np.maximum(np.abs(self.edges[:-1]), np.abs(self.edges[1:]))
         order = np.argsort(far)
         within = np.cumsum(self.counts[order])
@@ -35,9 +35,11 @@ class Histogram(NamedTuple):
 
 
 def sqnr_db(signal: float, noise: float) -> float | None:
-    """Signal-to-quantization-noise ratio in dB from both powers (sums of squares).
+    """Returns the signal-to-quantization-noise ratio in dB; higher is better.
 
-    Higher is better; None without any noise or without a signal, where there is no ratio.
+    Args:
+        signal: sum of squares.
+        noise: sum of squares. The ratio is None if this or the signal is 0.
     """
     return float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None
 
@@ -45,9 +47,8 @@ def sqnr_db(signal: float, noise: float) -> float | None:
 class RunningHistogram:
     """A histogram of float32 values of any size.
 
-    A bin holds the values with the same upper 16 bits: the same sign, the same power of two
-    and the same first 7 bits after it. Its width is at most 1/128 of its values, and no range
-    has to be known beforehand.
+    A bin holds the values with equal upper 16 bits: sign, exponent and the first 7 mantissa bits.
+    Its width is at most 1/128 of its values, and the range need not be known beforehand.
     """
 
     def __init__(self) -> None:
@@ -60,21 +61,21 @@ class RunningHistogram:
 
     @property
     def zeros(self) -> int:
-        """How many values were zero."""
+        """Number of zeros."""
         return int(self._counts[_ZERO] + self._counts[_SIGN])
 
     def result(self) -> Histogram:
-        """The histogram without zeros, as far as there are values to both sides of zero."""
+        """Returns the histogram without zeros, over the range of the values."""
         positive, negative = self._counts[:_INFINITY].copy(), self._counts[_SIGN:][:_INFINITY]
         counts = np.concatenate([negative[::-1], positive]).astype(np.float64)
-        counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and what is less than 1e-40
+        counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and values below 1e-40
         used = np.flatnonzero(counts)
         first = min([*used[:1], _INFINITY])
         last = max([*used[-1:], _INFINITY])
         return Histogram(counts[first : last + 1], _EDGES[first : last + 2])
 
 
-# Upper 16 bits of zero, of minus zero and of infinity, which comes behind all finite numbers.
+# Upper 16 bits of zero, of minus zero and of infinity, which follows all finite numbers.
 _ZERO, _SIGN, _INFINITY = 0x0000, 0x8000, 0x7F80
 _POWERS = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
 _LARGEST = float(np.finfo(np.float32).max)
@@ -82,16 +83,20 @@ _EDGES = np.concatenate([[-_LARGEST], -_POWERS[:0:-1], _POWERS, [_LARGEST]])
 
 
 class Summary(NamedTuple):
-    """What is reported of a set of values; `percentiles` by their number."""
+    """Statistics of a set of values; `percentiles` by their number."""
 
     n_values: int
     mean: float
     std: float
     min: float
     max: float
-    dynamic_range: float  # max - min, what a quantizer has to cover
     zeros_share: float
     percentiles: dict[float, float]
+
+    @property
+    def dynamic_range(self) -> float:
+        """The range that a quantizer has to cover."""
+        return self.max - self.min
 
 
 class RunningValues:
@@ -104,13 +109,13 @@ class RunningValues:
         self._histogram = RunningHistogram()
 
     def update(self, values: NDArray[np.float32]) -> None:
-        """Takes in values of any shape."""
+        """Adds values of any shape."""
         flat = np.ascontiguousarray(values, np.float32).ravel()
         self.count += flat.size
         self.sum += float(np.sum(flat, dtype=np.float64))
         self.sum_of_squares += _sum_of_products(flat, flat)
-        low, high = float(flat.min()), float(flat.max())
-        self.min, self.max = min(self.min, low), max(self.max, high)
+        self.min = min(self.min, float(flat.min()))
+        self.max = max(self.max, float(flat.max()))
         self._histogram.update(flat)
 
     def histogram(self) -> Histogram:
@@ -119,45 +124,42 @@ class RunningValues:
     def summary(self) -> Summary:
         mean = self.sum / self.count
         variance = max(self.sum_of_squares / self.count - mean**2, 0.0)
-        percentiles = _percentiles(
-            self.histogram(), self._histogram.zeros, low=self.min, high=self.max
-        )
+        zeros = self._histogram.zeros
         return Summary(
             n_values=self.count,
             mean=mean,
             std=variance**0.5,
             min=self.min,
             max=self.max,
-            dynamic_range=self.max - self.min,
-            zeros_share=self._histogram.zeros / self.count,
-            percentiles=percentiles,
+            zeros_share=zeros / self.count,
+            percentiles=_percentiles(self.histogram(), zeros, low=self.min, high=self.max),
         )
 
 
 class RunningCodes:
-    """Statistics of 8-bit codes of one scale; exact, as there are only 256 different ones."""
+    """Exact statistics of 8-bit codes: counts of all 256 codes."""
 
     def __init__(self, quantization: QuantizationParameters) -> None:
         self.quantization = quantization
         self.counts = np.zeros(256, np.int64)
 
     def update(self, codes: NDArray[Any]) -> None:
-        """Takes in codes of any shape."""
+        """Adds codes of any shape."""
         bits = codes.reshape(-1).view(np.uint8)  # int8 codes wrap around; rolled back below
         self.counts += np.bincount(bits, minlength=256)
 
     @property
     def counts_by_level(self) -> NDArray[np.int64]:
-        """(256,) how often each code came up, from the smallest code."""
+        """(256,) counts of the codes, from the smallest code."""
         return np.roll(self.counts, 128) if self.quantization.dtype == "int8" else self.counts
 
     @property
     def levels_used(self) -> int:
-        """How many of the 256 codes came up."""
+        """Number of different codes."""
         return int(np.count_nonzero(self.counts))
 
     def histogram(self) -> Histogram:
-        """Each level's values spread over the numbers that are rounded to it."""
+        """Returns the histogram with each level's values spread over the numbers rounded to it."""
         levels = self.quantization.levels.astype(np.float64)
         half = float(self.quantization.scale) / 2
         edges = np.append(levels - half, levels[-1] + half)
@@ -177,25 +179,23 @@ class RunningCodes:
             std=variance**0.5,
             min=used[0],
             max=used[-1],
-            dynamic_range=used[-1] - used[0],
             zeros_share=int(counts[levels == 0].sum()) / count,
             percentiles=percentiles,
         )
 
 
 class RunningError:
-    """How far values are from their reference; with a histogram where that is wanted."""
+    """Errors of values against a reference, optionally with a histogram."""
 
     def __init__(self, *, with_histogram: bool = False) -> None:
         self.signal = self.noise = self.product = self.power = self.largest = 0.0
         self._histogram = RunningHistogram() if with_histogram else None
 
     def update(self, values: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
-        """Takes in values and their references, both of one shape."""
+        """Adds values and their references, of one shape."""
         values, reference = values.ravel(), reference.ravel()
         difference = values - reference
-        largest = max(-float(difference.min()), float(difference.max()))
-        self.largest = max(self.largest, largest)
+        self.largest = max(self.largest, -float(difference.min()), float(difference.max()))
         self.signal += _sum_of_products(reference, reference)
         self.noise += _sum_of_products(difference, difference)
         self.product += _sum_of_products(values, reference)
@@ -209,30 +209,30 @@ class RunningError:
 
     @property
     def cosine_similarity(self) -> float | None:
-        """1 where both point the same way; None where one of them is all zeros."""
+        """1 for vectors of equal direction; None if one of them is zero."""
         lengths = (self.signal * self.power) ** 0.5
         return min(self.product / lengths, 1.0) if lengths else None  # float32 sums round
 
     def histogram(self) -> Histogram | None:
-        """The differences other than zero, if they were counted."""
+        """Returns the histogram of nonzero errors, if recorded."""
         return self._histogram.result() if self._histogram is not None else None
 
 
 def _sum_of_products(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The sum in float64 and in NumPy's order: that of a dot product is the CPU's."""
+    """Adds products in NumPy's order; the order within a dot product depends on the CPU."""
     return float(np.sum(one * other, dtype=np.float64))
 
 
 def _percentiles(
     histogram: Histogram, zeros: int, *, low: float, high: float
 ) -> dict[float, float]:
-    """The numbers below which that many percent of the values are."""
+    """Returns percentiles by their number, interpolated within bins."""
     middle = int(np.searchsorted(histogram.edges, 0.0))
-    counts = np.insert(histogram.counts, middle, zeros)  # a bin of no width for the zeros
+    counts = np.insert(histogram.counts, middle, zeros)  # a bin of width 0 for the zeros
     edges = np.insert(histogram.edges, middle, 0.0)
     below = np.concatenate([[0.0], np.cumsum(counts)])
     wanted = np.array(PERCENTILES) / 100 * below[-1]
     bins = np.clip(np.searchsorted(below, wanted) - 1, 0, len(counts) - 1)
     share = (wanted - below[bins]) / np.maximum(counts[bins], 1)
-    found = edges[bins] + share * np.diff(edges)[bins]
-    return dict(zip(PERCENTILES, np.clip(found, low, high).tolist(), strict=True))
+    values = edges[bins] + share * np.diff(edges)[bins]
+    return dict(zip(PERCENTILES, np.clip(values, low, high).tolist(), strict=True))

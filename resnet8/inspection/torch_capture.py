@@ -1,4 +1,4 @@
-"""Watches the layers of a PyTorch program, float or quantized, with forward hooks.
+"""Captures the layers of a PyTorch program, float or quantized, with forward hooks.
 
 Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
@@ -17,8 +17,8 @@ from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.models.fx_graph import layer_nodes, module_path, quantization_after, read_parameters
 from resnet8.models.torch_model import as_tensor
 
-_TYPES = (torch.float32, torch.uint8, torch.int8)  # of numbers, and of codes
-# What steps raise that look like those of quantization, but are not.
+_TYPES = (torch.float32, torch.uint8, torch.int8)  # of floats and codes
+# Raised for programs that only resemble quantized ones.
 _FAULTS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 
 
@@ -26,15 +26,14 @@ _FAULTS = ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 def forward_hooks(
     module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Hands the output of named submodules to `keep` while the block runs.
+    """Passes the outputs of submodules to `keep` within the block.
 
-    The hooks return nothing, so outputs stay as they are, and are removed when the block
-    ends, also by an error.
+    Hooks do not change outputs, and are removed after the block, even if it fails.
 
     Args:
         module: holds the submodules.
-        names: what `keep` calls a submodule's output, by the submodule's dotted name.
-        keep: called with that name and the output.
+        names: passed to `keep`, by the submodule's dotted name.
+        keep: called with this name and the output.
     """
 
     def hook(name: str) -> Callable[..., None]:
@@ -52,7 +51,7 @@ def forward_hooks(
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """PyTorch's number of threads is as before behind the block."""
+    """Restores PyTorch's number of threads after the block."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -61,15 +60,15 @@ def threads_kept() -> Iterator[None]:
 
 
 def watch(program: torch.export.ExportedProgram) -> Watched:
-    """Watches the output of every named layer.
+    """Captures the output of every named layer.
 
-    The program gives its layers back as modules, which are hooked. Where codes are made of a
-    layer's output, the module that makes them is hooked instead. A layer that gives something else
-    than an array with a row for each image is absent. PyTorch computes on one core from then on.
+    The modules of the unflattened program are hooked; for a quantized output, the module that
+    quantizes it. A layer whose output is not an array with a row for each image is absent. Sets
+    PyTorch to one thread.
 
     Raises:
-        ArtifactError: codes are made outside of modules, as earlier versions wrote it, or codes,
-            scales and weights do not belong together.
+        ArtifactError: outputs are quantized outside of modules, or codes, scales and weights do
+            not fit together.
     """
     try:
         return _watch(program)
@@ -109,7 +108,9 @@ def _watch(program: torch.export.ExportedProgram) -> Watched:
         return Captured(kept, probabilities)
 
     black = run(np.zeros((2, *IMAGE_SHAPE), np.float32)).outputs
-    seen = {layer for layer, output in black.items() if output.ndim > 1 and len(output) == 2}
-    absent = {layer: "no array with a row for each image" for layer in points if layer not in seen}
-    points = {layer: point for layer, point in points.items() if layer in seen}
+    layers = {layer for layer, output in black.items() if output.ndim > 1 and len(output) == 2}
+    absent = {
+        layer: "no array with a row for each image" for layer in points if layer not in layers
+    }
+    points = {layer: point for layer, point in points.items() if layer in layers}
     return Watched(points, read_parameters(program), absent, run)

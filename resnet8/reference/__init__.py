@@ -1,1 +1,1 @@
-"""Exact arithmetic on quantization parameters: what each code of a quantized model must be."""
+"""Exact arithmetic of quantized models: the expected code of every tensor."""

@@ -1,6 +1,6 @@
-"""A quantized network in exact arithmetic, cut into the steps between its tensors of codes.
+"""A quantized network in exact arithmetic, split into steps between quantized tensors.
 
-Codes are those of `Quantization.activations`, uint8, whatever type a runtime has them in.
+Codes are uint8, as in `Quantization.activations`, whatever type a runtime uses.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
@@ -29,17 +29,16 @@ from resnet8.reference.operators import (
     sum_products,
 )
 
-IMAGES = "images"  # among codes, what the model's input is
+IMAGES = "images"  # the key of the model's input among codes
 Codes = Mapping[str, NDArray[Any]]  # by tensor
 
 
 class Step(NamedTuple):
-    """The operators between codes and the next codes, or the model's output.
+    """The operators from quantized tensors to the next quantized tensor, or the model's output.
 
-    tensor: what they compute.
-    layer: for people: the layer with weights among them, else the last that does more than to
-        pass values on.
-    nodes: in the order of computation; none where the tensor is the model's input.
+    tensor: the result.
+    layer: name for messages: the layer with weights, else the last operator that computes.
+    nodes: in the order of computation; empty if the tensor is the model's input.
     """
 
     tensor: str
@@ -48,12 +47,12 @@ class Step(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """Whole numbers that a layer in 8 bits adds up: products of input and weight steps, a bias.
+    """Integers that an 8-bit layer adds up: products of input and weight steps, and a bias.
 
     codes: of the weight, outputs first.
     weight: quantization parameters of these codes.
-    scale: () or (O,) float64, of the sums: input scale times weight scale, exact in its 48 bits.
-    bias: (O,) float64, whole numbers of steps of this scale; None where the layer has none.
+    scale: () or (O,) float64, of the sums: input scale times weight scale, exact in 48 bits.
+    bias: (O,) float64, integers in steps of this scale; None if the layer has no bias.
     """
 
     codes: NDArray[np.int8]
@@ -63,15 +62,14 @@ class Integers(NamedTuple):
 
 
 class Network:
-    """A float model with the parameters of a quantization.
+    """A float model with quantization parameters.
 
     steps: in the order of computation; the last one computes the model's output in float.
     layers: with weights, by node.
-    constants: of the model by name, in float64 where they are numbers.
+    constants: of the model by name, floats as float64.
     """
 
     def __init__(self, model: onnx.ModelProto, quantization: Quantization) -> None:
-        """Takes a folded float model and what `fit` decided about it."""
         quantized = with_parameters(model, quantization.parameters)
         self.activations = quantization.activations
         self._opset = next(x.version for x in model.opset_import if not x.domain)
@@ -101,23 +99,23 @@ class Network:
         return Step(tensor, named[0], tuple(reversed(needed)))
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Computes the codes of all tensors and the probabilities of images (N, H, W, C)."""
-        found: dict[str, NDArray[Any]] = {IMAGES: images}
+        """Computes the codes of all tensors and the probabilities for images (N, H, W, C)."""
+        codes: dict[str, NDArray[Any]] = {IMAGES: images}
         for step in self.steps:
-            values = self.compute(step, found)[step.tensor]
-            is_code = step.tensor in self.activations
-            found[step.tensor] = self.quantize(step.tensor, values) if is_code else values
-        return found
+            values = self.compute(step, codes)[step.tensor]
+            is_quantized = step.tensor in self.activations
+            codes[step.tensor] = self.quantize(step.tensor, values) if is_quantized else values
+        return codes
 
     def compute(self, step: Step, codes: Codes) -> dict[str, Values]:
-        """Computes the tensors of a step, exactly but for the last bits of float64.
+        """Computes the tensors of a step in float64.
 
         Args:
             step: one of `steps`.
             codes: of the tensors that it reads; the images as `IMAGES`.
 
         Returns:
-            By tensor; those that it reads are among them.
+            Values by tensor, including the tensors that it reads.
         """
         values: dict[str, Values] = {}
         for node in step.nodes:
@@ -134,23 +132,23 @@ class Network:
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
 
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
-        """Computes a node of the model in float64, from its inputs that are no constants."""
+        """Computes a node in float64 from its inputs that are not constants."""
         inputs = {x: values[x] if x in values else self.constants[x] for x in node.input if x}
         return evaluate(node, inputs, opset=self._opset)
 
     def is_in_codes(self, layer: Layer) -> bool:
-        """Whether a layer multiplies 8-bit values with 8-bit weights."""
+        """True if a layer multiplies 8-bit values with 8-bit weights."""
         return layer.name in self._codes and layer.input in self.activations
 
     def integers(self, layer: Layer) -> Integers:
-        """The whole numbers of a layer in 8 bits."""
+        """Returns the integers of an 8-bit layer."""
         weight = self._quantization.weights[layer.name]
         scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
         bias = None if layer.bias is None else np.rint(layer.bias / scale)
         return Integers(self._codes[layer.name], weight, scale, bias)
 
     def _sum_products(self, node: onnx.NodeProto, layer: Layer, codes: NDArray[Any]) -> Values:
-        """The output of a layer in 8 bits: a whole number times both scales."""
+        """Returns the output of an 8-bit layer: integers times both scales."""
         integers = self.integers(layer)
         steps = integers.codes.astype(np.float64) - _along(
             integers.weight.zero_point, layer.weight.ndim, 0
@@ -182,19 +180,18 @@ class Network:
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
     ) -> dict[str, Values]:
-        """Bounds the error of float32 arithmetic for the tensors that a step computes.
+        """Bounds the float32 error of the tensors that a step computes.
 
-        The bounds hold for kernels that add numbers, and for kernels that add codes and take the
+        Bounds hold for kernels that dequantize first, and for kernels that add codes and subtract
         zero points from the sum.
 
         Args:
             step: one of `steps`.
             codes: of the tensors that it reads; the images as `IMAGES`.
-            exact: what `compute` gave, where the runtime sums up 8-bit products exactly.
+            exact: values returned by `compute`, if the runtime adds 8-bit products exactly.
 
         Returns:
-            By tensor, in steps where it has codes; up to the first operator of which nothing is
-            known.
+            By tensor, in steps if it has codes; up to the first operator without a known bound.
         """
         bounds: dict[str, Bound] = {}
         if not step.nodes:
@@ -225,11 +222,11 @@ class Network:
 
 
 def _dequantize(parameters: QuantizationParameters, codes: NDArray[Any]) -> Values:
-    """The numbers that codes stand for, exact in float64."""
+    """Returns the exact values of codes."""
     steps = codes.astype(np.float64) - int(parameters.zero_point)
     return np.asarray(steps * float(parameters.scale))
 
 
 def _along(numbers: NDArray[Any], ndim: int, axis: int) -> NDArray[Any]:
-    """Shapes one number, or one for each channel, so that it goes along an axis."""
+    """Reshapes one number, or one for each channel, to broadcast along an axis."""
     return numbers.reshape([-1 if x == axis else 1 for x in range(ndim)])

@@ -1,4 +1,4 @@
-"""The operations that a device computes between 8-bit codes.
+"""Operations that a device computes between 8-bit codes.
 
 Shape letters: C channels, H x W places, O outputs of a layer.
 """
@@ -19,18 +19,18 @@ Parameters = QuantizationParameters
 
 
 class Operation(NamedTuple):
-    """An operation between codes, those of `Quantization.activations`: uint8.
+    """An operation between uint8 codes.
 
     kind: `add`, `average_pool`, `concat`, `conv`, `dense`, `max_pool`, `move`, `multiply`,
         `reshape`, `subtract` or `table`.
-    nodes: of the float model that it computes, the one that makes sums first; none where codes
-        only get another scale.
+    nodes: nodes of the float model that it computes, the one that makes sums first; none where
+        codes only get another scale.
     inputs, output: tensors.
-    parameters: of the output; None where it stays in 32-bit sums.
-    numbers: what else describes it, under the keys of docs/test-vectors.md.
+    parameters: quantization parameters of the output; None where it stays in 32-bit sums.
+    numbers: its other properties, under the keys of docs/test-vectors.md.
     arrays: weight (int8), bias (int32), table (uint8) or indices (int32).
     weight: quantization parameters of the weight, (O,) scales.
-    grid: numbers of which exact values are multiples, one or one for each channel; none where
+    grid: numbers of which exact values are multiples, one or one for each channel; empty where
         nothing is rounded.
     """
 
@@ -48,11 +48,11 @@ class Operation(NamedTuple):
 class Scope(NamedTuple):
     """Tensors that the nodes of a step may read.
 
-    shapes: of all, without the axis of images.
+    shapes: of all tensors, without the axis of images.
     codes: quantization parameters of tensors with codes.
-    rounded: of tensors whose codes are made in front of the tensor that the network rounds; None
-        where they stay in sums.
-    target: of the tensor that the step computes; None for the model's output.
+    rounded: parameters of tensors within the step whose codes are rounded already; None where
+        they stay in sums.
+    target: parameters of the tensor that the step computes; None for the model's output.
     """
 
     network: Network
@@ -62,14 +62,14 @@ class Scope(NamedTuple):
     target: Parameters | None
 
     def computed(self, node: onnx.NodeProto) -> list[str]:
-        """The inputs of a node that are no constants."""
+        """Returns the inputs of a node that are not constants."""
         return [x for x in node.input if x and x not in self.network.constants]
 
     def read(self, node: onnx.NodeProto, tensor: str) -> Parameters:
-        """Quantization parameters of a tensor that an operation computes with.
+        """Returns the quantization parameters of a node's input.
 
         Raises:
-            ArtifactError: it has no codes.
+            ArtifactError: the input has no codes.
         """
         if tensor not in self.codes:
             refuse(node, "read 8-bit codes", f"{tensor} in float")
@@ -89,16 +89,16 @@ def refuse(node: onnx.NodeProto, expectation: str, got: object) -> NoReturn:
 
 
 def scale_of(parameters: Parameters) -> Fraction:
-    """The scale of a tensor, exactly."""
+    """Returns the exact scale of a tensor."""
     return Fraction(float(parameters.scale))
 
 
 def code_of(value: float, parameters: Parameters) -> int:
-    """The code of a number, exactly; Python rounds fractions half to even."""
+    """Returns the exact code of a number; Python rounds fractions half to even."""
     steps = round(Fraction(value) / scale_of(parameters)) + int(parameters.zero_point)
     return min(max(steps, 0), LAST_CODE)
 
 
-def are_alike(one: Parameters, other: Parameters) -> bool:
-    """Whether the codes of two tensors stand for the same numbers."""
+def same_codes(one: Parameters, other: Parameters) -> bool:
+    """True if the codes of two tensors represent equal numbers."""
     return bool(one.scale == other.scale and one.zero_point == other.zero_point)

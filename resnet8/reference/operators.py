@@ -1,10 +1,10 @@
-"""Exact values of operators, and bounds of the error of float32 arithmetic.
+"""Exact values of operators, and bounds of their float32 errors.
 
-Values come from ONNX's reference evaluator, in float64. The bounds are those of rounding error
-analysis: a sum of n products in float32, added in any order, is off by at most
-gamma(n) = n u / (1 - n u) times the sum of the products' absolute values, u = 2**-24. So a bound
-is gamma(roundings) * magnitude, where the magnitude of a tensor is what its operator makes of the
-magnitudes of its inputs and of absolute weights.
+Values come from ONNX's reference evaluator, in float64. Bounds follow rounding error analysis: the
+error of a sum of n products in float32, added in any order, is at most gamma(n) = n u / (1 - n u)
+times the sum of the products' absolute values, with u = 2**-24. A bound is
+gamma(roundings) * magnitude; the magnitude of a tensor is its operator applied to the magnitudes
+of its inputs and to absolute weights.
 
 Source: N. J. Higham (2002), Accuracy and Stability of Numerical Algorithms, 2nd edition, sections
 3.1 and 4.2.
@@ -28,16 +28,16 @@ from resnet8.quantize.patches import find_padding
 Values = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
-_WHOLE = 2.0**24  # whole numbers up to it are float32 numbers
+_WHOLE = 2.0**24  # float32 represents integers up to it
 _POOLS = ("AveragePool", "MaxPool")
-UNIT = 2.0**-24  # half of the distance from 1 to the next larger float32
-# Roundings of float32 beside the terms of a sum. A code is dequantized by a product; a sum of
-# products dequantizes the weight, multiplies and adds the bias, and a sum of whole numbers is
-# converted, and multiplied with a product of scales; a value is quantized by a division, or by the
-# product with an inverse, and the zero point is added.
+UNIT = 2.0**-24  # half the distance from 1 to the next larger float32
+# Float32 roundings besides the terms of a sum. Dequantizing is one product. A sum of products
+# dequantizes the weight, multiplies and adds the bias; a sum of integers is converted and
+# multiplied by a product of scales. Quantizing divides, or multiplies by an inverse, and adds the
+# zero point.
 DEQUANTIZING, ADDING_UP, SCALING_A_SUM, QUANTIZING = 1, 3, 4, 3
-# Of functions of one number: the error of their implementation, in roundings of 1.
-_BENDING_ROUNDINGS = 8
+# Error of implementations of nonlinear functions, in roundings of 1.
+_NONLINEAR_ROUNDINGS = 8
 
 _MOVING = (
     *("Concat", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose"),
@@ -46,18 +46,18 @@ _MOVING = (
 _SUMS = ("Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mean", "Mul", "Sum")
 _SELECTING = ("GlobalMaxPool", "Max", "MaxPool")
 # Functions f of one number with |f(x) - f(y)| <= |x - y| and |f(x)| <= |x|.
-_CUTTING = ("LeakyRelu", "Relu")
+_CONTRACTING = ("LeakyRelu", "Relu")
 # Functions with |f(x) - f(y)| <= 2 |x - y| and |f(x)| <= 2 |x| + 1.
-_BENDING = ("Elu", "Erf", "HardSigmoid", "HardSwish", "Selu", "Sigmoid", "Softplus", "Tanh")
-# The operator that adds up the magnitudes of another's inputs.
+_NONLINEAR = ("Elu", "Erf", "HardSigmoid", "HardSwish", "Selu", "Sigmoid", "Softplus", "Tanh")
+# Operators that compute the magnitude of another operator.
 _OF_MAGNITUDES = {"Clip": "Identity", "Min": "Max", "Sub": "Add"}
 
 
 class Bound(NamedTuple):
-    """A bound of the error of float32 arithmetic: gamma(roundings) * magnitude.
+    """A bound of a float32 error: gamma(roundings) * magnitude.
 
-    magnitude: of each value, at least its absolute value.
-    roundings: of float32 that each product went through, at most.
+    magnitude: at least the absolute value of each value.
+    roundings: largest number of float32 roundings of each product.
     """
 
     magnitude: Values
@@ -65,16 +65,16 @@ class Bound(NamedTuple):
 
     @property
     def error(self) -> Values:
-        """The largest error of each value."""
+        """Largest error of each value."""
         return self.magnitude * (self.roundings * UNIT / (1 - self.roundings * UNIT))
 
 
 class UnknownOperatorError(ValueError):
-    """An operator whose error has no bound here."""
+    """An operator without a known error bound."""
 
 
 def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
-    """Computes a node with one output; in float64, unless that is whole or truth values.
+    """Computes a node with one output, in float64 unless the output is integer or boolean.
 
     Args:
         node: of a model.
@@ -86,19 +86,19 @@ def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
         if not options.get("ceil_mode") and "dilations" not in options:
             return _pool(node, inputs[node.input[0]])
     given = {x: inputs[x] for x in node.input if x}
-    (found,) = ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)
-    values = np.asarray(found)
+    (output,) = ReferenceEvaluator(_model_of(node, given, opset)).run(None, given)
+    values = np.asarray(output)
     return values if values.dtype.kind in "bi" else values.astype(np.float64)
 
 
 def sum_products(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
-    """Adds up products of whole numbers, exactly.
+    """Adds products of integers, exactly.
 
-    Float32 holds whole numbers up to 2**24 and adds them exactly in any order, which is many times
-    faster. Where a sum may become larger, it is computed in float64.
+    Float32 adds integers up to 2**24 exactly in any order, and many times faster than float64,
+    which serves for larger sums.
 
     Args:
-        node: a convolution or a product of matrices without a bias.
+        node: a convolution or matrix product without a bias.
         inputs: float64, by tensor.
         opset: of the model.
     """
@@ -108,12 +108,11 @@ def sum_products(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
         return evaluate(node, inputs, opset=opset)
     given = {x: inputs[x].astype(np.float32) for x in node.input}
     session = open_session(_model_of(node, given, opset))
-    (found,) = session.run(None, given)
-    return np.asarray(found, np.float64)
+    return np.asarray(session.run(None, given)[0], np.float64)
 
 
 def _model_of(node: onnx.NodeProto, inputs: Arrays, opset: int) -> onnx.ModelProto:
-    """A model of one node, from inputs to an output of the first one's type."""
+    """Returns a model of one node; its output has the type of the first input."""
     types = {x: helper.np_dtype_to_tensor_dtype(array.dtype) for x, array in inputs.items()}
     info = [helper.make_tensor_value_info(x, types[x], array.shape) for x, array in inputs.items()]
     output = helper.make_tensor_value_info(node.output[0], types[node.input[0]], None)
@@ -123,7 +122,7 @@ def _model_of(node: onnx.NodeProto, inputs: Arrays, opset: int) -> onnx.ModelPro
 
 
 def _pool(node: onnx.NodeProto, values: Values) -> Values:
-    """A pool over two dimensions, for which the reference evaluator takes a loop for each place.
+    """Computes a pool over two dimensions; the reference evaluator would loop over all places.
 
     Source: https://onnx.ai/onnx/operators/onnx__AveragePool.html
     """
@@ -134,8 +133,8 @@ def _pool(node: onnx.NodeProto, values: Values) -> Values:
 
     def windows(array: Values, outside: float) -> Values:
         padded = np.pad(array, padding, constant_values=outside)
-        found = sliding_window_view(padded, tuple(kernel), axis=(2, 3))
-        return found[:, :, :: strides[0], :: strides[1]]
+        views = sliding_window_view(padded, tuple(kernel), axis=(2, 3))
+        return views[:, :, :: strides[0], :: strides[1]]
 
     if node.op_type == "MaxPool":
         return np.asarray(windows(values, -np.inf).max(axis=(-2, -1)))
@@ -160,16 +159,17 @@ def bound(
         opset: of the model.
 
     Raises:
-        UnknownOperatorError: nothing is known about such a node.
+        UnknownOperatorError: no bound is known.
     """
     computed = [bounds[x] for x in node.input if x in bounds]
     before = max(x.roundings for x in computed)
     operator = _OF_MAGNITUDES.get(node.op_type, node.op_type)
-    if operator in _CUTTING:
+    if operator in _CONTRACTING:
         return computed[0]
-    if operator in _BENDING:
-        return Bound(2 * computed[0].magnitude + 1, before + _BENDING_ROUNDINGS)
-    if operator not in _MOVING + _SUMS + _SELECTING and not _divides_by_constant(node, constants):
+    if operator in _NONLINEAR:
+        return Bound(2 * computed[0].magnitude + 1, before + _NONLINEAR_ROUNDINGS)
+    divides_by_constant = operator == "Div" and node.input[1] in constants
+    if operator not in _MOVING + _SUMS + _SELECTING and not divides_by_constant:
         raise UnknownOperatorError(operator)
     inputs = {
         x: bounds[x].magnitude if x in bounds else _absolute(constants[x]) for x in node.input if x
@@ -186,16 +186,12 @@ def bound(
     return Bound(magnitude, total + _count_terms(node, inputs) + ADDING_UP)
 
 
-def _divides_by_constant(node: onnx.NodeProto, constants: Arrays) -> bool:
-    return node.op_type == "Div" and node.input[1] in constants
-
-
 def _absolute(constant: NDArray[Any]) -> NDArray[Any]:
     return np.abs(constant) if constant.dtype.kind == "f" else constant
 
 
 def _count_terms(node: onnx.NodeProto, inputs: Arrays) -> int:
-    """The number of terms that each output of a sum has, at most."""
+    """Returns the largest number of terms of a sum."""
     if node.op_type == "Conv":
         return math.prod(inputs[node.input[1]].shape[1:]) + 1
     if node.op_type in ("Gemm", "MatMul"):

@@ -1,26 +1,29 @@
-"""Results of holding quantized models against exact arithmetic, and what is written of them."""
+"""Results of comparing quantized models with exact arithmetic, as JSON, text and errors."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from resnet8.core.errors import ParityError
 
-# Distances from a tie are written as a power of ten, at least this one: a CPU that adds in another
-# order gives other digits.
+# Distances from a tie are published as a power of ten, at least this one: their digits depend on
+# the order in which a CPU adds.
 _SMALLEST_EXPONENT = -4
+_MAXIMA = ("largest", "farthest", "bound")
+_LABELS = ("tensor", "layer", "in_codes")
+T = TypeVar("T", "TensorCheck", "EndToEnd")
 
 
 class TensorCheck(NamedTuple):
-    """Codes of a tensor, or numbers that stay in float, beside exact arithmetic.
+    """Comparison of a tensor's codes, or of its values where it stays in float.
 
-    layer: that computes the tensor.
-    in_codes: whether the tensor has codes.
-    compared: how many.
-    differing: codes that are others; numbers that are off by more than their error bound.
-    unexplained: of these, those that no error bound explains.
-    largest: difference, in codes; of numbers, in error bounds.
-    farthest: from a tie between both codes, of the exact values of codes that differ, in steps.
-    bound: the largest error bound of these values, in steps; infinite where none is known.
+    layer: computes the tensor.
+    in_codes: True if the tensor has codes.
+    compared: number of codes or values.
+    differing: number of codes that differ, or of values beyond their error bound.
+    unexplained: number of those that no error bound explains.
+    largest: largest difference, in codes; of values, in error bounds.
+    farthest: largest distance, in steps, of a differing code's exact value from the rounding tie.
+    bound: largest error bound of the differing codes, in steps; infinite if unknown.
     """
 
     tensor: str
@@ -33,24 +36,13 @@ class TensorCheck(NamedTuple):
     farthest: float = 0.0
     bound: float = 0.0
 
-    def joined(self, other: "TensorCheck") -> "TensorCheck":
-        """The check of the same tensor for the images of both."""
-        counts = {x: getattr(self, x) + getattr(other, x) for x in _COUNTS}
-        extremes = {x: max(getattr(self, x), getattr(other, x)) for x in _EXTREMES}
-        return self._replace(**counts, **extremes)
-
-
-_COUNTS = ("compared", "differing", "unexplained")
-_EXTREMES = ("largest", "farthest", "bound")
-
 
 class EndToEnd(NamedTuple):
-    """Exact arithmetic from the image to the probabilities, beside a runtime's.
+    """Comparison of a runtime with exact arithmetic from the image to the probabilities.
 
-    n_images: compared.
-    same_class: images with the same top-1 class.
-    codes: compared; differing: those that are others.
-    largest: difference of a probability.
+    same_class: number of images with equal top-1 classes.
+    codes: number of codes compared; `differing` of them differ.
+    largest: largest difference of a probability.
     """
 
     n_images: int
@@ -58,11 +50,6 @@ class EndToEnd(NamedTuple):
     codes: int
     differing: int
     largest: float
-
-    def joined(self, other: "EndToEnd") -> "EndToEnd":
-        """The comparison over the images of both."""
-        counts = {x: getattr(self, x) + getattr(other, x) for x in self._fields if x != "largest"}
-        return EndToEnd(**counts, largest=max(self.largest, other.largest))
 
 
 class Checked(NamedTuple):
@@ -72,13 +59,28 @@ class Checked(NamedTuple):
     end_to_end: EndToEnd
 
     def joined(self, other: "Checked") -> "Checked":
-        """Results over the images of both."""
-        tensors = {name: x.joined(other.tensors[name]) for name, x in self.tensors.items()}
-        return Checked(tensors, self.end_to_end.joined(other.end_to_end))
+        """Returns the results over the images of both."""
+        tensors = {name: _joined(x, other.tensors[name]) for name, x in self.tensors.items()}
+        return Checked(tensors, _joined(self.end_to_end, other.end_to_end))
+
+    @property
+    def code_rows(self) -> list[TensorCheck]:
+        """Comparisons of the tensors that have codes."""
+        return [row for row in self.tensors.values() if row.in_codes]
+
+
+def _joined(one: T, other: T) -> T:
+    numbers = one._asdict()
+    for name, number in other._asdict().items():
+        if name in _MAXIMA:
+            numbers[name] = max(numbers[name], number)
+        elif name not in _LABELS:
+            numbers[name] += number
+    return type(one)(**numbers)
 
 
 def describe(checked: Checked, *, saturates: bool) -> dict[str, Any]:
-    """All that was found of a model, for the report."""
+    """Returns all results of a model, for the report."""
     rows = [
         row._asdict() | {"bound": row.bound if math.isfinite(row.bound) else None}
         for row in checked.tensors.values()
@@ -91,47 +93,43 @@ def describe(checked: Checked, *, saturates: bool) -> dict[str, Any]:
 
 
 def summarize(checked: Checked, *, saturates: bool) -> dict[str, Any]:
-    """Facts about a model that are the same on every CPU whose 8-bit products are exact."""
-    rows = [row for row in checked.tensors.values() if row.in_codes]
+    """Returns the results that are equal on every CPU whose 8-bit products are exact."""
+    rows = checked.code_rows
     farthest = max((row.farthest for row in rows), default=0.0)
+    exponent = math.ceil(math.log10(farthest)) if farthest else _SMALLEST_EXPONENT
     return {
         "tensors": len(rows),
         "codes": sum(row.compared for row in rows),
         "largest_difference": int(max((row.largest for row in rows), default=0)),
-        "distance_from_tie_at_most": _power_of_ten(farthest),
+        "distance_from_tie_at_most": float(f"1e{max(exponent, _SMALLEST_EXPONENT)}"),
         "saturating_products": saturates,
     }
 
 
-def _power_of_ten(distance: float) -> float:
-    exponent = math.ceil(math.log10(distance)) if distance else _SMALLEST_EXPONENT
-    return float(f"1e{max(exponent, _SMALLEST_EXPONENT)}")
-
-
 def refuse_unexplained(name: str, checked: Checked) -> None:
-    """Refuses a model with codes or numbers that no rounding of float32 explains.
+    """Refuses a model with differences that float32 rounding does not explain.
 
     Raises:
-        ParityError: with the first layer that has such, and what the others have.
+        ParityError: names the first layer with such differences, and the other layers.
     """
     faults = [row for row in checked.tensors.values() if row.unexplained]
     if not faults:
         return
-    first = faults[0]
-    what, unit = ("codes", "steps") if first.in_codes else ("numbers", "error bounds")
-    others = f" Then: {', '.join(row.layer for row in faults[1:])}." if faults[1:] else ""
+    first, *others = faults
+    kind, unit = ("codes", "steps") if first.in_codes else ("numbers", "error bounds")
+    also = f" Then: {', '.join(row.layer for row in others)}." if others else ""
     raise ParityError(
         f"{first.layer} of {name} must give what exact arithmetic gives for its inputs, got "
-        f"{first.unexplained:,} of {first.compared:,} {what} ({first.tensor}) that rounding in "
-        f"float32 does not explain, up to {first.largest:.3g} {unit} off.{others} A scale, a "
-        "weight or a bias in the model is not that of artifacts/quantization, or the runtime "
-        "computes otherwise. Run `dvc repro` to make the model again."
+        f"{first.unexplained:,} of {first.compared:,} {kind} ({first.tensor}) that rounding in "
+        f"float32 does not explain, up to {first.largest:.3g} {unit} off.{also} A scale, weight or "
+        "bias of the model differs from artifacts/quantization, or the runtime computes "
+        "differently. Run `dvc repro` to make the model again."
     )
 
 
 def in_words(name: str, checked: Checked, *, saturates: bool) -> str:
-    """One line about a model, for the terminal."""
-    rows = [row for row in checked.tensors.values() if row.in_codes]
+    """Describes the results of a model in one line."""
+    rows = checked.code_rows
     compared, differing = (sum(getattr(x, key) for x in rows) for key in ("compared", "differing"))
     text = f"{name}: {differing:,} of {compared:,} codes are not those of exact arithmetic"
     if saturates:

@@ -1,4 +1,4 @@
-"""Operations that round a sum or a product: layers, averages, sums and products of tensors.
+"""Reads operations that round a sum or product: layers, pools, sums and products of tensors.
 
 Shape letters: C channels, H x W places, O outputs and I inputs of a layer, h x w places of a
 window, G groups.
@@ -22,12 +22,11 @@ from resnet8.reference.operations import (
     refuse,
     scale_of,
 )
-from resnet8.reference.windows import read_windows
 
 KINDS = {"Add": "add", "Mul": "multiply", "Sub": "subtract", "Sum": "add"}
-POOLS = ("AveragePool", "GlobalAveragePool")
-CUTTING = ("Clip", "Relu")
+AVERAGE_POOLS = ("AveragePool", "GlobalAveragePool")
 _FLOAT64_BITS = 53
+Windows = tuple[dict[str, list[int]], frozenset[int]]
 
 
 def read_layer(scope: Scope, node: onnx.NodeProto, layer: Layer) -> Operation:
@@ -42,19 +41,14 @@ def read_layer(scope: Scope, node: onnx.NodeProto, layer: Layer) -> Operation:
         refuse(node, "add up to 32 bits whatever the image", f"sums up to {largest:.3g}")
     numbers: dict[str, Any] = {}
     if layer.kind == "Conv":
-        windows = read_windows(scope, node, kernel=codes.shape[2:])
-        numbers = {**windows.numbers, "groups": layer.groups}
+        windows, _ = read_windows(scope, node, kernel=codes.shape[2:])
+        numbers = {**windows, "groups": layer.groups}
         del numbers["kernel"]  # the shape of the weight has it
     elif len(scope.shapes[layer.input]) != 1:
         refuse(node, "read one axis", f"shape {tuple(scope.shapes[layer.input])}")
-    return _rounded(
-        scope,
-        "conv" if layer.kind == "Conv" else "dense",
-        node,
-        [layer.input],
-        numbers,
-        [Fraction(x) for x in np.broadcast_to(scale, len(codes)).tolist()],
-    )._replace(
+    kind = "conv" if layer.kind == "Conv" else "dense"
+    grid = [Fraction(x) for x in np.broadcast_to(scale, len(codes)).tolist()]
+    return _rounded(scope, kind, node, [layer.input], grid, numbers)._replace(
         arrays={"weight": codes, "bias": bias.astype(np.int32)},
         weight=weight._replace(scale=np.broadcast_to(weight.scale, len(codes))),
     )
@@ -62,16 +56,14 @@ def read_layer(scope: Scope, node: onnx.NodeProto, layer: Layer) -> Operation:
 
 def read_average(scope: Scope, node: onnx.NodeProto) -> Operation:
     """Reads an average pool."""
-    windows, options = read_windows(scope, node), attributes(node)
+    (windows, counts), options = read_windows(scope, node), attributes(node)
     counts_pads = bool(options.get("count_include_pad", 0))
     if counts_pads and options.get("ceil_mode", 0):
         refuse(node, "count no pads where ceil_mode adds windows", "count_include_pad = 1")
-    counts = [math.prod(windows.kernel)] if counts_pads else windows.counts
-    numbers = {**windows.numbers, "counts_pads": counts_pads}
-    scale = scale_of(scope.read(node, node.input[0]))
-    return _rounded(
-        scope, "average_pool", node, node.input[:1], numbers, [scale / math.lcm(*counts)]
-    )
+    divisor = math.prod(windows["kernel"]) if counts_pads else math.lcm(*counts)
+    grid = [scale_of(scope.read(node, node.input[0])) / divisor]
+    numbers = {**windows, "counts_pads": counts_pads}
+    return _rounded(scope, "average_pool", node, node.input[:1], grid, numbers)
 
 
 def read_arithmetic(scope: Scope, node: onnx.NodeProto) -> Operation:
@@ -82,13 +74,13 @@ def read_arithmetic(scope: Scope, node: onnx.NodeProto) -> Operation:
         refuse(node, "read tensors with as many axes", f"shapes {shapes}")
     kind = KINDS[node.op_type]
     if kind == "multiply":
-        return _rounded(scope, kind, node, node.input, {}, [math.prod(scales, start=Fraction(1))])
+        return _rounded(scope, kind, node, node.input, [math.prod(scales, start=Fraction(1))])
     denominator = math.lcm(*(x.denominator for x in scales))
     grid = Fraction(math.gcd(*(int(x * denominator) for x in scales)), denominator)
     if sum(LAST_CODE * x for x in scales) >= 2**_FLOAT64_BITS * grid:  # not exact in float64
         ratio = float(max(scales) / min(scales))
         refuse(node, "add numbers of like scales", f"a scale {ratio:.0e} times another")
-    return _rounded(scope, kind, node, node.input, {}, [grid])
+    return _rounded(scope, kind, node, node.input, [grid])
 
 
 def _rounded(  # noqa: PLR0913, PLR0917
@@ -96,25 +88,20 @@ def _rounded(  # noqa: PLR0913, PLR0917
     kind: str,
     node: onnx.NodeProto,
     inputs: Sequence[str],
-    numbers: Mapping[str, Any],
     grid: Sequence[Fraction],
+    numbers: Mapping[str, Any] | None = None,
 ) -> Operation:
     for tensor in inputs:
         scope.read(node, tensor)
     ends = {"lowest": 0, "highest": LAST_CODE} if scope.target else {}
+    numbers = {**(numbers or {}), **ends}
     return Operation(
-        kind,
-        (node,),
-        tuple(inputs),
-        node.output[0],
-        scope.target,
-        {**numbers, **ends},
-        grid=tuple(grid),
+        kind, (node,), tuple(inputs), node.output[0], scope.target, numbers, grid=tuple(grid)
     )
 
 
-def cut(scope: Scope, operation: Operation, node: onnx.NodeProto) -> Operation:
-    """The operation with a ReLU or Clip behind it, which leaves fewer codes."""
+def clip_output(scope: Scope, operation: Operation, node: onnx.NodeProto) -> Operation:
+    """Returns an operation followed by a ReLU or Clip, which limits its codes."""
     if operation.parameters is None:
         refuse(node, "have 8-bit codes", "sums that stay in 32 bits")
     far = float(np.finfo(np.float64).max)
@@ -126,3 +113,51 @@ def cut(scope: Scope, operation: Operation, node: onnx.NodeProto) -> Operation:
         output=node.output[0],
         numbers={**operation.numbers, **limits},
     )
+
+
+def read_windows(
+    scope: Scope, node: onnx.NodeProto, *, kernel: Sequence[int] | None = None
+) -> Windows:
+    """Reads the windows that a convolution or pool moves over (C, H, W).
+
+    Args:
+        scope: of the node.
+        node: a Conv, or a pool of two axes, or a global pool.
+        kernel: (h, w); None to read it from the attributes.
+
+    Returns:
+        `kernel`, `strides` and `dilations` along H and W, and `pads` above, left, below and
+        right; the numbers of places that windows cover inside the tensor.
+
+    Raises:
+        ArtifactError: the input is not (C, H, W).
+
+    Source: https://onnx.ai/onnx/operators/onnx__MaxPool.html
+    """
+    source, output = scope.shapes[node.input[0]], scope.shapes[node.output[0]]
+    if len(source) != 3:
+        refuse(node, "read channels, rows and columns", f"shape {tuple(source)}")
+    options = attributes(node)
+    kernel = kernel or options.get("kernel_shape", source[1:])  # global pools have none
+    strides, dilations = (options.get(name, [1, 1]) for name in ("strides", "dilations"))
+    before, behind, counts = [], [], []
+    for axis in range(2):
+        places, windows = source[axis + 1], output[axis + 1]
+        steps = [dilations[axis] * i for i in range(kernel[axis])]
+        reached = (windows - 1) * strides[axis] + steps[-1] + 1
+        missing = max(reached - places, 0)
+        first = {
+            b"SAME_UPPER": missing // 2,
+            b"SAME_LOWER": missing - missing // 2,
+        }.get(options.get("auto_pad", b""), options.get("pads", [0, 0])[axis])
+        starts = [strides[axis] * i - first for i in range(windows)]
+        before.append(first)
+        behind.append(max(reached - places - first, 0))
+        counts.append({sum(0 <= start + x < places for x in steps) for start in starts})
+    numbers = {
+        "kernel": list(kernel),
+        "strides": list(strides),
+        "dilations": list(dilations),
+        "pads": [*before, *behind],
+    }
+    return numbers, frozenset(rows * columns for rows in counts[0] for columns in counts[1])

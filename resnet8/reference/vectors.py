@@ -1,6 +1,6 @@
-"""Test vectors: the codes that a device must compute for some images, and what it needs for that.
+"""Test vectors: the expected codes of a device for some images, with all parameters.
 
-The format is described in docs/test-vectors.md.
+docs/test-vectors.md describes the format.
 
 Shape letters: N images, C channels, O outputs of a layer, K classes.
 """
@@ -20,13 +20,13 @@ from resnet8.reference.operators import Values
 from resnet8.reference.reading import PIXELS, read_operations
 
 FORMAT, VERSION = "resnet8 test vectors", 1
-# In steps: float64 errs by far less, as far as codes are not clipped.
+# Distance from a tie in steps; errors of float64 are far smaller, except for clipped codes.
 _NEAR = 1e-6
 _FOLDERS = {"weight": "weights", "bias": "biases", "table": "tables", "indices": "indices"}
 
 
 class Tensor(NamedTuple):
-    """A tensor of some images.
+    """A tensor for some images.
 
     codes: (N, ...) uint8; int32 of sums.
     parameters: quantization parameters of codes.
@@ -43,7 +43,7 @@ class Vectors(NamedTuple):
 
     operations: in order.
     tensors: by name, the images first.
-    output: the tensor whose largest number says the class.
+    output: the tensor whose largest number is the class.
     classes: (N,) of the images.
     """
 
@@ -67,14 +67,13 @@ def compute(network: Network, images: NDArray[np.uint8]) -> Vectors:
         arrays = {**codes, **values}
         shapes = {name: x.shape[1:] for name, x in arrays.items()}
         for operation in read_operations(network, step, shapes):
-            found = _run(operation, network, codes, values)
-            codes[operation.output] = found
+            output = codes[operation.output] = _run(operation, network, codes, values)
             scale = () if operation.parameters else operation.grid
-            tensors[operation.output] = Tensor(found, operation.parameters, scale)
+            tensors[operation.output] = Tensor(output, operation.parameters, scale)
             operations.append(operation)
     last = network.steps[-1].nodes[-1]
-    output = last.input[0] if last.op_type == "Softmax" else last.output[0]
-    return Vectors(operations, tensors, output, _classes(tensors[output]))
+    result = last.input[0] if last.op_type == "Softmax" else last.output[0]
+    return Vectors(operations, tensors, result, _classes(tensors[result]))
 
 
 def _run(
@@ -83,7 +82,7 @@ def _run(
     codes: Mapping[str, NDArray[Any]],
     values: Mapping[str, Values],
 ) -> NDArray[Any]:
-    """The output of an operation for the codes of its inputs."""
+    """Returns the output of an operation for the codes of its inputs."""
     if operation.grid:
         return _round(operation, values[operation.nodes[0].output[0]])
     sources = [codes[x] for x in operation.inputs]
@@ -104,7 +103,7 @@ def _run(
 
 
 def _round(operation: Operation, values: Values) -> NDArray[Any]:
-    """The codes of exact values; sums as they are."""
+    """Rounds exact values to codes, and leaves sums unrounded."""
     if operation.parameters is None:
         units = np.array([float(x) for x in operation.grid])
         sums = values / units.reshape(-1, *[1] * (values.ndim - 2))
@@ -116,30 +115,29 @@ def _round(operation: Operation, values: Values) -> NDArray[Any]:
 
 
 def round_exactly(values: Values, *, scale: float, grid: Sequence[Fraction]) -> NDArray[np.float64]:
-    """Rounds exact values to whole steps, half to even, out of what float64 holds of them.
+    """Rounds exact values to integer steps, half to even, given their float64 approximations.
 
-    A value that is near to a tie is replaced by the nearest number that it can be, a multiple of
-    the grid. Float64 holds it with a relative error of a few 2**-53, and less than 2**50
-    multiples are in the range of 8-bit codes: so this is the exact value. Values beyond that
-    range are clipped anyway.
+    A value close to a tie is replaced by the nearest multiple of the grid. As float64 has a
+    relative error of a few 2**-53, and fewer than 2**50 multiples are in the range of 8-bit codes,
+    this is the exact value. Values beyond the range are clipped anyway.
 
     Args:
-        values: (N, C, ...) with the error of float64.
-        scale: a step.
+        values: (N, C, ...) float64 approximations.
+        scale: size of a step.
         grid: numbers of which exact values are multiples, one or one for each of C channels.
     """
     steps = values / scale
-    found = np.rint(steps)
+    rounded = np.rint(steps)
     near = np.abs(steps - np.floor(steps) - 0.5) < _NEAR
     for place in zip(*np.nonzero(near), strict=True):
         unit = grid[place[1] if len(grid) > 1 else 0]
         exact = round(Fraction(float(values[place])) / unit) * unit
-        found[place] = round(exact / Fraction(scale))  # half to even
-    return found
+        rounded[place] = round(exact / Fraction(scale))  # half to even
+    return rounded
 
 
 def _classes(output: Tensor) -> list[int]:
-    """The first class with the largest number, of each image."""
+    """Returns the first class with the largest number for each image."""
     if output.parameters is not None:
         return [int(x) for x in output.codes.argmax(axis=1)]
     numbers = (
@@ -163,9 +161,9 @@ def describe(vectors: Vectors, *, dtype: str, chosen: str) -> Files:
     """Describes test vectors in the format of docs/test-vectors.md.
 
     Args:
-        vectors: what to describe.
+        vectors: returned by `compute`.
         dtype: `uint8` or `int8`, of codes other than images.
-        chosen: which images they are.
+        chosen: the text that selected the images.
     """
     writer = _Writer(np.dtype(dtype))
     content = {
@@ -222,7 +220,7 @@ class _Writer:
         return (codes.astype(np.int64) + self._offset).astype(self._dtype)
 
     def _file(self, folder: str, name: str, array: NDArray[Any]) -> dict[str, Any]:
-        """Keeps an array under a name that is safe on every system."""
+        """Adds an array under a file name that is safe on every system."""
         readable = re.sub("[^A-Za-z0-9_-]", "_", name)[:60]
         file = f"{folder}/{len(self.arrays):03d}_{readable}.bin"
         self.arrays[file] = array
@@ -231,7 +229,7 @@ class _Writer:
 
 
 def _exact(scale: float | Sequence[float]) -> dict[str, Any]:
-    """A scale as a decimal that is read back exactly, and in hexadecimal."""
+    """Returns scales as decimals that parse back exactly, and in hexadecimal."""
     if isinstance(scale, float):
         return {"decimal": scale, "hex": scale.hex()}
     return {"decimal": list(scale), "hex": [x.hex() for x in scale]}

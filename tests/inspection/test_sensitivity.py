@@ -47,12 +47,9 @@ def test_rank_measures_each_layer_against_the_float_model() -> None:
 
 def test_rank_spares_one_layer_at_a_time() -> None:
     found = rank(list(SHIFTS), isolate, IMAGES)
+    assert found["n_images"] == 4
     shifted = logits(4)
     shifted[:, 0] += SHIFTS["first"] + SHIFTS["third"]
     expected = kl_divergence(softmax(logits(4), axis=1), softmax(shifted, axis=1))
     assert found["layers"]["second"]["spared"]["kl_divergence"] == pytest.approx(expected, rel=1e-3)
     assert found["layers"]["none"]["spared"] == found["all"]
-
-
-def test_rank_counts_the_images() -> None:
-    assert rank(list(SHIFTS), isolate, IMAGES)["n_images"] == 4

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torchao.quantization.utils import compute_error
 
 from resnet8.core.errors import ArtifactError
-from resnet8.inspection import recording, torch_capture
-from resnet8.inspection.capture import dequantized
-from resnet8.inspection.inputs import batches
-from resnet8.models import fx_graph, onnx_graph, torch_model
+from resnet8.inspection import torch_capture
+from resnet8.models import torch_model
 
 ATOL_SQNR_DB = 0.01  # torchao sums in float32
 
@@ -28,21 +25,6 @@ def test_watch_leaves_the_probabilities(
     images = calibration_images[:20].astype(np.float32)
     expected = torch_model.make_predictor(program)(images)
     assert np.array_equal(torch_capture.watch(program).run(images).probabilities, expected)
-
-
-def test_watch_sees_every_named_layer(torch_fp32: Any) -> None:
-    layers = [name for name, _ in torch.export.unflatten(torch_fp32).named_children()]
-    points = torch_capture.watch(torch_fp32).points
-    assert sorted(points) == sorted(layers)
-    assert all(point.place == f"forward hook on {layer}" for layer, point in points.items())
-
-
-def test_watch_sees_the_same_layers_of_the_quantized_program(
-    torch_fp32: Any, torch_int8: Any
-) -> None:
-    assert list(torch_capture.watch(torch_int8).points) == list(
-        torch_capture.watch(torch_fp32).points
-    )
 
 
 def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any) -> None:
@@ -84,16 +66,6 @@ def test_forward_hooks_are_gone_after_an_error() -> None:
     assert not any(child._forward_hooks for child in module.modules())
 
 
-def test_forward_hooks_are_gone_when_a_name_is_unknown() -> None:
-    module = torch.nn.Sequential(torch.nn.Identity())
-    with (
-        pytest.raises(AttributeError, match="9"),
-        torch_capture.forward_hooks(module, {"0": "first", "9": "none"}, lambda *_: None),
-    ):
-        pass
-    assert not module[0]._forward_hooks
-
-
 def test_hooks_see_what_an_interpreter_computes_node_by_node(
     torch_int8: Any, calibration_images: NDArray[np.uint8]
 ) -> None:
@@ -116,51 +88,6 @@ def test_hooks_see_what_an_interpreter_computes_node_by_node(
     for layer, point in watched.points.items():
         node = last[point.place.removeprefix("forward hook on ")]
         assert np.array_equal(outputs[layer], found[node].detach().numpy()), layer
-
-
-def test_sqnr_is_what_torchao_computes(
-    torch_fp32: Any, torch_int8: Any, calibration_images: NDArray[np.uint8]
-) -> None:
-    images = calibration_images[:60]
-    watched = {
-        "torch_fp32": torch_capture.watch(torch_fp32),
-        "torch_int8": torch_capture.watch(torch_int8),
-    }
-    records = recording.inspect(watched, batches(images))["torch_int8"]
-    runs = {name: model.run(images.astype(np.float32)) for name, model in watched.items()}
-    for layer, record in records.items():
-        values = dequantized(record.point, runs["torch_int8"].outputs[layer])
-        expected = compute_error(
-            torch.from_numpy(runs["torch_fp32"].outputs[layer]), torch.from_numpy(values)
-        )
-        if record.errors["torch_fp32"].noise:
-            assert record.errors["torch_fp32"].sqnr_db == pytest.approx(
-                float(expected), abs=ATOL_SQNR_DB
-            ), layer
-
-
-def test_read_parameters_of_a_quantized_program_are_those_that_were_given(
-    torch_int8: Any, quantization: Any
-) -> None:
-    found = fx_graph.read_parameters(torch_int8)
-    assert found.keys() == quantization.layers.keys()
-    for layer, kinds in found.items():
-        given = quantization.layers[layer]
-        written, expected = kinds["weight"].quantization, given.weight.quantization
-        assert np.array_equal(written.scale, expected.scale), layer
-        assert (written.dtype, written.axis) == (expected.dtype, expected.axis), layer
-        np.testing.assert_allclose(kinds["weight"].values, given.weight.values, rtol=1e-6)
-        assert kinds["bias"].quantization is None
-        assert np.array_equal(kinds["bias"].values, given.bias)
-
-
-def test_read_parameters_are_those_of_the_onnx_model(torch_fp32: Any, onnx_fp32: Any) -> None:
-    expected = onnx_graph.read_parameters(onnx_fp32)
-    found = fx_graph.read_parameters(torch_fp32)
-    assert list(found) == list(expected)
-    for layer, kinds in found.items():
-        for kind, parameter in kinds.items():
-            assert np.array_equal(parameter.values, expected[layer][kind].values), (layer, kind)
 
 
 def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> None:
@@ -200,11 +127,6 @@ class Codes(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         codes = (self.layer(images).clamp(0.0, 255.0) * self.inverse).round().to(self.dtype)
         return codes.to(torch.float32).mean((1, 2)).softmax(1)
-
-
-def test_watch_takes_rounded_numbers_for_numbers() -> None:
-    program = torch_model.export(Codes(torch.float64, 0.5))
-    assert torch_capture.watch(program).points["layer"].quantization is None
 
 
 def test_watch_refuses_codes_of_an_infinite_scale() -> None:

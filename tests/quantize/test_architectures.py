@@ -18,10 +18,9 @@ from resnet8.models import (
 )
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
-from resnet8.reference.check import check
+from resnet8.reference.check import check, in_onnx_runtime, in_torch
 from resnet8.reference.network import Network
 from resnet8.reference.results import refuse_unexplained
-from resnet8.reference.runtimes import in_onnx_runtime, in_torch
 from samples.layer_kinds import KINDS, REFUSED, build
 
 ATOL_FLOAT = 1e-4  # of a probability, as the stages allow

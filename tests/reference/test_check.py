@@ -1,6 +1,7 @@
-"""Codes of the sample's quantized models beside exact arithmetic, and planted faults."""
+"""Codes of the sample's quantized models compared with exact arithmetic, and planted faults."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 from onnx import numpy_helper
 
 from resnet8.core.errors import ParityError
+from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import QUANTIZE, copy_of
-from resnet8.quantize import onnx_writer
-from resnet8.reference.check import check
+from resnet8.quantize import onnx_writer, torch_writer
+from resnet8.reference.check import Runtime, check, in_onnx_runtime, in_torch, load_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import Checked, refuse_unexplained
-from resnet8.reference.runtimes import Runtime, in_onnx_runtime, in_torch
 
 N_IMAGES = 30  # more than a batch
 
@@ -26,182 +27,126 @@ def images(test_set: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def few(images: Any) -> Any:
-    return images[:5]
-
-
-@pytest.fixture(scope="module")
 def network(onnx_fp32: Any, quantization: Any) -> Network:
     return Network(onnx_fp32, quantization)
 
 
 @pytest.fixture(scope="module")
-def in_uint8(onnx_fp32: Any, quantization: Any) -> onnx.ModelProto:
+def uint8_model(onnx_fp32: Any, quantization: Any) -> onnx.ModelProto:
     return onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
 
 
 def checked(network: Network, runtime: Runtime, images: Any) -> Checked:
-    return check(network, {"it": runtime}, images)["it"]
+    return check(network, {"model": runtime}, images)["model"]
 
 
-# Models that are right.
-
-
-def assert_right(found: Checked, images: Any) -> None:
-    rows = list(found.tensors.values())
+@pytest.mark.parametrize("variant", QUANTIZED_VARIANTS)
+def test_codes_of_runtimes_are_those_of_exact_arithmetic(
+    variant: Variant, models_folder: Path, network: Network, images: Any
+) -> None:
+    runtime = load_runtime(variant, variant.path(models_folder))
+    result = checked(network, runtime, images)
+    rows = list(result.tensors.values())
+    assert sum(row.in_codes for row in rows) == (13 if variant.runtime == "torch" else 15)
+    if runtime.saturates:
+        return
     assert [row.tensor for row in rows if row.unexplained] == []
     assert {row.layer for row in rows} >= {"conv2d", "conv2d_8", "add_2", "dense"}
     assert all(row.farthest <= row.bound for row in rows)
     assert max(row.largest for row in rows) <= 1  # a code, or an error bound
     (conv,) = (row for row in rows if row.layer == "conv2d")
-    assert conv.compared % (len(images) * 32 * 32) == 0
-    assert found.end_to_end.n_images == len(images)
-
-
-def test_codes_of_onnx_runtime_are_those_of_exact_arithmetic(
-    onnx_quantized: Any, network: Network, images: Any
-) -> None:
-    _, model = onnx_quantized
-    runtime = in_onnx_runtime(model)
-    found = checked(network, runtime, images)
-    if not runtime.saturates:
-        assert_right(found, images)
-    assert sum(row.in_codes for row in found.tensors.values()) == 15
-
-
-def test_codes_of_pytorch_are_those_of_exact_arithmetic(
-    torch_int8: Any, network: Network, images: Any
-) -> None:
-    found = checked(network, in_torch(torch_int8), images)
-    assert_right(found, images)
-    assert sum(row.in_codes for row in found.tensors.values()) == 13
+    assert conv.compared % (N_IMAGES * 32 * 32) == 0
+    end_to_end = result.end_to_end
+    assert end_to_end.same_class == end_to_end.n_images == N_IMAGES
+    assert 0 <= end_to_end.differing < 0.02 * end_to_end.codes
+    assert end_to_end.largest < 0.1
 
 
 def test_exact_sums_have_far_smaller_error_bounds(
-    in_uint8: onnx.ModelProto, network: Network, images: Any
+    uint8_model: onnx.ModelProto, network: Network, images: Any
 ) -> None:
-    runtime = in_onnx_runtime(in_uint8)
+    runtime = in_onnx_runtime(uint8_model)
     assert {"activation", "conv2d_2", "dense"} <= runtime.exact_sums
     assert not {"add", "activation_2", "average_pooling2d"} & runtime.exact_sums
     codes: dict[str, Any] = {"images": images[:2]} | network.run(images[:2])
     (step,) = (x for x in network.steps if x.tensor == "conv2d_2")
     values = network.compute(step, codes)
-    floats, whole = (network.bound_errors(step, codes, exact=x) for x in (None, values))
-    assert (whole["conv2d_2"] <= floats["conv2d_2"]).all()
-    assert whole["conv2d_2"].mean() < floats["conv2d_2"].mean() / 5
+    floats, integers = (network.bound_errors(step, codes, exact=x) for x in (None, values))
+    assert (integers["conv2d_2"] <= floats["conv2d_2"]).all()
+    assert integers["conv2d_2"].mean() < floats["conv2d_2"].mean() / 5
 
 
-def test_end_to_end_has_the_classes_of_the_runtime(
-    in_uint8: onnx.ModelProto, network: Network, images: Any
-) -> None:
-    found = checked(network, in_onnx_runtime(in_uint8), images).end_to_end
-    assert found.same_class == found.n_images
-    assert 0 <= found.differing < 0.02 * found.codes
-    assert found.largest < 0.1
-
-
-# Planted faults.
-
-
-def with_constant(
-    model: onnx.ModelProto, name: str, change: Callable[[Any], Any]
-) -> onnx.ModelProto:
-    copy = copy_of(model)
-    (stored,) = (x for x in copy.graph.initializer if x.name == name)
-    array = change(numpy_helper.to_array(stored).copy())
-    stored.CopyFrom(numpy_helper.from_array(array.astype(array.dtype), name))
-    return copy
-
-
-def input_of(model: onnx.ModelProto, layer: str, place: int, step_input: int) -> str:
-    """The constant behind the DequantizeLinear that a layer reads."""
-    producers = {node.output[0]: node for node in model.graph.node}
+def constant_of(model: onnx.ModelProto, place: str) -> str:
+    """Returns the name of a constant: `<layer> weight|bias|output codes|scale|zero_point`."""
+    layer, kind, part = place.split()
     (node,) = (x for x in model.graph.node if x.name == layer)
-    return str(producers[node.input[place]].input[step_input])
+    if kind == "output":
+        tensor = {"add_1": "activation_4"}.get(layer, layer)
+        (step,) = (x for x in model.graph.node if x.op_type == QUANTIZE and x.input[0] == tensor)
+    else:
+        producers = {x.output[0]: x for x in model.graph.node}
+        step = producers[node.input[1 if kind == "weight" else 2]]
+    return str(step.input[("codes", "scale", "zero_point").index(part)])
 
 
-def first_raised(array: Any, by: int) -> Any:
-    array.reshape(-1)[0] = int(array.flat[0]) + by
-    return array
+def change_first(by: int) -> Callable[[Any], Any]:
+    """Changes the first code by some steps, away from the nearer end of the type."""
+
+    def change(array: Any) -> Any:
+        first = int(array.flat[0])
+        array.flat[0] = first + by if first < 128 else first - by
+        return array
+
+    return change
 
 
-FAULTS: dict[str, tuple[int, int, Callable[[Any], Any]]] = {
-    # Input of the layer (1 weight, 2 bias), input of the DequantizeLinear (0 codes, 1 scales).
-    "a scale of a weight": (1, 1, lambda x: x * np.float32(1.1)),
-    "a code of a weight": (1, 0, lambda x: first_raised(x, 40 if x.flat[0] < 128 else -40)),
-    "a bias": (2, 0, lambda x: first_raised(x, 3000)),
-}
+FAULTS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("conv2d weight scale", lambda x: x * np.float32(1.1)),
+    ("dense weight scale", lambda x: x * np.float32(1.1)),
+    ("conv2d_3 weight codes", change_first(40)),
+    ("dense weight codes", change_first(40)),
+    ("conv2d_8 bias codes", lambda x: x + (np.arange(len(x)) == 0) * np.int32(3000)),
+    ("conv2d_1 bias codes", lambda x: x + 1),  # far less than a step of the output
+    ("conv2d_4 output scale", lambda x: x * np.float32(1.01)),
+    ("add_1 output scale", lambda x: x * np.float32(0.99)),
+    ("average_pooling2d output scale", lambda x: x * np.float32(1.01)),
+    ("conv2d_2 output zero_point", lambda x: x + x.dtype.type(1)),
+]
 
 
-@pytest.mark.parametrize("layer", ["conv2d", "conv2d_3", "conv2d_8", "dense"])
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(("place", "change"), FAULTS, ids=[place for place, _ in FAULTS])
 def test_planted_fault_is_refused_by_the_name_of_the_layer(
-    name: str, layer: str, in_uint8: onnx.ModelProto, network: Network, few: Any
+    place: str, change: Any, uint8_model: onnx.ModelProto, network: Network, images: Any
 ) -> None:
-    place, step_input, change = FAULTS[name]
-    model = with_constant(in_uint8, input_of(in_uint8, layer, place, step_input), change)
-    found = checked(network, in_onnx_runtime(model), few)
+    model, layer = copy_of(uint8_model), place.split(maxsplit=1)[0]
+    name = constant_of(model, place)
+    (stored,) = (x for x in model.graph.initializer if x.name == name)
+    before = numpy_helper.to_array(stored)
+    stored.CopyFrom(numpy_helper.from_array(change(before.copy()).astype(before.dtype), name))
+    result = checked(network, in_onnx_runtime(model), images[:5])
     with pytest.raises(ParityError, match=rf"^{layer} of onnx_uint8 must give what exact"):
-        refuse_unexplained("onnx_uint8", found)
-    faulty = {row.layer for row in found.tensors.values() if row.unexplained}
-    assert faulty == {layer}  # not in the layers behind
-
-
-@pytest.mark.parametrize("by", [1.01, 0.99])
-@pytest.mark.parametrize("layer", ["conv2d_4", "add_1", "average_pooling2d"])
-def test_planted_scale_of_an_activation_is_refused_by_the_name_of_the_layer(
-    layer: str, by: float, in_uint8: onnx.ModelProto, network: Network, few: Any
-) -> None:
-    tensor = {"add_1": "activation_4"}.get(layer, layer)
-    (step,) = (x for x in in_uint8.graph.node if x.op_type == QUANTIZE and x.input[0] == tensor)
-    model = with_constant(in_uint8, step.input[1], lambda x: x * np.float32(by))
-    found = checked(network, in_onnx_runtime(model), few)
-    with pytest.raises(ParityError, match=rf"^{layer} of onnx_uint8 must give what exact"):
-        refuse_unexplained("onnx_uint8", found)
-
-
-def test_planted_zero_point_is_refused_by_the_name_of_the_layer(
-    in_uint8: onnx.ModelProto, network: Network, few: Any
-) -> None:
-    (step,) = (x for x in in_uint8.graph.node if x.op_type == QUANTIZE and x.input[0] == "conv2d_2")
-    model = with_constant(in_uint8, step.input[2], lambda x: x + x.dtype.type(1))
-    found = checked(network, in_onnx_runtime(model), few)
-    with pytest.raises(ParityError, match="^conv2d_2 of onnx_uint8"):
-        refuse_unexplained("onnx_uint8", found)
-
-
-def test_planted_step_of_a_bias_is_found_where_sums_are_exact(
-    in_uint8: onnx.ModelProto, network: Network, few: Any
-) -> None:
-    """One of 10,000s of steps: far less than a step of the output."""
-    name = input_of(in_uint8, "conv2d_1", 2, 0)
-    model = with_constant(in_uint8, name, lambda x: x + 1)
-    found = checked(network, in_onnx_runtime(model), few)
-    assert found.tensors["activation_1"].largest == 1
-    with pytest.raises(ParityError, match="^conv2d_1 of onnx_uint8"):
-        refuse_unexplained("onnx_uint8", found)
+        refuse_unexplained("onnx_uint8", result)
+    if "output" not in place:  # other layers are compared for their own inputs
+        assert {row.layer for row in result.tensors.values() if row.unexplained} == {layer}
 
 
 @pytest.mark.parametrize("kind", ["weight", "bias"])
 def test_planted_fault_in_a_program_is_refused_by_the_name_of_the_layer(
-    kind: str, network: Network, torch_fp32: Any, quantization: Any, few: Any
+    kind: str, network: Network, torch_fp32: Any, quantization: Any, images: Any
 ) -> None:
-    layers = dict(quantization.layers)
-    weight, bias = layers["conv2d_6"]
+    weight, bias = quantization.layers["conv2d_6"]
     if kind == "bias":
-        layers["conv2d_6"] = layers["conv2d_6"]._replace(bias=bias + 0.5)
+        bias = bias + 0.5
     else:
         scale = (weight.quantization.scale * 1.1).astype(np.float32)
         parameters = weight.quantization._replace(scale=scale)
         values = parameters.dequantize(weight.quantization.quantize(weight.values))
-        layers["conv2d_6"] = layers["conv2d_6"]._replace(
-            weight=weight._replace(values=values, quantization=parameters)
-        )
-    from resnet8.quantize import torch_writer  # noqa: PLC0415
-
+        weight = weight._replace(values=values, quantization=parameters)
+    changed = quantization.layers["conv2d_6"]._replace(weight=weight, bias=bias)
+    layers = {**quantization.layers, "conv2d_6": changed}
     program = torch_model.export(
         torch_writer.quantize(torch_fp32, quantization._replace(layers=layers))
     )
-    found = checked(network, in_torch(program), few)
+    result = checked(network, in_torch(program), images[:5])
     with pytest.raises(ParityError, match="^conv2d_6 of torch_int8 must give what exact"):
-        refuse_unexplained("torch_int8", found)
+        refuse_unexplained("torch_int8", result)

@@ -46,22 +46,6 @@ def conv(**attributes: Any) -> onnx.NodeProto:
     return node("Conv", "y", "x", "w", **attributes)
 
 
-def test_evaluate_adds_up_whole_numbers_exactly() -> None:
-    codes = RNG.integers(-255, 256, (2, 600)).astype(np.float64)
-    weights = RNG.integers(-127, 128, (600, 3)).astype(np.float64)
-    found = evaluate(node("MatMul", "y", "x", "w"), {"x": codes, "w": weights}, opset=OPSET)
-    assert (found == (codes.astype(int) @ weights.astype(int))).all()
-
-
-def test_evaluate_takes_a_convolution_with_strides_pads_and_groups() -> None:
-    x, w = float32(2, 4, 7, 7).astype(float), float32(6, 2, 3, 3).astype(float)
-    operator = conv(strides=[2, 2], pads=[1, 0, 1, 2], group=2)
-    found = evaluate(operator, {"x": x, "w": w}, opset=OPSET)
-    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (0, 2)])
-    place = padded[1, 2:4, 2:5, 4:7]  # the second row and the third column, of the second group
-    assert found[1, 4, 1, 2] == pytest.approx(float((place * w[4]).sum()), rel=1e-14)
-
-
 @pytest.mark.parametrize("largest", [255, 2**15], ids=["in float32", "beyond float32"])
 @pytest.mark.parametrize(
     ("operator", "shapes"),
@@ -178,9 +162,3 @@ def test_bound_of_a_product_counts_the_roundings_of_both() -> None:
 def test_bound_knows_nothing_of(name: str) -> None:
     with pytest.raises(UnknownOperatorError, match=name):
         bound(node(name, "y", "x"), {"x": Bound(np.ones((1, 2)), 0)}, {}, opset=OPSET)
-
-
-def test_bound_knows_nothing_of_a_division_by_what_is_computed() -> None:
-    bounds = {x: Bound(np.ones(2), 0) for x in ("x", "w")}
-    with pytest.raises(UnknownOperatorError, match="Div"):
-        bound(node("Div", "y", "x", "w"), bounds, {}, opset=OPSET)

@@ -1,6 +1,7 @@
 """The stages that look inside the models, on the sample."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.errors import ParityError
 from resnet8.inspection.onnx_capture import watch
-from resnet8.models import torch_model
-from resnet8.quantize import onnx_writer, storage
+from resnet8.quantize import storage
 from samples.dataset import SAMPLE_MODEL
 from samples.shapes import LABEL_NAMES
 from stages import inspect_layers, inspect_sensitivity, verify_quantized
@@ -56,24 +56,18 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
-    names = (
-        "onnx_fp32", "torch_fp32", "torch_int8", "quantization", "calibration_images", "test_set",
-    )  # fmt: skip
-    onnx_fp32, torch_fp32, torch_int8, quantization, calibration_images, test_set = map(
-        request.getfixturevalue, names
-    )
+def project(
+    tmp_path_factory: pytest.TempPathFactory,
+    models_folder: Path,
+    quantization: Any,
+    calibration_images: Any,
+    test_set: Any,
+) -> Project:
     folder = tmp_path_factory.mktemp("project")
-    for name in ("raw", "models", "data", "calibration", "metrics"):
+    for name in ("raw", "data", "calibration", "metrics"):
         (folder / name).mkdir()
     (folder / "raw" / "model.h5").symlink_to(SAMPLE_MODEL)
-    int8 = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
-    models = folder / "models"
-    (models / "onnx_fp32.onnx").write_bytes(onnx_fp32.SerializeToString())
-    (models / "onnx_int8.onnx").write_bytes(int8.SerializeToString())
-    (models / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
-    content = torch_model.encode(torch_int8, quantization.metadata)
-    (models / "torch_int8.pt2").write_bytes(content)
+    shutil.copytree(models_folder, folder / "models")
     storage.write(folder / "quantization", quantization, {})
     (folder / "data" / "labels.json").write_text(json.dumps({"label_names": list(LABEL_NAMES)}))
     np.save(folder / "data" / "test_images.npy", test_set[0])

@@ -52,6 +52,13 @@ class QuantizationParameters(NamedTuple):
             scale=scale, zero_point=np.broadcast_to(self.zero_point, scale.shape), axis=axis
         )
 
+    def split(self, n_groups: int) -> list["QuantizationParameters"]:
+        """Returns the parameters of each of `n_groups` equal groups of channels."""
+        if self.axis is None:
+            return [self] * n_groups
+        parts = zip(*(np.split(x, n_groups) for x in (self.scale, self.zero_point)), strict=True)
+        return [self._replace(scale=scale, zero_point=zero) for scale, zero in parts]
+
     @property
     def codes(self) -> NDArray[np.int64]:
         """All codes of the type, from the smallest; for 8-bit types, 256."""

@@ -1,6 +1,5 @@
 """The stage that draws the pictures."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs
 
 QUANTIZED = ("onnx_int8",)
-COLUMNS = ("variant", "class_name", "accuracy_percent", "low_percent", "high_percent")
 
 
 def write_inputs(folder: Path) -> list[str]:
@@ -23,7 +21,7 @@ def write_inputs(folder: Path) -> list[str]:
     params = yaml.safe_load(TEST_PARAMS.read_text())
     params["quantize_onnx"]["types"], params["quantize_torch"]["types"] = ["int8"], []
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    for name in ("inspection", "metrics/plots", "predictions", "data"):
+    for name in ("inspection", "metrics", "predictions", "data"):
         (folder / name).mkdir(parents=True)
     for path, content in {
         "inspection/layers.json": found.layers,
@@ -32,12 +30,6 @@ def write_inputs(folder: Path) -> list[str]:
         "data/labels.json": {"label_names": found.test_set.label_names},
     }.items():
         (folder / path).write_text(json.dumps(content))
-    with (folder / "metrics/plots/per_class_accuracy.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(
-            (v, x, 85, 80, 90) for v in found.predictions for x in found.test_set.label_names
-        )
     for name, probabilities in found.predictions.items():
         np.save(folder / "predictions" / f"{name}.npy", probabilities)
         np.savez(folder / "inspection" / f"{name}.npz", **found.captures[name])

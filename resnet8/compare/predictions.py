@@ -26,6 +26,13 @@ class Flip(NamedTuple):
     baseline_p: NDArray[np.float32]
     variant_p: NDArray[np.float32]
 
+    @property
+    def outcome(self) -> str:
+        """`lost` (right before), `won` (right now) or `still wrong`."""
+        if self.label == self.baseline_class:
+            return "lost"
+        return "won" if self.label == self.variant_class else "still wrong"
+
 
 def confusion_matrix(
     probabilities: Probabilities, labels: NDArray[np.int64], *, n_classes: int

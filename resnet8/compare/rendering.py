@@ -20,8 +20,8 @@ NAME_WIDTH = 12  # characters of the first column that a narrow terminal shows
 
 def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> Table:
     """Returns a table of plain text; in a narrow terminal only the first column is cut off."""
-    options = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)} | options
-    table = Table(title=title, **options)
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+    table = Table(title=title, **style | options)
     for i, column in enumerate(lines[0]):
         longest = max(len(part) for line in lines for part in line[i].split("\n"))
         least = longest if i else min(longest, NAME_WIDTH)

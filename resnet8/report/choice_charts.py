@@ -1,10 +1,11 @@
-"""The report's charts that show what a person chooses: they name datasets that the page fills."""
+"""The report's charts that depend on a reader's choices: the page fills their named datasets."""
 
 from collections.abc import Sequence
 
-from resnet8.report.vega_lite import Spec, chart, css, quantity, tip
+from resnet8.report import vega_lite as vl
+from resnet8.report.vega_lite import Spec, css
 
-COUNT_FLOOR = 0.5  # where logarithmic counts begin: an empty bin lies on the axis
+COUNT_FLOOR = 0.5  # lower end of logarithmic counts: empty bins lie on the axis
 
 
 def confusion(labels: Sequence[str], *, signed: bool) -> Spec:
@@ -14,27 +15,25 @@ def confusion(labels: Sequence[str], *, signed: bool) -> Spec:
     """
     color: Spec = {"value": css("positive")}
     if signed:
-        negative = {"test": "datum.count < 0", "value": css("negative")}
-        color = {"condition": negative, "value": css("positive")}
+        color["condition"] = {"test": "datum.count < 0", "value": css("negative")}
     side = {"type": "nominal", "sort": list(labels), "scale": {"domain": list(labels)}}
     shared = {
         "x": side | {"field": "predicted", "title": "predicted class", "axis": {"labelAngle": -60}},
         "y": side | {"field": "actual", "title": "true class"},
-        "tooltip": [{"field": "actual"}, {"field": "predicted"}, {"field": "count"}],
+        "tooltip": vl.tooltip("actual", "predicted", "count"),
     }
     opacity: Spec = {"field": "shade", "type": "quantitative", "legend": None}
     opacity["scale"] = {"domain": [0, 1], "range": [0, 1]}
-    cells = {"mark": {"type": "rect"}, "encoding": shared | {"fill": color, "opacity": opacity}}
     on_dark = {"test": "datum.shade > 0.55", "value": css("page")}
     words = {
-        "mark": {"type": "text", "fontSize": 10, "aria": False},
-        "encoding": shared
-        | {
-            "text": {"field": "text", "type": "nominal"},
-            "color": {"condition": on_dark, "value": css("ink")},
-        },
+        "text": {"field": "text", "type": "nominal"},
+        "color": {"condition": on_dark, "value": css("ink")},
     }
-    return chart("", [cells, words], height=23 * len(labels)) | {"data": {"name": "cells"}}
+    layers = [
+        vl.layer("rect", shared | {"fill": color, "opacity": opacity}),
+        vl.layer("text", shared | words, fontSize=10, aria=False),
+    ]
+    return vl.chart("", layers, height=23 * len(labels)) | {"data": {"name": "cells"}}
 
 
 def histogram(title: str, *, logarithmic: bool) -> Spec:
@@ -43,22 +42,21 @@ def histogram(title: str, *, logarithmic: bool) -> Spec:
     Datasets `a` and `b`: `low`, `high`, `count`; `clips`: `at`, `side`.
     """
     floor = COUNT_FLOOR if logarithmic else 0
-    y = quantity("count", "values in a bin") | {"axis": {"format": "~s", "tickCount": 4}}
+    y = vl.quantity("count", "values in a bin", axis={"format": "~s", "tickCount": 4})
     if logarithmic:
         whole = "datum.value < 1 ? '' : format(datum.value, '~s')"
         y["axis"] = {"labelExpr": whole, "tickCount": 4, "grid": False}
         y["scale"] = {"type": "log", "domainMin": floor, "clamp": True}
-    x = quantity("low", title) | {"scale": {"zero": False, "nice": False}}
-    tips = [tip("low", ".4~g"), tip("high", ".4~g"), tip("count", ",.0f")]
+    x = vl.quantity("low", title, scale={"zero": False, "nice": False})
+    tips = vl.tooltip(low=".4~g", high=".4~g", count=",.0f")
     bars = {"x": x, "x2": {"field": "high"}, "y": y, "y2": {"datum": floor}, "tooltip": tips}
-    clips = {"x": quantity("at", title), "tooltip": [{"field": "side"}, tip("at", ".4~g")]}
-    steps = _mark("line", "b", interpolate="step-after", strokeWidth=1.8)
-    rules = _mark("rule", "b", color=css("clip"), strokeDash=[5, 3], strokeWidth=1.8)
-    return _of_datasets(
-        ("a", _mark("bar", "a-fill", binSpacing=0), bars),
-        ("b", steps, {"x": x, "y": y}),
-        ("clips", rules, clips),
-    )
+    clips = {"x": vl.quantity("at", title), "tooltip": vl.tooltip("side", at=".4~g")}
+    layers = [
+        _side("a", "bar", bars, binSpacing=0),
+        _side("b", "line", {"x": x, "y": y}, interpolate="step-after", strokeWidth=1.8),
+        _side("clips", "rule", clips, color=css("clip"), strokeDash=[5, 3], strokeWidth=1.8),
+    ]
+    return vl.chart("", layers, height=190)
 
 
 def channels(title: str) -> Spec:
@@ -67,30 +65,24 @@ def channels(title: str) -> Spec:
     Datasets `a` and `b`: `channel`, `middle` and `end` (of its bar), `low`, `high`; `ends`: of
     side B, `middle`, `at`.
     """
-    x = quantity("channel", "output channel")
-    x["axis"] = {"tickMinStep": 1, "tickCount": 8, "grid": False}
-    middle = x | {"field": "middle"}
-    y = quantity("low", title)
-    tips = [tip("channel", "d"), tip("low", ".4~g"), tip("high", ".4~g")]
+    axis = {"tickMinStep": 1, "tickCount": 8, "grid": False}
+    x = vl.quantity("channel", "output channel", axis=axis)
+    middle, y = x | {"field": "middle"}, vl.quantity("low", title)
+    tips = vl.tooltip(channel="d", low=".4~g", high=".4~g")
     bars = {"x": x, "x2": {"field": "end"}, "y": y, "y2": {"field": "high"}, "tooltip": tips}
     lines = {"x": middle, "y": y, "y2": {"field": "high"}, "tooltip": tips}
-    ends = {"x": middle, "y": quantity("at", title), "tooltip": [tip("at", ".4~g")]}
-    return _of_datasets(
-        ("a", _mark("bar", "a-fill", binSpacing=0), bars),
-        ("b", _mark("rule", "b", strokeWidth=1.5), lines),
-        ("ends", _mark("point", "b", filled=True, size=18), ends),
-    )
-
-
-def _mark(kind: str, side: str, **options: object) -> Spec:
-    # Not a mark for each reader of screens: the chart's description and the tables say it.
-    return {"type": kind, "color": css(f"side-{side}"), "aria": False, **options}
-
-
-def _of_datasets(*layers: tuple[str, Spec, Spec]) -> Spec:
-    """Layers of a dataset's name, a mark and an encoding, filled by the page."""
-    shown: list[Spec] = [
-        {"data": {"name": name}, "mark": mark, "encoding": encoding}
-        for name, mark, encoding in layers
+    ends = {"x": middle, "y": vl.quantity("at", title), "tooltip": vl.tooltip(at=".4~g")}
+    layers = [
+        _side("a", "bar", bars, binSpacing=0),
+        _side("b", "rule", lines, strokeWidth=1.5),
+        _side("ends", "point", ends, filled=True, size=18),
     ]
-    return chart("", shown, height=190)
+    return vl.chart("", layers, height=190)
+
+
+def _side(dataset: str, kind: str, encoding: Spec, **options: object) -> Spec:
+    """Marks of a dataset in the colour of its side."""
+    color = css("side-a-fill" if dataset == "a" else "side-b")
+    # Screen readers get the chart's description and the tables, not each mark.
+    marks = vl.layer(kind, encoding, **{"color": color, "aria": False} | options)
+    return {"data": {"name": dataset}, **marks}

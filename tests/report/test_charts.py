@@ -1,4 +1,4 @@
-"""The report's charts: their values, and that Vega-Lite takes them."""
+"""The report's charts: Vega-Lite accepts them, and they have the right values."""
 
 from typing import Any
 
@@ -11,27 +11,14 @@ from resnet8.report.data import view
 from tests.report_inputs import LAYERS, make_inputs
 
 
-@pytest.fixture(scope="module")
-def page_data() -> dict[str, Any]:
-    found: dict[str, Any] = view(make_inputs())["page_data"]
-    return found
-
-
-def test_charts_that_are_fixed_compile(page_data: dict[str, Any]) -> None:
-    for spec in page_data["charts"].values():
-        assert vl_convert.vegalite_to_vega(spec | {"config": page_data["config"]})["marks"]
-
-
-def test_charts_that_depend_on_choices_compile(page_data: dict[str, Any]) -> None:
+def test_all_charts_compile_and_take_their_colours_from_the_page() -> None:
+    page_data = view(make_inputs())["page_data"]
     names = ("a", "b", "clips", "ends", "cells")
-    templates = page_data["explorer"]["charts"] | page_data["confusion"]["charts"]
-    for spec in templates.values():
-        filled = spec | {"datasets": {name: [] for name in names}}
-        assert vl_convert.vegalite_to_vega(filled | {"config": page_data["config"]})["marks"]
-
-
-def test_charts_have_no_colour_of_their_own(page_data: dict[str, Any]) -> None:
-    assert "#" not in str(page_data["charts"]) + str(page_data["explorer"]["charts"])
+    charts = page_data["explorer"]["charts"] | page_data["confusion"]["charts"]
+    for spec in [*page_data["charts"].values(), *charts.values()]:
+        filled = spec | {"datasets": {name: [] for name in names}, "config": page_data["config"]}
+        assert vl_convert.vegalite_to_vega(filled)["marks"]
+        assert "#" not in str(filled)
 
 
 def test_class_accuracies_are_percent_of_the_row() -> None:
@@ -42,7 +29,7 @@ def test_class_accuracies_are_percent_of_the_row() -> None:
 
 @pytest.fixture
 def profile() -> Any:
-    """The SQNR of two variants: a chain whose last layer reads the first, too."""
+    """The SQNR of two variants: a chain whose last layer also reads the first."""
     inputs = make_inputs()
     return sqnr(
         inputs.layers["activations"]["calibration"],
@@ -52,9 +39,14 @@ def profile() -> Any:
     )
 
 
-def test_sqnr_leaves_out_layers_without_a_ratio(profile: Any) -> None:
-    points = [row for row in profile["data"]["values"] if row["variant"] == "onnx_int8"]
-    assert [(row["layer"], row["sqnr"]) for row in points] == [("dense", 28.0)]
+def test_sqnr_has_a_point_for_each_ratio_beside_those_of_other_variants(profile: Any) -> None:
+    points = profile["data"]["values"]
+    assert [(x["layer"], x["sqnr"]) for x in points if x["variant"] == "onnx_int8"] == [
+        ("dense", 28.0)
+    ]
+    places = [(row["layer"], row["place"]) for row in points]
+    assert len(set(places)) == len(places)
+    assert all(abs(place - LAYERS.index(layer)) < 0.5 for layer, place in places)
 
 
 def test_sqnr_lines_follow_the_edges_of_the_network(profile: Any) -> None:
@@ -62,12 +54,6 @@ def test_sqnr_lines_follow_the_edges_of_the_network(profile: Any) -> None:
     assert {row["variant"] for row in lines} == {"torch_int8"}  # the other has one point
     ends = sorted((row["x"], row["x2"]) for row in lines)
     assert ends == [(29.0, 28.0), (30.0, 28.0), (30.0, 29.0)]
-
-
-def test_sqnr_puts_variants_that_coincide_side_by_side(profile: Any) -> None:
-    places = [(row["layer"], row["place"]) for row in profile["data"]["values"]]
-    assert len(set(places)) == len(places)
-    assert all(abs(place - LAYERS.index(layer)) < 0.5 for layer, place in places)
 
 
 def test_sensitivity_has_the_worst_layer_first() -> None:

@@ -28,25 +28,22 @@ def sweep_view(summary: Json) -> dict[str, Any]:
 
 def settings_table(caption: str, summary: Json, count: int) -> Table:
     """Means over draws, of the default settings and the `count` best others by KL."""
-    columns = (
-        "variant", "settings", "draws", "file kB", "top-1 % (± of draws)",
-        "agreement %", "KL, nats", "accuracy above default, pp", "agreement above default, pp",
-    )  # fmt: skip
     rows = []
     for row in best_settings(summary, count):
         settings = "default" if row["is_default"] else row["description"]
-        rows.append([
-            text(row["variant"]),
-            text(f"{settings}, on the front" if row["on_front"] else settings),
-            Cell(count_draws(row, summary), len(row["seeds"])),
-            number(row["file_bytes"] / 1000, ".1f"),
-            Cell(with_deviation(row["top1_accuracy"]), row["top1_accuracy"]["mean"]),
-            percent(row["agreement"]["mean"]),
-            number(row["kl_divergence"]["mean"], ".5f"),
-            _above(row, "accuracy_above_default_pp"),
-            _above(row, "agreement_above_default_pp"),
-        ])  # fmt: skip
-    return Table(caption, columns, rows)
+        accuracy = row["top1_accuracy"]
+        rows.append({
+            "variant": text(row["variant"]),
+            "settings": text(f"{settings}, on the front" if row["on_front"] else settings),
+            "draws": Cell(count_draws(row, summary), len(row["seeds"])),
+            "file kB": number(row["file_bytes"] / 1000, ".1f"),
+            "top-1 % (± of draws)": Cell(with_deviation(accuracy), accuracy["mean"]),
+            "agreement %": percent(row["agreement"]["mean"]),
+            "KL, nats": number(row["kl_divergence"]["mean"], ".5f"),
+            "accuracy above default, pp": _above(row, "accuracy_above_default_pp"),
+            "agreement above default, pp": _above(row, "agreement_above_default_pp"),
+        })  # fmt: skip
+    return Table(caption, rows)
 
 
 def _above(row: Json, name: str) -> Cell:

@@ -29,11 +29,10 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table that a person can sort; the first cell of a row is its head."""
+    """A table that a person can sort: cells by column; the first cell of a row is its head."""
 
     caption: str
-    columns: tuple[str, ...]
-    rows: list[list[Cell]]
+    rows: list[dict[str, Cell]]
 
 
 NOTHING = Cell("–")
@@ -62,34 +61,35 @@ def percent(fraction: float | None, digits: int = 2) -> Cell:
 def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Table:
     """All variants against the baseline, with the size of each model file in bytes."""
     baseline = comparison["baseline"]
-    columns = (
-        "variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "lost", "won",
-        "agreement %", "KL, nats (± standard error)", "largest change in probability", "file kB",
-    )  # fmt: skip
     rows = []
     for name in variants:
         row = comparison["variants"][name]
-        against = [
-            number(row["accuracy_delta_pp"], "+.2f"),
-            Cell(interval(row["ci95_low_pp"], row["ci95_high_pp"]), row["ci95_low_pp"]),
-            number(row["mcnemar_p"], ".2f" if row["mcnemar_p"] >= 0.01 else ".1e"),
-            number(row["images_lost"], "d"),
-            number(row["images_won"], "d"),
-            percent(row["agreement"]),
-            Cell(with_error(row["kl_divergence"], row["kl_standard_error"]), row["kl_divergence"]),
-            small(row["max_abs_probability_diff"], ".2g"),
-        ]
+        ends, kl = (row["ci95_low_pp"], row["ci95_high_pp"]), row["kl_divergence"]
+        against = {
+            "delta pp": number(row["accuracy_delta_pp"], "+.2f"),
+            "95% interval": Cell(interval(*ends), ends[0]),
+            "McNemar p": number(row["mcnemar_p"], ".2f" if row["mcnemar_p"] >= 0.01 else ".1e"),
+            "lost": number(row["images_lost"], "d"),
+            "won": number(row["images_won"], "d"),
+            "agreement %": percent(row["agreement"]),
+            "KL, nats (± standard error)": Cell(with_error(kl, row["kl_standard_error"]), kl),
+            "largest change in probability": small(row["max_abs_probability_diff"], ".2g"),
+        }
         if name == baseline:
-            against = [Cell("baseline", 0.0), *[NOTHING] * (len(against) - 1)]
+            against = dict.fromkeys(against, NOTHING) | {"delta pp": Cell("baseline", 0.0)}
         size = sizes[name] / 1000 if name in sizes else None
-        rows.append([text(name), percent(row["top1_accuracy"]), *against, number(size, ".0f")])
-    return Table(f"Accuracy, compared with {baseline}", columns, rows)
+        first = {"variant": text(name), "top-1 %": percent(row["top1_accuracy"])}
+        rows.append(first | against | {"file kB": number(size, ".0f")})
+    return Table(f"Accuracy, compared with {baseline}", rows)
 
 
 def file_table(files: Sequence[Fingerprint]) -> Table:
     """The files behind the report."""
-    rows = [[text(x.path), number(x.size_bytes, ",d"), text(x.sha256)] for x in files]
-    return Table("Data and models", ("file", "bytes", "SHA-256"), rows)
+    rows = [
+        {"file": text(x.path), "bytes": number(x.size_bytes, ",d"), "SHA-256": text(x.sha256)}
+        for x in files
+    ]
+    return Table("Data and models", rows)
 
 
 def class_accuracy_table(
@@ -107,15 +107,16 @@ def class_accuracy_table(
         variants: to compare with the baseline.
         label_names: K names.
     """
-    rows = []
+    baseline, rows = comparison["baseline"], []
     for k, label in enumerate(label_names):
         count = int(counts[k].sum())
         accuracy = counts[k, k] / count if count else None
-        deltas = [_class_delta(comparison["variants"][name], label) for name in variants]
-        rows.append([text(label), number(count, "d"), percent(accuracy, 1), *deltas])
-    baseline = comparison["baseline"]
-    columns = ("class", "images", f"{baseline} %", *(f"{name}, delta pp" for name in variants))
-    return Table(f"Accuracy by class, compared with {baseline}", columns, rows)
+        rows.append(
+            {"class": text(label), "images": number(count, "d")}
+            | {f"{baseline} %": percent(accuracy, 1)}
+            | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
+        )
+    return Table(f"Accuracy by class, compared with {baseline}", rows)
 
 
 def _class_delta(row: Json, label: str) -> Cell:
@@ -128,31 +129,32 @@ def _class_delta(row: Json, label: str) -> Cell:
 
 def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
     """Bounds of the differences between float models by layer, in the order of computation."""
-    columns = (
-        "layer", "Keras – ONNX", "Keras – PyTorch", "ONNX – PyTorch", "largest value",
-        "difference as a share of it",
-    )  # fmt: skip
-    pairs = ("keras_onnx", "keras_torch", "onnx_torch")
     layers = {layer: parity["layers"][layer] for layer in order if layer in parity["layers"]}
     rows = [
-        [text(layer), *(small(row.get(pair), ".0e") for pair in pairs), number(row["magnitude"]),
-         small(row["relative"], ".0e")]
+        {
+            "layer": text(layer),
+            "Keras – ONNX": small(row.get("keras_onnx"), ".0e"),
+            "Keras – PyTorch": small(row.get("keras_torch"), ".0e"),
+            "ONNX – PyTorch": small(row.get("onnx_torch"), ".0e"),
+            "largest value": number(row["magnitude"]),
+            "difference as a share of it": small(row["relative"], ".0e"),
+        }
         for layer, row in layers.items()
-    ]  # fmt: skip
-    return Table("Differences between the float models are at most", columns, rows)
+    ]
+    return Table("Differences between the float models are at most", rows)
 
 
 def finding_table(findings: Sequence[Json]) -> Table:
     """Findings in metrics/quantization_lint.json."""
     rows = [
-        [
-            text(finding["variant"]),
-            _link(finding["layer"], finding["variant"]) if finding["layer"] else NOTHING,
-            text(finding["message"]),
-        ]
-        for finding in findings
+        {
+            "variant": text(x["variant"]),
+            "layer": _link(x["layer"], x["variant"]) if x["layer"] else NOTHING,
+            "what": text(x["message"]),
+        }
+        for x in findings
     ]
-    return Table("Findings", ("variant", "layer", "what"), rows)
+    return Table("Findings", rows)
 
 
 def _link(layer: str, variant: str) -> Cell:
@@ -162,10 +164,10 @@ def _link(layer: str, variant: str) -> Cell:
 def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Table:
     """The SQNR in dB by layer and quantized variant."""
     rows = [
-        [text(layer), *(sqnr_cell(activations[layer].get(name)) for name in variants)]
+        {"layer": text(layer)} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
         for layer in order
     ]
-    return Table("SQNR in dB, from input to output", ("layer", *variants), rows)
+    return Table("SQNR in dB, from input to output", rows)
 
 
 def sqnr_cell(row: Json | None) -> Cell:
@@ -178,23 +180,20 @@ def sqnr_cell(row: Json | None) -> Cell:
 
 def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Table:
     """A variant's layers by rank, with links to those that the layer explorer knows."""
-    columns = (
-        "layer", "rank", "alone: KL", "alone: agreement %", "spared: KL", "spared: KL saved",
-        "spared: agreement %",
-    )  # fmt: skip
-    rows = []
-    for layer in ranked(ranking):
-        row = ranking["layers"][layer]
-        rows.append([
-            _link(layer, name) if layer in known else text(layer),
-            number(row["rank"], "d"),
-            small(row["alone"]["kl_divergence"]),
-            percent(row["alone"]["agreement"], 1),
-            small(row["spared"]["kl_divergence"]),
-            small(saved(ranking, layer), "+.1e"),
-            percent(row["spared"]["agreement"], 1),
-        ])  # fmt: skip
-    return Table(f"Layers of {name} by what quantizing each alone costs", columns, rows)
+    rows = [
+        {
+            "layer": _link(layer, name) if layer in known else text(layer),
+            "rank": number(row["rank"], "d"),
+            "alone: KL": small(row["alone"]["kl_divergence"]),
+            "alone: agreement %": percent(row["alone"]["agreement"], 1),
+            "spared: KL": small(row["spared"]["kl_divergence"]),
+            "spared: KL saved": small(saved(ranking, layer), "+.1e"),
+            "spared: agreement %": percent(row["spared"]["agreement"], 1),
+        }
+        for layer in ranked(ranking)
+        for row in [ranking["layers"][layer]]
+    ]
+    return Table(f"Layers of {name} by what quantizing each alone costs", rows)
 
 
 def ranked(ranking: Json) -> list[str]:
@@ -210,29 +209,27 @@ def saved(ranking: Json, layer: str) -> float:
 
 def arithmetic_table(variants: Json) -> Table:
     """Codes of each variant in artifacts/verification/quantized.json beside exact arithmetic."""
-    columns = (
-        "variant", "tensors", "codes", "differ", "by at most", "steps from a tie, at most",
-        "logits: share of the error bound", "end to end: codes that differ, %",
-        "end to end: same class, %", "end to end: largest change in probability",
-    )  # fmt: skip
     rows = []
     for name, variant in variants.items():
         codes = [row for row in variant["tensors"] if row["in_codes"]]
         logits = [row["largest"] for row in variant["tensors"] if not row["in_codes"]]
         whole = variant["end_to_end"]
-        rows.append([
-            text(name),
-            number(len(codes), "d"),
-            number(sum(row["compared"] for row in codes), ",d"),
-            number(sum(row["differing"] for row in codes), ",d"),
-            number(max((row["largest"] for row in codes), default=None), "g"),
-            small(max((row["farthest"] for row in codes), default=None)),
-            small(max(logits, default=None), ".2g"),
-            percent(whole["differing"] / whole["codes"] if whole["codes"] else None, 3),
-            percent(whole["same_class"] / whole["n_images"]),
-            small(whole["largest"]),
-        ])  # fmt: skip
-    return Table("Codes of each model beside exact arithmetic", columns, rows)
+        differing = whole["differing"] / whole["codes"] if whole["codes"] else None
+        largest = max((row["largest"] for row in codes), default=None)
+        farthest = max((row["farthest"] for row in codes), default=None)
+        rows.append({
+            "variant": text(name),
+            "tensors": number(len(codes), "d"),
+            "codes": number(sum(row["compared"] for row in codes), ",d"),
+            "differ": number(sum(row["differing"] for row in codes), ",d"),
+            "by at most": number(largest, "g"),
+            "steps from a tie, at most": small(farthest),
+            "logits: share of the error bound": small(max(logits, default=None), ".2g"),
+            "end to end: codes that differ, %": percent(differing, 3),
+            "end to end: same class, %": percent(whole["same_class"] / whole["n_images"]),
+            "end to end: largest change in probability": small(whole["largest"]),
+        })  # fmt: skip
+    return Table("Codes of each model beside exact arithmetic", rows)
 
 
 def differing_codes_table(variants: Json) -> Table:
@@ -243,12 +240,12 @@ def differing_codes_table(variants: Json) -> Table:
             if row["in_codes"]:
                 by_tensor.setdefault(row["tensor"], {})[name] = row
     rows = [
-        [text(tensor), text(next(iter(found.values()))["layer"]),
-         *(_codes_cell(found.get(name)) for name in variants)]
+        {"tensor": text(tensor), "layer": text(next(iter(found.values()))["layer"])}
+        | {name: _codes_cell(found.get(name)) for name in variants}
         for tensor, found in by_tensor.items()
-    ]  # fmt: skip
+    ]
     caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
-    return Table(caption, ("tensor", "layer", *variants), rows)
+    return Table(caption, rows)
 
 
 def _codes_cell(row: Json | None) -> Cell:

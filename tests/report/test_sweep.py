@@ -25,17 +25,16 @@ def test_tables_have_the_best_settings_and_the_defaults(summary: dict[str, Any])
     tables = sweep_view(summary)
     assert len(tables["all"].rows) == 8
     assert len(tables["best"].rows) <= BEST + 2
-    settings = {(row[0].text, row[1].text) for row in tables["best"].rows}
+    settings = {(row["variant"].text, row["settings"].text) for row in tables["best"].rows}
     assert settings >= {("onnx_int8", "default"), ("torch_int8", "default")}
 
 
 def test_table_compares_with_the_default_of_the_variant(summary: dict[str, Any]) -> None:
     table = settings_table("caption", summary, 100)
-    above = table.columns.index("accuracy above default, pp")
     found = {
-        row[1].text.removesuffix(", on the front"): row[above].text
+        row["settings"].text.removesuffix(", on the front"): row["accuracy above default, pp"].text
         for row in table.rows
-        if row[0].text == "onnx_int8"
+        if row["variant"].text == "onnx_int8"
     }
     assert found["default"] == "default"
     assert found["10 images"].startswith("+1.00 (")  # ten fewer images are lost
@@ -44,8 +43,7 @@ def test_table_compares_with_the_default_of_the_variant(summary: dict[str, Any])
 
 def test_table_of_single_draws_has_no_deviation() -> None:
     table = settings_table("caption", make_summary(n_seeds=1), 100)
-    column = table.columns.index("top-1 % (± of draws)")
-    assert not any("±" in row[column].text for row in table.rows)
+    assert not any("±" in row["top-1 % (± of draws)"].text for row in table.rows)
 
 
 def test_chart_shows_the_default_settings_by_images_side_by_side(summary: dict[str, Any]) -> None:
@@ -84,10 +82,10 @@ def test_page_has_the_answer_and_what_is_missing(summary: dict[str, Any]) -> Non
 def test_table_counts_runs_of_an_earlier_version_among_others(summary: dict[str, Any]) -> None:
     default, *others = summary["settings"]
     mixed = summary | {"n_earlier": 2, "settings": [default | {"n_earlier": 2}, *others]}
-    draws = [row[2].text for row in settings_table("caption", mixed, 100).rows]
+    draws = [row["draws"].text for row in settings_table("caption", mixed, 100).rows]
     assert sorted(draws) == ["3"] * 7 + ["3 (2 earlier)"]
     all_earlier = summary | {"n_earlier": 24, "settings": [x | {"n_earlier": 3} for x in others]}
-    assert {row[2].text for row in settings_table("caption", all_earlier, 100).rows} == {"3"}
+    assert {row["draws"].text for row in settings_table("caption", all_earlier, 100).rows} == {"3"}
 
 
 def test_page_without_runs_tells_how_to_make_them() -> None:

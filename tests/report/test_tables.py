@@ -8,7 +8,7 @@ import pytest
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report import tables
 from resnet8.report.inputs import ReportInputs
-from resnet8.report.tables import NOTHING, Table
+from resnet8.report.tables import NOTHING, Cell, Table
 from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 
@@ -17,8 +17,14 @@ def inputs() -> ReportInputs:
     return make_inputs()
 
 
+def cells(table: Table, column: int) -> dict[str, Cell]:
+    """Cells of a column by the first cell of their row."""
+    rows = [list(row.values()) for row in table.rows]
+    return {row[0].text: row[column] for row in rows}
+
+
 def texts(table: Table, column: int) -> dict[str, str]:
-    return {row[0].text: row[column].text for row in table.rows}
+    return {name: cell.text for name, cell in cells(table, column).items()}
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0, "0"), (1.234e-6, "1.2e-06"), (None, "–")])
@@ -29,14 +35,13 @@ def test_small_shows_zero_as_exact(value: float | None, shown: str) -> None:
 def test_headline_table_has_a_row_for_each_variant(inputs: ReportInputs) -> None:
     variants = list(inputs.predictions)
     table = tables.headline_table(inputs.comparison, variants=variants, sizes={"onnx_int8": 99_400})
-    assert [row[0].text for row in table.rows] == variants
-    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert list(texts(table, 0)) == variants
+    assert {len(row) for row in table.rows} == {11}
     assert texts(table, -1)["onnx_int8"] == "99"
     assert texts(table, 2)["keras_fp32"] == "baseline"
     row = inputs.comparison["variants"]["onnx_int8"]
     kl, error = row["kl_divergence"], row["kl_standard_error"]
-    cell = table.rows[variants.index("onnx_int8")][8]
-    assert cell[:2] == (f"{kl:.5f} ± {error:.5f}", kl)  # sorted by KL
+    assert cells(table, 8)["onnx_int8"][:2] == (f"{kl:.5f} ± {error:.5f}", kl)  # sorted by KL
 
 
 def test_class_table_has_accuracy_delta_and_interval_or_dashes() -> None:
@@ -52,7 +57,7 @@ def test_class_table_has_accuracy_delta_and_interval_or_dashes() -> None:
         variants=["onnx_int8"],
         label_names=LABELS,
     )
-    first, without_images = table.rows[0], table.rows[3]
+    first, without_images = (list(table.rows[i].values()) for i in (0, 3))
     assert [cell.text for cell in first] == ["airplane", "4", "75.0", "-25.0 (-60.0 to +20.0)"]
     assert first[-1].value == -25.0
     assert without_images[2:] == [NOTHING, NOTHING]
@@ -68,8 +73,7 @@ def test_sqnr_table_tells_no_error_from_no_layer(inputs: ReportInputs) -> None:
     table = tables.sqnr_table(rows, order=LAYERS, variants=["onnx_int8", "torch_int8"])
     assert texts(table, 1) == {"conv": "–", "relu": "no error", "dense": "28.0"}
     assert texts(table, 2) == {"conv": "30.0", "relu": "29.0", "dense": "28.0"}
-    best, other = (float(table.rows[i][1].value or 0) for i in (1, 2))
-    assert best > other
+    assert cells(table, 1)["relu"].value > cells(table, 1)["dense"].value
 
 
 def test_sqnr_cell_of_noise_without_a_signal_is_a_dash() -> None:
@@ -82,9 +86,8 @@ def test_sensitivity_table_has_layers_by_rank_and_links_to_the_explorer(
     ranking = inputs.sensitivity["variants"]["onnx_int8"]
     table = tables.sensitivity_table("onnx_int8", ranking, known=LAYERS)
     assert list(texts(table, 0)) == ["dense", "relu", "conv", "input"]
-    links = {row[0].text: (row[0].layer, row[0].variant) for row in table.rows}
-    assert links["dense"] == ("dense", "onnx_int8")
-    assert links["input"] == ("", "")
+    assert cells(table, 0)["dense"][2:] == ("dense", "onnx_int8")
+    assert cells(table, 0)["input"][2:] == ("", "")
     assert texts(table, 5) == {"dense": "+1.0e-03", "relu": "0", "conv": "-1.0e-03", "input": "0"}
 
 
@@ -102,7 +105,7 @@ def verified(*rows: TensorCheck) -> dict[str, Any]:
 
 def test_arithmetic_table_sums_up_each_variant() -> None:
     (row,) = tables.arithmetic_table({"onnx_int8": verified(DIFFERING, POOL, DENSE)}).rows
-    assert [cell.text for cell in row] == [
+    assert [cell.text for cell in row.values()] == [
         "onnx_int8", "2", "1,024", "3", "1", "2.0e-05", "0.34", "0.500", "87.50", "2.5e-01",
     ]  # fmt: skip
 
@@ -110,8 +113,8 @@ def test_arithmetic_table_sums_up_each_variant() -> None:
 def test_differing_codes_table_has_a_row_for_each_tensor() -> None:
     variants = {"onnx_int8": verified(DIFFERING, POOL, DENSE), "torch_int8": verified(UNBOUNDED)}
     table = tables.differing_codes_table(variants)
-    assert table.columns == ("tensor", "layer", "onnx_int8", "torch_int8")
-    assert [[cell.text for cell in row] for row in table.rows] == [
+    assert list(table.rows[0]) == ["tensor", "layer", "onnx_int8", "torch_int8"]
+    assert [[cell.text for cell in row.values()] for row in table.rows] == [
         ["relu", "conv", "3 (2.0e-05 of 1.0e-03)", "1 (2.5e-01 of unknown)"],
         ["pool", "pool", "0", NOTHING.text],
     ]

@@ -16,11 +16,11 @@ from resnet8.compare.tables import concentration, interval
 from resnet8.core.names import data_in_words, model_in_words
 from resnet8.decision import words
 from resnet8.decision.decide import RULES
-from resnet8.report import charts, choice_charts, tables, vega_lite
+from resnet8.report import tables
 from resnet8.report.explorer import explorer
 from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
 from resnet8.report.network import network_view
-from resnet8.report.sweep import sweep_charts, sweep_view
+from resnet8.report.sweep import chart_data, sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
 
@@ -44,7 +44,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
     exploration = explorer(
         inputs.layers, inputs.captures, variants=variants.all, rankings=ranked
     )  # fmt: skip
-    network = network_view(inputs.network, inputs.layers, variants.quantized)
+    network = network_view(inputs.network, inputs.layers, variants.in_8_bits)
     return {
         "inputs": inputs,
         "baseline": comparison["baseline"],
@@ -74,11 +74,25 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         },
         "pins": [x.strip() for x in inputs.requirements if x.strip() and not x.startswith("#")],
         "page_data": {
-            "config": vega_lite.config(),
-            "charts": chart_views(inputs, variants, matrices),
-            "confusion": confusion_view(inputs, matrices),
+            "comparison": comparison,
+            "compared": variants.compared,
+            "classes": classes,
+            "confusion": {
+                "baseline": comparison["baseline"],
+                "labels": list(label_names),
+                "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
+            },
             "explorer": exploration,
-            "network": {"noise": network["noise"]},
+            "network": {"noise": network["noise"], "edges": network["edges"]},
+            "sensitivity": {
+                name: [
+                    {"layer": x, "alone": ranking["layers"][x]["alone"]["kl_divergence"],
+                     "saved": tables.saved(ranking, x)}
+                    for x in ranked[name]
+                ]
+                for name, ranking in rankings.items()
+            },
+            "sweep": chart_data(inputs.sweep),
         },
     }  # fmt: skip
 
@@ -115,42 +129,3 @@ def flips_view(inputs: ReportInputs, name: str) -> dict[str, Any]:
     flips = find_flips(baseline, inputs.predictions[name], inputs.test_set.labels)
     outcomes = Counter(flip.outcome for flip in flips)
     return {"count": len(flips), "outcomes": outcomes, "shown": flips[:MAX_FLIPS]}
-
-
-def chart_views(inputs: ReportInputs, variants: Variants, matrices: Matrices) -> dict[str, Any]:
-    """The charts that do not depend on a reader's choices, by the id of their element."""
-    comparison, compared = inputs.comparison, variants.compared
-    classes = classes_with_images(inputs)
-    found = {
-        "deltas": charts.deltas(comparison, variants=compared),
-        "class-deltas": charts.class_deltas(comparison, variants=compared, labels=classes),
-        "class-accuracies": charts.class_accuracies(
-            matrices, variants=[comparison["baseline"], *compared], labels=classes
-        ),
-    }
-    if variants.in_8_bits:
-        found["sqnr-chart"] = charts.sqnr(
-            inputs.layers["activations"]["calibration"],
-            network=inputs.network,
-            order=inputs.layers["layers"],
-            variants=variants.in_8_bits,
-        )
-    found |= sweep_charts(inputs.sweep)
-    return found | {
-        f"sensitivity-{name}": charts.sensitivity(name, ranking)
-        for name, ranking in inputs.sensitivity["variants"].items()
-    }
-
-
-def confusion_view(inputs: ReportInputs, matrices: Matrices) -> dict[str, Any]:
-    """Confusions, and the charts that show them."""
-    labels = list(inputs.test_set.label_names)
-    return {
-        "baseline": inputs.comparison["baseline"],
-        "labels": labels,
-        "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
-        "charts": {
-            "counts": choice_charts.confusion(labels, signed=False),
-            "difference": choice_charts.confusion(labels, signed=True),
-        },
-    }

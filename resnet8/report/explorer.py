@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report import choice_charts
 from resnet8.report.inputs import Captures, Json
 from resnet8.report.thumbnails import GAP, grey_channels, is_picture, png_uri
 
@@ -71,8 +70,6 @@ def explorer(
     """
     count = layers["n_images"]["calibration"]
     images = "1 image" if count == 1 else f"{count:,} images"
-    histograms = {"activation": "value of the output", "error": "error of the output"}
-    histograms["weight"] = "weight"
     return {
         "layers": layers["layers"],
         "variants": list(variants),
@@ -86,17 +83,6 @@ def explorer(
         "parameters": layers["parameters"],
         "statistics": _rows(ACTIVATION_STATISTICS),
         "parameter_statistics": _rows(PARAMETER_STATISTICS),
-        "charts": {
-            **{
-                f"{kind}_{scale}": choice_charts.histogram(title, logarithmic=scale == "log")
-                for kind, title in histograms.items()
-                for scale in ("linear", "log")
-            },
-            "bias": choice_charts.histogram("bias", logarithmic=False),
-            "weight_ranges": choice_charts.channels("smallest to largest weight"),
-            "weight_errors": choice_charts.channels("SQNR, dB"),
-            "bias_ranges": choice_charts.channels("bias"),
-        },
         "maps": _feature_maps(captures, layers["layers"]),
     }
 

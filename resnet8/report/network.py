@@ -69,6 +69,8 @@ def place(
 def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[str, Any]:
     """Returns the numbers and texts of an SVG drawing.
 
+    `noise` is by variant and layer; `edges` are those between layers that have an SQNR.
+
     Args:
         network: metrics/network.json.
         layers: artifacts/inspection/layers.json.
@@ -84,6 +86,7 @@ def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[s
     top = min((y for _, y in middles.values()), default=0) - BOX_HEIGHT / 2 - MARGIN
     places = {name: (round(x - left), round(y - top)) for name, (x, y) in middles.items()}
     known = set(layers["layers"])
+    noises = {name: noise(layers, name) for name in variants}
     return {
         "width": max((x for x, _ in places.values()), default=0) + BOX_WIDTH // 2 + MARGIN,
         "height": max((y for _, y in places.values()), default=0) + BOX_HEIGHT // 2 + MARGIN,
@@ -98,8 +101,11 @@ def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[s
         "lines": [
             _path([(x - left, y - top) for x, y in points]) for points in routes.values() if points
         ],
-        "variants": list(variants),
-        "noise": {name: noise(layers, name) for name in variants},
+        "noise": noises,
+        "edges": {
+            name: edges_between(network, [x for x in rows if rows[x]["sqnr"] is not None])
+            for name, rows in noises.items()
+        },
     }  # fmt: skip
 
 

@@ -13,7 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from resnet8.report.figures import palette
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("charts.js", "tables.js", "confusion.js", "explorer.js", "network.js", "page.js")
+SCRIPTS = (
+    "charts.js", "tables.js", "overview.js", "confusion.js", "explorer_charts.js", "explorer.js",
+    "network.js", "page.js",
+)  # fmt: skip
 
 
 def render(view: Mapping[str, Any], *, vega: str) -> str:

@@ -129,6 +129,30 @@ def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
         assert chart.locator("svg path").count() > 0
 
 
+def labels(page: Page, chart: str) -> list[str]:
+    """Descriptions of a chart's points for screen readers."""
+    points = page.locator(f"#{chart} .mark-symbol path[aria-label]").all()
+    return [str(point.get_attribute("aria-label")) for point in points]
+
+
+def test_charts_have_the_right_values(page: Page) -> None:
+    inputs = make_inputs()
+    sqnr = labels(page, "sqnr-chart")
+    assert len(sqnr) == 4  # of three layers, and of the only one that has noise
+    assert any("place: 1.85; variant: onnx_int8; layer: dense; sqnr: 28.0" in x for x in sqnr)
+    assert page.locator("#sqnr-chart .layer_0_marks line").count() == 3  # edges
+    first = labels(page, "sensitivity-onnx_int8")[0]
+    assert "layer: dense; alone: 0.003; saved: 0.001" in first
+    truck = LABELS.index("truck")
+    predicted = inputs.predictions["torch_int8"][inputs.test_set.labels == truck].argmax(axis=1)
+    (label,) = [
+        x for x in labels(page, "class-accuracies") if "class: truck; variant: torch_int8" in x
+    ]
+    assert f"accuracy: {100 * (predicted == truck).mean():.1f}" in label
+    delta = inputs.comparison["variants"]["onnx_int8"]["accuracy_delta_pp"]
+    assert f"onnx_int8 {delta:.2f}; " in page.locator("#deltas").get_attribute("aria-label")
+
+
 def test_explorer_changes_with_layer_and_both_variants(page: Page) -> None:
     choose(page)
     drawn = [(drawing(page, HISTOGRAM), statistics(page))]

@@ -74,6 +74,8 @@ def test_boxes_have_operator_shape_type_and_sqnr() -> None:
     }  # fmt: skip
     assert view["noise"]["onnx_int8"]["relu"]["text"] == "no error"
     assert "conv" not in view["noise"]["onnx_int8"]  # computed together with the next
+    edges = [("conv", "relu"), ("relu", "dense"), ("conv", "dense")]
+    assert view["edges"] == {"onnx_int8": [], "torch_int8": edges}
 
 
 def test_edges_lead_across_layers_that_are_left_out() -> None:

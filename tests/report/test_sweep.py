@@ -6,7 +6,7 @@ import pytest
 
 from resnet8.report.data import view
 from resnet8.report.page import render
-from resnet8.report.sweep import BEST, by_images, front, settings_table, sweep_charts, sweep_view
+from resnet8.report.sweep import BEST, chart_data, settings_table, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import BASELINE, CHANCE, USUAL, make_selection
@@ -46,30 +46,21 @@ def test_table_of_single_draws_has_no_deviation() -> None:
     assert not any("±" in row["top-1 % (± of draws)"].text for row in table.rows)
 
 
-def test_chart_shows_the_default_settings_by_images_side_by_side(summary: dict[str, Any]) -> None:
-    values = sweep_charts(summary)["sweep-accuracy"]["data"]["values"]
-    assert [(row["variant"], row["images"], row["draws"]) for row in values] == [
+def test_charts_have_means_worst_and_best_draws_in_percent(summary: dict[str, Any]) -> None:
+    data = chart_data(summary)
+    usual = [row for row in data["settings"] if row["is_usual"]]
+    assert {(row["variant"], row["images"], row["draws"]) for row in usual} == {
         (variant, images, 3)
         for variant in ("onnx_int8", "torch_int8")
         for images in (10, 100, USUAL.calibrate.size)
-    ]
-    ends = values[0]["low"], values[0]["high"]
-    assert ends == pytest.approx((100 * BASELINE - 0.2, 100 * BASELINE))
-    usual = [row for row in summary["settings"] if not row["changes"]]
-    places = [x["place"] / x["images"] for x in by_images(usual, "agreement", "")["data"]["values"]]
-    assert places[0] * places[-1] == pytest.approx(1)
-    assert places[0] < 1
-
-
-def test_front_has_a_chart_for_each_format(summary: dict[str, Any]) -> None:
-    charts = sweep_charts(summary)
-    assert {x for x in charts if "front" in x} == {"sweep-front-onnx", "sweep-front-torch"}
-    values = charts["sweep-front-onnx"]["data"]["values"]
-    assert {row["variant"] for row in values} == {"onnx_int8"}
-    assert sum(row["on_front"] for row in values) == 2  # the most accurate and the smallest
-    one_size = front(summary["settings"][:1], baseline=BASELINE)
-    low, high = one_size["layer"][0]["encoding"]["x"]["scale"]["domain"]
-    assert low < high
+    }
+    (fewest,) = [x for x in usual if (x["variant"], x["images"]) == ("onnx_int8", 10)]
+    best = 100 * BASELINE
+    assert fewest["accuracy"] == pytest.approx(
+        {"mean": best - 0.1, "low": best - 0.2, "high": best}
+    )
+    on_front = [row["runtime"] for row in data["settings"] if row["on_front"]]
+    assert sorted(on_front) == ["onnx", "onnx", "torch", "torch"]  # most accurate and smallest
 
 
 def test_page_has_the_answer_and_what_is_missing(summary: dict[str, Any]) -> None:
@@ -90,5 +81,4 @@ def test_table_counts_runs_of_an_earlier_version_among_others(summary: dict[str,
 
 def test_page_without_runs_tells_how_to_make_them() -> None:
     none = summarize(make_selection([]), USUAL, n_runs=7, chance=CHANCE)
-    assert sweep_charts(none) == {}
     assert "these data; <code>make sweep</code> makes all 7." in page(none)

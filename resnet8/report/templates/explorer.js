@@ -114,14 +114,13 @@ function clips(sides) {
     })));
 }
 
-function drawHistogram(id, kind, sides, part, text) {
-  const scale = choose.logarithmic.checked ? "log" : "linear";
-  const spec = explorer.charts[kind] ?? explorer.charts[`${kind}_${scale}`];
+function drawHistogram(id, title, sides, part, text) {
+  const isLogarithmic = choose.logarithmic.checked && id !== "bias-histogram";
   const [a, b] = inUse(sides.map(({ found }) => found?.[part]));
   byId(id).hidden = !a && !b;
   if (!a && !b) return;
-  const ends = kind === "activation" ? clips(sides) : [];
-  draw(id, spec, { a: bins(a), b: steps(b), clips: ends }, text);
+  const ends = id === "activation-histogram" ? clips(sides) : [];
+  draw(id, histogramChart(title, isLogarithmic), { a: bins(a), b: steps(b), clips: ends }, text);
 }
 
 // Bars from zero where a channel has one value, as a bias has.
@@ -136,12 +135,12 @@ function channelRows(lows, highs) {
   });
 }
 
-function drawChannels(id, kind, sides, [lowKey, highKey], text) {
+function drawChannels(id, title, sides, [lowKey, highKey], text) {
   const [a, b] = sides.map(({ found }) => channelRows(found?.[lowKey], found?.[highKey]));
   byId(id).hidden = !a.length && !b.length;
   if (byId(id).hidden) return;
   const ends = b.flatMap((row) => row.ends.map((at) => ({ middle: row.middle, at })));
-  draw(id, explorer.charts[kind], { a, b, ends }, text);
+  draw(id, channelChart(title), { a, b, ends }, text);
 }
 
 // --- Parts of the section ---
@@ -157,9 +156,9 @@ function showOutput(layer, sides, pair) {
     .map(({ variant, found }) =>
       `SQNR of ${variant}: ${written(found.statistics, { key: "sqnr_db", kind: "db" })}.`);
   byId("explorer-status").textContent = [`${layer}, ${pair}.`, ...errors].join(" ");
-  drawHistogram("activation-histogram", "activation", sides, "histogram",
+  drawHistogram("activation-histogram", "value of the output", sides, "histogram",
     `Histograms of the output of ${layer}, ${pair}`);
-  drawHistogram("error-histogram", "error", sides, "error_histogram",
+  drawHistogram("error-histogram", "error of the output", sides, "error_histogram",
     `Histograms of the error of ${layer}, ${pair}`);
 }
 
@@ -179,13 +178,14 @@ function showParameters(layer, sides, pair) {
   byId("keras-note").hidden = !sides.some(({ variant }) => variant.startsWith("keras"));
   drawHistogram("weight-histogram", "weight", weights, "histogram",
     `Histograms of the weights of ${layer}, ${pair}`);
-  drawChannels("weight-ranges", "weight_ranges", weights, ["channel_min", "channel_max"],
+  drawChannels("weight-ranges", "smallest to largest weight", weights, ["channel_min", "channel_max"],
     `Smallest and largest weight by output channel of ${layer}, ${pair}`);
-  drawChannels("weight-errors", "weight_errors", weights, ["channel_sqnr_db", "channel_sqnr_db"],
+  const sqnr = ["channel_sqnr_db", "channel_sqnr_db"];
+  drawChannels("weight-errors", "SQNR, dB", weights, sqnr,
     `SQNR of the weights by output channel of ${layer}, ${pair}`);
   drawHistogram("bias-histogram", "bias", biases, "histogram",
     `Histograms of the biases of ${layer}, ${pair}`);
-  drawChannels("bias-ranges", "bias_ranges", biases, ["channel_min", "channel_max"],
+  drawChannels("bias-ranges", "bias", biases, ["channel_min", "channel_max"],
     `Bias by output channel of ${layer}, ${pair}`);
 }
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -104,10 +105,12 @@ def test_draw_all_gives_the_same_files_in_order_and_leaves_no_process() -> None:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("marks", [palette.DASHES, palette.MARKERS, palette.VARIANTS])
-def test_every_variant_has_a_style_and_quantized_ones_their_own(marks: dict[str, object]) -> None:
-    assert set(marks) == {*FLOAT_VARIANTS, *QUANTIZED_VARIANTS}
-    assert len({marks[name] for name in QUANTIZED_VARIANTS}) == len(QUANTIZED_VARIANTS)
+@pytest.mark.parametrize("style", [palette.line_style, palette.marker_style])
+def test_quantized_variants_have_styles_of_their_own(style: Any) -> None:
+    assert set(palette.VARIANTS) == {*FLOAT_VARIANTS, *QUANTIZED_VARIANTS}
+    marks = [{**style(x), "color": ""} for x in QUANTIZED_VARIANTS]  # they differ without colour
+    assert len({str(mark) for mark in marks}) == len(QUANTIZED_VARIANTS)
+    assert len({palette.VARIANTS[name] for name in QUANTIZED_VARIANTS}) == len(QUANTIZED_VARIANTS)
 
 
 # How people without one kind of cones see linear RGB. Source: G. M. Machado et al. (2009), A

@@ -116,19 +116,19 @@ def noise(layers: Json, variant: str) -> dict[str, dict[str, Any]]:
         layers: artifacts/inspection/layers.json.
         variant: a quantized one.
     """
-    found = {}
+    rows = {}
     for name in sorted(layers["layers"]):
         row = layers["activations"]["calibration"][name].get(variant)
         if row is not None:
             statistics = row["statistics"]
             ratio = statistics.get("sqnr_db")
             exact = ratio is None and statistics.get("max_abs_error") == 0
-            found[name] = {
+            rows[name] = {
                 "type": statistics.get("dtype", "float32"),
                 "sqnr": ratio,
                 "text": "no error" if exact else "" if ratio is None else f"{ratio:.1f} dB",
             }
-    return found
+    return rows
 
 
 def edges_between(network: Json, names: Collection[str]) -> list[tuple[str, str]]:
@@ -136,8 +136,8 @@ def edges_between(network: Json, names: Collection[str]) -> list[tuple[str, str]
     inputs = {row["name"]: row["inputs"] for row in network["layers"]}
 
     def sources(name: str) -> list[str]:
-        found = [[x] if x in names else sources(x) for x in inputs.get(name, ())]
-        return list(dict.fromkeys(x for among in found for x in among))
+        groups = [[x] if x in names else sources(x) for x in inputs.get(name, ())]
+        return list(dict.fromkeys(x for group in groups for x in group))
 
     return [(source, name) for name in inputs if name in names for source in sources(name)]
 

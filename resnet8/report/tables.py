@@ -240,9 +240,9 @@ def differing_codes_table(variants: Json) -> Table:
             if row["in_codes"]:
                 by_tensor.setdefault(row["tensor"], {})[name] = row
     rows = [
-        {"tensor": text(tensor), "layer": text(next(iter(found.values()))["layer"])}
-        | {name: _codes_cell(found.get(name)) for name in variants}
-        for tensor, found in by_tensor.items()
+        {"tensor": text(tensor), "layer": text(next(iter(checks.values()))["layer"])}
+        | {name: _codes_cell(checks.get(name)) for name in variants}
+        for tensor, checks in by_tensor.items()
     ]
     caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
     return Table(caption, rows)

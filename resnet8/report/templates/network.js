@@ -4,11 +4,11 @@ const { noise } = data.network;
 
 function showNoise() {
   const variant = byId("graph-variant")?.value;
-  const found = noise[variant] ?? {};
-  const ratios = Object.values(found).map(({ sqnr }) => sqnr).filter((x) => x !== null);
+  const rows = noise[variant] ?? {};
+  const ratios = Object.values(rows).map(({ sqnr }) => sqnr).filter((x) => x !== null);
   const [low, high] = [Math.min(...ratios), Math.max(...ratios)];
   for (const box of byId("graph").querySelectorAll("[data-layer]")) {
-    const row = found[box.dataset.layer];
+    const row = rows[box.dataset.layer];
     box.dataset.variant = row ? variant : "";
     box.querySelector(".sqnr").textContent = row?.text ?? "";
     box.querySelector(".type").textContent = row?.type ?? "";

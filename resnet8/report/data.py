@@ -4,7 +4,6 @@ Shape letters: K classes.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,11 @@ from resnet8.report import tables
 from resnet8.report.explorer import explorer
 from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
 from resnet8.report.network import network_view
-from resnet8.report.sweep import chart_data, sweep_view
+from resnet8.report.sweep import sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
 
 MAX_FLIPS = 40  # shown of each variant
-Matrices = Mapping[str, NDArray[np.int64]]  # (K, K) confusions by variant
 
 
 def view(inputs: ReportInputs) -> dict[str, Any]:
@@ -66,10 +64,9 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "picture": png_uri,
         "sweep": sweep_view(inputs.sweep),
         "flips": {name: flips_view(inputs, name) for name in variants.compared},
-        "tables": table_views(inputs, variants, matrices) | {
-            f"sensitivity-{name}": tables.sensitivity_table(
-                name, ranking, known=inputs.layers["layers"]
-            )
+        "tables": table_views(inputs, variants, matrices[comparison["baseline"]]),
+        "ranking_tables": {
+            name: tables.sensitivity_table(name, ranking, known=inputs.layers["layers"])
             for name, ranking in rankings.items()
         },
         "pins": [x.strip() for x in inputs.requirements if x.strip() and not x.startswith("#")],
@@ -84,23 +81,16 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
             },
             "explorer": exploration,
             "network": {"noise": network["noise"], "edges": network["edges"]},
-            "sensitivity": {
-                name: [
-                    {"layer": x, "alone": ranking["layers"][x]["alone"]["kl_divergence"],
-                     "saved": tables.saved(ranking, x)}
-                    for x in ranked[name]
-                ]
-                for name, ranking in rankings.items()
-            },
-            "sweep": chart_data(inputs.sweep),
+            "rankings": rankings,
+            "sweep": inputs.sweep,
         },
     }  # fmt: skip
 
 
 def table_views(
-    inputs: ReportInputs, variants: Variants, matrices: Matrices
+    inputs: ReportInputs, variants: Variants, matrix: NDArray[np.int64]
 ) -> dict[str, tables.Table]:
-    """All tables with one per report."""
+    """All tables but the rankings; `matrix` is (K, K), the confusions of the baseline."""
     comparison, order = inputs.comparison, inputs.layers["layers"]
     sizes = {name: file.size_bytes for name, file in inputs.models.items()}
     models = dict.fromkeys(inputs.models.values())  # each file once
@@ -108,7 +98,7 @@ def table_views(
         "headline": tables.headline_table(comparison, variants=variants.all, sizes=sizes),
         "classes": tables.class_accuracy_table(
             comparison,
-            matrices[comparison["baseline"]],
+            matrix,
             variants=variants.compared,
             label_names=inputs.test_set.label_names,
         ),

@@ -46,29 +46,3 @@ def _above(row: Json, name: str) -> Cell:
     if row[name] is None:
         return Cell("default", 0.0) if row["is_default"] else NOTHING
     return Cell(with_interval(row[name]), row[name]["mean"])
-
-
-def chart_data(summary: Json) -> dict[str, Any]:
-    """Means, worst and best draws of all settings, in percent, and the baseline's accuracy."""
-    return {
-        "baseline_accuracy": summary["baseline_accuracy"],
-        "settings": [
-            {
-                "variant": row["variant"],
-                "runtime": Variant(row["variant"]).runtime,
-                "settings": row["description"],
-                "is_usual": not row["changes"],
-                "images": row["images"],
-                "draws": len(row["seeds"]),
-                "size": row["file_bytes"] / 1000,
-                "on_front": row["on_front"],
-                "accuracy": _spread(row["top1_accuracy"]),
-                "agreement": _spread(row["agreement"]),
-            }
-            for row in summary["settings"]
-        ],
-    }
-
-
-def _spread(figure: Json) -> dict[str, float]:
-    return {name: 100 * figure[name] for name in ("mean", "low", "high")}

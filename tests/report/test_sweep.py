@@ -6,10 +6,10 @@ import pytest
 
 from resnet8.report.data import view
 from resnet8.report.page import render
-from resnet8.report.sweep import BEST, chart_data, settings_table, sweep_view
+from resnet8.report.sweep import BEST, settings_table, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import BASELINE, CHANCE, USUAL, make_selection
+from tests.sweep.results import CHANCE, USUAL, make_selection
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +44,6 @@ def test_table_compares_with_the_default_of_the_variant(summary: dict[str, Any])
 def test_table_of_single_draws_has_no_deviation() -> None:
     table = settings_table("caption", make_summary(n_seeds=1), 100)
     assert not any("±" in row["top-1 % (± of draws)"].text for row in table.rows)
-
-
-def test_charts_have_means_worst_and_best_draws_in_percent(summary: dict[str, Any]) -> None:
-    data = chart_data(summary)
-    usual = [row for row in data["settings"] if row["is_usual"]]
-    assert {(row["variant"], row["images"], row["draws"]) for row in usual} == {
-        (variant, images, 3)
-        for variant in ("onnx_int8", "torch_int8")
-        for images in (10, 100, USUAL.calibrate.size)
-    }
-    (fewest,) = [x for x in usual if (x["variant"], x["images"]) == ("onnx_int8", 10)]
-    best = 100 * BASELINE
-    assert fewest["accuracy"] == pytest.approx(
-        {"mean": best - 0.1, "low": best - 0.2, "high": best}
-    )
-    on_front = [row["runtime"] for row in data["settings"] if row["on_front"]]
-    assert sorted(on_front) == ["onnx", "onnx", "torch", "torch"]  # most accurate and smallest
 
 
 def test_page_has_the_answer_and_what_is_missing(summary: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ function drawDeltas() {
     const [low, high] = [row.ci95_low_pp, row.ci95_high_pp];
     return { variant, mean: row.accuracy_delta_pp, low, high };
   });
-  const listed = values.map(({ variant, mean }) => `${variant} ${mean.toFixed(2)}`).join("; ");
+  const signed = (x) => `${x < 0 ? "" : "+"}${x.toFixed(2)}`;
+  const listed = values.map(({ variant, mean }) => `${variant} ${signed(mean)}`).join("; ");
   const encoding = {
     ...rowsBy("variant"), color: { ...byVariant(compared), legend: null },
     tooltip: tooltip(["variant"], DELTA_TIPS),
@@ -103,7 +104,11 @@ function drawSqnr() {
 }
 
 // Bars: cost of quantizing each layer alone; points: what leaving it in float saves.
-function drawSensitivity(variant, values) {
+function drawSensitivity(variant, { layers, all }) {
+  const values = Object.entries(layers).sort(([, a], [, b]) => a.rank - b.rank)
+    .map(([layer, { alone, spared }]) => ({
+      layer, alone: alone.kl_divergence, saved: all.kl_divergence - spared.kl_divergence,
+    }));
   const rows = {
     ...rowsBy("layer"), tooltip: tooltip(["layer"], { alone: ".3~g", saved: ".3~g" }),
   };
@@ -124,11 +129,18 @@ function drawSensitivity(variant, values) {
 // --- Sweep: means, worst and best draws ---
 
 const HEIGHT = 240; // pixels
+const percent = (figure) =>
+  Object.fromEntries(["mean", "low", "high"].map((name) => [name, 100 * figure[name]]));
+const settings = data.sweep.settings.map((row) => ({
+  variant: row.variant, settings: row.description, images: row.images, draws: row.seeds.length,
+  size: row.file_bytes / 1000, on_front: row.on_front, isUsual: !Object.keys(row.changes).length,
+  accuracy: percent(row.top1_accuracy), agreement: percent(row.agreement),
+}));
 
 function drawByImages(id, figure, title, layer) {
-  const settings = data.sweep.settings.filter(({ is_usual }) => is_usual);
-  const variants = [...new Set(settings.map(({ variant }) => variant))];
-  const values = settings.map((row) => ({
+  const usual = settings.filter(({ isUsual }) => isUsual);
+  const variants = [...new Set(usual.map(({ variant }) => variant))];
+  const values = usual.map((row) => ({
     ...row, ...row[figure],
     // Side by side, so that no variant hides another.
     place: row.images * 1.06 ** (variants.indexOf(row.variant) - (variants.length - 1) / 2),
@@ -136,7 +148,7 @@ function drawByImages(id, figure, title, layer) {
   const x = quantity("place", "calibration images (logarithmic)", {
     scale: { type: "log", nice: false, padding: 12 },
     axis: {
-      values: [...new Set(settings.map(({ images }) => images))], format: ",d", grid: false,
+      values: [...new Set(usual.map(({ images }) => images))], format: ",d", grid: false,
       labelOverlap: false, labelAngle: -45,
     },
   });
@@ -154,7 +166,7 @@ function drawByImages(id, figure, title, layer) {
 }
 
 function drawFront(id, runtime, baseline) {
-  const values = data.sweep.settings.filter((row) => row.runtime === runtime)
+  const values = settings.filter(({ variant }) => variant.startsWith(runtime))
     .map((row) => ({ ...row, ...row.accuracy }));
   const sizes = values.map(({ size }) => size);
   const domain = [0.98 * Math.min(...sizes), 1.02 * Math.max(...sizes)];
@@ -191,5 +203,5 @@ function drawSweep() {
 drawDeltas();
 drawClasses();
 if (byId("sqnr-chart")) drawSqnr();
-for (const [variant, rows] of Object.entries(data.sensitivity)) drawSensitivity(variant, rows);
+for (const [variant, ranking] of Object.entries(data.rankings)) drawSensitivity(variant, ranking);
 drawSweep();

@@ -42,7 +42,6 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
     exploration = explorer(
         inputs.layers, inputs.captures, variants=variants.all, rankings=ranked
     )  # fmt: skip
-    network = network_view(inputs.network, inputs.layers, variants.in_8_bits)
     return {
         "inputs": inputs,
         "baseline": comparison["baseline"],
@@ -59,7 +58,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "classes": classes,
         "rankings": rankings,
         "ranked": ranked,
-        "network": network,
+        "network": network_view(inputs.network, inputs.layers["layers"]),
         "explorer": exploration,
         "picture": png_uri,
         "sweep": sweep_view(inputs.sweep),
@@ -80,7 +79,8 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
                 "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
             },
             "explorer": exploration,
-            "network": {"noise": network["noise"], "edges": network["edges"]},
+            "network": inputs.network["layers"],
+            "quantized": variants.in_8_bits,
             "rankings": rankings,
             "sweep": inputs.sweep,
         },

@@ -4,7 +4,7 @@ Source: K. Sugiyama, S. Tagawa, M. Toda (1981), Methods for visual understanding
 system structures; https://github.com/bdcht/grandalf
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from grandalf.graphs import Edge, Graph, Vertex
@@ -66,15 +66,12 @@ def place(
     )
 
 
-def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[str, Any]:
+def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
     """Returns the numbers and texts of an SVG drawing.
-
-    `noise` is by variant and layer; `edges` are those between layers that have an SQNR.
 
     Args:
         network: metrics/network.json.
-        layers: artifacts/inspection/layers.json.
-        variants: the quantized ones.
+        known: the layers that the layer explorer shows.
     """
     rows = {row["name"]: row for row in network["layers"]}
     edges = [
@@ -85,8 +82,6 @@ def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[s
     left = min((x for x, _ in middles.values()), default=0) - BOX_WIDTH / 2 - MARGIN
     top = min((y for _, y in middles.values()), default=0) - BOX_HEIGHT / 2 - MARGIN
     places = {name: (round(x - left), round(y - top)) for name, (x, y) in middles.items()}
-    known = set(layers["layers"])
-    noises = {name: noise(layers, name) for name in variants}
     return {
         "width": max((x for x, _ in places.values()), default=0) + BOX_WIDTH // 2 + MARGIN,
         "height": max((y for _, y in places.values()), default=0) + BOX_HEIGHT // 2 + MARGIN,
@@ -101,45 +96,7 @@ def network_view(network: Json, layers: Json, variants: Sequence[str]) -> dict[s
         "lines": [
             _path([(x - left, y - top) for x, y in points]) for points in routes.values() if points
         ],
-        "noise": noises,
-        "edges": {
-            name: edges_between(network, [x for x in rows if rows[x]["sqnr"] is not None])
-            for name, rows in noises.items()
-        },
     }  # fmt: skip
-
-
-def noise(layers: Json, variant: str) -> dict[str, dict[str, Any]]:
-    """The type of a variant's codes, its SQNR in dB and that as text, by layer.
-
-    Args:
-        layers: artifacts/inspection/layers.json.
-        variant: a quantized one.
-    """
-    rows = {}
-    for name in sorted(layers["layers"]):
-        row = layers["activations"]["calibration"][name].get(variant)
-        if row is not None:
-            statistics = row["statistics"]
-            ratio = statistics.get("sqnr_db")
-            exact = ratio is None and statistics.get("max_abs_error") == 0
-            rows[name] = {
-                "type": statistics.get("dtype", "float32"),
-                "sqnr": ratio,
-                "text": "no error" if exact else "" if ratio is None else f"{ratio:.1f} dB",
-            }
-    return rows
-
-
-def edges_between(network: Json, names: Collection[str]) -> list[tuple[str, str]]:
-    """The edges between some layers of metrics/network.json, across those that are left out."""
-    inputs = {row["name"]: row["inputs"] for row in network["layers"]}
-
-    def sources(name: str) -> list[str]:
-        groups = [[x] if x in names else sources(x) for x in inputs.get(name, ())]
-        return list(dict.fromkeys(x for group in groups for x in group))
-
-    return [(source, name) for name in inputs if name in names for source in sources(name)]
 
 
 def _texts(name: str, row: Mapping[str, Any] | None) -> dict[str, str]:

@@ -56,21 +56,34 @@ function drawClasses() {
     (encoding) => [mark("point", { ...encoding, x }, { filled: true, size: 50, opacity: 1 })]));
 }
 
+// Statistics of a layer's output over the calibration images, if the variant has the layer.
+const statisticsOf = (layer, variant) =>
+  data.explorer.activations.calibration[layer][variant]?.statistics;
+const sqnrOf = (layer, variant) => statisticsOf(layer, variant)?.sqnr_db ?? null;
+
+// The edges of the network between some layers, across those that are left out.
+function edgesBetween(names) {
+  const inputs = new Map(data.network.map((row) => [row.name, row.inputs]));
+  const sources = (name) => [...new Set((inputs.get(name) ?? [])
+    .flatMap((x) => (names.includes(x) ? [x] : sources(x))))];
+  return names.flatMap((name) => sources(name).map((source) => [source, name]));
+}
+
 // The SQNR from the input, at the top, to the output. Lines follow the network's edges: parallel
 // branches are no sequence. In the row of a layer, no variant covers another.
 function drawSqnr() {
   const { layers } = data.explorer;
-  const { noise, edges } = data.network;
-  const variants = Object.keys(edges);
+  const variants = data.quantized;
   const [points, lines] = [[], []];
   variants.forEach((variant, i) => {
     const offset = (0.6 / Math.max(variants.length, 2)) * (i - (variants.length - 1) / 2);
-    const at = (layer) => [noise[variant][layer].sqnr, layers.indexOf(layer) + offset];
-    for (const layer of layers.filter((x) => (noise[variant][x]?.sqnr ?? null) !== null)) {
+    const at = (layer) => [sqnrOf(layer, variant), layers.indexOf(layer) + offset];
+    const noisy = layers.filter((layer) => sqnrOf(layer, variant) !== null);
+    for (const layer of noisy) {
       const [sqnr, place] = at(layer);
       points.push({ layer, variant, sqnr, place });
     }
-    for (const [from, to] of edges[variant]) {
+    for (const [from, to] of edgesBetween(noisy)) {
       const [[x, y], [x2, y2]] = [at(from), at(to)];
       lines.push({ variant, x, y, x2, y2 });
     }

@@ -1,19 +1,17 @@
-"""Draws the pictures: layer by layer, class by class, image by image.
+"""Draws the figures: layer by layer, class by class, image by image.
 
 Reads: artifacts/inspection/, artifacts/predictions/, metrics/{sensitivity,comparison}.json,
-    metrics/plots/per_class_accuracy.csv, data/cifar10/test_{images,labels}.npy,
-    data/cifar10/labels.json
+    data/cifar10/test_{images,labels}.npy, data/cifar10/labels.json
 Writes: artifacts/figures/
 Params: quantize_onnx.types, quantize_torch.types
 """
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 from resnet8.core.dataset import read_predictions, read_test_set
-from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.core.files import read_arrays, read_json, write_bytes
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
@@ -38,17 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     }
     sensitivity = read_json(args.metrics / "sensitivity.json")
     comparison = read_json(args.metrics / "comparison.json")
-    table = read_bytes(args.metrics / "plots" / "per_class_accuracy.csv").decode()
     test_set = read_test_set(args.data)
     predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
     drawings = layer_drawings(inspection, captures, sensitivity=sensitivity)
-    drawings |= outcome_drawings(
-        predictions,
-        test_set,
-        comparison=comparison,
-        class_accuracies=csv.DictReader(table.splitlines()),
-    )
+    drawings |= outcome_drawings(predictions, test_set, comparison=comparison)
 
     drawn = canvas.draw_all(drawings)
     for name, png in show_progress(drawn, desc="figures", unit="figures", total=len(drawings)):

@@ -9,7 +9,7 @@ Params: quantize_onnx.types, quantize_torch.types
 import argparse
 from pathlib import Path
 
-from resnet8.compare import plot_data
+from resnet8.compare.plot_data import plot_tables
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import csv_bytes, read_json, write_bytes
 from resnet8.core.params import load_params
@@ -27,28 +27,18 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     params = load_params(args.params)
 
-    _, labels, label_names = test_set = read_test_set(args.data)
-    predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
-    inspection, sensitivity = read_json(args.layers), read_json(args.sensitivity)
+    test_set = read_test_set(args.data)
+    tables = plot_tables(
+        read_predictions(args.predictions, params.variants, shape=test_set.shape),
+        test_set,
+        inspection=read_json(args.layers),
+        sensitivity=read_json(args.sensitivity),
+        quantized=params.quantized,
+    )
 
-    accuracies = plot_data.class_accuracies(predictions, labels, label_names=label_names)
-    confusions = plot_data.confusions(predictions, labels, label_names=label_names)
-    tables = {
-        "per_class_accuracy": csv_bytes(plot_data.ClassAccuracy._fields, accuracies),
-        "confusion": csv_bytes(plot_data.Confusion._fields, confusions),
-        "sqnr": csv_bytes(
-            plot_data.LayerSqnr._fields,
-            plot_data.sqnr_profile(inspection, variants=params.quantized),
-        ),
-        "sensitivity": csv_bytes(
-            plot_data.LayerSensitivity._fields,
-            plot_data.sensitivities(sensitivity, variants=params.quantized),
-        ),
-    }
-
-    for name, content in tables.items():
-        write_bytes(args.out / f"{name}.csv", content)
-    print(f"{len(tables)} tables for `dvc plots show`, of {len(predictions)} variants")
+    for name, table in tables.items():
+        write_bytes(args.out / f"{name}.csv", csv_bytes(*table))
+    print(f"{len(tables)} tables for `dvc plots show`, of {len(params.variants)} variants")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ def make_inputs(
 ) -> ReportInputs:
     """Results of the three float variants and some quantized ones.
 
-    `onnx_*` variants have the first layer together with the second; the second one, in the
-    first quantized variant, has no error at all. Only the first and the last layer have
-    weights. The order of sensitivity is that of computation, from the last layer.
+    `onnx_*` variants compute the first layer together with the second; the first quantized variant
+    has no error at the second layer. Only the first and the last layer have weights. The order of
+    sensitivity is that of computation, from the last layer.
 
     Args:
         quantized: the variants besides the float ones.
-        label_names: of the classes.
+        label_names: names of the classes.
         layers: in the order of computation, three or more.
         missing_class: a class without images.
     """
@@ -51,6 +51,14 @@ def make_inputs(
         name: compare(baseline, x, labels, label_names=label_names)
         for name, x in predictions.items()
     }
+    findings = [
+        {"variant": name, "rule": rule, "layer": layer, "message": message}
+        for name in quantized[:1]
+        for rule, layer, message in [
+            ("shared_scale", layers[0], "Its output shares <a scale>."),
+            ("tied_outputs", None, "3 of 50 images."),
+        ]
+    ]
     return ReportInputs(
         comparison={
             "baseline": "keras_fp32",
@@ -60,31 +68,10 @@ def make_inputs(
         },
         layers=_layers_json(rng, variants, quantized, layers),
         parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
-        verification={
-            "n_images": 20,
-            "variants": {name: _verification(layers) for name in quantized},
-        },
-        sensitivity={
-            "n_images": 40,
-            "variants": {name: _ranking(layers) for name in quantized},
-        },
+        verification={"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
+        sensitivity={"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
         lint={
-            "findings": [
-                {
-                    "variant": quantized[0],
-                    "rule": "shared_scale",
-                    "layer": layers[0],
-                    "message": "Its output shares <a scale>.",
-                },
-                {
-                    "variant": quantized[0],
-                    "rule": "tied_outputs",
-                    "layer": None,
-                    "message": "3 of 50 images.",
-                },
-            ]
-            if quantized
-            else [],
+            "findings": findings,
             "calibration": {"n_images": 50, "n_in_test_set": 0},
             "float_layers": [],
             "notes": [],
@@ -93,11 +80,9 @@ def make_inputs(
         network=make_network(layers),
         sweep=make_summary(),
         captures={name: _captures(rng, layers) for name in variants},
-        chosen=rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8),
+        chosen=_images(rng, 1),
         predictions=predictions,
-        test_set=TestSet(
-            rng.integers(0, 256, (N_IMAGES, 32, 32, 3), dtype=np.uint8), labels, label_names
-        ),
+        test_set=TestSet(_images(rng, N_IMAGES), labels, label_names),
         params={
             "fetch": {"dataset": "sample", "model": "models/mine.h5", "model_sha256": None},
             "calibrate": {"size": 50, "seed": 0, "batches": [1, 2]},
@@ -110,6 +95,10 @@ def make_inputs(
         data=[Fingerprint("data/images.npy", 123_456, "ab" * 32)],
         requirements=["# pins", "numpy==2.4.6", "", "onnx==1.23.2"],
     )
+
+
+def _images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
 def make_decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any]:
@@ -155,20 +144,15 @@ def make_network(layers: tuple[str, ...]) -> dict[str, Any]:
 
 def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
     """The summary of a sweep of two variants, three numbers of images and a method."""
+    size, per_channel = "calibrate__size", "fit__per_channel"
+    knobs: list[dict[str, Any]] = [{size: 10}, {size: 100}, {}, {per_channel: False, size: 10}]
     rows = []
-    for variant in ("onnx_int8", "torch_int8"):
-        for place, changes in enumerate(
-            ({"size": 10}, {"size": 100}, {}, {"per_channel": False, "size": 10})
-        ):
-            knobs = {
-                f"{'calibrate' if name == 'size' else 'fit'}__{name}": value
-                for name, value in changes.items()
-            }
+    for variant, n_bytes in (("onnx_int8", 100_000), ("torch_int8", 265_000)):
+        for place, changes in enumerate(knobs):
             for seed in range(n_seeds):
-                run = make_run(variant, calibrate__seed=seed, **knobs)
-                n_bytes = (100_000 if variant == "onnx_int8" else 265_000) - 5000 * (place == 3)
-                result = make_result(lost=range(seed + 5 * place), file_bytes=n_bytes)
-                rows.append(Row(run, result))
+                run = make_run(variant, calibrate__seed=seed, **changes)
+                lost, file_bytes = range(seed + 5 * place), n_bytes - 5000 * (place == 3)
+                rows.append(Row(run, make_result(lost=lost, file_bytes=file_bytes)))
     return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1, chance=CHANCE)
 
 
@@ -205,26 +189,23 @@ def _layers_json(
     layers: tuple[str, ...],
 ) -> dict[str, Any]:
     fused = [name for name in quantized if name.startswith("onnx")]
-    exact = (quantized[:1], layers[1])
-    activations = {
+    reason = f"computed together with {layers[1]}"
+    activations: dict[str, dict[str, Any]] = {
         layer: {
-            name: _activation(
-                rng, name, i, is_quantized=name in quantized,
-                is_exact=name in exact[0] and layer == exact[1],
-            )
+            name: _activation(rng, name, i, is_quantized=name in quantized)
             for name in variants
-            if not (layer == layers[0] and name in fused)
+            if i or name not in fused
         }
         for i, layer in enumerate(layers)
-    }  # fmt: skip
+    }
+    for name in quantized[:1]:
+        activations[layers[1]][name]["statistics"] |= {"sqnr_db": None, "max_abs_error": 0.0}
+        del activations[layers[1]][name]["error_histogram"]
     return {
         "layers": list(layers),
         "input": "test image 0",
         "n_images": {"calibration": 50, "input": 1},
-        "absent": {
-            name: {layers[0]: f"computed together with {layers[1]}"} if name in fused else {}
-            for name in variants
-        },
+        "absent": {name: {layers[0]: reason} if name in fused else {} for name in variants},
         "activations": {"calibration": activations, "input": activations},
         "parameters": {
             layer: {
@@ -255,10 +236,10 @@ def _histogram(rng: np.random.Generator, reach: float) -> dict[str, Any]:
 
 
 def _activation(
-    rng: np.random.Generator, name: str, position: int, *, is_quantized: bool, is_exact: bool
+    rng: np.random.Generator, name: str, position: int, *, is_quantized: bool
 ) -> dict[str, Any]:
     statistics = _summary(1000) | {"captured_at": f"hook {position} of {name}"}
-    found = {"statistics": statistics, "histogram": _histogram(rng, 4.0)}
+    row = {"statistics": statistics, "histogram": _histogram(rng, 4.0)}
     if name != "keras_fp32":
         statistics |= {
             "reference": "keras_fp32", "sqnr_db": 120.0, "cosine_similarity": 1.0,
@@ -272,11 +253,8 @@ def _activation(
             "clipped_high_share": 0.01, "clipped_share": 0.01, "levels_used": 225,
             "levels_used_share": 225 / 256,
         }  # fmt: skip
-        found["error_histogram"] = _histogram(rng, 0.1)
-    if is_exact:
-        statistics |= {"sqnr_db": None, "max_abs_error": 0.0}
-        del found["error_histogram"]
-    return found
+        row["error_histogram"] = _histogram(rng, 0.1)
+    return row
 
 
 def _parameter(rng: np.random.Generator, kind: str, *, is_quantized: bool) -> dict[str, Any]:

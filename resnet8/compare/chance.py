@@ -1,4 +1,4 @@
-"""Baselines that know nothing: whether one is better than chance, and how to say so.
+"""Recognizes a baseline that is not better than chance.
 
 Shape letters: N images, K classes.
 """
@@ -20,36 +20,28 @@ REASONS = (
 
 
 def chance_accuracy(labels: NDArray[np.int64]) -> float:
-    """Accuracy of the best answer that ignores the image: the share of the most frequent class.
+    """Returns the share of the most frequent class in (N,) labels.
 
-    Answers drawn at random from K classes are right on 1/K of the images, which is never more.
-
-    Args:
-        labels: (N,) class indices.
+    It is the best accuracy of predictions that ignore the image; random ones reach 1/K.
     """
     return float(np.bincount(labels).max()) / len(labels)
 
 
 def is_chance(n_right: int, n_images: int, *, chance: float) -> bool:
-    """Whether an accuracy is not measurably above chance.
+    """Returns whether an accuracy is not measurably above chance.
 
-    It is where the low end of its 95% interval (Wilson) is at or below chance: on a few images, a
-    model that guesses is above chance by luck. An accuracy far below chance counts as well: its
-    classes are mixed up, and what quantization costs cannot be told from it either.
-
-    Args:
-        n_right: images whose class is right.
-        n_images: all of them.
-        chance: what `chance_accuracy` gives.
+    That is the case if the low end of its 95% interval (Wilson) is at or below chance: on few
+    images, a model that guesses may be above chance by luck. Accuracies far below chance count,
+    too: the classes are mixed up, and the costs of quantization cannot be told either.
     """
     return wilson_interval(n_right, n_images).low <= chance
 
 
 def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, Any]:
-    """The entries of metrics/comparison.json that say whether the baseline is better than chance.
+    """Returns the entries of metrics/comparison.json about chance.
 
     Args:
-        correct: (N,) whether the baseline is right.
+        correct: (N,) whether each prediction of the baseline is right.
         labels: (N,) class indices.
     """
     chance = chance_accuracy(labels)
@@ -60,11 +52,7 @@ def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, An
 
 
 def chance_warning(comparison: Mapping[str, Any]) -> str:
-    """Says that the baseline is not better than chance, and what follows; empty where it is.
-
-    Args:
-        comparison: as in metrics/comparison.json.
-    """
+    """Returns a warning about a baseline that is not better than chance, else an empty text."""
     if not comparison["baseline_is_chance"]:
         return ""
     baseline = comparison["baseline"]

@@ -1,4 +1,4 @@
-"""Compares two variants that saw the same images: paired statistics.
+"""Paired statistics of two variants on the same images.
 
 Shape letters: N images, K classes.
 """
@@ -14,12 +14,11 @@ from resnet8.core.digits import divergence, divergence_share, probability_differ
 from resnet8.core.evaluation import Probabilities
 
 CONFIDENCE = 0.95
-# Probabilities below it count as this much, so that a zero does not make KL infinite.
-PROBABILITY_FLOOR = 1e-7
-TOP_IMAGES = 10  # with the largest divergence, whose share is told
+PROBABILITY_FLOOR = 1e-7  # smaller probabilities are raised to it, so that KL stays finite
+TOP_IMAGES = 10  # number of images in `top_share`
 
-Correct = NDArray[np.bool_]
-ByClass = Mapping[str, Correct]  # (N of the class,) each
+Correct = NDArray[np.bool_]  # whether the prediction for each image is right
+ByClass = Mapping[str, Correct]  # by class, (N of the class,) each
 Divergences = NDArray[np.float64]  # (N,) in nats
 
 
@@ -31,7 +30,7 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(right: int, n: int) -> Interval:
-    """95% confidence interval of the fraction of which `right` out of `n` are a sample.
+    """95% confidence interval of a fraction, estimated by `right` out of `n`.
 
     Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical
     inference, Journal of the American Statistical Association 22, 209-212.
@@ -44,29 +43,25 @@ def wilson_interval(right: int, n: int) -> Interval:
 
 
 def difference_interval(baseline: Correct, variant: Correct) -> Interval:
-    """95% confidence interval of the accuracy difference, variant minus baseline.
+    """95% confidence interval of the accuracy difference, variant minus baseline, as fractions.
 
-    Newcombe's score interval for paired proportions: Wilson intervals of both accuracies,
-    joined with their correlation. Unlike the normal approximation it stays honest when few
-    images, or none, change sides.
+    Newcombe's score interval for paired proportions joins the Wilson intervals of both accuracies
+    with their correlation. Unlike the normal approximation, it stays honest when few images, or
+    none, change sides.
 
     Args:
-        baseline: (N,) whether each image was right.
-        variant: (N,) likewise, for the same images.
-
-    Returns:
-        Both ends as fractions.
+        baseline: (N,) whether each prediction is right.
+        variant: (N,) for the same images.
 
     Source: R. G. Newcombe (1998), Improved confidence intervals for the difference between
     binomial proportions based on paired data, Statistics in Medicine 17, 2635-2650, method 10.
     """
     n = len(baseline)
+    lost, won = count_changes(baseline, variant)
     both = int(np.sum(baseline & variant))
-    lost = int(np.sum(baseline & ~variant))
-    won = int(np.sum(~baseline & variant))
     neither = n - both - lost - won
 
-    old, new = both + lost, both + won  # right answers
+    old, new = both + lost, both + won  # right predictions
     wilson_old, wilson_new = wilson_interval(old, n), wilson_interval(new, n)
     old_low, old_high = old / n - wilson_old.low, wilson_old.high - old / n
     new_low, new_high = new / n - wilson_new.low, wilson_new.high - new / n
@@ -83,17 +78,17 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     return Interval(delta - max(below, 0.0) ** 0.5, delta + max(above, 0.0) ** 0.5)
 
 
+def count_changes(baseline: Correct, variant: Correct) -> tuple[int, int]:
+    """Numbers of images lost (right in the baseline only) and won (right in the variant only)."""
+    return int(np.sum(baseline & ~variant)), int(np.sum(~baseline & variant))
+
+
 def mcnemar_p(baseline: Correct, variant: Correct) -> float:
     """Two-sided p-value of McNemar's exact test that both are right equally often.
 
-    Args:
-        baseline: (N,) whether each image was right.
-        variant: (N,) likewise, for the same images.
-
     Source: Q. McNemar (1947), Psychometrika 12, 153-157, in its exact binomial form.
     """
-    lost = int(np.sum(baseline & ~variant))
-    won = int(np.sum(~baseline & variant))
+    lost, won = count_changes(baseline, variant)
     n = lost + won
     splits = as_uneven = 1  # of 2**n: with k on the smaller side, and with k or less
     for k in range(1, min(lost, won) + 1):
@@ -103,17 +98,16 @@ def mcnemar_p(baseline: Correct, variant: Correct) -> float:
 
 
 def correct_p_values(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values of tests that are made together, by Holm's method, in their order.
+    """Corrects the p-values of tests that are made together, by Holm's method.
 
     Source: S. Holm (1979), A simple sequentially rejective multiple test procedure,
     Scandinavian Journal of Statistics 6, 65-70.
     """
-    count, highest = len(p_values), 0.0
-    corrected = [1.0] * count
-    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, (count - rank) * p_values[i]))
-        corrected[i] = highest
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(factors * np.asarray(p_values)[order]).clip(max=1)
+    return [float(p) for p in corrected]
 
 
 def kl_by_image(baseline: Probabilities, variant: Probabilities) -> Divergences:
@@ -130,13 +124,13 @@ def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
 
 
 def standard_error(values: Divergences) -> float | None:
-    """Standard error of the mean of (N,) values, one of each image; None for a single image."""
+    """Standard error of the mean of (N,) values; None for a single image."""
     n = len(values)
     return float(values.std(ddof=1)) / n**0.5 if n > 1 else None
 
 
 def top_share(values: Divergences) -> float | None:
-    """Share of the sum that the `TOP_IMAGES` largest of (N,) values have; None of a zero sum."""
+    """Share of the `TOP_IMAGES` largest of (N,) values in their sum; None if the sum is zero."""
     total = float(values.sum())
     return float(np.sort(values)[-TOP_IMAGES:].sum()) / total if total else None
 
@@ -148,7 +142,7 @@ def compare(
     *,
     label_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Says what a variant costs against the baseline.
+    """Compares the predictions of a variant with those of the baseline.
 
     Args:
         baseline: (N, K) probabilities.
@@ -157,78 +151,68 @@ def compare(
         label_names: K names.
 
     Returns:
-        Accuracies as fractions, deltas and interval ends (`*_pp`) in percentage points,
-        variant minus baseline; counts of images lost (right only before) and won. The mean KL
-        divergence in nats has its standard error over the images (None for one image) and the
-        share that the ten largest divergences have of their sum (None where it is near zero).
+        The entries of `compare_correct`; the share of images with the same top-1 class; the mean
+        KL divergence in nats, its standard error over the images (None for one image) and the
+        share of the ten largest divergences in their sum (None if it is near zero).
     """
-    old_class, new_class = baseline.argmax(axis=1), variant.argmax(axis=1)
-    classes = {name: labels == k for k, name in enumerate(label_names) if (labels == k).any()}
-    old, new = (
-        {name: (found == labels)[chosen] for name, chosen in classes.items()}
-        for found in (old_class, new_class)
-    )
+    old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
     divergences = kl_by_image(baseline, variant)
     kl, kl_error = float(divergences.mean()), standard_error(divergences)
+    largest = float(np.max(np.abs(baseline - variant)))
     return {
-        **compare_correct(old, new),
-        "agreement": float(np.mean(old_class == new_class)),
+        **compare_correct(
+            split_by_class(old == labels, labels, label_names),
+            split_by_class(new == labels, labels, label_names),
+        ),
+        "agreement": float(np.mean(old == new)),
         "kl_divergence": divergence(kl),
         "kl_standard_error": None if kl_error is None else divergence(kl_error),
         "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
-        "max_abs_probability_diff": probability_difference(
-            float(np.max(np.abs(baseline - variant)))
-        ),
+        "max_abs_probability_diff": probability_difference(largest),
     }
 
 
 def compare_correct(baseline: ByClass, variant: ByClass) -> dict[str, Any]:
-    """Says what a variant costs, as far as right and wrong answers tell.
-
-    Args:
-        baseline: whether each image was right, by class.
-        variant: for the same images.
+    """Compares the right predictions of a variant with those of the baseline.
 
     Returns:
-        The part of `compare` that needs no probabilities.
+        Accuracies as fractions; deltas and ends of intervals (`*_pp`) in percentage points,
+        variant minus baseline; numbers of images lost (right in the baseline only) and won.
     """
     old, new = join_classes(baseline), join_classes({name: variant[name] for name in baseline})
-    interval = difference_interval(old, new)
-    per_class = {name: _interval_pp(x, variant[name]) for name, x in baseline.items()}
+    delta, low, high = _difference_pp(old, new)
+    lost, won = count_changes(old, new)
+    per_class = {name: _difference_pp(x, variant[name]) for name, x in baseline.items()}
     return {
         "top1_accuracy": float(new.mean()),
-        "accuracy_delta_pp": _pp(_delta(old, new)),
-        "ci95_low_pp": _pp(interval.low),
-        "ci95_high_pp": _pp(interval.high),
+        "accuracy_delta_pp": delta,
+        "ci95_low_pp": low,
+        "ci95_high_pp": high,
         "mcnemar_p": float(f"{mcnemar_p(old, new):.6g}"),
-        "images_lost": int(np.sum(old & ~new)),
-        "images_won": int(np.sum(~old & new)),
-        "per_class_delta_pp": {name: row["delta_pp"] for name, row in per_class.items()},
-        "per_class_ci95_pp": {
-            name: [row["low_pp"], row["high_pp"]] for name, row in per_class.items()
-        },
+        "images_lost": lost,
+        "images_won": won,
+        "per_class_delta_pp": {name: row[0] for name, row in per_class.items()},
+        "per_class_ci95_pp": {name: list(row[1:]) for name, row in per_class.items()},
     }
+
+
+def split_by_class(
+    correct: Correct, labels: NDArray[np.int64], label_names: Sequence[str]
+) -> dict[str, Correct]:
+    """Splits (N,) values by the K classes, without those that have no images."""
+    split = {name: correct[labels == k] for k, name in enumerate(label_names)}
+    return {name: values for name, values in split.items() if len(values)}
 
 
 def join_classes(by_class: ByClass) -> Correct:
-    """(N,) whether each image was right, class after class."""
+    """(N,) values, class after class."""
     return np.concatenate(list(by_class.values()))
 
 
-def _delta(old: Correct, new: Correct) -> float:
-    return (int(new.sum()) - int(old.sum())) / len(old)
-
-
-def _pp(fraction: float) -> float:
-    # Four decimals of a percentage point: a hundredth of one image in 10,000. The sum
-    # turns -0.0 into 0.0.
-    return round(100 * fraction, 4) + 0.0
-
-
-def _interval_pp(old: Correct, new: Correct) -> dict[str, float]:
-    interval = difference_interval(old, new)
-    return {
-        "delta_pp": _pp(_delta(old, new)),
-        "low_pp": _pp(interval.low),
-        "high_pp": _pp(interval.high),
-    }
+def _difference_pp(old: Correct, new: Correct) -> tuple[float, float, float]:
+    """The accuracy difference and its interval in percentage points, with four decimals."""
+    lost, won = count_changes(old, new)
+    low, high = difference_interval(old, new)
+    # Adding 0.0 turns -0.0 into 0.0.
+    delta, low, high = (round(100 * x, 4) + 0.0 for x in ((won - lost) / len(old), low, high))
+    return delta, low, high

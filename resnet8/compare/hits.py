@@ -1,10 +1,10 @@
-"""Which test images each variant got right, in a form that is small enough for Git.
+"""Which test images each variant got right, small enough for Git.
 
-One bit for each image, packed and written in base64, by class: with the bits of two revisions
-their accuracies can be compared image by image, in each class too, without a prediction, an
-image or the order of the labels. The test set is told by a checksum.
+There is one bit per image, packed by class and written in base64. The bits of two revisions tell
+how their accuracies differ, image by image and class by class, without predictions and images. A
+checksum identifies the test set.
 
-Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+Shape letters: N images, K classes.
 """
 
 import base64
@@ -17,7 +17,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet8.compare.chance import describe_chance
-from resnet8.compare.comparison import ByClass, Correct, compare_correct, join_classes
+from resnet8.compare.comparison import (
+    ByClass,
+    Correct,
+    compare_correct,
+    join_classes,
+    split_by_class,
+)
 from resnet8.core.dataset import TestSet
 from resnet8.core.errors import shown
 from resnet8.core.evaluation import Probabilities
@@ -26,12 +32,12 @@ _ClassName = Annotated[str, Field(pattern=r"^\P{C}{1,80}$")]  # printable
 
 
 class Record(BaseModel):
-    """What the file holds.
+    """Content of metrics/correct.json.
 
-    test_set_sha256: of the images, labels and class names.
-    n_images: how many images each class has.
-    correct: by variant and class, the bits of the class's images in the order of the test set,
-        the first in the highest bit of the first byte, in base64.
+    test_set_sha256: of images, labels and class names.
+    n_images: by class.
+    correct: by variant and class, bits in the order of the test set, in base64; the first one is
+        the highest bit of the first byte.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -42,11 +48,7 @@ class Record(BaseModel):
 
 
 class Correctness(NamedTuple):
-    """Which images each variant got right.
-
-    test_set: its SHA-256.
-    by_class: by variant and class, (N of the class,) bool, in the order of the test set.
-    """
+    """The unpacked record: SHA-256 of the test set, and right predictions by variant and class."""
 
     test_set: str
     by_class: dict[str, dict[str, Correct]]
@@ -55,39 +57,38 @@ class Correctness(NamedTuple):
 def describe_correctness(
     predictions: Mapping[str, Probabilities], test_set: TestSet
 ) -> dict[str, Any]:
-    """Notes which images are right.
+    """Returns the content of metrics/correct.json.
 
     Args:
-        predictions: (N, K) probabilities by variant; the class of the largest counts.
-        test_set: what was predicted; a class without images is left out.
-
-    Returns:
-        What `Record` describes, for a JSON file.
+        predictions: (N, K) probabilities by variant.
+        test_set: the images and their classes; classes without images are left out.
     """
     _, labels, label_names = test_set
-    classes = {name: labels == k for k, name in enumerate(label_names) if (labels == k).any()}
-    right = {
-        name: probabilities.argmax(axis=1) == labels for name, probabilities in predictions.items()
+    by_class = {
+        name: split_by_class(probabilities.argmax(axis=1) == labels, labels, label_names)
+        for name, probabilities in predictions.items()
     }
-    record = Record(
+    counts = {
+        label: len(x) for label, x in split_by_class(labels >= 0, labels, label_names).items()
+    }
+    return Record(
         test_set_sha256=_checksum(test_set),
-        n_images={name: int(chosen.sum()) for name, chosen in classes.items()},
+        n_images=counts,
         correct={
-            variant: {name: _pack(correct[chosen]) for name, chosen in classes.items()}
-            for variant, correct in right.items()
+            variant: {
+                label: base64.b64encode(np.packbits(correct).tobytes()).decode()
+                for label, correct in rows.items()
+            }
+            for variant, rows in by_class.items()
         },
-    )
-    return record.model_dump()
+    ).model_dump()
 
 
 def read_correctness(content: object) -> Correctness:
-    """Unpacks the bits.
-
-    Args:
-        content: what `Record` describes, as it was read from JSON.
+    """Unpacks the parsed content of metrics/correct.json.
 
     Raises:
-        ValueError: it is something else, a class is missing or unknown, or bits are damaged.
+        ValueError: the content has another form, classes differ, or bits are damaged.
     """
     try:
         record = Record.model_validate(content)
@@ -108,14 +109,11 @@ def read_correctness(content: object) -> Correctness:
 
 
 def compare_hits(by_variant: Mapping[str, ByClass], baseline: str) -> dict[str, Any]:
-    """Compares variants as far as right and wrong answers tell.
+    """Returns the part of metrics/comparison.json that needs no probabilities.
 
     Args:
-        by_variant: whether each image was right, by variant and class.
+        by_variant: right predictions by variant and class.
         baseline: the variant to compare with.
-
-    Returns:
-        The part of metrics/comparison.json that needs no probabilities.
     """
     by_class = by_variant[baseline]
     correct = join_classes(by_class)
@@ -133,10 +131,6 @@ def _checksum(test_set: TestSet) -> str:
     digest.update(np.ascontiguousarray(test_set.labels, "<i8").tobytes())
     digest.update(np.ascontiguousarray(test_set.images).tobytes())
     return digest.hexdigest()
-
-
-def _pack(correct: Correct) -> str:
-    return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
 
 
 def _unpack(text: str, n: int) -> Correct:

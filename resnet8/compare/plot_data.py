@@ -1,9 +1,9 @@
-"""Tables behind the plots that DVC draws itself, one row for each mark.
+"""Tables behind the plots that DVC draws, one row for each mark.
 
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 
 from resnet8.compare.comparison import wilson_interval
 from resnet8.compare.predictions import confusion_matrix
+from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
+
+Json = Mapping[str, Any]
+
+
+class Table(NamedTuple):
+    """Columns and rows of a CSV file."""
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Any]]
 
 
 class ClassAccuracy(NamedTuple):
-    """How often a variant is right about one class, with a 95% interval, all in percent."""
+    """Top-1 accuracy of a variant on one class, with a 95% interval (Wilson)."""
 
     variant: str
     class_name: str
@@ -24,41 +34,46 @@ class ClassAccuracy(NamedTuple):
     high_percent: float
 
 
-class Confusion(NamedTuple):
-    """How many images of a class a variant takes for a class."""
+def plot_tables(
+    predictions: Mapping[str, Probabilities],
+    test_set: TestSet,
+    *,
+    inspection: Json,
+    sensitivity: Json,
+    quantized: Sequence[str],
+) -> dict[str, Table]:
+    """Returns the tables in metrics/plots/ by name.
 
-    variant: str
-    actual: str
-    predicted: str
-    images: int
-
-
-class LayerSqnr(NamedTuple):
-    """The signal-to-quantization-noise ratio of a layer's output.
-
-    position: the layer's place in the order of computation, from 0.
+    Args:
+        predictions: (N, K) probabilities by variant.
+        test_set: the images and their classes.
+        inspection: artifacts/inspection/layers.json.
+        sensitivity: metrics/sensitivity.json.
+        quantized: the quantized variants.
     """
-
-    variant: str
-    layer: str
-    position: int
-    sqnr_db: float
-
-
-class LayerSensitivity(NamedTuple):
-    """What a layer's quantization changes, as KL divergence in nats and share of images.
-
-    rank: from 1, the layer that costs most alone.
-    kl_alone, agreement_alone: only this layer is quantized.
-    kl_spared: all layers but this one are quantized.
-    """
-
-    variant: str
-    layer: str
-    rank: int
-    kl_alone: float
-    kl_spared: float
-    agreement_alone: float
+    _, labels, label_names = test_set
+    return {
+        "per_class_accuracy": Table(
+            ClassAccuracy._fields, class_accuracies(predictions, labels, label_names=label_names)
+        ),
+        "confusion": Table(
+            ("variant", "actual", "predicted", "images"),
+            [
+                (variant, label_names[actual], label_names[predicted], int(count))
+                for variant, probabilities in predictions.items()
+                for (actual, predicted), count in np.ndenumerate(
+                    confusion_matrix(probabilities, labels, n_classes=len(label_names))
+                )
+            ],
+        ),
+        "sqnr": Table(
+            ("variant", "layer", "position", "sqnr_db"), _sqnr_rows(inspection, quantized)
+        ),
+        "sensitivity": Table(
+            ("variant", "layer", "rank", "kl_alone", "kl_spared", "agreement_alone"),
+            _sensitivity_rows(sensitivity, quantized),
+        ),
+    }
 
 
 def class_accuracies(
@@ -73,90 +88,46 @@ def class_accuracies(
         predictions: (N, K) probabilities by variant.
         labels: (N,) class indices.
         label_names: K names.
-
-    Returns:
-        Rows with Wilson's score interval.
     """
-    return [
-        _class_accuracy(variant, name, probabilities[labels == k].argmax(axis=1) == k)
-        for variant, probabilities in predictions.items()
-        for k, name in enumerate(label_names)
-        if (labels == k).any()
-    ]
+    rows = []
+    for variant, probabilities in predictions.items():
+        right = probabilities.argmax(axis=1) == labels
+        for k, name in enumerate(label_names):
+            if n := int(np.sum(labels == k)):
+                hits = int(right[labels == k].sum())
+                fractions = (hits / n, *wilson_interval(hits, n))
+                percent = (round(100 * float(x), 4) for x in fractions)
+                rows.append(ClassAccuracy(variant, name, *percent))
+    return rows
 
 
-def _class_accuracy(variant: str, name: str, right: NDArray[np.bool_]) -> ClassAccuracy:
-    hits, n = int(right.sum()), len(right)
-    fractions = (hits / n, *wilson_interval(hits, n))
-    return ClassAccuracy(variant, name, *(round(100 * float(x), 4) for x in fractions))
-
-
-def confusions(
-    predictions: Mapping[str, Probabilities],
-    labels: NDArray[np.int64],
-    *,
-    label_names: Sequence[str],
-) -> list[Confusion]:
-    """The confusion matrix of each variant, cell by cell, zeros included.
-
-    Args:
-        predictions: (N, K) probabilities by variant.
-        labels: (N,) class indices.
-        label_names: K names.
-    """
-    return [
-        Confusion(variant, actual, predicted, int(count))
-        for variant, probabilities in predictions.items()
-        for actual, counts in zip(
-            label_names,
-            confusion_matrix(probabilities, labels, n_classes=len(label_names)),
-            strict=True,
-        )
-        for predicted, count in zip(label_names, counts, strict=True)
-    ]
-
-
-def sqnr_profile(inspection: Mapping[str, Any], *, variants: Sequence[str]) -> list[LayerSqnr]:
-    """The SQNR of each layer over the calibration images, from input to output.
-
-    Args:
-        inspection: what artifacts/inspection/layers.json holds.
-        variants: the quantized ones.
-
-    Returns:
-        No row for a layer that a variant does not have, or in which it has no noise.
-    """
-    statistics = {
-        layer: {variant: row["statistics"] for variant, row in by_variant.items()}
-        for layer, by_variant in inspection["activations"]["calibration"].items()
-    }
-    return [
-        LayerSqnr(variant, layer, position, sqnr_db)
+def _sqnr_rows(inspection: Json, variants: Sequence[str]) -> list[tuple[str, str, int, float]]:
+    """From input to output, without layers that a variant lacks or computes without noise."""
+    activations = inspection["activations"]["calibration"]
+    rows = [
+        (variant, layer, position, activations[layer][variant]["statistics"].get("sqnr_db"))
         for variant in variants
         for position, layer in enumerate(inspection["layers"])
-        if (sqnr_db := statistics[layer].get(variant, {}).get("sqnr_db")) is not None
+        if variant in activations[layer]
     ]
+    return [row for row in rows if row[-1] is not None]
 
 
-def sensitivities(
-    sensitivity: Mapping[str, Any], *, variants: Sequence[str]
-) -> list[LayerSensitivity]:
-    """The ranking of each variant's layers, the one that costs most first.
-
-    Args:
-        sensitivity: what metrics/sensitivity.json holds.
-        variants: the quantized ones.
-    """
-    rows = [
-        LayerSensitivity(
+def _sensitivity_rows(
+    sensitivity: Json, variants: Sequence[str]
+) -> list[tuple[str, str, int, float, float, float]]:
+    """By rank: the layer that costs most alone comes first."""
+    return [
+        (
             variant,
             layer,
-            rank=row["rank"],
-            kl_alone=row["alone"]["kl_divergence"],
-            kl_spared=row["spared"]["kl_divergence"],
-            agreement_alone=row["alone"]["agreement"],
+            row["rank"],
+            row["alone"]["kl_divergence"],
+            row["spared"]["kl_divergence"],
+            row["alone"]["agreement"],
         )
         for variant in variants
-        for layer, row in sensitivity["variants"][variant]["layers"].items()
+        for layer, row in sorted(
+            sensitivity["variants"][variant]["layers"].items(), key=lambda item: item[1]["rank"]
+        )
     ]
-    return sorted(rows, key=lambda row: (variants.index(row.variant), row.rank))

@@ -1,4 +1,4 @@
-"""What models said of each image: confusions, and the images whose class changed.
+"""Confusion matrices, and the images whose top-1 class changed.
 
 Shape letters: N images, K classes.
 """
@@ -16,7 +16,7 @@ class Flip(NamedTuple):
 
     image: its number in the test set.
     label, baseline_class, variant_class: class indices.
-    baseline_p, variant_p: (K,) probabilities that each model gives.
+    baseline_p, variant_p: (K,) probabilities.
     """
 
     image: int
@@ -26,27 +26,29 @@ class Flip(NamedTuple):
     baseline_p: NDArray[np.float32]
     variant_p: NDArray[np.float32]
 
+    @property
+    def outcome(self) -> str:
+        """`lost` (right before), `won` (right now) or `still wrong`."""
+        if self.label == self.baseline_class:
+            return "lost"
+        return "won" if self.label == self.variant_class else "still wrong"
+
 
 def confusion_matrix(
     probabilities: Probabilities, labels: NDArray[np.int64], *, n_classes: int
 ) -> NDArray[np.int64]:
-    """Counts images by true class (rows) and predicted class (columns).
-
-    Returns:
-        (K, K) counts; the rows sum to the images of each class.
-    """
-    predicted = probabilities.argmax(axis=1)
-    pairs = labels * n_classes + predicted
+    """(K, K) numbers of images by true class (rows) and predicted class (columns)."""
+    pairs = labels * n_classes + probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def find_flips(
     baseline: Probabilities, variant: Probabilities, labels: NDArray[np.int64]
 ) -> list[Flip]:
-    """The images whose top-1 class differs, those that moved most first.
+    """Returns the images whose top-1 class differs, those that moved most first.
 
-    How far an image moved is the total variation distance of both distributions, half the sum
-    of the absolute differences; images that moved equally far stay in their order.
+    An image moves by the total variation distance of both distributions, half the sum of the
+    absolute differences.
 
     Args:
         baseline: (N, K) probabilities.

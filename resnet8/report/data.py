@@ -1,205 +1,121 @@
-"""What the report shows, as plain tables, sentences, charts and pictures by section.
+"""Prepares what the report's templates and scripts show.
 
 Shape letters: K classes.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.chance import REASONS
-from resnet8.compare.predictions import confusion_matrix
-from resnet8.compare.tables import concentration
-from resnet8.core.variants import FLOAT_VARIANTS
-from resnet8.report import charts, choice_charts, tables, vega_lite
-from resnet8.report.answer import answer_view
-from resnet8.report.arithmetic import arithmetic_view
+from resnet8.compare.predictions import confusion_matrix, find_flips
+from resnet8.compare.tables import concentration, interval
+from resnet8.core.names import data_in_words, model_in_words
+from resnet8.decision import words
+from resnet8.decision.decide import RULES
+from resnet8.report import tables
 from resnet8.report.explorer import explorer
-from resnet8.report.flips import flips_view
 from resnet8.report.inputs import ReportInputs, Variants, classes_with_images, sort_variants
 from resnet8.report.network import network_view
-from resnet8.report.sweep import sweep_charts, sweep_view
+from resnet8.report.sweep import sweep_view
 from resnet8.report.thumbnails import png_uri
 from resnet8.report.verdict import verdict
 
-Matrices = Mapping[str, NDArray[np.int64]]  # (K, K) confusions by variant
+MAX_FLIPS = 40  # shown of each variant
 
 
 def view(inputs: ReportInputs) -> dict[str, Any]:
-    """Prepares all sections; `page_data` is what the page's script reads."""
-    variants = sort_variants(list(inputs.predictions), inputs.comparison)
-    rankings = inputs.sensitivity["variants"]
-    ranked = {
-        name: tables.ranked(rankings[name])
-        for name in inputs.predictions
-        if name in rankings and rankings[name]["layers"]
-    }
-    shown = explorer(
-        inputs.layers, inputs.captures, variants=variants.all, rankings=ranked
-    )  # fmt: skip
+    """Returns the templates' variables; `page_data` is JSON for the page's scripts."""
+    comparison, fetch = inputs.comparison, inputs.params["fetch"]
+    variants = sort_variants(list(inputs.predictions), comparison)
     _, labels, label_names = inputs.test_set
+    classes = classes_with_images(inputs)
     matrices = {
         name: confusion_matrix(x, labels, n_classes=len(label_names))
         for name, x in inputs.predictions.items()
     }
-    network = network_view(inputs.network, inputs.layers, variants.quantized)
+    rankings = inputs.sensitivity["variants"]
+    rankings = {x: rankings[x] for x in variants.all if rankings.get(x, {}).get("layers")}
+    ranked = {name: tables.ranked(ranking) for name, ranking in rankings.items()}
+    exploration = explorer(
+        inputs.layers, inputs.captures, variants=variants.all, rankings=ranked
+    )  # fmt: skip
     return {
-        "answer": answer_view(inputs),
-        "network": network,
-        "baseline": inputs.comparison["baseline"],
+        "inputs": inputs,
+        "baseline": comparison["baseline"],
         "variants": variants,
-        "headline": headline_view(inputs, variants),
-        "provenance": provenance_view(inputs),
-        "classes": classes_view(inputs, variants, matrices),
-        "conversion": conversion_view(inputs),
-        "arithmetic": arithmetic_view(inputs.verification),
-        "explorer": shown,
-        "chosen": {"picture": png_uri(inputs.chosen[0]), "count": len(inputs.chosen)},
-        "sqnr": sqnr_view(inputs),
-        "sensitivity": [sensitivity_view(inputs, name) for name in ranked],
-        "lint": {**inputs.lint, "table": tables.finding_table(inputs.lint["findings"])},
-        "sweep": sweep_view(inputs.sweep),
-        "flips": [
-            {"variant": name}
-            | flips_view(
-                inputs.predictions[inputs.comparison["baseline"]],
-                inputs.predictions[name],
-                images=inputs.test_set.images,
-                labels=inputs.test_set.labels,
-                label_names=inputs.test_set.label_names,
-            )
-            for name in variants.compared
-        ],
-        "page_data": {
-            "config": vega_lite.config(),
-            "charts": chart_views(inputs, variants, matrices),
-            "confusion": confusion_view(inputs, matrices),
-            "explorer": shown,
-            "network": {"noise": network["noise"]},
-        },
-    }
-
-
-def headline_view(inputs: ReportInputs, variants: Variants) -> dict[str, Any]:
-    """The verdict and the comparison; `reasons` where the baseline is not better than chance."""
-    comparison = inputs.comparison
-    sizes = {name: file.size_bytes for name, file in inputs.models.items()}
-    return {
+        "title": f"{model_in_words(fetch['model'])} on {data_in_words(fetch['dataset'])}",
+        "words": words,
+        "interval": interval,
+        "rules": RULES,
+        "reasons": REASONS if comparison["baseline_is_chance"] else (),
         "verdict": verdict(
             comparison, quantized=variants.quantized, converted=variants.converted
         ),
-        "reasons": REASONS if comparison["baseline_is_chance"] else (),
-        "note": concentration(comparison),
-        "table": tables.headline_table(comparison, variants=variants.all, sizes=sizes),
+        "concentration": concentration(comparison),
+        "classes": classes,
+        "rankings": rankings,
+        "ranked": ranked,
+        "network": network_view(inputs.network, inputs.layers["layers"]),
+        "explorer": exploration,
+        "picture": png_uri,
+        "sweep": sweep_view(inputs.sweep),
+        "flips": {name: flips_view(inputs, name) for name in variants.compared},
+        "tables": table_views(inputs, variants, matrices[comparison["baseline"]]),
+        "ranking_tables": {
+            name: tables.sensitivity_table(name, ranking, known=inputs.layers["layers"])
+            for name, ranking in rankings.items()
+        },
+        "pins": [x.strip() for x in inputs.requirements if x.strip() and not x.startswith("#")],
+        "page_data": {
+            "comparison": comparison,
+            "compared": variants.compared,
+            "classes": classes,
+            "confusion": {
+                "baseline": comparison["baseline"],
+                "labels": list(label_names),
+                "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
+            },
+            "explorer": exploration,
+            "network": inputs.network["layers"],
+            "quantized": variants.in_8_bits,
+            "rankings": rankings,
+            "sweep": inputs.sweep,
+        },
     }  # fmt: skip
 
 
-def provenance_view(inputs: ReportInputs) -> dict[str, Any]:
-    """Parameters by section, files with their hashes, and library versions."""
-    pins = [line for line in inputs.requirements if line.strip() and not line.startswith("#")]
+def table_views(
+    inputs: ReportInputs, variants: Variants, matrix: NDArray[np.int64]
+) -> dict[str, tables.Table]:
+    """All tables but the rankings; `matrix` is (K, K), the confusions of the baseline."""
+    comparison, order = inputs.comparison, inputs.layers["layers"]
+    sizes = {name: file.size_bytes for name, file in inputs.models.items()}
     models = dict.fromkeys(inputs.models.values())  # each file once
     return {
-        "params": {
-            name: section if isinstance(section, Mapping) else {"": section}
-            for name, section in inputs.params.items()
-        },
-        "files": tables.file_table([*inputs.data, *models]),
-        "libraries": [line.strip().split("==") for line in pins],
-    }
-
-
-def classes_view(inputs: ReportInputs, variants: Variants, matrices: Matrices) -> dict[str, Any]:
-    """Accuracy by class."""
-    seen = classes_with_images(inputs)
-    return {
-        "table": tables.class_accuracy_table(
-            inputs.comparison,
-            matrices,
+        "headline": tables.headline_table(comparison, variants=variants.all, sizes=sizes),
+        "classes": tables.class_accuracy_table(
+            comparison,
+            matrix,
             variants=variants.compared,
             label_names=inputs.test_set.label_names,
         ),
-        "n_intervals": len(seen) * len(variants.compared),
-        "without_images": [name for name in inputs.test_set.label_names if name not in seen],
-    }
-
-
-def conversion_view(inputs: ReportInputs) -> dict[str, Any]:
-    """The float models' differences by layer."""
-    rows = inputs.parity["layers"]
-    return {
-        "table": tables.parity_table(inputs.parity, order=inputs.layers["layers"]),
-        "rtol": inputs.parity["rtol"],
-        "n_layers": len(rows),
-        "relative": max((row["relative"] for row in rows.values()), default=0.0),
-        "n_images": inputs.layers["n_images"]["calibration"],
-    }
-
-
-def sqnr_view(inputs: ReportInputs) -> dict[str, Any]:
-    """The SQNR by layer over the calibration set."""
-    quantized = [name for name in inputs.predictions if name not in FLOAT_VARIANTS]
-    return {
-        "variants": quantized,
-        "table": tables.sqnr_table(
-            inputs.layers["activations"]["calibration"],
-            order=inputs.layers["layers"],
-            variants=quantized,
+        "sqnr": tables.sqnr_table(
+            inputs.layers["activations"]["calibration"], order=order, variants=variants.in_8_bits
         ),
-        "n_images": inputs.layers["n_images"]["calibration"],
+        "lint": tables.finding_table(inputs.lint["findings"]),
+        "parity": tables.parity_table(inputs.parity, order=order),
+        "arithmetic": tables.arithmetic_table(inputs.verification["variants"]),
+        "differing_codes": tables.differing_codes_table(inputs.verification["variants"]),
+        "files": tables.file_table([*inputs.data, *models]),
     }
 
 
-def sensitivity_view(inputs: ReportInputs, name: str) -> dict[str, Any]:
-    """A variant's ranking of layers, and the figures of the first one."""
-    ranking = inputs.sensitivity["variants"][name]
-    first = tables.ranked(ranking)[0]
-    return {
-        "variant": name,
-        "first": first,
-        "row": ranking["layers"][first],
-        "all": ranking["all"],
-        "n_images": ranking["n_images"],
-        "table": tables.sensitivity_table(name, ranking, known=inputs.layers["layers"]),
-    }
-
-
-def chart_views(inputs: ReportInputs, variants: Variants, matrices: Matrices) -> dict[str, Any]:
-    """The charts that show the same whatever a person chooses, by the id of their place."""
-    comparison, compared = inputs.comparison, variants.compared
-    quantized = [name for name in variants.all if name not in FLOAT_VARIANTS]
-    seen = classes_with_images(inputs)
-    found = {
-        "deltas": charts.deltas(comparison, variants=compared),
-        "class-deltas": charts.class_deltas(comparison, variants=compared, labels=seen),
-        "class-accuracies": charts.class_accuracies(
-            matrices, variants=[comparison["baseline"], *compared], labels=seen
-        ),
-    }
-    if quantized:
-        found["sqnr-chart"] = charts.sqnr(
-            inputs.layers["activations"]["calibration"],
-            network=inputs.network,
-            order=inputs.layers["layers"],
-            variants=quantized,
-        )
-    found |= sweep_charts(inputs.sweep)
-    return found | {
-        f"sensitivity-{name}": charts.sensitivity(name, ranking)
-        for name, ranking in inputs.sensitivity["variants"].items()
-    }
-
-
-def confusion_view(inputs: ReportInputs, matrices: Matrices) -> dict[str, Any]:
-    """Confusions, and the charts that show them."""
-    labels = list(inputs.test_set.label_names)
-    return {
-        "baseline": inputs.comparison["baseline"],
-        "labels": labels,
-        "counts": {name: matrix.tolist() for name, matrix in matrices.items()},
-        "charts": {
-            "counts": choice_charts.confusion(labels, signed=False),
-            "difference": choice_charts.confusion(labels, signed=True),
-        },
-    }
+def flips_view(inputs: ReportInputs, name: str) -> dict[str, Any]:
+    """The images whose class a variant changed: the first ones, and their number by outcome."""
+    baseline = inputs.predictions[inputs.comparison["baseline"]]
+    flips = find_flips(baseline, inputs.predictions[name], inputs.test_set.labels)
+    outcomes = Counter(flip.outcome for flip in flips)
+    return {"count": len(flips), "outcomes": outcomes, "shown": flips[:MAX_FLIPS]}

@@ -1,75 +1,56 @@
-"""What the report's layer explorer shows: figures, histograms and feature maps by layer.
+"""Data of the report's layer explorer: statistics, histograms and feature maps by layer.
 
 Shape letters: N images, C channels, H and W pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report import choice_charts as charts
 from resnet8.report.inputs import Captures, Json
-from resnet8.report.thumbnails import GAP, channel_grid, is_picture, png_uri
+from resnet8.report.thumbnails import GAP, grey_channels, is_picture, png_uri
 
-# Channels of each feature map, fewer where all maps together get too large for a page.
+# Channels of each feature map; fewer where all maps together get too large for a page.
 CHANNEL_CHOICES = (16, 4, 1)
 MAX_MAP_BYTES = 2_000_000
-# Ends of the grey scale, in percent of a layer's values: a single large one leaves it as it is.
+# Ends of the grey scale, in percent of a layer's values: a single large one does not darken all.
 SCALE_PERCENTILES = (0.5, 99.5)
-
-
-class Statistic(NamedTuple):
-    """A row of the explorer's table.
-
-    kind: how the page writes the number: figure, similarity, share, count, db, levels or text.
-    """
-
-    key: str
-    label: str
-    kind: str
-
-
-ACTIVATION_STATISTICS = (
-    Statistic("captured_at", "captured at", "text"),
-    Statistic("n_values", "values", "count"),
-    Statistic("mean", "mean", "figure"),
-    Statistic("std", "standard deviation", "figure"),
-    Statistic("min", "smallest", "figure"),
-    *(Statistic(f"percentiles.{p}", f"percentile {p}", "figure") for p in ("0.1", "1", "25")),
-    Statistic("percentiles.50", "median", "figure"),
-    *(Statistic(f"percentiles.{p}", f"percentile {p}", "figure") for p in ("75", "99", "99.9")),
-    Statistic("max", "largest", "figure"),
-    Statistic("dynamic_range", "dynamic range", "figure"),
-    Statistic("zeros_share", "zeros", "share"),
-    Statistic("dtype", "type of the codes", "text"),
-    Statistic("scale", "scale", "figure"),
-    Statistic("zero_point", "zero point", "count"),
-    Statistic("clip_low", "range from", "figure"),
-    Statistic("clip_high", "range to", "figure"),
-    Statistic("clipped_low_share", "clipped at the lower end", "share"),
-    Statistic("clipped_high_share", "clipped at the upper end", "share"),
-    Statistic("clips_on_purpose", "clips on purpose", "text"),
-    Statistic("levels_used", "levels used", "levels"),
-    Statistic("reference", "compared with", "text"),
-    Statistic("sqnr_db", "SQNR", "db"),
-    Statistic("cosine_similarity", "cosine similarity", "similarity"),
-    Statistic("max_abs_error", "largest error", "figure"),
-)
-PARAMETER_STATISTICS = (
-    Statistic("shape", "shape", "text"),
-    Statistic("mean", "mean", "figure"),
-    Statistic("std", "standard deviation", "figure"),
-    Statistic("min", "smallest", "figure"),
-    Statistic("max", "largest", "figure"),
-    Statistic("dynamic_range", "dynamic range", "figure"),
-    Statistic("zeros_share", "zeros", "share"),
-    Statistic("dtype", "type of the codes", "text"),
-    Statistic("sqnr_db", "SQNR", "db"),
-    Statistic("cosine_similarity", "cosine similarity", "similarity"),
-    Statistic("max_abs_error", "largest error", "figure"),
-)
+# Rows of the explorer's tables by key: label, and the format that explorer.js gives the value.
+ACTIVATION_STATISTICS = {
+    "captured_at": ("captured at", "text"),
+    "n_values": ("values", "count"),
+    "mean": ("mean", "figure"),
+    "std": ("standard deviation", "figure"),
+    "min": ("smallest", "figure"),
+    **{f"percentiles.{p}": (f"percentile {p}", "figure") for p in ("0.1", "1", "25")},
+    "percentiles.50": ("median", "figure"),
+    **{f"percentiles.{p}": (f"percentile {p}", "figure") for p in ("75", "99", "99.9")},
+    "max": ("largest", "figure"),
+    "dynamic_range": ("dynamic range", "figure"),
+    "zeros_share": ("zeros", "share"),
+    "dtype": ("type of the codes", "text"),
+    "scale": ("scale", "figure"),
+    "zero_point": ("zero point", "count"),
+    "clip_low": ("range from", "figure"),
+    "clip_high": ("range to", "figure"),
+    "clipped_low_share": ("clipped at the lower end", "share"),
+    "clipped_high_share": ("clipped at the upper end", "share"),
+    "clips_on_purpose": ("clips on purpose", "text"),
+    "levels_used": ("levels used", "levels"),
+    "reference": ("compared with", "text"),
+    "sqnr_db": ("SQNR", "db"),
+    "cosine_similarity": ("cosine similarity", "similarity"),
+    "max_abs_error": ("largest error", "figure"),
+}
+PARAMETER_KEYS = (
+    "mean", "std", "min", "max", "dynamic_range", "zeros_share", "dtype", "sqnr_db",
+    "cosine_similarity", "max_abs_error",
+)  # fmt: skip
+PARAMETER_STATISTICS = {"shape": ("shape", "text")} | {
+    key: ACTIVATION_STATISTICS[key] for key in PARAMETER_KEYS
+}
 
 
 def explorer(
@@ -79,43 +60,41 @@ def explorer(
     variants: Sequence[str],
     rankings: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """Collects what the page's script needs.
+    """Returns JSON for the page's script.
 
     Args:
-        layers: as in artifacts/inspection/layers.json.
+        layers: artifacts/inspection/layers.json.
         captures: outputs (N, ...) for the chosen input.
         variants: in their order.
         rankings: by quantized variant, its layers from the one that costs most.
-
-    Returns:
-        JSON: the figures, specifications of charts, pictures, and what is shown first.
     """
+    count = layers["n_images"]["calibration"]
+    images = "1 image" if count == 1 else f"{count:,} images"
     return {
         "layers": layers["layers"],
         "variants": list(variants),
         "start": _start(layers, variants, rankings),
         "data": {
-            "calibration": f"calibration set ({_images(layers['n_images']['calibration'])})",
+            "calibration": f"calibration set ({images})",
             "input": f"chosen input ({layers['input']})",
         },
         "absent": layers["absent"],
         "activations": layers["activations"],
         "parameters": layers["parameters"],
-        "statistics": [row._asdict() for row in ACTIVATION_STATISTICS],
-        "parameter_statistics": [row._asdict() for row in PARAMETER_STATISTICS],
-        "charts": _specifications(),
+        "statistics": _rows(ACTIVATION_STATISTICS),
+        "parameter_statistics": _rows(PARAMETER_STATISTICS),
         "maps": _feature_maps(captures, layers["layers"]),
     }
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+def _rows(statistics: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"key": key, "label": label, "kind": kind} for key, (label, kind) in statistics.items()]
 
 
 def _start(
     layers: Json, variants: Sequence[str], rankings: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """The worst layer that a quantized variant shows, beside its float reference."""
+    """The most sensitive layer that a quantized variant has, beside its float reference."""
     for name, ranking in rankings.items():
         for layer in ranking:
             if name in layers["activations"]["calibration"].get(layer, {}):
@@ -123,42 +102,27 @@ def _start(
     return {"layer": layers["layers"][0], "a": variants[0], "b": variants[-1]}
 
 
-def _specifications() -> dict[str, Any]:
-    titles = {"activation": "value of the output", "error": "error of the output"}
-    found: dict[str, Any] = {
-        f"{kind}_{scale}": charts.histogram(title, logarithmic=scale == "log")
-        for kind, title in (titles | {"weight": "weight"}).items()
-        for scale in ("linear", "log")
-    }
-    return found | {
-        "bias": charts.histogram("bias", logarithmic=False),
-        "weight_ranges": charts.channels("smallest to largest weight"),
-        "weight_errors": charts.channels("SQNR, dB"),
-        "bias_ranges": charts.channels("bias"),
-    }
-
-
 def _feature_maps(captures: Captures, order: Sequence[str]) -> dict[str, Any]:
-    """The outputs for the first chosen image as pictures, each stored once."""
+    """Outputs for the first chosen image as pictures, each stored once."""
     for channels in CHANNEL_CHOICES:
-        found = _draw_maps(captures, order, channels=channels)
-        if sum(map(len, found["pictures"])) <= MAX_MAP_BYTES:
+        maps = _draw_maps(captures, order, channels=channels)
+        if sum(map(len, maps["pictures"])) <= MAX_MAP_BYTES:
             break
-    return found
+    return maps
 
 
 def _draw_maps(captures: Captures, order: Sequence[str], *, channels: int) -> dict[str, Any]:
-    pictures: dict[str, int] = {}  # and their numbers
+    numbers: dict[str, int] = {}  # by picture
     layers: dict[str, Any] = {}
     for layer in order:
-        outputs = {name: found[layer][0] for name, found in captures.items() if layer in found}
+        outputs = {name: rows[layer][0] for name, rows in captures.items() if layer in rows}
         if not outputs:
             continue
         values = np.concatenate([output.ravel() for output in outputs.values()])
         low, high = (float(x) for x in np.percentile(values, SCALE_PERCENTILES))
-        drawn = {
+        pictures = {
             name: png_uri(
-                channel_grid(output, low=low, high=high, channels=channels), transparent=GAP
+                grey_channels(output, low=low, high=high, channels=channels), transparent=GAP
             )
             for name, output in outputs.items()
         }
@@ -167,18 +131,16 @@ def _draw_maps(captures: Captures, order: Sequence[str], *, channels: int) -> di
             "high": float(f"{high:.3g}"),
             "what": _describe(next(iter(outputs.values())), channels),
             "picture": {
-                name: pictures.setdefault(uri, len(pictures)) for name, uri in drawn.items()
+                name: numbers.setdefault(uri, len(numbers)) for name, uri in pictures.items()
             },
         }
-    return {"layers": layers, "pictures": list(pictures)}
+    return {"layers": layers, "pictures": list(numbers)}
 
 
 def _describe(output: NDArray[np.float32], channels: int) -> str:
     if not is_picture(output):
         return f"all {output.size} values, a square each"
     total = len(output)
-    return (
+    return f"the first {channels} of {total} channels" if total > channels else (
         f"all {total} channels"
-        if total <= channels
-        else f"the first {channels} of {total} channels"
-    )
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""All that a report is made from, and what can be told apart in it.
+"""Everything that a report is made from.
 
 Shape letters: N images, K classes.
 """
@@ -19,14 +19,14 @@ Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and lay
 
 
 class ReportInputs(NamedTuple):
-    """All that a report is made from.
+    """Everything that a report is made from.
 
     comparison, decision, network, layers, parity, verification, sensitivity, lint, sweep: the
         JSON files of these names.
     captures: outputs (N, ...) for the chosen input by variant and layer.
     chosen: (N, 32, 32, 3) the chosen input.
-    predictions: (N, K) by variant, in the variants' order.
-    test_set: what was predicted.
+    predictions: (N, K) by variant, in the order of the variants.
+    test_set: the images and their classes.
     params: all parameters by section.
     models: the model file of each variant.
     data: the files of images and labels.
@@ -53,25 +53,29 @@ class ReportInputs(NamedTuple):
 
 
 class Variants(NamedTuple):
-    """The variants by what the report does with them; none but `all` has the baseline.
+    """The variants by their role in the report; only `all` and `in_8_bits` include the baseline.
 
-    compared: those that get a look of their own: all but the conversions that give every image
-        the baseline's class; all where nothing else is left.
+    in_8_bits, quantized: the quantized variants, with and without the baseline.
+    converted: the float variants.
+    compared: all but the conversions with the baseline's class for every image; all if there is
+        nothing else.
     """
 
     all: list[str]
+    in_8_bits: list[str]
     quantized: list[str]
     converted: list[str]
     compared: list[str]
 
 
 def sort_variants(names: Sequence[str], comparison: Json) -> Variants:
-    """Sorts variants out, in their order."""
+    """Sorts variants by their role, and keeps their order."""
     others = [name for name in names if name != comparison["baseline"]]
     converted = [name for name in others if name in FLOAT_VARIANTS]
     same = [name for name in converted if comparison["variants"][name]["agreement"] == 1]
     return Variants(
         all=list(names),
+        in_8_bits=[name for name in names if name not in FLOAT_VARIANTS],
         quantized=[name for name in others if name not in converted],
         converted=converted,
         compared=[name for name in others if name not in same] or others,
@@ -79,6 +83,6 @@ def sort_variants(names: Sequence[str], comparison: Json) -> Variants:
 
 
 def classes_with_images(inputs: ReportInputs) -> dict[str, int]:
-    """The names and numbers of the classes that test images have."""
+    """Names and numbers of the classes of test images."""
     present = set(inputs.test_set.labels.tolist())
     return {name: k for k, name in enumerate(inputs.test_set.label_names) if k in present}

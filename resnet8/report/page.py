@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that asks for nothing else.
+"""Writes the report: one HTML file without references to any other.
 
 Source: Vega, Vega-Lite and Vega-Embed as vl-convert packs them, https://vega.github.io/
 """
@@ -13,20 +13,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from resnet8.report.figures import palette
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("charts.js", "tables.js", "confusion.js", "explorer.js", "network.js", "page.js")
-# What Vega-Embed needs to be in the page for its own script to draw charts.
-_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+SCRIPTS = (
+    "charts.js", "tables.js", "overview.js", "confusion.js", "explorer_charts.js", "explorer.js",
+    "network.js", "page.js",
+)  # fmt: skip
 
 
 def render(view: Mapping[str, Any], *, vega: str) -> str:
-    """Fills the page.
+    """Returns the page.
 
     Args:
-        view: the sections, as `data.view` makes them.
-        vega: a script that defines `vegaEmbed`, as `vega_bundle` makes it.
-
-    Returns:
-        HTML; the same for the same arguments.
+        view: the templates' variables, from `data.view`.
+        vega: a script that defines `vegaEmbed`, from `vega_bundle`.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -41,25 +39,24 @@ def render(view: Mapping[str, Any], *, vega: str) -> str:
     return environment.get_template("report.html.jinja").render(
         view,
         themes={"light": palette.PAGE_LIGHT, "dark": palette.PAGE_DARK},
-        style=_own("report.css"),
-        script=_own(*SCRIPTS),
+        style=_read("report.css"),
+        script=_read(*SCRIPTS),
         vega=vega,
-        licences=_own("vega_licences.txt"),
+        licences=_read("vega_licences.txt"),
     )
 
 
 def vega_bundle() -> str:
-    """Packs Vega-Embed with all that it needs as one script for a page.
+    """Packs Vega-Embed with everything that it needs as one script for a page.
 
     Raises:
         ValueError: the script would end its own element.
     """
-    bundle: str = vl_convert.javascript_bundle(_SNIPPET)
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     if "</script" in bundle.lower() or "<!--" in bundle:
         raise ValueError("the Vega bundle must not end a script element.")
     return bundle
 
 
-def _own(*names: str) -> str:
-    """Files of the project that go into the page as they are."""
+def _read(*names: str) -> str:
     return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)

@@ -1,4 +1,7 @@
-"""The report's tables: cells with what they say and what they are sorted by."""
+"""The report's tables: cells with a text and a value to sort by.
+
+Shape letters: K classes.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,8 +18,8 @@ class Cell(NamedTuple):
     """One cell of a table.
 
     text: what a person reads.
-    value: what the column is sorted by; None comes last.
-    layer, variant: what the layer explorer shows when the cell is pressed, if anything.
+    value: the column is sorted by it; None comes last.
+    layer, variant: shown by the layer explorer when the cell is pressed, if not empty.
     """
 
     text: str
@@ -26,28 +29,27 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table that a person can sort; the first cell of a row is its head."""
+    """A table that a person can sort: cells by column; the first cell of a row is its head."""
 
     caption: str
-    columns: tuple[str, ...]
-    rows: list[list[Cell]]
+    rows: list[dict[str, Cell]]
 
 
 NOTHING = Cell("–")
 
 
 def text(words: str) -> Cell:
-    """A cell that is sorted by its words."""
+    """A cell that is sorted by its text."""
     return Cell(words, words)
 
 
 def number(value: float | None, form: str = ".3g") -> Cell:
-    """A cell with a number in a format of Python's."""
+    """A cell with a number in Python's format `form`."""
     return NOTHING if value is None else Cell(format(value, form), value)
 
 
 def small(value: float | None, form: str = ".1e") -> Cell:
-    """A cell with a number near zero, which is exact where it is zero."""
+    """A cell with a number near zero; an exact zero is written as 0."""
     return number(value, form) if value else number(value, "g")
 
 
@@ -59,58 +61,62 @@ def percent(fraction: float | None, digits: int = 2) -> Cell:
 def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Table:
     """All variants against the baseline, with the size of each model file in bytes."""
     baseline = comparison["baseline"]
-    columns = (
-        "variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "lost", "won",
-        "agreement %", "KL, nats (± standard error)", "largest change in probability", "file kB",
-    )  # fmt: skip
     rows = []
     for name in variants:
         row = comparison["variants"][name]
-        against = [
-            number(row["accuracy_delta_pp"], "+.2f"),
-            Cell(interval(row["ci95_low_pp"], row["ci95_high_pp"]), row["ci95_low_pp"]),
-            number(row["mcnemar_p"], ".2f" if row["mcnemar_p"] >= 0.01 else ".1e"),
-            number(row["images_lost"], "d"),
-            number(row["images_won"], "d"),
-            percent(row["agreement"]),
-            Cell(with_error(row["kl_divergence"], row["kl_standard_error"]), row["kl_divergence"]),
-            small(row["max_abs_probability_diff"], ".2g"),
-        ]
+        ends, kl = (row["ci95_low_pp"], row["ci95_high_pp"]), row["kl_divergence"]
+        against = {
+            "delta pp": number(row["accuracy_delta_pp"], "+.2f"),
+            "95% interval": Cell(interval(*ends), ends[0]),
+            "McNemar p": number(row["mcnemar_p"], ".2f" if row["mcnemar_p"] >= 0.01 else ".1e"),
+            "lost": number(row["images_lost"], "d"),
+            "won": number(row["images_won"], "d"),
+            "agreement %": percent(row["agreement"]),
+            "KL, nats (± standard error)": Cell(with_error(kl, row["kl_standard_error"]), kl),
+            "largest change in probability": small(row["max_abs_probability_diff"], ".2g"),
+        }
         if name == baseline:
-            against = [Cell("baseline", 0.0), *[NOTHING] * (len(against) - 1)]
+            against = dict.fromkeys(against, NOTHING) | {"delta pp": Cell("baseline", 0.0)}
         size = sizes[name] / 1000 if name in sizes else None
-        rows.append([text(name), percent(row["top1_accuracy"]), *against, number(size, ".0f")])
-    return Table(f"Accuracy, compared with {baseline}", columns, rows)
+        first = {"variant": text(name), "top-1 %": percent(row["top1_accuracy"])}
+        rows.append(first | against | {"file kB": number(size, ".0f")})
+    return Table(f"Accuracy, compared with {baseline}", rows)
 
 
 def file_table(files: Sequence[Fingerprint]) -> Table:
     """The files behind the report."""
     rows = [
-        [text(file.path), number(file.size_bytes, ",d"), text(file.sha256)]
-        for file in files
-    ]  # fmt: skip
-    return Table("Data and models", ("file", "bytes", "SHA-256"), rows)
+        {"file": text(x.path), "bytes": number(x.size_bytes, ",d"), "SHA-256": text(x.sha256)}
+        for x in files
+    ]
+    return Table("Data and models", rows)
 
 
 def class_accuracy_table(
     comparison: Json,
-    confusions: Mapping[str, NDArray[np.int64]],
+    counts: NDArray[np.int64],
     *,
     variants: Sequence[str],
     label_names: Sequence[str],
 ) -> Table:
-    """Accuracy by class and its change in some variants; a dash where a class has no images."""
-    baseline = comparison["baseline"]
-    rows = []
+    """Accuracy by class and its change; a dash where a class has no images.
+
+    Args:
+        comparison: metrics/comparison.json.
+        counts: (K, K) confusions of the baseline.
+        variants: to compare with the baseline.
+        label_names: K names.
+    """
+    baseline, rows = comparison["baseline"], []
     for k, label in enumerate(label_names):
-        count, right = int(confusions[baseline][k].sum()), int(confusions[baseline][k, k])
-        deltas = [_class_delta(comparison["variants"][name], label) for name in variants]
+        count = int(counts[k].sum())
+        accuracy = counts[k, k] / count if count else None
         rows.append(
-            [text(label), number(count, "d"), percent(right / count, 1) if count else NOTHING,
-             *deltas]
-        )  # fmt: skip
-    columns = ("class", "images", f"{baseline} %", *(f"{name}, delta pp" for name in variants))
-    return Table(f"Accuracy by class, compared with {baseline}", columns, rows)
+            {"class": text(label), "images": number(count, "d")}
+            | {f"{baseline} %": percent(accuracy, 1)}
+            | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
+        )
+    return Table(f"Accuracy by class, compared with {baseline}", rows)
 
 
 def _class_delta(row: Json, label: str) -> Cell:
@@ -123,79 +129,71 @@ def _class_delta(row: Json, label: str) -> Cell:
 
 def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
     """Bounds of the differences between float models by layer, in the order of computation."""
-    columns = (
-        "layer", "Keras – ONNX", "Keras – PyTorch", "ONNX – PyTorch", "largest value",
-        "difference as a share of it",
-    )  # fmt: skip
-    pairs = ("keras_onnx", "keras_torch", "onnx_torch")
+    layers = {layer: parity["layers"][layer] for layer in order if layer in parity["layers"]}
     rows = [
-        [
-            text(layer),
-            *(small(row.get(pair), ".0e") for pair in pairs),
-            number(row["magnitude"]),
-            small(row["relative"], ".0e"),
-        ]
-        for layer in order
-        if layer in parity["layers"]
-        for row in [parity["layers"][layer]]
+        {
+            "layer": text(layer),
+            "Keras – ONNX": small(row.get("keras_onnx"), ".0e"),
+            "Keras – PyTorch": small(row.get("keras_torch"), ".0e"),
+            "ONNX – PyTorch": small(row.get("onnx_torch"), ".0e"),
+            "largest value": number(row["magnitude"]),
+            "difference as a share of it": small(row["relative"], ".0e"),
+        }
+        for layer, row in layers.items()
     ]
-    return Table("Differences between the float models are at most", columns, rows)
+    return Table("Differences between the float models are at most", rows)
 
 
 def finding_table(findings: Sequence[Json]) -> Table:
-    """What `lint_quantization` found."""
+    """Findings in metrics/quantization_lint.json."""
     rows = [
-        [
-            text(found["variant"]),
-            Cell(found["layer"], found["layer"], found["layer"], found["variant"])
-            if found["layer"]
-            else NOTHING,
-            text(found["message"]),
-        ]
-        for found in findings
+        {
+            "variant": text(x["variant"]),
+            "layer": _link(x["layer"], x["variant"]) if x["layer"] else NOTHING,
+            "what": text(x["message"]),
+        }
+        for x in findings
     ]
-    return Table("Findings", ("variant", "layer", "what"), rows)
+    return Table("Findings", rows)
+
+
+def _link(layer: str, variant: str) -> Cell:
+    return Cell(layer, layer, layer, variant)
 
 
 def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Table:
     """The SQNR in dB by layer and quantized variant."""
     rows = [
-        [text(layer), *(sqnr_cell(activations[layer].get(name)) for name in variants)]
+        {"layer": text(layer)} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
         for layer in order
     ]
-    return Table("SQNR in dB, from input to output", ("layer", *variants), rows)
+    return Table("SQNR in dB, from input to output", rows)
 
 
-def sqnr_cell(found: Json | None) -> Cell:
-    """An SQNR; without any error there is no ratio, and such layers sort above all others."""
-    if found is None:
-        return NOTHING
-    statistics = found["statistics"]
+def sqnr_cell(row: Json | None) -> Cell:
+    """An SQNR; a layer without any error has none and is sorted above all others."""
+    statistics = row["statistics"] if row else {}
     if statistics.get("sqnr_db") is None and statistics.get("max_abs_error") == 0:
         return Cell("no error", 1e9)
     return number(statistics.get("sqnr_db"), ".1f")
 
 
 def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Table:
-    """A variant's layers by rank; those that the explorer knows lead there."""
-    columns = (
-        "layer", "rank", "alone: KL", "alone: agreement %", "spared: KL", "spared: KL saved",
-        "spared: agreement %",
-    )  # fmt: skip
+    """A variant's layers by rank, with links to those that the layer explorer knows."""
     rows = [
-        [
-            Cell(layer, layer, layer, name) if layer in known else text(layer),
-            number(row["rank"], "d"),
-            small(row["alone"]["kl_divergence"]),
-            percent(row["alone"]["agreement"], 1),
-            small(row["spared"]["kl_divergence"]),
-            small(saved(ranking, layer), "+.1e"),
-            percent(row["spared"]["agreement"], 1),
-        ]
+        {
+            "layer": _link(layer, name) if layer in known else text(layer),
+            "rank": number(row["rank"], "d"),
+            "alone: KL": small(row["alone"]["kl_divergence"]),
+            "alone: agreement %": percent(row["alone"]["agreement"], 1),
+            "spared: KL": small(row["spared"]["kl_divergence"]),
+            "spared: KL saved": small(saved(ranking, layer), "+.1e"),
+            "spared: agreement %": percent(row["spared"]["agreement"], 1),
+        }
         for layer in ranked(ranking)
         for row in [ranking["layers"][layer]]
     ]
-    return Table(f"Layers of {name} by what quantizing each alone costs", columns, rows)
+    return Table(f"Layers of {name} by what quantizing each alone costs", rows)
 
 
 def ranked(ranking: Json) -> list[str]:
@@ -204,6 +202,56 @@ def ranked(ranking: Json) -> list[str]:
 
 
 def saved(ranking: Json, layer: str) -> float:
-    """How much lower the KL divergence is when a layer of a quantized model is left in float."""
+    """Reduction of the KL divergence when a layer of a quantized model is left in float."""
     spared: float = ranking["layers"][layer]["spared"]["kl_divergence"]
     return float(f"{ranking['all']['kl_divergence'] - spared:.4g}")
+
+
+def arithmetic_table(variants: Json) -> Table:
+    """Codes of each variant in artifacts/verification/quantized.json beside exact arithmetic."""
+    rows = []
+    for name, variant in variants.items():
+        codes = [row for row in variant["tensors"] if row["in_codes"]]
+        logits = [row["largest"] for row in variant["tensors"] if not row["in_codes"]]
+        whole = variant["end_to_end"]
+        differing = whole["differing"] / whole["codes"] if whole["codes"] else None
+        largest = max((row["largest"] for row in codes), default=None)
+        farthest = max((row["farthest"] for row in codes), default=None)
+        rows.append({
+            "variant": text(name),
+            "tensors": number(len(codes), "d"),
+            "codes": number(sum(row["compared"] for row in codes), ",d"),
+            "differ": number(sum(row["differing"] for row in codes), ",d"),
+            "by at most": number(largest, "g"),
+            "steps from a tie, at most": small(farthest),
+            "logits: share of the error bound": small(max(logits, default=None), ".2g"),
+            "end to end: codes that differ, %": percent(differing, 3),
+            "end to end: same class, %": percent(whole["same_class"] / whole["n_images"]),
+            "end to end: largest change in probability": small(whole["largest"]),
+        })  # fmt: skip
+    return Table("Codes of each model beside exact arithmetic", rows)
+
+
+def differing_codes_table(variants: Json) -> Table:
+    """Codes that differ from exact arithmetic, by tensor and variant."""
+    by_tensor: dict[str, dict[str, Json]] = {}
+    for name, variant in variants.items():
+        for row in variant["tensors"]:
+            if row["in_codes"]:
+                by_tensor.setdefault(row["tensor"], {})[name] = row
+    rows = [
+        {"tensor": text(tensor), "layer": text(next(iter(checks.values()))["layer"])}
+        | {name: _codes_cell(checks.get(name)) for name in variants}
+        for tensor, checks in by_tensor.items()
+    ]
+    caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
+    return Table(caption, rows)
+
+
+def _codes_cell(row: Json | None) -> Cell:
+    if row is None:
+        return NOTHING
+    if not row["differing"]:
+        return Cell("0", 0)
+    bound = "unknown" if row["bound"] is None else f"{row['bound']:.1e}"
+    return Cell(f"{row['differing']:,} ({row['farthest']:.1e} of {bound})", row["differing"])

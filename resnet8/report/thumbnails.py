@@ -11,63 +11,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.pictures import encode_png
+from resnet8.report.figures.channel_grid import as_channels, channel_grid
 
 GAP = 0  # the grey level of gaps between channels, which is transparent
 COLUMNS = 4  # channels side by side
-UNITS_PER_ROW = 16  # of layers without a picture's height and width
+VALUES_PER_ROW = 16  # of outputs without height and width
 LONGEST_SIDE = 64  # pixels of a channel; larger ones are thinned out
 
 
 def png_uri(pixels: NDArray[np.uint8], *, transparent: int | None = None) -> str:
-    """Encodes pixels.
+    """Encodes pixels as `data:image/png;base64,...`.
 
     Args:
         pixels: (H, W) grey levels or (H, W, 3) red, green and blue.
-        transparent: a grey level that lets the page shine through.
-
-    Returns:
-        `data:image/png;base64,...`, the same for the same pixels.
+        transparent: a grey level that shows the page behind it.
     """
     options: dict[str, Any] = {} if transparent is None else {"transparency": transparent}
     content = encode_png(pixels, optimize=True, **options)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def channel_grid(
+def grey_channels(
     values: NDArray[np.float32], *, low: float, high: float, channels: int
 ) -> NDArray[np.uint8]:
-    """Draws a layer's output for one image in grey, channel by channel in rows of `COLUMNS`.
+    """Draws the first channels of a layer's output for one image in grey.
 
     Args:
-        values: (C, H, W); any other shape is drawn as one pixel for each value, in rows of
-            `UNITS_PER_ROW`.
-        low: what is drawn black, with everything below it.
-        high: what is drawn white, with everything above it.
-        channels: how many are drawn, from the first.
+        values: (C, H, W); any other shape is drawn as one pixel for each value.
+        low: drawn black, with everything below it.
+        high: drawn white, with everything above it.
+        channels: how many to draw.
 
     Returns:
-        (rows, columns) grey levels from 1; `GAP` between channels and where no value is.
+        (rows, columns) grey levels from 1; `GAP` between channels and where there is no value.
     """
     share = (values.astype(np.float64) - low) / ((high - low) or 1.0)
     grey = (1 + np.clip(share, 0.0, 1.0) * 254).round().astype(np.uint8)
     if not is_picture(values):
-        return _in_rows(grey.ravel())
+        return channel_grid(as_channels(grey.ravel()), columns=VALUES_PER_ROW, gap=GAP)
     step = math.ceil(max(values.shape[1:]) / LONGEST_SIDE)
-    grey = np.pad(
-        grey[:channels, ::step, ::step], ((0, 0), (0, 1), (0, 1)), constant_values=GAP
-    )  # (C, H + 1, W + 1)
-    columns = min(COLUMNS, len(grey))
-    missing = -len(grey) % columns
-    grey = np.pad(grey, ((0, missing), (0, 0), (0, 0)), constant_values=GAP)
-    rows = grey.reshape(-1, columns, *grey.shape[1:]).transpose(0, 2, 1, 3)
-    return rows.reshape(rows.shape[0] * rows.shape[1], -1)[:-1, :-1]
+    return channel_grid(grey[:channels, ::step, ::step], columns=COLUMNS, gap=GAP)
 
 
 def is_picture(values: NDArray[Any]) -> bool:
-    """Whether a layer's output has channels with a height and a width."""
+    """Returns whether a layer's output has channels with a height and a width."""
     return values.ndim == 3 and values.shape[1] * values.shape[2] > 1
-
-
-def _in_rows(units: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    width = min(UNITS_PER_ROW, max(len(units), 1))
-    return np.pad(units, (0, -len(units) % width), constant_values=GAP).reshape(-1, width)

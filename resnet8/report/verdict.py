@@ -1,4 +1,7 @@
-"""What the numbers say, in sentences, and no more than they say."""
+"""Sums up a comparison in sentences that claim no more than the numbers.
+
+A large p-value proves no equality, so sentences say what the interval leaves room for.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,54 +13,56 @@ from resnet8.report.inputs import Json
 
 
 def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:
-    """Sums up a comparison.
+    """Returns sentences about metrics/comparison.json.
+
+    If the baseline is not better than chance, they have no differences in accuracy.
 
     Args:
-        comparison: as in metrics/comparison.json.
+        comparison: metrics/comparison.json.
         quantized: the variants to judge, without the baseline.
         converted: the float variants, without the baseline.
-
-    Returns:
-        Sentences; of a baseline that is not better than chance, no differences in accuracy.
     """
     rows, baseline = comparison["variants"], comparison["baseline"]
-    if warning := chance_warning(comparison):  # no difference from it reassures anybody
-        return [warning, *_conversions(converted, rows, baseline)]
+    conversions = _conversions(converted, rows, baseline) if converted else []
+    if warning := chance_warning(comparison):
+        return [warning, *conversions]
     accuracy = 100 * rows[baseline]["top1_accuracy"]
     start = f"{baseline} is right on {accuracy:.2f}% of {comparison['n_images']:,} test images."
-    said = [start, *_conversions(converted, rows, baseline)]
+    sentences = [start, *conversions]
     if not quantized:
-        return [*said, "There are no quantized variants to compare it with."]
+        return [*sentences, "There are no quantized variants to compare it with."]
     moved = [name for name in quantized if rows[name]["mcnemar_p"] < SIGNIFICANCE]
     others = [name for name in quantized if name not in moved]
-    said += [_difference(name, rows[name]) for name in moved]
+    sentences += [_difference(name, rows[name]) for name in moved]
     if others:
-        said += _no_difference({name: rows[name] for name in others}, baseline)
-    return [*said, _changed(quantized, rows, comparison["n_images"])]
+        sentences += _no_difference({name: rows[name] for name in others}, baseline)
+    return [*sentences, _changed(quantized, rows, comparison["n_images"])]
+
+
+def _evidence(row: Json) -> str:
+    return (
+        f"95% interval {interval(row['ci95_low_pp'], row['ci95_high_pp'])}, McNemar's exact test "
+        f"p = {row['mcnemar_p']:.2g}"
+    )
 
 
 def _difference(name: str, row: Json) -> str:
     delta = row["accuracy_delta_pp"]
-    direction = "less" if delta < 0 else "more"
     return (
-        f"{name} is {direction} accurate by {abs(delta):.2f} percentage points (95% interval "
-        f"{interval(row['ci95_low_pp'], row['ci95_high_pp'])}, McNemar's exact test "
-        f"p = {row['mcnemar_p']:.2g}): unlikely to be chance."
+        f"{name} is {'less' if delta < 0 else 'more'} accurate by {abs(delta):.2f} percentage "
+        f"points ({_evidence(row)}): unlikely to be chance."
     )
 
 
 def _no_difference(rows: Mapping[str, Json], baseline: str) -> list[str]:
-    """No proof of a difference is no proof of none: says what the interval leaves room for."""
     name = max(rows, key=lambda name: abs(rows[name]["accuracy_delta_pp"]))
-    row = rows[name]
-    loss = -min(row["ci95_low_pp"] for row in rows.values())
+    loss = max(0.0, *(-row["ci95_low_pp"] for row in rows.values()))
     return [
         f"No difference in accuracy from {baseline} was detected for {_listed(list(rows))}: the "
-        f"largest is {row['accuracy_delta_pp']:+.2f} percentage points ({name}, 95% interval "
-        f"{interval(row['ci95_low_pp'], row['ci95_high_pp'])}, McNemar's exact test "
-        f"p = {row['mcnemar_p']:.2g}).",
+        f"largest is {rows[name]['accuracy_delta_pp']:+.2f} percentage points ({name}, "
+        f"{_evidence(rows[name])}).",
         f"That does not prove that there is none: the intervals leave room for a loss of up to "
-        f"{max(loss, 0.0):.2f} points.",
+        f"{loss:.2f} points.",
     ]
 
 
@@ -76,16 +81,12 @@ def _changed(quantized: Sequence[str], rows: Json, n_images: int) -> str:
 
 
 def _conversions(converted: Sequence[str], rows: Json, baseline: str) -> list[str]:
-    if not converted:
-        return []
     largest = max(rows[name]["max_abs_probability_diff"] for name in converted)
     agreement = min(rows[name]["agreement"] for name in converted)
-    same = "all images the same class" if agreement == 1 else (
-        f"{100 * agreement:.2f}% of the images the same class"
-    )  # fmt: skip
-    verb = "gives" if len(converted) == 1 else "give"
+    images = "all images" if agreement == 1 else f"{100 * agreement:.2f}% of the images"
     return [
-        f"In float, {_listed(converted)} {verb} {same} as {baseline}, with probabilities within "
+        f"In float, {_listed(converted)} {'gives' if len(converted) == 1 else 'give'} {images} the "
+        f"same class as {baseline}, with probabilities within "
         f"{np.format_float_positional(largest, 2, fractional=False, trim='-')}."
     ]
 

@@ -31,3 +31,11 @@ def test_find_flips_puts_the_image_that_moved_most_first() -> None:
 def test_find_flips_finds_none_between_equal_predictions() -> None:
     probabilities = np.array([[0.9, 0.1]], np.float32)
     assert not find_flips(probabilities, probabilities, np.array([1]))
+
+
+def test_outcome_of_a_flip_is_lost_won_or_still_wrong() -> None:
+    cat, dog, ship = np.eye(3, dtype=np.float32)
+    flips = find_flips(
+        np.stack([cat, dog, dog]), np.stack([dog, cat, ship]), np.array([0, 0, 0])
+    )  # fmt: skip
+    assert [flip.outcome for flip in flips] == ["lost", "won", "still wrong"]

@@ -1,38 +1,33 @@
-"""What the layer explorer is given."""
+"""Data of the layer explorer, and its pictures, decoded again with Matplotlib."""
 
+import base64
+import io
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from resnet8.report.explorer import explorer
+from resnet8.report.thumbnails import GAP, grey_channels, png_uri
 from tests.report_inputs import FLOAT, LAYERS, make_inputs
 
 RANKINGS = {"onnx_int8": ["conv", "relu", "dense"], "torch_int8": ["conv"]}
 
 
-def found(rankings: dict[str, list[str]] = RANKINGS, **changes: Any) -> dict[str, Any]:
+def explore(rankings: dict[str, list[str]] = RANKINGS, **changes: Any) -> dict[str, Any]:
     inputs = make_inputs(**changes)
     return explorer(
         inputs.layers, inputs.captures, variants=list(inputs.predictions), rankings=rankings
     )
 
 
-def test_explorer_starts_at_the_worst_layer_that_a_variant_shows() -> None:
+def test_explorer_starts_at_the_worst_layer_that_a_variant_has() -> None:
     # onnx_int8 computes the worst one, conv, together with relu.
-    assert found()["start"] == {"layer": "relu", "a": "onnx_fp32", "b": "onnx_int8"}
-
-
-def test_explorer_starts_with_float_variants_when_there_are_no_others() -> None:
-    start = found({}, quantized=())["start"]
+    assert explore()["start"] == {"layer": "relu", "a": "onnx_fp32", "b": "onnx_int8"}
+    start = explore({}, quantized=())["start"]
     assert start == {"layer": "conv", "a": "keras_fp32", "b": "torch_fp32"}
-
-
-def test_explorer_says_what_the_data_is() -> None:
-    assert found()["data"] == {
-        "calibration": "calibration set (50 images)",
-        "input": "chosen input (test image 0)",
-    }
 
 
 def test_explorer_stores_a_picture_once() -> None:
@@ -43,25 +38,63 @@ def test_explorer_stores_a_picture_once() -> None:
     assert maps["layers"]["conv"]["picture"] == dict.fromkeys(captures, 0)
 
 
-def test_explorer_draws_one_scale_for_all_variants() -> None:
-    inputs = make_inputs()
-    values = np.concatenate([x["conv"].ravel() for x in inputs.captures.values()])
-    scale = found()["maps"]["layers"]["conv"]
-    expected = np.percentile(values, [0.5, 99.5])
-    np.testing.assert_allclose([scale["low"], scale["high"]], expected, rtol=5e-3)
-
-
-def test_explorer_says_which_channels_are_drawn() -> None:
-    layers = found()["maps"]["layers"]
+def test_explorer_draws_all_variants_on_one_scale() -> None:
+    values = np.concatenate([x["conv"].ravel() for x in make_inputs().captures.values()])
+    layers = explore()["maps"]["layers"]
+    ends = [layers["conv"]["low"], layers["conv"]["high"]]
+    np.testing.assert_allclose(ends, np.percentile(values, [0.5, 99.5]), rtol=5e-3)
     assert layers["conv"]["what"] == "the first 16 of 20 channels"
     assert layers["dense"]["what"] == "all 10 values, a square each"
 
 
-def test_explorer_draws_fewer_channels_where_a_page_would_get_too_large(
+def test_explorer_draws_fewer_channels_if_a_page_would_get_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    large = sum(map(len, found()["maps"]["pictures"]))
+    large = sum(map(len, explore()["maps"]["pictures"]))
     monkeypatch.setattr("resnet8.report.explorer.MAX_MAP_BYTES", large - 1)
-    maps = found()["maps"]
+    maps = explore()["maps"]
     assert maps["layers"]["conv"]["what"] == "the first 4 of 20 channels"
     assert sum(map(len, maps["pictures"])) < large
+
+
+def decode(uri: str) -> NDArray[np.float32]:
+    kind, _, content = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    pixels: NDArray[np.float32] = matplotlib.image.imread(
+        io.BytesIO(base64.b64decode(content)), format="png"
+    )
+    return pixels
+
+
+def test_png_uri_keeps_all_pixels_and_makes_a_grey_level_transparent() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(decode(png_uri(image)) * 255, image, atol=1e-3)
+    uri = png_uri(np.array([[0, 1, 255]], np.uint8), transparent=0)
+    assert b"tRNS" in base64.b64decode(uri.partition(",")[2])
+
+
+def test_grey_channels_are_in_rows_with_gaps() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(6, 1, 1) * np.ones((1, 2, 2), np.float32)
+    grid = grey_channels(values, low=0, high=5, channels=5)
+    assert grid.shape == (5, 11)  # two rows of 2 pixels, four columns of 2, and gaps
+    assert grid[0, [0, 3, 6, 9]].tolist() == [1, 52, 103, 153]  # 1 + 254 * channel / 5, rounded
+    assert (grid[3, 0], *grid[3, 3:]) == (204, *[GAP] * 8)  # the fifth channel alone
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[[-9.0, 0.0], [1.0, 9.0]]], [[1, 1], [255, 255]]),  # beyond the ends of the scale
+        ([2.0] * 20, [[255] * 16, [255] * 4 + [GAP] * 12]),  # single values
+        ([[[2.0]], [[0.0]]], [[255, 1]]),
+    ],
+)
+def test_grey_channels_of_any_shape(values: Any, expected: list[list[int]]) -> None:
+    grid = grey_channels(np.array(values, np.float32), low=0, high=1, channels=1)
+    assert grid.tolist() == expected
+
+
+def test_grey_channels_thin_out_large_channels_and_take_constant_values() -> None:
+    grid = grey_channels(np.zeros((1, 200, 100), np.float32), low=0, high=0, channels=1)
+    assert grid.shape == (50, 25)
+    assert (grid == 1).all()

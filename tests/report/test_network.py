@@ -7,17 +7,13 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-import pytest
-
 from resnet8.report.network import (
     BOX_HEIGHT,
     BOX_WIDTH,
-    edges_between,
     network_view,
     place,
-    shortened,
 )
-from tests.report_inputs import make_inputs, make_network
+from tests.report_inputs import make_inputs
 
 ROOT = Path(__file__).parents[2]
 # A stem, three branches of different lengths with a crossing, and a part of its own.
@@ -53,37 +49,22 @@ def test_place_leads_long_edges_around_boxes() -> None:
                    for u, v in boxes.values())  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", ["1", "2"])
-def test_place_gives_the_same_in_every_process(seed: str) -> None:
-    script = f"import json; from resnet8.report.network import place; print(json.dumps(place({NAMES}, {EDGES})[0]))"  # noqa: E501
+def test_place_gives_the_same_in_every_process() -> None:
+    script = (
+        "import json; from resnet8.report.network import place;"
+        f"print(json.dumps(place({NAMES}, {EDGES})[0]))"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed},
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert json.loads(done.stdout) == {
-        name: list(xy) for name, xy in place(NAMES, EDGES)[0].items()
-    }
+    boxes = {name: list(xy) for name, xy in place(NAMES, EDGES)[0].items()}
+    assert json.loads(done.stdout) == boxes
 
 
-def test_boxes_say_operator_shape_type_and_sqnr() -> None:
-    inputs = make_inputs()
-    view = network_view(inputs.network, inputs.layers, ["onnx_int8", "torch_int8"])
+def test_boxes_have_name_operator_and_shape() -> None:
+    view = network_view(make_inputs().network, ["relu", "dense"])
+    assert [box["layer"] for box in view["boxes"]] == ["", "", "relu", "dense"]
     last = view["boxes"][-1]
-    assert (last["name"], last["kind"]) == ("dense", "Conv 4×8×8")
+    assert (last["label"], last["kind"]) == ("dense", "Conv 4×8×8")
     assert "1,000 multiply-accumulates, 108 weights, 4 biases" in last["about"]
-    assert view["noise"]["torch_int8"]["dense"] == {
-        "type": "uint8", "sqnr": 28.0, "text": "28.0 dB",
-    }  # fmt: skip
-    assert view["noise"]["onnx_int8"]["relu"]["text"] == "no error"
-    assert "conv" not in view["noise"]["onnx_int8"]  # computed together with the next
-
-
-def test_edges_lead_across_layers_that_are_left_out() -> None:
-    network = make_network(("a", "b", "c", "d"))  # a chain, and a to d
-    assert edges_between(network, {"a", "c", "d"}) == [("a", "c"), ("c", "d"), ("a", "d")]
-    assert edges_between(network, {"b"}) == []
-
-
-def test_long_names_keep_beginning_and_end() -> None:
-    assert shortened("short", 12) == "short"
-    assert shortened("layer_normalization_mul_2", 12) == "layer_…mul_2"

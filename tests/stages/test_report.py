@@ -1,19 +1,40 @@
-"""The stage that writes the report, on files of made-up results."""
+"""The stages that draw results, on files of made-up ones: plots_data, plots and report."""
 
+import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_array, write_arrays, write_json
+from resnet8.core.variants import Variant
 from resnet8.report.thumbnails import png_uri
-from stages import report
+from resnet8.sweep.plot_data import Choice, Draw
+from stages import plots, plots_data, report
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
 from tests.report_inputs import FLOAT, LABELS, make_inputs
 
-QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")  # as in the tests' parameters
+QUANTIZED = ("onnx_int8",)
+LAYERS = ("conv.0", "relu", "dense")
+METRICS = {
+    "comparison": "comparison", "decision": "decision", "network": "network",
+    "parity": "layer_parity", "sensitivity": "sensitivity", "lint": "quantization_lint",
+    "sweep": "sweep",
+}  # fmt: skip
+COMMANDS: dict[Any, dict[str, str]] = {
+    plots_data: {
+        "predictions": "predictions", "data": "data", "layers": "inspection/layers.json",
+        "sensitivity": "metrics/sensitivity.json", "out": "out",
+    },
+    plots: {x: x for x in ("inspection", "metrics", "predictions", "data", "out")},
+    report: {
+        x: x
+        for x in ("metrics", "predictions", "inspection", "models", "raw", "data", "calibration")
+    } | {"verification": "verification.json", "out": "out/index.html"},
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -23,78 +44,112 @@ def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> list[str]:
-    """Arguments for files of results in a folder."""
-    evidence = make_inputs(quantized=QUANTIZED)
-    content = yaml.safe_load(TEST_PARAMS.read_text())
-    content["quantize_onnx"]["types"] = ["int8", "uint8"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    for name in (
-        "comparison", "decision", "network", "parity", "sensitivity", "lint", "sweep",
-    ):  # fmt: skip
-        file = {"parity": "layer_parity", "lint": "quantization_lint"}.get(name, name)
-        write_json(tmp_path / "metrics" / f"{file}.json", getattr(evidence, name))
-    write_json(tmp_path / "inspection" / "layers.json", evidence.layers)
+def folder(tmp_path: Path) -> Path:
+    """Everything that the stages read."""
+    inputs = make_inputs(quantized=QUANTIZED, layers=LAYERS)
+    write_params(tmp_path)
+    for name, file in METRICS.items():
+        write_json(tmp_path / "metrics" / f"{file}.json", getattr(inputs, name))
+    write_json(tmp_path / "verification.json", inputs.verification)
+    write_json(tmp_path / "inspection" / "layers.json", inputs.layers)
     write_json(tmp_path / "data" / "labels.json", {"label_names": LABELS})
-    write_array(tmp_path / "data" / "test_images.npy", evidence.test_set.images)
-    write_array(tmp_path / "data" / "test_labels.npy", evidence.test_set.labels)
-    write_array(tmp_path / "calibration" / "images.npy", evidence.test_set.images[:50])
-    for folder in ("raw", "models"):
-        (tmp_path / folder).mkdir()
+    write_array(tmp_path / "data" / "test_images.npy", inputs.test_set.images)
+    write_array(tmp_path / "data" / "test_labels.npy", inputs.test_set.labels)
+    write_array(tmp_path / "calibration" / "images.npy", inputs.test_set.images[:50])
+    for name in ("raw", "models"):
+        (tmp_path / name).mkdir()
     (tmp_path / "raw" / "model.h5").write_bytes(b"keras")
     for name in (*FLOAT, *QUANTIZED):
-        write_array(tmp_path / "predictions" / f"{name}.npy", evidence.predictions[name])
-        write_arrays(tmp_path / "inspection" / f"{name}.npz", evidence.captures[name])
-        suffix = "pt2" if name.startswith("torch") else "onnx"
-        (tmp_path / "models" / f"{name}.{suffix}").write_bytes(name.encode())
-    folders = ("metrics", "predictions", "inspection", "models", "raw", "data", "calibration")
-    paths = {name: tmp_path / name for name in folders}
-    write_json(tmp_path / "verification.json", evidence.verification)
-    paths["verification"] = tmp_path / "verification.json"
-    paths |= {"params": tmp_path / "params.yaml", "requirements": ROOT / "requirements.txt"}
-    paths["out"] = tmp_path / "report" / "index.html"
-    return [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        write_array(tmp_path / "predictions" / f"{name}.npy", inputs.predictions[name])
+        write_arrays(tmp_path / "inspection" / f"{name}.npz", inputs.captures[name])
+        path = Variant(name).path(tmp_path / "models", raw=tmp_path / "raw")
+        path.write_bytes(b"keras" if name == "keras_fp32" else name.encode())
+    return tmp_path
 
 
-def test_report_writes_one_page_and_says_how_large(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def write_params(folder: Path, **inspect: str) -> None:
+    params = yaml.safe_load(TEST_PARAMS.read_text())
+    params["quantize_onnx"]["types"], params["quantize_torch"]["types"] = ["int8"], []
+    params["inspect"] |= inspect
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def run(stage: Any, folder: Path) -> Path:
+    """Runs a stage, and returns what it wrote."""
+    paths = {name: folder / path for name, path in COMMANDS[stage].items()}
+    paths["params"] = folder / "params.yaml"
+    if stage is report:
+        paths["requirements"] = ROOT / "requirements.txt"
+    stage.main([part for name, path in paths.items() for part in (f"--{name}", str(path))])
+    return paths["out"]
+
+
+def test_plots_writes_every_figure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(plots, folder)
+    files = {str(x.relative_to(out)): x.read_bytes() for x in out.rglob("*") if x.is_file()}
+    assert set(files) == {
+        "layers.png", "sqnr.png", "channel_ranges.png", "sensitivity_onnx_int8.png",
+        "histograms/conv.0.png", "histograms/relu.png", "histograms/dense.png",
+        "feature_maps/conv.0.png", "feature_maps/relu.png", "per_class_accuracy.png",
+        "per_class_delta.png", "confusion_onnx_int8.png", "flips_onnx_int8.png",
+    }  # fmt: skip
+    assert all(content.startswith(b"\x89PNG") for content in files.values())
+    assert capsys.readouterr().out == f"13 pictures in {out}\n"
+
+
+def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml(folder: Path) -> None:
+    tables = {}
+    for path in run(plots_data, folder).iterdir():
+        with path.open(encoding="utf-8", newline="") as file:
+            tables[path.stem] = list(csv.DictReader(file))
+    columns: dict[str, set[str]] = {name: set(rows[0]) for name, rows in tables.items()}
+    columns |= {"sweep_size": set(Draw._fields), "sweep_front": set(Choice._fields)}
+    drawn = set()
+    for definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
+        for plot in definition.values():
+            ((path, y),) = plot["y"].items()
+            assert {plot["x"], y} <= columns[Path(path).stem], path
+            drawn.add(Path(path).stem)
+    assert drawn == set(columns)
+    variants = [*FLOAT, *QUANTIZED]
+    assert list(dict.fromkeys(row["variant"] for row in tables["confusion"])) == variants
+    assert {row["variant"] for row in tables["sqnr"]} == set(QUANTIZED)
+
+
+def test_report_writes_one_page_with_parameters_pins_and_hashes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report.main(command)
-    (page,) = (tmp_path / "report").iterdir()
-    assert page.name == "index.html"
-    assert capsys.readouterr().out == f"{page}: {page.stat().st_size / 1e6:.1f} MB\n"
-
-
-def test_report_shows_what_is_in_the_files(command: list[str], tmp_path: Path) -> None:
-    report.main(command)
-    page = (tmp_path / "report" / "index.html").read_text()
-    pins = (ROOT / "requirements.txt").read_text().splitlines()[1:]
+    write_params(folder, input="test:7")
+    out = run(report, folder)
+    page = out.read_text()
+    assert [path.name for path in out.parent.iterdir()] == ["index.html"]
+    assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.1f} MB\n"
+    pin = (ROOT / "requirements.txt").read_text().splitlines()[1]
     batch_size = yaml.safe_load(TEST_PARAMS.read_text())["evaluate"]["batch_size"]
-    assert f"<li>{pins[0].replace('==', ' ')}</li>" in page
-    assert f"<dd>{batch_size}</dd>" in page
-    # What coreutils' sha256sum says of the bytes `keras`.
-    assert "f6cc6ef8774556490a0c3c8ae01b67cf73b51e29fe00c9e2702bb0de1da538ab" in page
+    chosen = png_uri(make_inputs(quantized=QUANTIZED, layers=LAYERS).test_set.images[7])
+    for words in (
+        f"<li>{pin.replace('==', ' ')}</li>",
+        f"<dd>{batch_size}</dd>",
+        f'id="chosen" src="{chosen}"',
+        # What coreutils' sha256sum gives for the bytes `keras`.
+        "f6cc6ef8774556490a0c3c8ae01b67cf73b51e29fe00c9e2702bb0de1da538ab",
+    ):
+        assert words in page
+    assert run(report, folder).read_text() == page
 
 
-def test_report_is_the_same_each_time(command: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "report" / "index.html"
-    report.main(command)
-    first = out.read_bytes()
-    report.main(command)
-    assert out.read_bytes() == first
-
-
-def test_report_shows_the_image_that_parameters_choose(command: list[str], tmp_path: Path) -> None:
-    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    params["inspect"]["input"] = "test:7"
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    report.main(command)
-    chosen = png_uri(make_inputs(quantized=QUANTIZED).test_set.images[7])
-    assert f'id="chosen" src="{chosen}"' in (tmp_path / "report" / "index.html").read_text()
-
-
-def test_report_names_a_file_that_is_missing(command: list[str], tmp_path: Path) -> None:
-    (tmp_path / "inspection" / "onnx_int8.npz").unlink()
-    with pytest.raises(ArtifactError, match=r"onnx_int8\.npz must be a file of NumPy arrays"):
-        report.main(command)
-    assert not (tmp_path / "report").exists()
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        (plots_data, "metrics/sensitivity.json"),
+        (plots, "inspection/onnx_int8.npz"),
+        (report, "metrics/network.json"),
+    ],
+)
+def test_a_missing_file_is_named_and_nothing_is_written(
+    folder: Path, stage: Any, file: str
+) -> None:
+    (folder / file).unlink()
+    with pytest.raises(ArtifactError, match=f"{file} must be a"):
+        run(stage, folder)
+    assert not (folder / "out").exists()

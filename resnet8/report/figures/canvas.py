@@ -1,8 +1,8 @@
-"""Figures on Matplotlib's Agg canvas: the only module that imports Matplotlib.
+"""Figures on Matplotlib's Agg canvas; the only module that imports Matplotlib.
 
-Nothing global changes: there is no pyplot and no backend, and settings hold only while a
-figure is made or drawn. A figure depends neither on a user's matplotlibrc nor on the fonts of
-a system, so the same data give the same bytes. Lengths are in inches.
+The same data give the same bytes, whatever a user's matplotlibrc and fonts are. Nothing global
+changes: there is no pyplot, and settings hold only while a figure is made or saved. Lengths are
+in inches.
 """
 
 import io
@@ -15,34 +15,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import get_context, parent_process
 from typing import NamedTuple
 
 import numpy as np
 
+from resnet8.report.figures.layer_rows import LONGEST_NAME, shorten
 
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keeps Matplotlib from saying that it found no home to cache its list of fonts in."""
-    log = logging.getLogger("matplotlib")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+_log = logging.getLogger("matplotlib")
+_level = _log.level
+_log.setLevel(logging.ERROR)  # hides the warning that the home folder takes no font cache
+import matplotlib.style  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
-
-with _unlogged():
-    import matplotlib.style
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+_log.setLevel(_level)
 
 __all__ = ["Axes", "Figure"]
 
-Drawing = Callable[[], Figure]  # a figure that is made when it is called, in any process
+Drawing = Callable[[], Figure]  # makes a figure, in any process
 
 
 class Picture(Figure):
@@ -54,9 +46,9 @@ class Picture(Figure):
 
 DPI = 100
 FONT_SIZE = 9  # points
-SMALL = 8  # points; of legends, captions and ticks
-INK = "#333333"  # of text that is not data
-PALE = "#D9D9D9"  # of grid lines, and of areas behind data
+SMALL = 8  # points; legends, captions and ticks
+INK = "#333333"  # text that is not data
+PALE = "#D9D9D9"  # grid lines, and areas behind data
 STYLE = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -66,41 +58,40 @@ STYLE = {
     "axes.titlelocation": "left",
     "axes.titlesize": FONT_SIZE,
     "axes.titleweight": "bold",
-    "axes.titley": 1.0,  # fixed, as finding a free place takes as long as drawing
+    "axes.titley": 1.0,  # a fixed place: finding a free one takes as long as drawing
     "figure.dpi": DPI,
     "font.size": FONT_SIZE,
     "grid.color": PALE,
     "grid.linewidth": 0.6,
-    "image.interpolation": "nearest",  # pixels as they are
+    "image.interpolation": "nearest",
     "legend.borderaxespad": 0.0,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
-    "legend.handlelength": 2.8,  # long enough for the longest dash pattern
+    "legend.handlelength": 2.8,  # fits the longest dash pattern
     "lines.linewidth": 1.4,
-    "text.parse_math": False,  # a layer's name may hold dollar signs
+    "text.parse_math": False,  # layer names may contain dollar signs
     "xtick.color": INK,
     "xtick.labelsize": SMALL,
     "ytick.color": INK,
     "ytick.labelsize": SMALL,
 }
 MINUS = "\N{MINUS SIGN}"
-LONGEST_NAME = 28  # characters; the middle of longer ones is left out
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _CHARACTER = 0.072  # mean width at FONT_SIZE
-_SMALL_CHARACTER = 0.062  # and at SMALL
-_TITLE_CHARACTER = 0.105  # and of a figure's title
+_SMALL_CHARACTER = 0.062  # mean width at SMALL
+_TITLE_CHARACTER = 0.105  # mean width in a figure's title
 _LINE = 0.155  # height of a line of SMALL text
 _LEGEND_LINE = 0.17
 _TITLE = 0.3  # height of a figure's title
 
 
 class Layout(NamedTuple):
-    """Panels of one size in rows, and the room around and between them.
+    """Panels of one size in rows, and the space around and between them.
 
     panel: width and height of each.
-    columns: panels in a row.
-    left, right, top, bottom: around all panels; title and caption come on top of it.
-    across, down: between panels.
+    columns: panels per row.
+    left, right, top, bottom: margins around all panels, without title and caption.
+    across, down: gaps between panels.
     """
 
     panel: tuple[float, float]
@@ -115,7 +106,7 @@ class Layout(NamedTuple):
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Holds the style, as a block or as a decorator, and puts back what was set before."""
+    """Applies the style within a block or, as a decorator, within a function."""
     with matplotlib.style.context(["default", STYLE]):
         yield
 
@@ -123,16 +114,9 @@ def styled() -> Iterator[None]:
 def new_figure(
     panels: int, layout: Layout, *, title: str, caption: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """Makes a figure with panels; call it within `styled`.
+    """Returns a figure and its panels, row by row; call it within `styled`.
 
-    Args:
-        panels: how many.
-        layout: where they are.
-        title: on top.
-        caption: at the bottom, broken into lines.
-
-    Returns:
-        The figure, and its panels row by row.
+    The figure is as wide as its title needs, and the caption is broken into lines that fit.
     """
     (wide, high), columns = layout.panel, min(layout.columns, panels)
     rows = -(-panels // columns)
@@ -156,8 +140,8 @@ def new_figure(
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG file, the same bytes each time."""
-    out, fast = io.BytesIO(), {"compress_level": 3}  # and as small as with more
+    """Encodes a figure as PNG, without metadata."""
+    out, fast = io.BytesIO(), {"compress_level": 3}  # higher levels are slower, not smaller
     with styled():
         figure.savefig(
             out, format="png", dpi="figure", metadata={"Software": None}, pil_kwargs=fast
@@ -166,43 +150,30 @@ def png(figure: Figure) -> bytes:
 
 
 def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
-    """Makes figures on all cores, one after the other in each.
-
-    Args:
-        drawings: by name.
-
-    Yields:
-        Each name and its PNG file, in the order given.
-    """
+    """Draws figures in one process per core, and yields names and PNG files in order."""
     context = get_context("spawn")
-    lifeline, end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(mp_context=context, initializer=_tie, initargs=(lifeline,))
+    pool = ProcessPoolExecutor(mp_context=context, initializer=_end_with_parent)
     try:
-        with _ctrl_c_held():
+        # The processes inherit the mask: Ctrl-C reaches this process alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
             pictures = pool.map(_png_of, drawings.values())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield from zip(drawings, pictures, strict=True)
     finally:
-        # What is being drawn is drawn to its end: in early releases of Python 3.11, a pool whose
-        # processes end while something is sent to them waits forever
-        # (https://github.com/python/cpython/issues/94777).
-        pool.shutdown(cancel_futures=True)
-        end.close()
-        lifeline.close()
+        pool.shutdown(cancel_futures=True)  # waits: https://github.com/python/cpython/issues/94777
 
 
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and never reaches a process started in it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is dead, even if it was killed."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _tie(lifeline: Connection) -> None:
-    """Ends this process as soon as the other end of the lifeline is closed, or its process dead."""
-    threading.Thread(target=lambda: (lifeline.poll(None), os._exit(1)), daemon=True).start()
+def _wait_for_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _png_of(drawing: Drawing) -> bytes:
@@ -210,18 +181,15 @@ def _png_of(drawing: Drawing) -> bytes:
 
 
 def typeset(number: str) -> str:
-    """A number with a minus sign in place of a hyphen."""
+    """Replaces the hyphen of a negative number with a minus sign."""
     return number.replace("-", MINUS)
 
 
 def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:
-    """Makes `x` or `y` logarithmic, with ticks at powers of ten.
+    """Makes axis `x` or `y` logarithmic, with ticks at powers of ten.
 
-    Args:
-        axes: the panel.
-        which: `x` or `y`.
-        low: the lower end, above zero; lower where there would be less than two ticks.
-        high: the upper end, higher likewise.
+    The range from `low`, above zero, to `high` is extended where it would have fewer than two
+    ticks.
     """
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
     if last <= first:
@@ -236,29 +204,23 @@ def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:
 
 
 def legend_height(entries: int, *, columns: int = 2) -> float:
-    """The room that a legend with so many entries takes above a panel."""
+    """Height of a legend above a panel."""
     return 0.1 + _LEGEND_LINE * -(-entries // columns)
 
 
-def draw_legend(axes: Axes, *, columns: int = 2, room: float = 0.06) -> None:
-    """Draws a legend `room` above a panel, where there is anything to tell apart."""
+def draw_legend(axes: Axes, *, columns: int = 2, gap: float = 0.06) -> None:
+    """Draws a legend `gap` above a panel, if the panel has any labels."""
     handles, labels = axes.get_legend_handles_labels()
     height = axes.get_window_extent().height / DPI
     if handles:
-        place = (0, 1 + room / height)
+        place = (0, 1 + gap / height)
         axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=place)
 
 
-def name_rows(axes: Axes, names: Sequence[str], *, room: float = 0.6) -> None:
-    """Gives each row of a panel a name, the first on top; row i is at height i.
-
-    Args:
-        axes: the panel.
-        names: of the rows.
-        room: above the first and below the last row.
-    """
-    axes.set_ylim(len(names) - 1 + room, -room)
-    axes.set_yticks(range(len(names)), labels=[shortened(name) for name in names])
+def name_rows(axes: Axes, names: Sequence[str], *, margin: float = 0.6) -> None:
+    """Labels row i at height i, the first on top, with a margin above and below all rows."""
+    axes.set_ylim(len(names) - 1 + margin, -margin)
+    axes.set_yticks(range(len(names)), labels=[shorten(name) for name in names])
     axes.tick_params(axis="y", length=0)
 
 
@@ -269,7 +231,7 @@ def rule_rows(axes: Axes, rows: int) -> None:
 
 
 def note_rows(axes: Axes, notes: Sequence[str], *, heading: str) -> None:
-    """Writes something to the right of each row, below a heading."""
+    """Writes a note to the right of each row, below a heading."""
     across = axes.get_yaxis_transform()
     for row, note in enumerate(notes):
         axes.text(1.02, row, note, transform=across, va="center", fontsize=SMALL)
@@ -277,13 +239,5 @@ def note_rows(axes: Axes, notes: Sequence[str], *, heading: str) -> None:
 
 
 def names_width(names: Sequence[str], *, longest: int = LONGEST_NAME) -> float:
-    """The room that names, shortened, need beside a panel."""
+    """Width of the longest of the shortened names beside a panel."""
     return 0.25 + _CHARACTER * max((min(len(name), longest) for name in names), default=0)
-
-
-def shortened(name: str, *, longest: int = LONGEST_NAME) -> str:
-    """A name with its middle left out where it has more than `longest` characters."""
-    if len(name) <= longest:
-        return name
-    half = (longest - 1) // 2
-    return f"{name[:half]}…{name[-half:]}"

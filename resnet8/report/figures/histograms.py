@@ -1,67 +1,49 @@
-"""Pictures of how a layer's values are distributed, float and quantized over each other.
-
-A row is what artifacts/inspection/layers.json holds for one layer and variant: its
-`statistics`, its `histogram` and, for activations, its `error_histogram`.
-"""
+"""Histograms of a layer's values: float as an area, quantized variants as lines on top."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.report.figures import palette
-from resnet8.report.figures.canvas import (
-    PALE,
-    Axes,
-    Figure,
-    Layout,
-    log_axis,
-    new_figure,
-    styled,
-)
+from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import (
+    Row,
     Rows,
     channel_clip_ranges,
     has_8_bits,
     is_reference,
-    shown_variants,
+    variants_to_draw,
 )
 
 PANEL = (4.3, 2.2)
 LEGEND_LINE = 0.168  # height of a line above a panel, in inches
+AREA: dict[str, Any] = {
+    "fill": True, "facecolor": canvas.PALE, "edgecolor": palette.GREY, "linewidth": 1.0,
+}  # fmt: skip
 TITLES = {"weight": "Weights", "bias": "Biases"}
 
 
-class Range(NamedTuple):
-    """What the 8 bits of a variant can hold, in the values' own unit."""
+class Panel(NamedTuple):
+    """Histograms of one kind of value.
 
-    variant: str
-    low: float
-    high: float
-
-
-class Curve(NamedTuple):
-    """A variant's histogram: bins of one width from `low` to `high`.
-
-    shares: (B,) of all values.
-    one: the share that a single value is.
-    label: what the legend says of it.
-    is_filled: whether it is drawn as an area.
+    rows: by variant.
+    describe: returns a variant's entry in the legend.
+    key: of the histogram in a row.
+    ranges: low and high end of what the 8 bits of a variant can hold.
+    is_log: whether the axis of shares is logarithmic.
     """
 
-    variant: str
-    low: float
-    high: float
-    shares: NDArray[np.float64]
-    one: float
-    label: str
-    is_filled: bool
+    title: str
+    x_label: str
+    rows: Rows
+    describe: Callable[[str, Row], str]
+    key: str = "histogram"
+    ranges: Mapping[str, tuple[float, float]] = {}
+    is_log: bool = True
 
 
-@styled()
+@canvas.styled()
 def draw_layer(
     layer: str,
     activations: Rows,
@@ -69,156 +51,112 @@ def draw_layer(
     parameters: Mapping[str, Rows],
     over: str,
     absent: Mapping[str, str],
-) -> Figure:
-    """Draws the histograms of one layer, a panel for each kind of value that it has.
+) -> canvas.Figure:
+    """Draws histograms of a layer's activations, their error, its weights and its biases.
 
     Args:
         layer: its name.
         activations: rows by variant.
-        parameters: rows of `weight` and `bias`, as far as the layer has them.
+        parameters: rows of `weight` and `bias`, if the layer has them.
         over: what the activations are of, such as `1,000 calibration images`.
-        absent: by variant, why this layer cannot be seen in it.
-
-    Returns:
-        Panels for activations, their error, weights and biases.
+        absent: by variant, the reason why the layer is not captured in it.
     """
-    draw: list[Callable[[Axes], None]] = [partial(_draw_activations, rows=activations)]
-    if any("error_histogram" in row for row in activations.values()):
-        draw.append(partial(_draw_errors, rows=activations))
-    draw += [
-        partial(_draw_parameter, rows=parameters[kind], title=title)
+    panels = [_activation_panel(activations)]
+    errors = {name: row for name, row in activations.items() if "error_histogram" in row}
+    if errors:
+        panels.append(_error_panel(errors))
+    panels += [
+        _parameter_panel(title, parameters[kind])
         for kind, title in TITLES.items()
         if kind in parameters
     ]
-    variants = shown_variants(
-        [*activations, *(name for kind in parameters.values() for name in kind)]
-    )
-    above = 0.28 + LEGEND_LINE * len(variants)  # of the longest legend
+    variants = variants_to_draw([*activations, *(x for rows in parameters.values() for x in rows)])
+    above = 0.28 + LEGEND_LINE * len(variants)  # height of the longest legend
     brackets = " Brackets: what a variant's 8 bits can hold; values beyond are clipped."
     brackets = brackets if set(variants) & set(QUANTIZED_VARIANTS) else ""
     units = ", in the float model's units" if set(variants) <= set(Variant) else ""
     reasons = "".join(f" Not in {name}: {why}." for name, why in absent.items())
-    figure, panels = new_figure(
-        len(draw),
-        Layout(PANEL, columns=2, top=above, down=0.55 + above),
+    figure, axes = canvas.new_figure(
+        len(panels),
+        canvas.Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
         caption=f"Activations over {over}{units}. Curves leave out exact "
         f"zeros, whose share is named above them.{brackets}{reasons}",
     )
-    for axes, draw_panel in zip(panels, draw, strict=True):
-        draw_panel(axes)
+    for place, panel in zip(axes, panels, strict=True):
+        _draw(place, panel)
     return figure
 
 
-def _draw_activations(axes: Axes, rows: Rows) -> None:
-    ranges = [
-        Range(name, rows[name]["statistics"]["clip_low"], rows[name]["statistics"]["clip_high"])
-        for name in shown_variants(rows)
-        if has_8_bits(rows[name])
-    ]
-    curves = _curves(rows, key="histogram", describe=_describe_activation)
-    _draw_log(axes, curves, ranges=ranges)
-    _entitle(axes, "Activations", x="value")
-
-
-def _draw_errors(axes: Axes, rows: Rows) -> None:
-    found = {name: row for name, row in rows.items() if "error_histogram" in row}
-    _draw_log(axes, _curves(found, key="error_histogram", describe=_describe_error), ranges=[])
-    quantized = set(found) <= set(QUANTIZED_VARIANTS)
-    x = "quantized minus float value" if quantized else "value minus that of the reference"
-    _entitle(axes, "Error of activations", x=x)
-
-
-def _draw_parameter(axes: Axes, rows: Rows, *, title: str) -> None:
-    clips = {
-        name: channel_clip_ranges(rows[name])
-        for name in shown_variants(rows)
-        if has_8_bits(rows[name])
+def _activation_panel(rows: Rows) -> Panel:
+    ranges = {
+        name: (row["statistics"]["clip_low"], row["statistics"]["clip_high"])
+        for name, row in rows.items()
+        if has_8_bits(row)
     }
-    ranges = [
-        Range(name, float(low.min()), float(high.max())) for name, (low, high) in clips.items()
-    ]
-    curves = _curves(rows, key="histogram", describe=_describe_parameter)
-    _draw(axes, curves, ranges, floor=0.0)
-    axes.set_ylim(0, _top(curves) / (1 - _room(ranges)))
-    size = " × ".join(str(n) for n in next(iter(rows.values()))["statistics"]["shape"])
+    return Panel("Activations", "value", rows, _describe_activation, ranges=ranges)
+
+
+def _error_panel(rows: Rows) -> Panel:
+    of_pipeline = set(rows) <= set(QUANTIZED_VARIANTS)
+    x_label = "quantized minus float value" if of_pipeline else "value minus that of the reference"
+    return Panel("Error of activations", x_label, rows, _describe_error, key="error_histogram")
+
+
+def _parameter_panel(title: str, rows: Rows) -> Panel:
+    clips = {name: channel_clip_ranges(row) for name, row in rows.items() if has_8_bits(row)}
     per_channel = any(len(low) > 1 for low, _ in clips.values())
-    x = "value; brackets: the channel with the widest range" if per_channel else "value"
-    _entitle(axes, f"{title} ({size})", x=x)
+    size = " × ".join(str(n) for n in next(iter(rows.values()))["statistics"]["shape"])
+    return Panel(
+        f"{title} ({size})",
+        "value; brackets: the channel with the widest range" if per_channel else "value",
+        rows,
+        _describe_parameter,
+        ranges={name: (float(low.min()), float(high.max())) for name, (low, high) in clips.items()},
+        is_log=False,
+    )
 
 
-def _curves(
-    rows: Rows, *, key: str, describe: Callable[[str, Mapping[str, Any]], str]
-) -> list[Curve]:
-    found = []
-    for variant in shown_variants(rows):
-        histogram, one = rows[variant][key], 1 / rows[variant]["statistics"]["n_values"]
-        shares = np.array(histogram["counts"]) * one
-        label = f"{variant}: {describe(variant, rows[variant])}"
-        is_filled = is_reference(variant, rows[variant])
-        found.append(
-            Curve(variant, histogram["low"], histogram["high"], shares, one, label, is_filled)
-        )
-    return found
-
-
-def _top(curves: Sequence[Curve]) -> float:
-    return float(max(curve.shares.max() for curve in curves)) or 1.0
-
-
-def _room(ranges: Sequence[Range]) -> float:
-    """The part of a panel's height that brackets take."""
-    return 0.05 + 0.05 * len(ranges)
-
-
-def _draw_log(axes: Axes, curves: Sequence[Curve], *, ranges: Sequence[Range]) -> None:
-    """Draws curves on a logarithmic axis that begins below a single value."""
-    low, top, room = min(curve.one for curve in curves) / 2, _top(curves), _room(ranges)
-    _draw(axes, curves, ranges, floor=low / 10)
-    log_axis(axes, "y", low=low, high=top * (top / low) ** (room / (1 - room)))
-
-
-def _draw(axes: Axes, curves: Sequence[Curve], ranges: Sequence[Range], *, floor: float) -> None:
-    """Draws histograms, float as an area and quantized as steps, and brackets above them."""
-    handles: list[Any] = []
-    for curve in curves:
-        x = np.repeat(np.linspace(curve.low, curve.high, len(curve.shares) + 1), 2)
-        y = np.maximum(np.pad(np.repeat(curve.shares, 2), 1), floor)
-        handles += (
-            [axes.fill_between(x, y, floor, facecolor=PALE, edgecolor=palette.GREY)]
-            if curve.is_filled
-            else axes.plot(x, y, **palette.line_style(curve.variant) | {"linewidth": 1.1})
-        )
-        handles[-1].set_label(curve.variant)
-    ends = [end for curve in curves for end in (curve.low, curve.high)]
-    ends += [end for _, low, high in ranges for end in (low, high)]
+def _draw(axes: canvas.Axes, panel: Panel) -> None:
+    """Draws a panel: histograms, brackets above them, and a legend above the panel."""
+    rows = {name: panel.rows[name] for name in variants_to_draw(panel.rows)}
+    ranges = {name: panel.ranges[name] for name in rows if name in panel.ranges}
+    single = {name: 1 / row["statistics"]["n_values"] for name, row in rows.items()}
+    shares = {name: np.array(rows[name][panel.key]["counts"]) * one for name, one in single.items()}
+    low = min(single.values()) / 2 if panel.is_log else 0.0  # below the share of a single value
+    top = max(float(share.max()) for share in shares.values()) or 1.0
+    room = 0.05 + 0.05 * len(ranges)  # share of the panel's height that brackets take
+    handles, ends = [], [end for both in ranges.values() for end in both]
+    for name, row in rows.items():
+        style = AREA if is_reference(name, row) else palette.line_style(name) | {"linewidth": 1.1}
+        low_end, high_end = row[panel.key]["low"], row[panel.key]["high"]
+        edges = np.linspace(low_end, high_end, len(shares[name]) + 1)
+        heights = np.maximum(shares[name], low / 10)
+        handles.append(axes.stairs(heights, edges, baseline=low / 10, label=name, **style))
+        ends += [low_end, high_end]
+    if panel.is_log:
+        canvas.log_axis(axes, "y", low=low, high=top * (top / low) ** (room / (1 - room)))
+    else:
+        axes.set_ylim(0, top / (1 - room))
     margin = 0.02 * (max(ends) - min(ends))
     axes.set_xlim(min(ends) - margin, max(ends) + margin)
     axes.locator_params("x", nbins=6)
     _draw_brackets(axes, ranges)
-    labels = [curve.label for curve in curves]
+    labels = [f"{name}: {panel.describe(name, row)}" for name, row in rows.items()]
     axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1.02))
+    axes.set_title(panel.title, y=1 + (0.06 + LEGEND_LINE * len(labels)) / PANEL[1])
+    axes.set(xlabel=panel.x_label, ylabel="share of values")
+    axes.grid(axis="y")
 
 
-def _draw_brackets(axes: Axes, ranges: Sequence[Range]) -> None:
+def _draw_brackets(axes: canvas.Axes, ranges: Mapping[str, Sequence[float]]) -> None:
     """Draws each range across the top, in the order of the legend, with thin lines down."""
     across = axes.get_xaxis_transform()  # data along x, the panel's height along y
-    for i, (variant, low, high) in enumerate(ranges):
+    for i, (variant, (low, high)) in enumerate(ranges.items()):
         y = 0.97 - 0.05 * i
         style = palette.line_style(variant) | {"transform": across, "zorder": 3}
         axes.plot([low, high], [y, y], label=f"{variant} range", **style)
-        axes.plot(
-            [low, low, np.nan, high, high], [0, y, np.nan, 0, y], **style | {"linewidth": 0.6}
-        )
-
-
-def _entitle(axes: Axes, title: str, *, x: str) -> None:
-    """Names a panel and its axes, above its legend."""
-    legend = axes.get_legend()
-    lines = len(legend.get_texts()) if legend else 0
-    axes.set_title(title, y=1 + (0.06 + LEGEND_LINE * lines) / PANEL[1])
-    axes.set(xlabel=x, ylabel="share of values")
-    axes.grid(axis="y")
+        axes.vlines([low, high], 0, y, **style | {"linewidth": 0.6})
 
 
 def _percent(share: float) -> str:
@@ -232,7 +170,7 @@ def _sqnr(statistics: Mapping[str, Any]) -> str:
     return "no error" if sqnr is None else f"SQNR {sqnr:.1f} dB"
 
 
-def _describe_activation(variant: str, row: Mapping[str, Any]) -> str:
+def _describe_activation(variant: str, row: Row) -> str:
     statistics = row["statistics"]
     zeros = f"zeros {_percent(statistics['zeros_share'])}"
     if is_reference(variant, row):
@@ -240,13 +178,13 @@ def _describe_activation(variant: str, row: Mapping[str, Any]) -> str:
     if variant not in QUANTIZED_VARIANTS:
         return f"{zeros}, {_sqnr(statistics)}"
     clipped = statistics.get("clipped_share")
-    how = statistics.get("dtype", "float at this point")
-    how = how if clipped is None else f"clipped {_percent(clipped)}"
-    how += " (on purpose)" if "clips_on_purpose" in statistics else ""
-    return f"{zeros}, {how}, {_sqnr(statistics)}"
+    codes = statistics.get("dtype", "float at this point")
+    codes = codes if clipped is None else f"clipped {_percent(clipped)}"
+    codes += " (on purpose)" if "clips_on_purpose" in statistics else ""
+    return f"{zeros}, {codes}, {_sqnr(statistics)}"
 
 
-def _describe_error(_: str, row: Mapping[str, Any]) -> str:
+def _describe_error(_: str, row: Row) -> str:
     statistics = row["statistics"]
     exact = 1 - sum(row["error_histogram"]["counts"]) / statistics["n_values"]
     if exact < 1e-4:  # within the rounding of counts
@@ -254,7 +192,7 @@ def _describe_error(_: str, row: Mapping[str, Any]) -> str:
     return f"{_sqnr(statistics)}, exact {_percent(exact)}"
 
 
-def _describe_parameter(_: str, row: Mapping[str, Any]) -> str:
+def _describe_parameter(_: str, row: Row) -> str:
     statistics = row["statistics"]
     zeros = f"zeros {_percent(statistics['zeros_share'])}"
     if "dtype" not in statistics:

@@ -1,4 +1,4 @@
-"""The colours of pictures and of the report: one home for both.
+"""Colours of the figures and of the report.
 
 Okabe and Ito's colours, which readers with any kind of colour vision can tell apart.
 Source: M. Okabe, K. Ito (2008), https://jfly.uni-koeln.de/color/
@@ -16,41 +16,24 @@ VERMILLION = "#D55E00"
 PURPLE = "#CC79A7"
 GREY = "#767676"
 
-VARIANTS = {
-    "keras_fp32": GREY,
-    "onnx_fp32": GREY,
-    "torch_fp32": GREY,
-    "onnx_int8": BLUE,
-    "onnx_uint8": ORANGE,
-    "onnx_uint8_int8": PURPLE,
-    "torch_int8": GREEN,
+# Colour, dash pattern of lines (on, off, ... in line widths; none is solid) and Matplotlib's marker
+# of points: variants look different without colour, too.
+_STYLES: dict[str, tuple[str, tuple[float, ...], str]] = {
+    "keras_fp32": (GREY, (), "x"),
+    "onnx_fp32": (GREY, (), "x"),
+    "torch_fp32": (GREY, (), "x"),
+    "onnx_int8": (BLUE, (), "o"),
+    "onnx_uint8": (ORANGE, (5, 1.5), "s"),
+    "onnx_uint8_int8": (PURPLE, (5, 1.5, 1, 1.5), "D"),
+    "torch_int8": (GREEN, (1.5, 1.2), "^"),
 }
-# Variants look different without colour too: dash patterns of lines (on, off, ... in line widths,
-# as in SVG's stroke-dasharray; none is solid) and markers of points.
-DASHES: dict[str, tuple[float, ...]] = {
-    "keras_fp32": (),
-    "onnx_fp32": (),
-    "torch_fp32": (),
-    "onnx_int8": (),
-    "onnx_uint8": (5, 1.5),
-    "onnx_uint8_int8": (5, 1.5, 1, 1.5),
-    "torch_int8": (1.5, 1.2),
-}
-MARKERS = {  # Matplotlib's names
-    "keras_fp32": "x",
-    "onnx_fp32": "x",
-    "torch_fp32": "x",
-    "onnx_int8": "o",
-    "onnx_uint8": "s",
-    "onnx_uint8_int8": "D",
-    "torch_int8": "^",
-}
-CLIP = VERMILLION  # the ends of a quantized range
-SEQUENTIAL = "viridis"  # Matplotlib's and Vega's name for ordered values
+VARIANTS = {name: color for name, (color, _, _) in _STYLES.items()}
+CLIP = VERMILLION  # ends of a quantized range
+SEQUENTIAL = "viridis"  # ordered values
 COUNTS = "Blues"  # Matplotlib's name for shares, from white
 DIVERGING = "PuOr"  # Matplotlib's name for values on both sides of zero
 
-# The report's page, for readers who prefer light or dark, by the names of its CSS variables.
+# CSS variables of the report's page, light and dark.
 # Text on `page` and on `surface` has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
 PAGE_LIGHT = {
     "page": "#FFFFFF",
@@ -88,14 +71,12 @@ PAGE_DARK = {
 
 
 def line_style(variant: str) -> dict[str, Any]:
-    """Matplotlib's style of the lines of a variant; they differ without colour, too."""
-    dashes = DASHES.get(variant, ())
-    return {
-        "color": VARIANTS.get(variant, BLUE),
-        "linestyle": (0, dashes) if dashes else "solid",
-    }
+    """Matplotlib's style of a variant's lines; models from elsewhere are blue and solid."""
+    color, dashes, _ = _STYLES.get(variant, (BLUE, (), "o"))
+    return {"color": color, "linestyle": (0, dashes) if dashes else "solid"}
 
 
 def marker_style(variant: str) -> dict[str, Any]:
-    """Matplotlib's style of the points of a variant; they differ without colour, too."""
-    return {"color": VARIANTS.get(variant, BLUE), "marker": MARKERS.get(variant, "o")}
+    """Matplotlib's style of a variant's points; models from elsewhere have blue circles."""
+    color, _, marker = _STYLES.get(variant, (BLUE, (), "o"))
+    return {"color": color, "marker": marker}

@@ -1,21 +1,37 @@
-// Draws charts one after the other, so that the page answers in between.
+// Draws Vega-Lite charts one after the other, so that the page answers in between.
+// Source: Vega-Lite 6, https://vega.github.io/vega-lite/docs/
 
 const data = JSON.parse(document.getElementById("report-data").textContent);
 const LONGEST_WORK = 250; // milliseconds
 const byId = (id) => document.getElementById(id);
+const css = (name) => `var(--${name})`; // colours of the page: charts follow its theme
+
+const CONFIG = {
+  background: "transparent",
+  font: "system-ui, sans-serif",
+  axis: {
+    labelColor: css("ink-soft"), titleColor: css("ink-soft"), titleFontWeight: "normal",
+    gridColor: css("line"), domainColor: css("line"), tickColor: css("line"), labelLimit: 150,
+  },
+  legend: {
+    labelColor: css("ink"), titleColor: css("ink-soft"), orient: "top", title: null, columns: 2,
+    symbolOpacity: 1,
+  },
+  view: { stroke: null },
+};
 
 const drawn = new Map(); // by element, what to clear away before the next
-const wanted = new Map(); // by element, the latest drawing: others that still wait are left out
+const wanted = new Map(); // by element, the latest chart: earlier ones that still wait are left out
 let queue = Promise.resolve();
 let rested = 0; // when the page last had time to answer and to show what is drawn
 
 function draw(id, spec, datasets = {}, description = spec.description) {
   const options = {
     mode: "vega-lite", renderer: "svg", actions: false, ast: true, // no eval: the page forbids it
-    config: data.config,
+    config: CONFIG,
   };
   const layer = spec.layer.filter(({ data }) => datasets[data?.name]?.length !== 0);
-  const chart = { ...spec, layer, description, datasets };
+  const chart = { ...spec, width: "container", layer, description, datasets };
   wanted.set(id, chart);
   const last = queue.then(async () => {
     if (wanted.get(id) !== chart) return;
@@ -32,6 +48,33 @@ function draw(id, spec, datasets = {}, description = spec.description) {
   queue = last;
 }
 
-for (const { id } of document.querySelectorAll(".chart")) {
-  if (data.charts[id]) draw(id, data.charts[id]); // the others show what a person chooses
+// --- Parts of charts ---
+
+const mark = (type, encoding, options = {}) => ({ mark: { type, ...options }, encoding });
+const rowsBy = (field) => ({ y: { field, type: "nominal", sort: null, title: null } });
+const quantity = (field, title, options = {}) =>
+  ({ field, type: "quantitative", title, axis: { tickCount: 6 }, ...options });
+
+// A tooltip: fields with words, then fields with numbers and their formats.
+const tooltip = (words, numbers = {}) => [
+  ...words.map((field) => ({ field })),
+  ...Object.entries(numbers).map(([field, format]) => ({ field, type: "quantitative", format })),
+];
+
+function byVariant(names) {
+  const domain = [...new Set(names)];
+  return { field: "variant", type: "nominal", scale: { domain, range: domain.map(css) } };
+}
+
+const referenceLine = (channel, datum) => mark("rule", { [channel]: { datum } },
+  { color: css("ink-soft"), strokeDash: [3, 3], aria: false });
+
+// Points at `mean` on lines from `low` to `high`, along channel `x` or `y`.
+function intervals(channel, title, encoding, opacity = 1) {
+  const [low, mean] = ["low", "mean"].map((x) => quantity(x, title, { scale: { zero: false } }));
+  const ends = { [channel]: low, [`${channel}2`]: { field: "high" } };
+  return [
+    mark("rule", { ...encoding, ...ends }, { strokeWidth: 2, opacity }),
+    mark("point", { ...encoding, [channel]: mean }, { filled: true, size: 50, opacity: 1 }),
+  ];
 }

@@ -51,8 +51,8 @@ function note(text) {
 }
 
 // Why a variant has no figures for a layer, or only some; nothing where it has all.
-function gap({ variant, found }, layer) {
-  if (!found) {
+function gap({ variant, row }, layer) {
+  if (!row) {
     const reason = explorer.absent[variant]?.[layer] ?? "its graph has no such layer";
     const paragraph = note(`${variant} does not show ${layer}: ${reason}. `);
     const instead = explorer.layers.find((name) => reason.endsWith(` ${name}`));
@@ -67,7 +67,7 @@ function gap({ variant, found }, layer) {
   if (variant.endsWith("_fp32")) {
     return note(`${variant} is float: it has no scale, no range and no levels.`);
   }
-  if (found.statistics.scale === undefined) {
+  if (row.statistics.scale === undefined) {
     return note(`${variant} has no 8-bit codes at ${layer}, so no scale, range and levels there.`);
   }
   return null;
@@ -75,53 +75,40 @@ function gap({ variant, found }, layer) {
 
 // --- Charts ---
 
-function bins(histogram) {
-  if (!histogram) return [];
-  const width = (histogram.high - histogram.low) / histogram.counts.length;
-  return histogram.counts.map((count, i) => ({
-    low: histogram.low + i * width, high: histogram.low + (i + 1) * width, count,
-  }));
+// Bins number `first` to `last` of a histogram.
+function bins({ low, high, counts }, [first, last]) {
+  const edge = (i) => low + (i * (high - low)) / counts.length;
+  return counts.slice(first, last + 1)
+    .map((count, i) => ({ low: edge(first + i), high: edge(first + i + 1), count }));
 }
 
-// The part of two histograms of the same bins in which either counts something: the bins are
-// shared by all variants, and another one may reach much further.
+// The first and the last bin in which a histogram counts something. All variants share their bins,
+// and others may reach much further.
 function inUse(histograms) {
-  const given = histograms.filter(Boolean);
-  if (!given.length) return histograms;
-  const used = given[0].counts.map((_, i) => given.some(({ counts }) => counts[i] > 0));
-  const [first, last] = [Math.max(0, used.indexOf(true)), used.lastIndexOf(true)];
-  return histograms.map((histogram) => {
-    if (!histogram || last < 0) return histogram;
-    const { low, high, counts } = histogram;
-    const width = (high - low) / counts.length;
-    return {
-      low: low + first * width, high: low + (last + 1) * width,
-      counts: counts.slice(first, last + 1),
-    };
-  });
-}
-
-// A line in steps needs the end of its last bin.
-function steps(histogram) {
-  return histogram
-    ? [...bins(histogram), { low: histogram.high, high: histogram.high, count: 0 }] : [];
+  const used = histograms[0].counts.map((_, i) => histograms.some(({ counts }) => counts[i] > 0));
+  return used.includes(true)
+    ? [used.indexOf(true), used.lastIndexOf(true)] : [0, used.length - 1];
 }
 
 function clips(sides) {
-  return sides.filter(({ found }) => found?.statistics.clip_low !== undefined)
-    .flatMap(({ name, variant, found }) => ["clip_low", "clip_high"].map((key) => ({
-      at: found.statistics[key], side: `${name}: ${variant}, end of its range`,
+  return sides.filter(({ row }) => row?.statistics.clip_low !== undefined)
+    .flatMap(({ name, variant, row }) => ["clip_low", "clip_high"].map((key) => ({
+      at: row.statistics[key], side: `${name}: ${variant}, end of its range`,
     })));
 }
 
-function drawHistogram(id, kind, sides, part, text) {
-  const scale = choose.logarithmic.checked ? "log" : "linear";
-  const spec = explorer.charts[kind] ?? explorer.charts[`${kind}_${scale}`];
-  const [a, b] = inUse(sides.map(({ found }) => found?.[part]));
-  byId(id).hidden = !a && !b;
-  if (!a && !b) return;
-  const ends = kind === "activation" ? clips(sides) : [];
-  draw(id, spec, { a: bins(a), b: steps(b), clips: ends }, text);
+function drawHistogram(id, title, sides, part, where) {
+  const histograms = sides.map(({ row }) => row?.[part]);
+  const present = histograms.filter(Boolean);
+  byId(id).hidden = !present.length;
+  if (!present.length) return;
+  const [a, b] = histograms.map((x) => (x ? bins(x, inUse(present)) : []));
+  // A line in steps needs the end of its last bin.
+  if (b.length) b.push({ low: b.at(-1).high, high: b.at(-1).high, count: 0 });
+  const ends = id === "activation-histogram" ? clips(sides) : [];
+  const isLogarithmic = choose.logarithmic.checked && id !== "bias-histogram";
+  draw(id, histogramChart(title, isLogarithmic), { a, b, clips: ends },
+    `Histograms of the ${title} of ${where}`);
 }
 
 // Bars from zero where a channel has one value, as a bias has.
@@ -136,57 +123,50 @@ function channelRows(lows, highs) {
   });
 }
 
-function drawChannels(id, kind, sides, [lowKey, highKey], text) {
-  const [a, b] = sides.map(({ found }) => channelRows(found?.[lowKey], found?.[highKey]));
+function drawChannels(id, title, sides, [lowKey, highKey], where) {
+  const [a, b] = sides.map(({ row }) => channelRows(row?.[lowKey], row?.[highKey]));
   byId(id).hidden = !a.length && !b.length;
   if (byId(id).hidden) return;
   const ends = b.flatMap((row) => row.ends.map((at) => ({ middle: row.middle, at })));
-  draw(id, explorer.charts[kind], { a, b, ends }, text);
+  draw(id, channelChart(title), { a, b, ends }, `${title} by output channel of ${where}`);
 }
 
 // --- Parts of the section ---
 
-function showOutput(layer, sides, pair) {
+function showOutput(layer, sides, where) {
   fillTable("statistics", ["", ...sides.map(({ name, variant }) => `${name}: ${variant}`)],
-    explorer.statistics.map((row) =>
-      [row.label, ...sides.map(({ found }) => written(found?.statistics, row))]));
+    explorer.statistics.map((line) =>
+      [line.label, ...sides.map(({ row }) => written(row?.statistics, line))]));
   const notes = sides[0].variant === sides[1].variant ? sides.slice(1) : sides;
   byId("notes").replaceChildren(...notes.map((side) => gap(side, layer)).filter(Boolean));
-  byId("error-note").hidden = sides.some(({ found }) => found?.error_histogram);
-  const errors = sides.filter(({ variant, found }) => found && !variant.endsWith("_fp32"))
-    .map(({ variant, found }) =>
-      `SQNR of ${variant}: ${written(found.statistics, { key: "sqnr_db", kind: "db" })}.`);
-  byId("explorer-status").textContent = [`${layer}, ${pair}.`, ...errors].join(" ");
-  drawHistogram("activation-histogram", "activation", sides, "histogram",
-    `Histograms of the output of ${layer}, ${pair}`);
-  drawHistogram("error-histogram", "error", sides, "error_histogram",
-    `Histograms of the error of ${layer}, ${pair}`);
+  byId("error-note").hidden = sides.some(({ row }) => row?.error_histogram);
+  const errors = sides.filter(({ variant, row }) => row && !variant.endsWith("_fp32"))
+    .map(({ variant, row }) =>
+      `SQNR of ${variant}: ${written(row.statistics, { key: "sqnr_db", kind: "db" })}.`);
+  byId("explorer-status").textContent = [`${where}.`, ...errors].join(" ");
+  drawHistogram("activation-histogram", "value of the output", sides, "histogram", where);
+  drawHistogram("error-histogram", "error of the output", sides, "error_histogram", where);
 }
 
-function showParameters(layer, sides, pair) {
+function showParameters(layer, sides, where) {
   const kinds = explorer.parameters[layer];
   byId("parameters").hidden = !kinds;
   byId("no-parameters").hidden = Boolean(kinds);
   if (!kinds) return;
-  const of = (kind) => sides.map((side) => ({ ...side, found: kinds[kind]?.[side.variant] }));
+  const of = (kind) => sides.map((side) => ({ ...side, row: kinds[kind]?.[side.variant] }));
   const [weights, biases] = [of("weight"), of("bias")];
-  fillTable("parameter-statistics",
-    ["", ...["weight", "bias"].flatMap((kind) =>
-      sides.map(({ name, variant }) => `${kind}, ${name}: ${variant}`))],
-    explorer.parameter_statistics.map((row) =>
-      [row.label, ...[...weights, ...biases].map(({ found }) => written(found?.statistics, row))]));
-  byId("weight-errors-note").hidden = weights.some(({ found }) => found?.channel_sqnr_db);
+  const heads = ["weight", "bias"].flatMap((kind) =>
+    sides.map(({ name, variant }) => `${kind}, ${name}: ${variant}`));
+  fillTable("parameter-statistics", ["", ...heads], explorer.parameter_statistics.map((line) =>
+    [line.label, ...[...weights, ...biases].map(({ row }) => written(row?.statistics, line))]));
+  byId("weight-errors-note").hidden = weights.some(({ row }) => row?.channel_sqnr_db);
   byId("keras-note").hidden = !sides.some(({ variant }) => variant.startsWith("keras"));
-  drawHistogram("weight-histogram", "weight", weights, "histogram",
-    `Histograms of the weights of ${layer}, ${pair}`);
-  drawChannels("weight-ranges", "weight_ranges", weights, ["channel_min", "channel_max"],
-    `Smallest and largest weight by output channel of ${layer}, ${pair}`);
-  drawChannels("weight-errors", "weight_errors", weights, ["channel_sqnr_db", "channel_sqnr_db"],
-    `SQNR of the weights by output channel of ${layer}, ${pair}`);
-  drawHistogram("bias-histogram", "bias", biases, "histogram",
-    `Histograms of the biases of ${layer}, ${pair}`);
-  drawChannels("bias-ranges", "bias_ranges", biases, ["channel_min", "channel_max"],
-    `Bias by output channel of ${layer}, ${pair}`);
+  const [ends, sqnr] = [["channel_min", "channel_max"], ["channel_sqnr_db", "channel_sqnr_db"]];
+  drawHistogram("weight-histogram", "weight", weights, "histogram", where);
+  drawChannels("weight-ranges", "smallest to largest weight", weights, ends, where);
+  drawChannels("weight-errors", "SQNR, dB", weights, sqnr, where);
+  drawHistogram("bias-histogram", "bias", biases, "histogram", where);
+  drawChannels("bias-ranges", "bias", biases, ends, where);
 }
 
 function showMaps(layer, sides) {
@@ -209,17 +189,17 @@ function showMaps(layer, sides) {
 
 function showLayer() {
   const layer = choose.layer.value;
-  const found = explorer.activations[choose.data.value][layer] ?? {};
+  const rows = explorer.activations[choose.data.value][layer] ?? {};
   const sides = ["A", "B"].map((name) => {
     const variant = choose[`variant-${name.toLowerCase()}`].value;
     byId("explorer").style.setProperty(`--side-${name.toLowerCase()}`, `var(--${variant})`);
-    return { name, variant, found: found[variant] };
+    return { name, variant, row: rows[variant] };
   });
-  const pair = sides.map(({ name, variant }) => `${name}: ${variant}`).join(", ");
+  const where = [layer, ...sides.map(({ name, variant }) => `${name}: ${variant}`)].join(", ");
   byId("layer-before").disabled = choose.layer.selectedIndex === 0;
   byId("layer-after").disabled = choose.layer.selectedIndex === choose.layer.length - 1;
-  showOutput(layer, sides, pair);
-  showParameters(layer, sides, pair);
+  showOutput(layer, sides, where);
+  showParameters(layer, sides, where);
   showMaps(layer, sides);
 }
 

@@ -1,19 +1,18 @@
-// The graph of the network: what its boxes say of the chosen variant.
-
-const { noise } = data.network;
+// The graph of the network: type of the codes and SQNR in its boxes, for the chosen variant.
 
 function showNoise() {
   const variant = byId("graph-variant")?.value;
-  const found = noise[variant] ?? {};
-  const ratios = Object.values(found).map(({ sqnr }) => sqnr).filter((x) => x !== null);
+  const ratios = explorer.layers.map((layer) => sqnrOf(layer, variant)).filter((x) => x !== null);
   const [low, high] = [Math.min(...ratios), Math.max(...ratios)];
   for (const box of byId("graph").querySelectorAll("[data-layer]")) {
-    const row = found[box.dataset.layer];
-    box.dataset.variant = row ? variant : "";
-    box.querySelector(".sqnr").textContent = row?.text ?? "";
-    box.querySelector(".type").textContent = row?.type ?? "";
+    const { layer } = box.dataset;
+    const [statistics, ratio] = [statisticsOf(layer, variant), sqnrOf(layer, variant)];
+    box.dataset.variant = statistics ? variant : "";
+    box.querySelector(".sqnr").textContent =
+      statistics ? written(statistics, { key: "sqnr_db", kind: "db" }) : "";
+    box.querySelector(".type").textContent = statistics ? statistics.dtype ?? "float32" : "";
     // The noisiest layer has the strongest mark.
-    const share = row?.sqnr == null || high === low ? 0 : (high - row.sqnr) / (high - low);
+    const share = ratio === null || high === low ? 0 : (high - ratio) / (high - low);
     box.querySelector(".noise").style.fillOpacity = share;
   }
 }

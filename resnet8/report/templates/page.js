@@ -1,7 +1,10 @@
 // Theme, sections, print, and the first drawing.
 
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => (document.documentElement.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
+const isDark = () => {
+  const { theme } = document.documentElement.dataset; // undefined until the reader chooses
+  return theme ? theme === "dark" : prefersDark.matches;
+};
 function nameTheme() {
   byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
 }

@@ -16,7 +16,7 @@ from resnet8.models.keras_graph import Call, FlatModel, flatten
 from resnet8.models.keras_library import keras, tf, tf2onnx
 from resnet8.models.keras_model import compiled
 
-_FAULTS = (*FAULTS, tf.errors.OpError)
+_FAULTS: tuple[type[Exception], ...] = (*FAULTS, tf.errors.OpError)
 
 
 class OnnxExport(NamedTuple):

@@ -27,7 +27,7 @@ from resnet8.models.keras_graph import flatten
 from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
 from resnet8.models.keras_library import tf
 
-_FAULTS = (*FAULTS, tf.errors.OpError)
+_FAULTS: tuple[type[Exception], ...] = (*FAULTS, tf.errors.OpError)
 # Keras quotes a message in bold after the layer or function that failed.
 _BEFORE = re.compile(r"Exception encountered(?:: | when calling \S+ (?=\x1b))")
 _AFTER = re.compile(r"\x1b\[0m|\. ")

@@ -28,7 +28,7 @@ except RuntimeError as exc:
 
 import onnx2torch
 
-_FAULTS = (ArtifactError, *FAULTS)
+_FAULTS: tuple[type[Exception], ...] = (ArtifactError, *FAULTS)
 
 
 def to_program(model: onnx.ModelProto) -> torch.export.ExportedProgram:

@@ -38,7 +38,7 @@ warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=Fut
 Program = torch.export.ExportedProgram
 MAX_RESULT_BYTES = 2**28  # of all operators together, for one image
 _KEPT_METADATA = ("val", "nn_module_stack")  # the rest has paths, addresses, and many bytes
-_FAULTS = (*FAULTS, SpecViolationError)
+_FAULTS: tuple[type[Exception], ...] = (*FAULTS, SpecViolationError)
 
 
 def export(module: torch.nn.Module) -> Program:
@@ -101,10 +101,10 @@ def load(path: Path) -> Program:
             return program
     except _FAULTS as exc:
         raise _no_program(path, exc) from exc
-    inputs, outputs = ([[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs))
+    sides = [[[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs)]
     raise ArtifactError(
         f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, classes), "
-        f"got inputs {inputs} and outputs {outputs}. Export it so, with a dynamic batch."
+        f"got inputs {sides[0]} and outputs {sides[1]}. Export it so, with a dynamic batch."
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+_Pair = tuple[int, int]
 _TO_THE_END = 10**9  # exporters write at least this as the end of a slice without one
 
 
@@ -67,13 +68,11 @@ def _global_average(node: NodeSpec) -> torch.nn.Module | None:
 class _PaddedAverage(torch.nn.Module):
     """Averages over the part of each window inside the image; any padding on each side."""
 
-    def __init__(
-        self, size: list[int], strides: list[int], pads: list[int], shape: list[int]
-    ) -> None:
+    def __init__(self, size: _Pair, strides: _Pair, pads: list[int], shape: list[int]) -> None:
         super().__init__()
         top, left, bottom, right = pads
         self.pad = torch.nn.ZeroPad2d((left, right, top, bottom))
-        self.sum = torch.nn.AvgPool2d(tuple(size), tuple(strides), divisor_override=1)
+        self.sum = torch.nn.AvgPool2d(size, strides, divisor_override=1)
         counts = self.sum(self.pad(torch.ones(1, 1, *shape[1:])))
         self.share = torch.nn.Buffer(1 / counts)
 
@@ -93,7 +92,7 @@ def _average(node: NodeSpec) -> torch.nn.Module | None:
     plain = len(size) == 2 and not options.get("ceil_mode") and not options.get("count_include_pad")
     if not plain or pads[:2] == pads[2:]:
         return None
-    return _PaddedAverage(size, strides, pads, node.before)
+    return _PaddedAverage(tuple(size), tuple(strides), pads, node.before)
 
 
 def _matmul(node: NodeSpec) -> torch.nn.Module | None:
@@ -101,7 +100,7 @@ def _matmul(node: NodeSpec) -> torch.nn.Module | None:
     weight = node.constants[0]
     if weight is None or weight.ndim != 2:
         return None
-    linear = torch.nn.Linear(*weight.shape, bias=False)
+    linear = torch.nn.Linear(weight.shape[0], weight.shape[1], bias=False)
     linear.weight = torch.nn.Parameter(torch.tensor(weight.T))
     return linear
 

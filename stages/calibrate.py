@@ -5,11 +5,9 @@ Writes: data/calibration/{images,labels,indices}.npy (indices into the training 
 Params: calibrate
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_labels
 from resnet8.core.files import write_array
 from resnet8.core.params import load_params
@@ -18,12 +16,7 @@ from resnet8.quantize.calibration import draw_balanced
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params images labels out")
     params = load_params(args.params).calibrate
 
     images, labels = read_images(args.images), read_labels(args.labels)

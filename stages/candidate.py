@@ -5,18 +5,13 @@ Writes: metrics/candidate.json
 Params: candidate (names the file in dvc.yaml)
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.files import read_json, write_json
 from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "summary out")
 
     summary = read_json(args.summary)
 

@@ -5,13 +5,11 @@ Writes: metrics/comparison.json, metrics/correct.json, metrics/summary/<variant>
 Params: compare, quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
-from pathlib import Path
-
 from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.compare.hits import describe_correctness
 from resnet8.compare.tables import print_classes, print_headline, summarize
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -19,14 +17,7 @@ from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--correct", type=Path, required=True)
-    parser.add_argument("--summary", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params predictions data out correct summary")
     params = load_params(args.params)
 
     test_set = read_test_set(args.data)

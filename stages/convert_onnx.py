@@ -5,10 +5,9 @@ Writes: artifacts/models/onnx_fp32.onnx, metrics/verify_onnx.json
 Params: convert_onnx, fetch.model
 """
 
-import argparse
 import hashlib
-from pathlib import Path
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_label_names
 from resnet8.core.errors import naming
 from resnet8.core.evaluation import predict
@@ -21,13 +20,7 @@ ATOL_KERAS_ONNX = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--verification", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params raw data out verification")
     params = load_params(args.params)
 
     n_classes = len(read_label_names(args.data / "labels.json"))

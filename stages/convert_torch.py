@@ -5,9 +5,7 @@ Writes: artifacts/models/torch_fp32.pt2, metrics/verify_torch.json
 Params: fetch.model
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images
 from resnet8.core.errors import naming
 from resnet8.core.evaluation import predict
@@ -20,13 +18,7 @@ ATOL_ONNX_TORCH = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--verification", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params model images out verification")
 
     source = load_params(args.params).fetch.model
     images = read_images(args.images)[: parity.PARITY_IMAGES]

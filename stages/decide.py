@@ -7,10 +7,10 @@ Writes: metrics/decision.json, artifacts/model_card.md
 Params: fetch, convert_onnx, calibrate, fit, quantize_onnx, quantize_torch, compare, gate, candidate
 """
 
-import argparse
 from pathlib import Path
 
 from resnet8.compare.hits import read_correctness
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
 from resnet8.core.files import read_bytes, read_json, write_bytes, write_json
 from resnet8.core.params import load_params
@@ -24,11 +24,7 @@ from resnet8.gate.rules import check_limits
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for name in ("metrics", "models", "raw", "data", "calibration", "out", "card"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params metrics models raw data calibration out card")
     params = load_params(args.params)
 
     paths = {variant: variant.path(args.models, raw=args.raw) for variant in params.variants}

@@ -5,11 +5,10 @@ Writes: artifacts/predictions/<variant>.npy, metrics/<variant>.json
 Params: evaluate
 """
 
-import argparse
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 
+from resnet8.core.arguments import path_parser
 from resnet8.core.dataset import read_test_set
 from resnet8.core.evaluation import predict, score
 from resnet8.core.files import write_array, write_json
@@ -20,13 +19,8 @@ from resnet8.core.variants import Variant
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser = path_parser(__doc__, "params model data predictions metrics")
     parser.add_argument("--variant", type=Variant, choices=list(Variant), required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args(argv)
     batch_size = load_params(args.params).evaluate.batch_size
 

@@ -5,10 +5,9 @@ Writes: data/raw/model.h5 (or .keras), data/raw/cifar-10-batches-py/
 Params: fetch, calibrate.batches
 """
 
-import argparse
 import os
-from pathlib import Path
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.errors import without_secrets
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -23,11 +22,7 @@ from samples.dataset import SAMPLE_MODEL, write_sample
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--linked", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params linked out")
     params = load_params(args.params)
     mirror = os.environ.get("RESNET8_MIRROR") or None
     model = str(SAMPLE_MODEL) if params.fetch.model == "sample" else params.fetch.model

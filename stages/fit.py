@@ -5,11 +5,10 @@ Writes: artifacts/quantization/quantization.json (to read) and parameters.npz (c
 Params: fit
 """
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -21,12 +20,7 @@ from resnet8.quantize.onnx_writer import find_points
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params model images out")
     params = load_params(args.params).fit
 
     model = onnx_model.load_model(args.model)

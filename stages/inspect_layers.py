@@ -7,9 +7,7 @@ Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers
 Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_test_set
 from resnet8.core.files import write_arrays, write_json
 from resnet8.core.input_spec import InputSpec
@@ -21,15 +19,7 @@ from resnet8.models import parity
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params raw models data calibration out metrics")
     params = load_params(args.params)
 
     spec = InputSpec.parse(params.inspect.input)

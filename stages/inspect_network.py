@@ -5,19 +5,14 @@ Writes: metrics/network.json
 Params: none
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_json
 from resnet8.core.processes import run_stage
 from resnet8.models import onnx_model, onnx_network
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "model out")
 
     network = onnx_network.describe(onnx_model.load_model(args.model))
 

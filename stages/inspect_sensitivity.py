@@ -5,10 +5,9 @@ Writes: metrics/sensitivity.json
 Params: inspect.sensitivity_images, quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -19,12 +18,7 @@ from resnet8.inspection.sensitivity import rank
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params models images out")
     params = load_params(args.params)
 
     images = read_images(args.images)[: params.inspect.sensitivity_images]

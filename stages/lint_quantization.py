@@ -7,9 +7,7 @@ Writes: metrics/quantization_lint.json
 Params: quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_json, write_json
 from resnet8.core.params import load_params
@@ -19,16 +17,9 @@ from resnet8.quantize import lint, storage
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--layers", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--quantization", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(
+        argv, __doc__, "params model layers predictions quantization data calibration out"
+    )
     params = load_params(args.params)
 
     model, quantization = onnx_model.load_model(args.model), storage.read(args.quantization)

@@ -6,10 +6,9 @@ Writes: artifacts/figures/
 Params: quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_json, write_bytes
 from resnet8.core.params import load_params
@@ -20,14 +19,7 @@ from resnet8.report.figures.catalog import layer_drawings, outcome_drawings
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--inspection", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params inspection metrics predictions data out")
     params = load_params(args.params)
 
     inspection = read_json(args.inspection / "layers.json")

@@ -6,10 +6,8 @@ Writes: metrics/plots/{per_class_accuracy,confusion,sqnr,sensitivity}.csv
 Params: quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
-from pathlib import Path
-
 from resnet8.compare.plot_data import plot_tables
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import csv_bytes, read_json, write_bytes
 from resnet8.core.params import load_params
@@ -17,14 +15,7 @@ from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--layers", type=Path, required=True)
-    parser.add_argument("--sensitivity", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params predictions data layers sensitivity out")
     params = load_params(args.params)
 
     test_set = read_test_set(args.data)

@@ -5,9 +5,7 @@ Writes: data/cifar10/{test,train}_{images,labels}.npy, data/cifar10/labels.json
 Params: calibrate.batches
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import parse_paths
 from resnet8.core.batches import decode_label_names, join_batches, read_batch
 from resnet8.core.files import read_bytes, write_array, write_json
 from resnet8.core.params import load_params
@@ -15,11 +13,7 @@ from resnet8.core.processes import run_stage
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params raw out")
     numbers = load_params(args.params).calibrate.batches
 
     names = decode_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")

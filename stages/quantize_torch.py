@@ -5,9 +5,7 @@ Writes: artifacts/models/torch_<type>.pt2
 Params: none beside the type, which names the stage
 """
 
-import argparse
-from pathlib import Path
-
+from resnet8.core.arguments import path_parser
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import describe_size
@@ -17,11 +15,8 @@ from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = path_parser(__doc__, "model quantization out")
     parser.add_argument("--type", choices=TYPES, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--quantization", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
 
     program = torch_model.load(args.model)

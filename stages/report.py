@@ -8,10 +8,8 @@ Writes: artifacts/report/index.html
 Params: all but candidate, gate and sweep
 """
 
-import argparse
-from pathlib import Path
-
 from resnet8.core import provenance
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_predictions, read_test_set
 from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
 from resnet8.core.input_spec import InputSpec
@@ -24,19 +22,12 @@ from resnet8.report.page import render, vega_bundle
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--metrics", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--inspection", type=Path, required=True)
-    parser.add_argument("--verification", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--requirements", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(
+        argv,
+        __doc__,
+        "params metrics predictions inspection verification models raw data calibration "
+        "requirements out",
+    )
     params = load_params(args.params)
 
     test_set = read_test_set(args.data)

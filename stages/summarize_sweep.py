@@ -5,10 +5,8 @@ Writes: metrics/sweep.json, metrics/plots/{sweep_size,sweep_front}.csv
 Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, evaluate, compare
 """
 
-import argparse
-from pathlib import Path
-
 from resnet8.compare.chance import chance_accuracy
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_labels
 from resnet8.core.files import csv_bytes, write_bytes, write_json
 from resnet8.core.params import load_params
@@ -21,14 +19,7 @@ from resnet8.sweep.summary import summarize
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--plots", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params record raw data out plots")
     params = load_params(args.params)
 
     identity = identify(params, raw=args.raw, data=args.data)

@@ -6,13 +6,12 @@ Writes: sweep/runs.csv
 Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, evaluate, compare
 """
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from tqdm import tqdm
 
+from resnet8.core.arguments import parse_paths
 from resnet8.core.errors import PipelineError
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -25,14 +24,7 @@ from resnet8.sweep.runs import describe_failures, keep, missing_runs
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--predictions", type=Path, required=True)
-    parser.add_argument("--record", type=Path, required=True)
-    args = parser.parse_args(argv)
+    args = parse_paths(argv, __doc__, "params raw models data predictions record")
     params = load_params(args.params)
 
     identity = identify(params, raw=args.raw, data=args.data)

@@ -6,10 +6,9 @@ Writes: artifacts/verification/quantized.json, metrics/verify_quantized.json
 Params: quantize_onnx.types, quantize_torch.types
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
+from resnet8.core.arguments import path_parser
 from resnet8.core.dataset import read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -24,13 +23,7 @@ from resnet8.reference.network import Network
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--quantization", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
+    parser = path_parser(__doc__, "params models quantization data out metrics")
     parser.add_argument("--images", type=int, default=N_IMAGES, help="of the test set, at most")
     args = parser.parse_args(argv)
     params = load_params(args.params)

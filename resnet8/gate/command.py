@@ -15,7 +15,7 @@ from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_bytes, write_in_place
 from resnet8.core.param_errors import parse_yaml
 from resnet8.core.params import load_params
-from resnet8.gate import shown
+from resnet8.gate import render
 from resnet8.gate.evidence import metrics_files, read_proof, read_results
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import find_edited, read_at, resolve
@@ -31,10 +31,10 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
     Args:
         folder: the project.
         base: the revision.
-        moved: takes the sentences of `find_moved`, also where there is no verdict.
+        moved: list to which the sentences of `find_moved` are added, even if an error follows.
 
     Raises:
-        PipelineError: there is no verdict, because something is missing, damaged or different.
+        PipelineError: files are missing, damaged or not comparable.
     """
     params = load_params(folder / PARAMS)
     commit = resolve(folder, base)
@@ -64,14 +64,14 @@ def _read(folder: Path, path: str) -> bytes:
     return read_bytes(folder / path)
 
 
-def answer(folder: Path, base: str) -> tuple[int, shown.Answer]:
-    """Judges, and gives the exit code and the answer in all forms."""
+def answer(folder: Path, base: str) -> tuple[int, render.Answer]:
+    """Returns the exit code and the rendered answer."""
     moved: list[str] = []
     try:
         verdict = judge(folder, base, moved)
-        return int(not verdict.passed), shown.describe(verdict)
+        return int(not verdict.passed), render.describe(verdict)
     except (PipelineError, OSError) as fault:
-        return 2, shown.describe_error(str(fault), moved)
+        return 2, render.describe_error(str(fault), moved)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print(text: str) -> None:
-    """Prints as far as somebody reads it, and what its encoding does not have as an escape."""
+    """Prints until the reader closes the pipe; escapes what the encoding lacks."""
     out = sys.__stdout__  # sys.stdout leads there, through what DVC puts in between
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")

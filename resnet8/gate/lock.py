@@ -1,7 +1,7 @@
-"""Holds the state of a checkout against dvc.lock: commands, dependencies, parameters, outputs.
+"""Compares a checkout with dvc.lock: commands, dependencies, parameters, outputs.
 
-DVC reads its own files and hashes what Git has. Data and models need not be there: a stage must
-have read them as the lock says that another stage wrote them.
+DVC reads its own files and hashes the files in Git. Data and models may be absent: their recorded
+checksum as a dependency must equal the recorded checksum of the stage that writes them.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ State = dict[str, Any]  # of a stage: its command, and checksum or value by path
 
 
 def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) -> None:
-    """Checks that dvc.lock records everything that determines the metrics, as it is.
+    """Checks that dvc.lock records the current state of everything that determines the metrics.
 
-    Of stages behind `compare`, which determine nothing that is judged, the command, the names of
-    what they read, and the outputs that Git has must be recorded.
+    Stages downstream of `compare` determine no judged metric: only their commands, the names of
+    their dependencies and their outputs in Git are compared.
 
     Args:
         folder: the project.
-        params: what params.yaml says, as a nested mapping.
-        metrics: the files that are judged.
+        params: content of params.yaml, a nested mapping.
+        metrics: paths of the judged files.
 
     Raises:
-        GateError: dvc.yaml or dvc.lock is missing or damaged, or something is not as recorded.
+        GateError: dvc.yaml or dvc.lock is missing or damaged, or a recorded state differs.
     """
     for name in (PIPELINE, LOCK):
         if not (folder / name).is_file():
@@ -73,7 +73,7 @@ def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) 
 
 
 def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
-    """The names of a stage and of all those that it depends on."""
+    """Returns the names of a stage and of all stages that it depends on."""
     makers = {f"{out.def_path}/": x for x, stage in stages.items() for out in stage.outs}
     found, waiting = set[str](), {name}
     while waiting:
@@ -85,7 +85,7 @@ def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
 
 
 def _recorded(name: str, entry: Mapping[str, Any]) -> State:
-    """The state that an entry of dvc.lock describes."""
+    """Returns the state that an entry of dvc.lock records."""
     items = [*entry.get("deps", []), *entry.get("outs", [])]
     files = {x["path"]: x.get("md5") or "nothing" for x in items}
     if len(files) < len(items):
@@ -97,9 +97,9 @@ def _recorded(name: str, entry: Mapping[str, Any]) -> State:
 def _states(
     stages: Mapping[str, Any], judged: Container[str], params: Mapping[str, Any]
 ) -> dict[str, State]:
-    """The states that dvc.yaml, the files and the parameters give now.
+    """Returns the current state of each stage, from dvc.yaml, the files and the parameters.
 
-    What the stages read that are not judged is taken as recorded.
+    Dependencies of stages that are not judged keep their recorded checksums.
     """
     outs = [out for stage in stages.values() for out in stage.outs]
     cached = [out for out in outs if out.use_cache and not out.def_path.startswith("metrics/")]
@@ -124,7 +124,7 @@ def _states(
 
 
 def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
-    """The checksum that must be recorded for a path; None where there is no such file.
+    """Returns the checksum that dvc.lock must record for a path; None if there is no file.
 
     Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
     cache directory": a folder's is that of the JSON list of its files.
@@ -148,7 +148,7 @@ def _at(params: Any, dotted: str) -> Any:
 
 
 def _differing(now: State, recorded: State) -> set[str]:
-    """The keys that both do not have with the same value."""
+    """Returns the keys whose values differ or that one state lacks."""
     return {
         x for x in {**now, **recorded} if x not in now or x not in recorded or now[x] != recorded[x]
     }

@@ -1,4 +1,4 @@
-"""Files of a Git revision, read with git alone."""
+"""Reads files of a Git revision with the git command."""
 
 import subprocess
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from resnet8.core.errors import GateError
 
 
 def resolve(folder: Path, revision: str) -> str:
-    """Finds the full name of the commit that a revision names, in the repository around a folder.
+    """Returns the full hash of the commit that a revision names.
 
     Raises:
         GateError: there is no git, no repository or no such revision in it.
@@ -39,7 +39,7 @@ def resolve(folder: Path, revision: str) -> str:
 
 
 def read_at(folder: Path, commit: str, path: str) -> bytes:
-    """Reads a file of the project as it was in a commit.
+    """Returns the content of a project file in a commit.
 
     Raises:
         GateError: the commit does not have it.
@@ -54,7 +54,7 @@ def read_at(folder: Path, commit: str, path: str) -> bytes:
 
 
 def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
-    """Lists the files beneath some paths that are not as in a commit, also those that are new.
+    """Lists changed and new files under some paths, compared with a commit.
 
     Raises:
         GateError: git fails.

@@ -1,4 +1,4 @@
-"""Finds what a change edits of the yardstick that it is judged by."""
+"""Finds edits of the yardstick: limits, baseline, model, test set and the judging code."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from resnet8.gate.evidence import Results
 
 PARAMS = "params.yaml"
 _SECTIONS = ("fetch", "compare", "gate")
-CODE = (  # that decides, or says what is decided by
+CODE = (  # decides, or sets what the decision is based on
     "resnet8/gate", "resnet8/compare", "resnet8/core/evaluation.py", "resnet8/core/variants.py",
     "stages/compare.py", "stages/evaluate.py", "dvc.yaml", ".dvcignore", ".github", "Makefile",
 )  # fmt: skip
@@ -20,17 +20,17 @@ CODE = (  # that decides, or says what is decided by
 def find_moved(
     old_params: object, params: Params, *, old: Results, new: Results, edited: Sequence[str]
 ) -> Iterator[str]:
-    """Says by what else than the base a change is judged, a sentence each.
+    """Yields a sentence for each edit of the yardstick since the base.
 
     Args:
-        old_params: what params.yaml of the base holds.
+        old_params: content of the base's params.yaml.
         params: the parameters now.
         old: the base's results.
         new: the results now.
-        edited: files in `CODE` that are not as in the base.
+        edited: files in `CODE` that differ from the base.
 
     Raises:
-        GateError: the base's parameters have no such section.
+        GateError: the base's parameters lack a section.
     """
     inputs = (
         ("model", old.model_sha256, new.model_sha256),

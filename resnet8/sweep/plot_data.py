@@ -9,9 +9,9 @@ from resnet8.sweep.settings import group
 
 
 class Draw(NamedTuple):
-    """What one draw of calibration images gave with the usual settings.
+    """Result of one draw of calibration images with the usual settings.
 
-    images: for calibration.
+    images: number of calibration images.
     """
 
     variant: str
@@ -23,11 +23,11 @@ class Draw(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What a setting costs, as the mean over its draws.
+    """Size and accuracy of a setting, as means over its draws.
 
-    settings: how it differs from the usual ones.
+    settings: differences from the usual settings.
     low_percent, high_percent: the worst and the best draw's accuracy.
-    on_front: whether no other is as small and as accurate.
+    on_front: True on the Pareto front of size and accuracy.
     """
 
     variant: str
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 def list_draws(rows: Iterable[Row], usual: Settings) -> list[Draw]:
-    """The draws with the usual settings, for every number of images."""
+    """Lists the draws with the usual settings, for every number of images."""
     return [
         Draw(
             setting.variant,
@@ -59,7 +59,7 @@ def list_draws(rows: Iterable[Row], usual: Settings) -> list[Draw]:
 
 
 def list_choices(summary: Mapping[str, Any]) -> list[Choice]:
-    """All settings of a summary."""
+    """Lists all settings of a summary."""
     return [
         Choice(
             row["variant"],

@@ -13,7 +13,7 @@ Outcomes = Iterator[tuple[Run, Result | str]]
 
 
 def missing_runs(path: Path, keys: Mapping[record.Key, Run]) -> list[Run]:
-    """The runs that are not in the record."""
+    """Returns the runs that the record lacks."""
     found = record.read(path)
     return [run for key, run in keys.items() if key not in found]
 
@@ -30,11 +30,11 @@ def keep(
     Args:
         path: of the record.
         outcomes: runs with their results, or the reason why they failed.
-        identity: what they have in common.
+        identity: model, data and versions of the runs.
         progress: wraps the loop over the runs, as `tqdm.tqdm` does.
 
     Returns:
-        The failed ones.
+        The failed runs and their errors.
     """
     failed = []
     try:
@@ -53,7 +53,7 @@ def describe_failures(failed: Sequence[tuple[Run, str]], usual: Settings) -> str
 
     Args:
         failed: runs and reasons.
-        usual: the settings that are not told.
+        usual: settings that are left out of the descriptions.
     """
     runs: dict[str, list[str]] = {}
     for run, reason in failed:

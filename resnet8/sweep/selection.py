@@ -1,4 +1,4 @@
-"""Selects what the record has of a grid, whichever version of code and libraries made it."""
+"""Selects the finished runs of a grid, measured with this or an earlier version."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from resnet8.sweep.result import Result
 class Row(NamedTuple):
     """A finished run of the grid.
 
-    is_earlier: whether an earlier version of the code or the libraries made it.
+    is_earlier: True if an earlier version of the code or the libraries measured it.
     """
 
     run: Run
@@ -44,10 +44,10 @@ def select(
     """Selects the finished runs of a grid: of this version, or else of an earlier one.
 
     Args:
-        finished: results of the record by what determines them.
-        runs: of the grid, likewise.
-        identity: what all runs of the grid have in common.
-        n_images: of the test set.
+        finished: results in the record, by key.
+        runs: the grid's runs, by key.
+        identity: model, data and versions of the grid's runs.
+        n_images: number of test images.
 
     Raises:
         ArtifactError: a run of the grid was measured on another number of images.
@@ -78,7 +78,7 @@ def select(
 
 
 def note(selection: Selection, *, n_runs: int) -> str:
-    """Says which runs are shown and which are not, and what to do about it."""
+    """Describes missing, outdated and excluded runs, and how to renew them."""
     n_finished = len(selection.rows)
     n_earlier = sum(row.is_earlier for row in selection.rows)
     sentences = []

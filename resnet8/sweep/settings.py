@@ -3,8 +3,7 @@
 Shape letters: S draws (seeds), N images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean, stdev
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +19,11 @@ from resnet8.sweep.selection import Row
 class Setting(NamedTuple):
     """The runs that differ only in their seed.
 
-    variant: what was made.
-    changes: which settings are not the usual ones, beside the number of images.
+    variant: the quantized variant.
+    changes: settings that differ from those of the pipeline, besides the number of images.
     images: for calibration.
     results: by seed.
-    n_earlier: how many of them an earlier version made.
+    n_earlier: number of results that an earlier version measured.
     """
 
     variant: str
@@ -32,15 +31,6 @@ class Setting(NamedTuple):
     images: int
     results: dict[int, Result]
     n_earlier: int
-
-
-class Spread(NamedTuple):
-    """How a figure varies over draws; one draw has no deviation."""
-
-    mean: float
-    deviation: float | None
-    low: float
-    high: float
 
 
 def group(rows: Iterable[Row], usual: Settings) -> list[Setting]:
@@ -67,30 +57,24 @@ def group(rows: Iterable[Row], usual: Settings) -> list[Setting]:
     ]
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and ends."""
-    deviation = stdev(values) if len(values) > 1 else None
-    return Spread(fmean(values), deviation, min(values), max(values))
-
-
 def compare_accuracy(new: Setting, old: Setting, *, confidence: float) -> Estimate:
-    """How much more accurate one setting is than another, image by image and draw by draw."""
+    """Estimates how much more accurate `new` is than `old`, image by image and draw by draw."""
     return _compare(new, old, _right, confidence)
 
 
 def compare_agreement(new: Setting, old: Setting, *, confidence: float) -> Estimate:
-    """Likewise, how much more often the baseline's class is given."""
+    """Estimates how much more often `new` than `old` predicts the baseline's class."""
     return _compare(new, old, _agrees, confidence)
 
 
 def compare_divergence(new: Setting, old: Setting, *, confidence: float) -> Estimate:
-    """Likewise, how much larger the KL divergence is, in nats, over the draws alone."""
+    """Estimates how much larger the KL divergence of `new` is, in nats, over the draws alone."""
     pairs = [(new.results[x], old.results[x]) for x in common_seeds(new, old)]
     return estimate_mean([a.kl_divergence - b.kl_divergence for a, b in pairs], confidence)
 
 
 def common_seeds(new: Setting, old: Setting) -> list[int]:
-    """The seeds that both were measured with."""
+    """Returns the seeds that both settings were measured with."""
     return sorted(set(new.results) & set(old.results))
 
 

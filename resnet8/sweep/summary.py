@@ -1,8 +1,8 @@
-"""What a sweep says: how many images are enough, which settings are best, at what size of file."""
+"""Summary of a sweep: sufficient calibration images, best settings, file sizes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from resnet8.compare.chance import is_chance
@@ -17,7 +17,6 @@ from resnet8.sweep.settings import (
     compare_agreement,
     compare_divergence,
     group,
-    spread,
 )
 
 CONFIDENCE = 0.95
@@ -31,11 +30,11 @@ FIGURES: dict[str, Callable[[Result], float]] = {
 
 
 class Enough(NamedTuple):
-    """From how many calibration images on more of them change nothing measurable.
+    """Smallest number of calibration images beyond which more change nothing measurable.
 
-    variant: of which.
-    largest: number of images that smaller ones are compared with.
-    seeds: draws of each.
+    variant: the quantized variant.
+    largest: the number of images with which smaller numbers are compared.
+    seeds: number of draws compared.
     images: the number for accuracy and agreement, None where the last step still changes one.
     accuracy_room_pp, agreement_room_pp: the furthest end, in percentage points, of the intervals
         from `images` on: a change that might not have been noticed.
@@ -54,17 +53,17 @@ class Enough(NamedTuple):
 def summarize(
     selection: Selection, usual: Settings, *, n_runs: int, chance: float
 ) -> dict[str, Any]:
-    """Sums up the finished runs of a grid.
+    """Summarizes the finished runs of a grid.
 
     Args:
-        selection: what the record has of the grid.
-        usual: the settings of the pipeline, with which others are compared.
-        n_runs: that the grid has.
-        chance: accuracy of the best answer that ignores the image.
+        selection: the finished runs of the grid.
+        usual: the settings of the pipeline, the default of each comparison.
+        n_runs: number of runs in the grid.
+        chance: accuracy of the best constant prediction.
 
     Returns:
-        What goes into a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
-        nats, `file_bytes`; intervals of 95%, each by itself.
+        Content of a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
+        nats, `file_bytes`; 95% intervals, not corrected for their number.
     """
     rows = selection.rows
     settings = sorted(group(rows, usual), key=lambda x: (x.variant, x.changes, x.images))
@@ -86,7 +85,7 @@ def summarize(
 
 
 def answer(enough: Sequence[Enough]) -> str | None:
-    """The sentence that says how many images are enough; None where no run tells."""
+    """Returns a sentence on how many images are enough; None without a comparison."""
     if not enough:
         return None
     largest, seeds = min(x.largest for x in enough), min(x.seeds for x in enough)
@@ -152,17 +151,12 @@ def find_enough(settings: Sequence[Setting]) -> Enough | None:
 def _same_as(
     largest: Setting, smaller: Sequence[Setting], comparisons: Sequence[Callable[..., Estimate]]
 ) -> list[Setting]:
-    """The settings, from the largest down, before the first that differs."""
-    return list(
-        takewhile(
-            lambda x: (
-                not any(
-                    compare(largest, x, confidence=CONFIDENCE).differs for compare in comparisons
-                )
-            ),
-            reversed(smaller),
-        )
-    )
+    """Returns the settings, from the most images down, until one differs from `largest`."""
+
+    def differs(x: Setting) -> bool:
+        return any(compare(largest, x, confidence=CONFIDENCE).differs for compare in comparisons)
+
+    return list(takewhile(lambda x: not differs(x), reversed(smaller)))
 
 
 def _furthest(found: Estimate) -> float:
@@ -170,7 +164,7 @@ def _furthest(found: Estimate) -> float:
 
 
 def find_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points no other beats: none is as small and as accurate, and better in one.
+    """Returns whether each point is on the Pareto front of size and accuracy.
 
     Args:
         points: (size, accuracy) of each.
@@ -185,7 +179,7 @@ def find_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _by_size(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """The usual settings with different numbers of images, by variant."""
+    """Groups the usual settings by variant; they differ in their number of images."""
     usual = [x for x in settings if not x.changes]
     variants = dict.fromkeys(x.variant for x in usual)
     return [[x for x in usual if x.variant == variant] for variant in variants]
@@ -219,14 +213,18 @@ def _describe_settings(settings: Sequence[Setting], usual: Settings) -> list[dic
 
 
 def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, float | None]:
-    found = spread([figure(result) for _, result in sorted(setting.results.items())])
+    """Returns mean, standard deviation, minimum and maximum over the draws."""
+    values = [figure(result) for _, result in sorted(setting.results.items())]
     return {
-        name: None if value is None else round(value, 8) for name, value in found._asdict().items()
+        "mean": round(fmean(values), 8),
+        "deviation": round(stdev(values), 8) if len(values) > 1 else None,
+        "low": round(min(values), 8),
+        "high": round(max(values), 8),
     }
 
 
 def _against(setting: Setting, default: Setting | None) -> dict[str, Any]:
-    """Accuracy and agreement above the default's."""
+    """Estimates accuracy and agreement relative to the default settings."""
     if default is None or setting is default or not common_seeds(setting, default):
         return {"accuracy_above_default_pp": None, "agreement_above_default_pp": None}
     return {

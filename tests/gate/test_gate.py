@@ -7,24 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
-from resnet8.compare.hits import describe_correctness
-from resnet8.core.dataset import TestSet
-from resnet8.core.files import write_json
-from resnet8.gate.command import main
 from tests.gate.project import (
     IMAGES,
-    LABELS,
     NAMES,
     Gate,
     commit,
     edit,
     git,
     make_project,
-    predictions,
     right,
     usual,
     write_lock,
@@ -200,7 +193,6 @@ def cut(name: str) -> Callable[[Path], object]:
 NAN, INFINITE = float("nan"), float("inf")
 DIFFERENCE = "max_abs_probability_diff"
 NO_JSON = r"onnx_int8\.json must be a JSON file, got .+ Run `dvc repro`"
-OTHERWISE = r"must fit the images that metrics/correct\.json says were right, got another value of "
 RECORDS = r"got another state than dvc\.lock records of: "
 REMEDY = r"\. Run `dvc repro`"
 UNREADABLE = r"dvc\.yaml, dvc\.lock and \.dvc must be readable for DVC, got: .+ `git restore`"
@@ -233,17 +225,6 @@ def rename_class(folder: Path, name: str) -> None:
     write_lock(folder)
 
 
-def swap_images(folder: Path) -> None:
-    """Other images are right than before, as often: in the bits alone, and in dvc.lock."""
-    others = describe_correctness(
-        {name: predictions(x[::-1]) for name, x in usual().items()}
-        | {"onnx_int8": predictions(np.roll(usual()["onnx_int8"], 50))},
-        TestSet(IMAGES, LABELS, NAMES),
-    )
-    write_json(folder / "metrics/correct.json", others)
-    write_lock(folder)
-
-
 def edit_metric_and_cache_it(folder: Path) -> None:
     edit(
         folder / "metrics/comparison.json",
@@ -256,7 +237,9 @@ def edit_metric_and_cache_it(folder: Path) -> None:
 
 CLOSED = {
     "a missing metric": (remove("metrics/onnx_int8.json"), r"onnx_int8\.json must exist"),
-    "a missing comparison": (remove("metrics/comparison.json"), r"comparison\.json must exist"),
+    "a missing comparison": (
+        remove("metrics/comparison.json"), RECORDS + r"metrics/comparison\.json" + REMEDY,
+    ),
     "missing bits": (remove("metrics/correct.json"), r"correct\.json must exist.+`dvc repro`"),
     "a missing proof": (remove("metrics/verify_onnx.json"), r"verify_onnx\.json must exist"),
     "a metric cut off": (cut("metrics/onnx_int8.json"), NO_JSON),
@@ -269,32 +252,13 @@ CLOSED = {
     ),
     "a list for a metric": (write("metrics/onnx_int8.json", b"[1]"), r"must be whole, got: \[1\]"),
     "NaN": (change("onnx_int8.json", set_key("top1_accuracy", to=NAN)), r"got NaN, which is no"),
-    "an infinite KL": (
-        change("comparison.json", set_key("variants", "torch_int8", "kl_divergence", to=INFINITE)),
-        r"comparison\.json must be a JSON file, got Infinity, which is no number",
-    ),
-    "a negative KL": (
-        change("comparison.json", set_key("variants", "torch_int8", "kl_divergence", to=-1.0)),
-        r"comparison\.json must be whole, got: variants\.torch_int8\.kl_divergence = -1\.0",
-    ),
     "a huge number": (
         replaced("metrics/verify_torch.json", "1e-06", "1e999"),
         r"verify_torch\.json must be whole, got: parity_with_onnx\.max_abs_prob\S+ = inf",
     ),
-    "null": (
-        change("onnx_int8.json", set_key("top1_accuracy", to=None)), OTHERWISE + "top1_accuracy",
-    ),
     "a word": (
         change("verify_torch.json", set_key("parity_with_onnx", to={DIFFERENCE: "0.9"})),
         r"verify_torch\.json must be whole, got: .+ = '0\.9'",
-    ),
-    "a missing key": (
-        change("onnx_int8.json", drop_key("n_images")),
-        r"onnx_int8\.json " + OTHERWISE + "n_images" + REMEDY,
-    ),
-    "a missing variant": (
-        change("comparison.json", drop_key("variants", "onnx_int8")),
-        r"comparison\.json must hold the variants keras_fp32, .+onnx_int8.+, got \['keras_fp32'",
     ),
     "missing bits of a variant": (
         change("correct.json", drop_key("correct", "onnx_int8")),
@@ -317,37 +281,7 @@ CLOSED = {
     ),
     "an accuracy made up": (
         change("onnx_int8.json", set_key("top1_accuracy", to=0.95)),
-        r"onnx_int8\.json " + OTHERWISE + "top1_accuracy" + REMEDY,
-    ),
-    "an accuracy of a class made up": (
-        change("onnx_int8.json", set_key("per_class_accuracy", "cat", to=1.0)),
-        OTHERWISE + r"per_class_accuracy\.cat" + REMEDY,
-    ),
-    "a class made up": (
-        change("onnx_int8.json", set_key("per_class_accuracy", "lion", to=1.0)),
-        OTHERWISE + r"per_class_accuracy\.lion" + REMEDY,
-    ),
-    "another variant's metric": (
-        change("onnx_int8.json", set_key("variant", to="torch_int8")),
-        r"onnx_int8\.json " + OTHERWISE + "variant" + REMEDY,
-    ),
-    "a delta made up": (
-        change("comparison.json", set_key("variants", "onnx_int8", "accuracy_delta_pp", to=5.0)),
-        r"comparison\.json " + OTHERWISE + r"variants\.onnx_int8\.accuracy_delta_pp" + REMEDY,
-    ),
-    "an agreement that right answers exclude": (
-        change("comparison.json", set_key("variants", "onnx_int8", "agreement", to=0.9901)),
-        OTHERWISE + r"variants\.onnx_int8\.agreement" + REMEDY,
-    ),
-    "as many images right, but others": (
-        swap_images, r"comparison\.json " + OTHERWISE + r"variants\.onnx_int8\.",
-    ),
-    "a word on chance made up": (
-        change("comparison.json", set_key("baseline_is_chance", to=True)),
-        r"comparison\.json " + OTHERWISE + "baseline_is_chance" + REMEDY,
-    ),
-    "another baseline": (
-        change("comparison.json", set_key("baseline", to="onnx_fp32")), r"compare with keras_fp32",
+        RECORDS + r"metrics/onnx_int8\.json" + REMEDY,
     ),
     "a metric edited in what nothing else tells": (
         change("comparison.json", set_key("variants", "onnx_int8", "kl_divergence", to=0.99)),
@@ -420,10 +354,6 @@ CLOSED = {
         replaced("dvc.yaml", "    - metrics/onnx_int8.json:\n        cache: false\n", ""),
         RECORDS + r"metrics/onnx_int8\.json" + REMEDY,
     ),
-    "a baseline that disagrees with itself": (
-        change("comparison.json", set_key("variants", "keras_fp32", "agreement", to=0.95)),
-        OTHERWISE + r"variants\.keras_fp32\.agreement" + REMEDY,
-    ),
     "no .dvc": (lambda folder: shutil.rmtree(folder / ".dvc"), UNREADABLE),
     "data that another run made": (
         edit_lock(lambda stages: stages["prepare"]["outs"][0].update(md5="3" * 32)),
@@ -481,8 +411,8 @@ def test_exit_code_is_2_with_a_remedy_for(name: str, project: Path, gate: Gate) 
 
 
 # The base needs no comparison, and a variant that it lacks is new.
-OF_THE_BASE = ("a missing metric", "missing bits", "NaN", "null", "a missing key",
-               "missing bits of a class", "a metric cut off", "bits cut off")  # fmt: skip
+OF_THE_BASE = ("a missing metric", "missing bits", "NaN", "missing bits of a class",
+               "a metric cut off", "bits cut off")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OF_THE_BASE)
@@ -509,14 +439,9 @@ def test_exit_code_is_2_when_the_base_has_other_classes_behind_the_same_checksum
     assert "The test set must be that of the base" in ended.error
 
 
-def test_exit_code_is_2_for_an_unknown_revision(project: Path, gate: Gate) -> None:
-    ended = gate(base="origin/nowhere")
-    assert ended.code == 2
-    assert "The base must be a Git revision, got 'origin/nowhere'" in ended.error
-    assert "git fetch origin" in ended.error
-
-
-@pytest.mark.parametrize("base", ["", "-all", "HEAD:params.yaml", "HEAD~1", "a\nb", "; true"])
+@pytest.mark.parametrize(
+    "base", ["", "-all", "HEAD:params.yaml", "HEAD~1", "a\nb", "; true", "origin/nowhere"]
+)
 def test_exit_code_is_2_for_what_is_no_commit(base: str, project: Path, gate: Gate) -> None:
     ended = gate(base=base)
     assert ended.code == 2
@@ -572,11 +497,6 @@ def test_exit_code_is_2_for_a_base_from_before_the_gate(project: Path, gate: Gat
     assert "Name a base whose results are committed." in ended.error
 
 
-def test_exit_code_is_2_without_a_base(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-
-
 def test_a_project_in_a_subfolder_of_its_repository_is_found(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -606,17 +526,13 @@ def test_exit_code_is_2_where_the_answer_cannot_be_written(project: Path, gate: 
     assert re.match("error: .+params.yaml", ended.error)
 
 
-def test_json_tells_an_error(project: Path, gate: Gate) -> None:
+def test_json_and_markdown_tell_an_error(project: Path, gate: Gate) -> None:
     ended = gate("--json", base="nope")
     assert ended.code == 2
     content = json.loads(ended.out)
     assert content["verdict"] == "error"
     assert "got 'nope'" in content["error"]
-
-
-def test_markdown_tells_an_error(project: Path, gate: Gate) -> None:
-    ended = gate("--markdown", base="nope")
-    assert "### ⚠️ The gate could not compare" in ended.out
+    assert "### ⚠️ The gate could not compare" in gate("--markdown", base="nope").out
 
 
 def test_markdown_has_both_tables_and_the_reasons(project: Path, gate: Gate) -> None:

@@ -32,12 +32,6 @@ def test_no_difference_anywhere_has_no_width() -> None:
     assert not found.differs
 
 
-def test_more_confidence_is_wider() -> None:
-    values = np.random.default_rng(0).integers(-1, 2, (4, 300)).astype(np.int8)
-    narrow, wide = (estimate(values, confidence=x) for x in (0.9, 0.999))
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
 @pytest.mark.parametrize("n_draws", [2, 3, 5])
 def test_interval_covers_the_truth_at_least_as_often_as_it_says(n_draws: int) -> None:
     # Effects of images, of draws, and of both together, rounded to lost, same and won.

@@ -37,10 +37,6 @@ def test_expand_counts_runs_of_several_blocks_once(usual: Settings) -> None:
     assert [x.settings.calibrate.size for x in found] == [10, 20, 30, usual.calibrate.size]
 
 
-def test_expand_makes_no_run_of_an_empty_grid(usual: Settings) -> None:
-    assert expand([], usual, variants=["c"]) == []
-
-
 def test_describe_tells_only_what_is_not_usual(usual: Settings) -> None:
     block = {"calibrate.size": [10], "fit.per_channel": [False], "fit.float_layers": [["a", "b"]]}
     (run,) = expand([block], usual, variants=["onnx_int8"])

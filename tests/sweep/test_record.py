@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from resnet8.core.errors import ArtifactError
 from resnet8.sweep.record import COLUMNS, KEY, SETTINGS, Finished, append, key_of, read, tidy
-from resnet8.sweep.result import Result
 from tests.sweep.results import IDENTITY, make_result, make_run
 
 
@@ -154,11 +153,6 @@ def test_tidy_replaces_runs_of_earlier_versions_that_were_made_again(path: Path)
     assert set(read(path)) == set(expected)
 
 
-def test_tidy_of_nothing_leaves_a_header(path: Path) -> None:
-    tidy(path, IDENTITY)
-    assert path.read_text().splitlines() == [",".join(COLUMNS)]
-
-
 def damaged(path: Path) -> str:
     before = path.read_bytes()
     with pytest.raises(ArtifactError, match="must") as caught:
@@ -172,19 +166,13 @@ def test_read_refuses_a_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "none.csv")
 
 
-def test_read_refuses_a_line_that_is_no_torn_header(path: Path) -> None:
-    path.write_text("garbage")
-    assert "must hold a header of" in damaged(path)
-
-
-def test_read_refuses_another_table(path: Path) -> None:
-    path.write_text("a,b\n1,2\n")
-    assert "must hold a header of" in damaged(path)
-
-
-def test_read_refuses_what_is_no_text(path: Path) -> None:
-    path.write_bytes(b"\xff\xfe\n")
-    assert "must hold CSV in UTF-8" in damaged(path)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"garbage", "a header of"), (b"a,b\n1,2\n", "a header of"), (b"\xff\xfe\n", "CSV in UTF-8")],
+)
+def test_read_refuses_another_file(path: Path, content: bytes, reason: str) -> None:
+    path.write_bytes(content)
+    assert f"must hold {reason}" in damaged(path)
 
 
 def rewrite(path: Path, edit: Callable[[list[list[str]]], object]) -> None:
@@ -201,48 +189,36 @@ def rewrite(path: Path, edit: Callable[[list[list[str]]], object]) -> None:
     [
         ("n_images", "many", "Expecting value"),
         ("n_images", "1e3", "n_images: Input should be a valid integer"),
-        ("n_images", "0", "n_images: Input should be greater than or equal to 1"),
         ("n_images", "20000", "n_images: Input should be less than or equal to 10000"),
-        ("n_images", "1000000000", "n_images: Input should be less than or equal to 10000"),
         ("top1_accuracy", "NaN", "top1_accuracy: Input should be a finite number"),
-        ("top1_accuracy", "1e999", "top1_accuracy: Input should be a finite number"),
         ("top1_accuracy", "99.9", "top1_accuracy: Input should be less than or equal to 1"),
-        ("top1_accuracy", "-5", "top1_accuracy: Input should be greater than or equal to 0"),
         ("top1_accuracy", "1.0", "top1_accuracy must fit lost, won and other"),
         ("top1_accuracy", "0.7990001", "top1_accuracy must be 0.799, by lost, won and other"),
         ("accuracy_delta_pp", "0.1", "accuracy_delta_pp must be -0.1, by lost, won and other"),
-        ("ci95_low_pp", "-50.0", "ci95_low_pp must be "),
         ("mcnemar_p", "0.01", "mcnemar_p must be 1, by lost, won and other"),
         ("agreement", "1.0", "agreement must be 0.997, by lost, won and other"),
         ("kl_divergence", "-0.1", "kl_divergence: Input should be greater than or equal to 0"),
         ("saturating_products", "0", "saturating_products: Input should be a valid boolean"),
         ("lost", "3", "lost: Input should be a valid list"),
         ("lost", "[-1,5]", r"lost.0: Input should be greater than or equal to 0"),
-        ("lost", "[1,1000]", "lost, won and other must be different images of the test set"),
         ("lost", "[1,3]", "lost, won and other must be different images of the test set"),
         ("lost", "[1,1]", "lost, won and other must be different images of the test set"),
         ("won", "[1.5]", "won.0: Input should be a valid integer"),
         ("won", "[" * 100_000, "maximum recursion"),
         ("file_bytes", "9" * 5000, "Exceeds the limit"),
-        ("file_bytes", "-1", "file_bytes: Input should be greater than or equal to 1"),
         ("calibrate.size", "0", "calibrate.size: Input should be greater than or equal to 1"),
-        ("calibrate.size", "many", "calibrate.size: Input should be a valid integer"),
         ("fit.percentile", "99", "fit.percentile must be written as 99.0"),
         ("fit.weight_rounding", "up", "fit.weight_rounding: Input should be 'nearest' or 'gptq'"),
         ("fit.float_layers", "dense", "fit.float_layers: Input should be a valid list"),
         ("convert_onnx.opset", "99", "opset: Input should be less than or equal to 18"),
         ("evaluate.batch_size", "", "batch_size: Input should be a valid integer"),
         ("convert_onnx.opset", " 17", "convert_onnx.opset must be written as 17"),
-        ("evaluate.batch_size", "128\n", "evaluate.batch_size must be written as 128"),
         ("fit.equalization", "-0.0", "fit.equalization must be written as 0.0"),
-        ("kl_divergence", "1e308", "kl_divergence: Input should be less than or equal to 17"),
-        ("libraries", "", "libraries is none"),
         ("libraries", "numpy\x1b[31m", "libraries is none"),
         ("variant", "onnx_fp32", "variant is none"),
         ("compare.baseline", "mine", "compare.baseline is none"),
         ("model_sha256", "AB", "model_sha256 is none"),
         ("data", "../..", "data is none"),
-        ("code", "", "code is none"),
     ],
 )
 def test_read_names_the_line_of_a_value_that_no_run_gives(
@@ -307,8 +283,3 @@ def test_read_knows_the_baseline_by_model_data_and_versions(path: Path) -> None:
     for row in rows:
         append(path, row)
     assert read(path) == dict(rows)
-
-
-def test_columns_are_those_of_the_key_and_the_result() -> None:
-    assert (*KEY, *Result._fields) == COLUMNS
-    assert len(set(COLUMNS)) == len(COLUMNS)

@@ -1,4 +1,4 @@
-"""Shows a verdict: to people in the terminal, to pull requests in Markdown, to machines in JSON."""
+"""Renders a verdict as a table for the terminal, as Markdown and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _MEANING = (
 
 
 class Answer(NamedTuple):
-    """An answer of the gate: for the terminal, for machines, for pull requests."""
+    """The gate's answer as terminal text, JSON and Markdown."""
 
     text: str
     json: str
@@ -33,13 +33,13 @@ class Answer(NamedTuple):
 
 
 def explain_failures(verdict: Verdict) -> list[str]:
-    """A sentence for each reason why the gate fails."""
+    """Returns a sentence for each reason why the gate fails."""
     broken = [_explain_limit(x) for x in verdict.limits if not x.passed]
     return broken + [_explain_change(x) for x in verdict.changes if x.verdict == "worse"]
 
 
 def headline(verdict: Verdict) -> str:
-    """One line: whether it passed, against what, and whether that says little."""
+    """Returns one line: pass or fail, the base, and a caveat if the baseline is chance."""
     count = len(explain_failures(verdict))
     against = f"against {verdict.revision} ({verdict.commit[:10]})"
     if verdict.passed:
@@ -49,7 +49,7 @@ def headline(verdict: Verdict) -> str:
 
 
 def describe(verdict: Verdict) -> Answer:
-    """Gives a verdict in all forms; fractions, in JSON `*_pp` in percentage points."""
+    """Renders a verdict; JSON holds fractions, and percentage points in `*_pp`."""
     as_json = {
         "moved": verdict.moved,
         "verdict": "pass" if verdict.passed else "fail",
@@ -76,7 +76,7 @@ def describe(verdict: Verdict) -> Answer:
 
 
 def describe_error(reason: str, moved: Sequence[str]) -> Answer:
-    """Gives the reason why there is no verdict in all forms."""
+    """Renders the error that prevented a verdict."""
     markdown = f"### ⚠️ The gate could not compare\n\n{escape(reason)}\n"
     return Answer(
         text="\n".join([*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]),

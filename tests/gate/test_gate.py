@@ -7,17 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from resnet8.compare.hits import describe_correctness
+from resnet8.core.dataset import TestSet
+from resnet8.core.files import write_json
 from tests.gate.project import (
     IMAGES,
+    LABELS,
     NAMES,
     Gate,
     commit,
     edit,
     git,
     make_project,
+    predictions,
     right,
     usual,
     write_lock,
@@ -193,6 +199,7 @@ def cut(name: str) -> Callable[[Path], object]:
 NAN, INFINITE = float("nan"), float("inf")
 DIFFERENCE = "max_abs_probability_diff"
 NO_JSON = r"onnx_int8\.json must be a JSON file, got .+ Run `dvc repro`"
+OTHERWISE = r"must fit the images that metrics/correct\.json says were right, got another value of "
 RECORDS = r"got another state than dvc\.lock records of: "
 REMEDY = r"\. Run `dvc repro`"
 UNREADABLE = r"dvc\.yaml, dvc\.lock and \.dvc must be readable for DVC, got: .+ `git restore`"
@@ -225,6 +232,17 @@ def rename_class(folder: Path, name: str) -> None:
     write_lock(folder)
 
 
+def swap_images(folder: Path) -> None:
+    """Other images are right than before, as often: in the bits alone, and in dvc.lock."""
+    others = describe_correctness(
+        {name: predictions(x[::-1]) for name, x in usual().items()}
+        | {"onnx_int8": predictions(np.roll(usual()["onnx_int8"], 50))},
+        TestSet(IMAGES, LABELS, NAMES),
+    )
+    write_json(folder / "metrics/correct.json", others)
+    write_lock(folder)
+
+
 def edit_metric_and_cache_it(folder: Path) -> None:
     edit(
         folder / "metrics/comparison.json",
@@ -237,9 +255,7 @@ def edit_metric_and_cache_it(folder: Path) -> None:
 
 CLOSED = {
     "a missing metric": (remove("metrics/onnx_int8.json"), r"onnx_int8\.json must exist"),
-    "a missing comparison": (
-        remove("metrics/comparison.json"), RECORDS + r"metrics/comparison\.json" + REMEDY,
-    ),
+    "a missing comparison": (remove("metrics/comparison.json"), r"comparison\.json must exist"),
     "missing bits": (remove("metrics/correct.json"), r"correct\.json must exist.+`dvc repro`"),
     "a missing proof": (remove("metrics/verify_onnx.json"), r"verify_onnx\.json must exist"),
     "a metric cut off": (cut("metrics/onnx_int8.json"), NO_JSON),
@@ -252,13 +268,32 @@ CLOSED = {
     ),
     "a list for a metric": (write("metrics/onnx_int8.json", b"[1]"), r"must be whole, got: \[1\]"),
     "NaN": (change("onnx_int8.json", set_key("top1_accuracy", to=NAN)), r"got NaN, which is no"),
+    "an infinite KL": (
+        change("comparison.json", set_key("variants", "torch_int8", "kl_divergence", to=INFINITE)),
+        r"comparison\.json must be a JSON file, got Infinity, which is no number",
+    ),
+    "a negative KL": (
+        change("comparison.json", set_key("variants", "torch_int8", "kl_divergence", to=-1.0)),
+        r"comparison\.json must be whole, got: variants\.torch_int8\.kl_divergence = -1\.0",
+    ),
     "a huge number": (
         replaced("metrics/verify_torch.json", "1e-06", "1e999"),
         r"verify_torch\.json must be whole, got: parity_with_onnx\.max_abs_prob\S+ = inf",
     ),
+    "null": (
+        change("onnx_int8.json", set_key("top1_accuracy", to=None)), OTHERWISE + "top1_accuracy",
+    ),
     "a word": (
         change("verify_torch.json", set_key("parity_with_onnx", to={DIFFERENCE: "0.9"})),
         r"verify_torch\.json must be whole, got: .+ = '0\.9'",
+    ),
+    "a missing key": (
+        change("onnx_int8.json", drop_key("n_images")),
+        r"onnx_int8\.json " + OTHERWISE + "n_images" + REMEDY,
+    ),
+    "a missing variant": (
+        change("comparison.json", drop_key("variants", "onnx_int8")),
+        r"comparison\.json must hold the variants keras_fp32, .+onnx_int8.+, got \['keras_fp32'",
     ),
     "missing bits of a variant": (
         change("correct.json", drop_key("correct", "onnx_int8")),
@@ -281,7 +316,37 @@ CLOSED = {
     ),
     "an accuracy made up": (
         change("onnx_int8.json", set_key("top1_accuracy", to=0.95)),
-        RECORDS + r"metrics/onnx_int8\.json" + REMEDY,
+        r"onnx_int8\.json " + OTHERWISE + "top1_accuracy" + REMEDY,
+    ),
+    "an accuracy of a class made up": (
+        change("onnx_int8.json", set_key("per_class_accuracy", "cat", to=1.0)),
+        OTHERWISE + r"per_class_accuracy\.cat" + REMEDY,
+    ),
+    "a class made up": (
+        change("onnx_int8.json", set_key("per_class_accuracy", "lion", to=1.0)),
+        OTHERWISE + r"per_class_accuracy\.lion" + REMEDY,
+    ),
+    "another variant's metric": (
+        change("onnx_int8.json", set_key("variant", to="torch_int8")),
+        r"onnx_int8\.json " + OTHERWISE + "variant" + REMEDY,
+    ),
+    "a delta made up": (
+        change("comparison.json", set_key("variants", "onnx_int8", "accuracy_delta_pp", to=5.0)),
+        r"comparison\.json " + OTHERWISE + r"variants\.onnx_int8\.accuracy_delta_pp" + REMEDY,
+    ),
+    "an agreement that right answers exclude": (
+        change("comparison.json", set_key("variants", "onnx_int8", "agreement", to=0.9901)),
+        OTHERWISE + r"variants\.onnx_int8\.agreement" + REMEDY,
+    ),
+    "as many images right, but others": (
+        swap_images, r"comparison\.json " + OTHERWISE + r"variants\.onnx_int8\.",
+    ),
+    "a word on chance made up": (
+        change("comparison.json", set_key("baseline_is_chance", to=True)),
+        r"comparison\.json " + OTHERWISE + "baseline_is_chance" + REMEDY,
+    ),
+    "another baseline": (
+        change("comparison.json", set_key("baseline", to="onnx_fp32")), r"compare with keras_fp32",
     ),
     "a metric edited in what nothing else tells": (
         change("comparison.json", set_key("variants", "onnx_int8", "kl_divergence", to=0.99)),
@@ -354,6 +419,10 @@ CLOSED = {
         replaced("dvc.yaml", "    - metrics/onnx_int8.json:\n        cache: false\n", ""),
         RECORDS + r"metrics/onnx_int8\.json" + REMEDY,
     ),
+    "a baseline that disagrees with itself": (
+        change("comparison.json", set_key("variants", "keras_fp32", "agreement", to=0.95)),
+        OTHERWISE + r"variants\.keras_fp32\.agreement" + REMEDY,
+    ),
     "no .dvc": (lambda folder: shutil.rmtree(folder / ".dvc"), UNREADABLE),
     "data that another run made": (
         edit_lock(lambda stages: stages["prepare"]["outs"][0].update(md5="3" * 32)),
@@ -411,8 +480,8 @@ def test_exit_code_is_2_with_a_remedy_for(name: str, project: Path, gate: Gate) 
 
 
 # The base needs no comparison, and a variant that it lacks is new.
-OF_THE_BASE = ("a missing metric", "missing bits", "NaN", "missing bits of a class",
-               "a metric cut off", "bits cut off")  # fmt: skip
+OF_THE_BASE = ("a missing metric", "missing bits", "NaN", "null", "a missing key",
+               "missing bits of a class", "a metric cut off", "bits cut off")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OF_THE_BASE)

@@ -128,7 +128,7 @@ check-generated: $(DEVELOPMENT)  ## fail if results or README do not match code 
 readme: $(RUNTIME)  ## renew the generated parts of the README and docs
 	$(BIN)/python -m tools.update_readme
 
-plots-page: $(RUNTIME)  ## renew the page template of DVC's plots
+plots-page: $(DEVELOPMENT)  ## renew the page template of DVC's plots
 	$(BIN)/python -m tools.make_plots_page
 
 sbom: $(RUNTIME) $(CYCLONEDX)  ## list the packages of .venv in build/sbom.json (CycloneDX)

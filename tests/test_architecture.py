@@ -108,7 +108,7 @@ def test_figures_import_nothing_of_the_report_around_them() -> None:
 
 @pytest.mark.parametrize(
     "framework",
-    ["tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "vl_convert", "PIL"],
+    ["tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "PIL"],
 )
 def test_one_library_module_imports(framework: str) -> None:
     assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
@@ -254,7 +254,7 @@ def test_stages_have_at_most_80_lines_and_modules_300() -> None:
 
 def test_every_import_is_a_direct_dependency() -> None:
     distributions = {
-        "yaml": "pyyaml", "google": "protobuf", "PIL": "pillow", "vl_convert": "vl-convert-python",
+        "yaml": "pyyaml", "google": "protobuf", "PIL": "pillow",
     }  # fmt: skip
     standard = __import__("sys").stdlib_module_names
     pinned = {

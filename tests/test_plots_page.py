@@ -24,7 +24,7 @@ def test_the_page_is_what_the_tool_makes() -> None:
 def test_the_page_is_the_one_that_dvc_is_told_to_use() -> None:
     config = (ROOT / ".dvc" / "config").read_text()
     name = re.search(r"^\[plots\]\n\s+html_template = (.+)$", config, re.MULTILINE)[1]
-    assert ROOT / ".dvc" / name == PAGE
+    assert (ROOT / ".dvc" / name).resolve() == PAGE
 
 
 def test_the_page_has_the_marks_of_dvc_but_the_one_for_its_scripts() -> None:

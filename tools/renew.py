@@ -20,7 +20,7 @@ from tools import make_plots_page, picture_report, update_readme
 
 ROOT = Path(__file__).parents[1]
 _MISSING = ("deleted", "not in cache")
-GENERATED = (".dvc/plots/page.html", "dvc.lock", "metrics", "README.md", "docs")
+GENERATED = ("resnet8/report/templates/dvc_plots.html", "dvc.lock", "metrics", "README.md", "docs")
 
 
 def stale_stages(status: dict[str, Any]) -> Iterator[str]:

@@ -116,8 +116,9 @@ def markdown_table(comparison: Json, *, sizes: Mapping[str, int]) -> str:
 
 
 def class_table(comparison: Json) -> str:
-    """The accuracy deltas by class in Markdown."""
-    return markdown.table(_class_lines(comparison, decimals=1, code="`"))
+    """The accuracy deltas by class in Markdown, one row per variant."""
+    (_, *classes), *rows = zip(*_class_lines(comparison, decimals=1, code="`"), strict=True)
+    return markdown.table([("variant", *classes), *rows])
 
 
 def inside_table(layers: Json, sensitivity: Json) -> str:

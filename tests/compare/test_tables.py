@@ -56,7 +56,7 @@ def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline(
 
 def test_tables_by_class_have_the_variants_that_changed(comparison: dict[str, Any]) -> None:
     assert tables.class_table(comparison).splitlines() == [
-        "| class | `onnx_int8` |", "| --- | ---: |", "| cat | -1.2 |", "| dog | +0.0 |",
+        "| variant | cat | dog |", "| --- | ---: | ---: |", "| `onnx_int8` | -1.2 | +0.0 |",
     ]  # fmt: skip
     text = printed(tables.print_classes, comparison)
     assert ["cat", "-1.20"] in [line.split() for line in text.splitlines()]

@@ -14,6 +14,7 @@ from resnet8.report.figures import palette
 from samples.demo import SAMPLE_PARAMS, make_project
 from tests.browser import links, open_offline
 from tests.pipeline.commands import GIT, ROOT, run
+from tools.make_plots_page import PAGE
 
 VARIANTS = ("keras_fp32", "onnx_uint8", "brand_new")  # the last is unknown to the templates
 CLASSES = ("cat & <dog>", "frog")
@@ -97,6 +98,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
+    page = folder / PAGE.relative_to(ROOT)
+    page.parent.mkdir(parents=True)
+    shutil.copy(PAGE, page)
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"plots": DEFINITIONS}))
     for shift in (0, 3):
         write_tables(folder, shift)

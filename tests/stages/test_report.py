@@ -37,12 +37,6 @@ COMMANDS: dict[Any, dict[str, str]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packing Vega takes two seconds and is tested elsewhere."""
-    monkeypatch.setattr("resnet8.report.page.vl_convert.javascript_bundle", lambda snippet: snippet)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Everything that the stages read."""

@@ -35,7 +35,7 @@ def test_watch_gives_every_keras_layer_the_name_of_its_onnx_node(
 
 
 def test_watch_of_another_layer_finds_a_difference(
-    folder: Path, keras_fp32: Any, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
+    keras_fp32: Any, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
 ) -> None:
     layers = keras_layers.read(onnx_fp32)
     layers["conv2d"] = keras_layers.KerasLayer("conv2d", "Conv2D", "output")  # not normalized

@@ -49,7 +49,7 @@ class Loop(NamedTuple):
 
 
 def find_models(models: Path, raw: Path) -> dict[str, Path]:
-    """What the pipeline made, by variant; the Keras model is the folder it was fetched to."""
+    """Returns the models of the pipeline by variant; Keras's is the folder of the fetched file."""
     files = [*sorted(models.glob("onnx_*.onnx")), *sorted(models.glob("torch_*.pt2"))]
     return {"keras_fp32": raw} | {path.stem: path for path in files}
 
@@ -57,7 +57,7 @@ def find_models(models: Path, raw: Path) -> dict[str, Path]:
 def pipeline_loop(
     variant: str, path: Path, images: NDArray[np.uint8], *, batch_size: int, n_classes: int
 ) -> Loop:
-    """What the stage `evaluate` does: uint8 images in, an array of probabilities out."""
+    """Returns the loop of the stage `evaluate`: from uint8 images to an array of probabilities."""
     runtime = import_module(f"resnet8.models.{variant.partition('_')[0]}_model")
     predictor = runtime.load_predictor(path, n_classes=n_classes)
     run = partial(predict, predictor, images, batch_size=batch_size)

@@ -1,4 +1,4 @@
-"""What each method of `fit` is worth, on training images that calibration does not see.
+"""Compares the methods of `fit` on training images that calibration does not use.
 
 This is how the defaults of params.yaml were chosen. Run it with `python -m benchmarks.methods`
 after `dvc repro`. No test image is read.

@@ -1,4 +1,4 @@
-"""What parts of a stage cost bare, each in a process of its own."""
+"""Durations of the parts of a stage, each in a separate process."""
 
 import json
 import statistics
@@ -38,7 +38,7 @@ def _observe(command: Sequence[str], folder: Path) -> dict[str, object]:
 
 
 def work_seconds(command: Sequence[str], folder: Path) -> float:
-    """What a stage takes in a process that has imported everything.
+    """Measures a stage in a process that has imported everything.
 
     Args:
         command: as in dvc.lock, split at spaces.

@@ -77,7 +77,7 @@ def make_empty_project(folder: Path, *, stages: int) -> None:
 def parts(
     folder: Path, seconds: Mapping[str, float], images_per_second: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """What each stage took, and what its parts cost bare.
+    """Compares each stage with the bare durations of its parts.
 
     Args:
         folder: where the stages ran.

@@ -37,7 +37,7 @@ _UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 class Timed(NamedTuple):
-    """How long a way took for some runs."""
+    """Duration of some runs."""
 
     way: str
     runs: int
@@ -61,7 +61,7 @@ def loop(runs: Sequence[Run], inputs: Inputs) -> dict[str, Result]:
 
 
 def sweep(runs: Sequence[Run], inputs: Inputs) -> tuple[dict[str, Any], list[list[int]]]:
-    """The same on Dask, from starting the workers to ending them.
+    """Times runs on Dask, from starting the workers to ending them.
 
     Returns:
         Results, and the peak memory of each worker in bytes: after a quarter of the runs, and at

@@ -26,7 +26,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> str:
-    """The same table in Markdown."""
+    """Returns a table in Markdown."""
     rule = ["---"] * names + ["---:"] * (len(columns) - names)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows))
 

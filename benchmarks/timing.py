@@ -35,10 +35,10 @@ def interleave(
 
 
 def rate(count: int, durations: Sequence[float]) -> float:
-    """How many things were done per second, at the median duration."""
+    """Returns the rate per second at the median duration."""
     return count / statistics.median(durations)
 
 
 def ratio(durations: Sequence[float], reference: Sequence[float]) -> float:
-    """How many times as long as the reference something takes: the median over rounds."""
+    """Returns the duration relative to the reference: the median of the rounds' quotients."""
     return statistics.median(a / b for a, b in zip(durations, reference, strict=True))

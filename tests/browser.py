@@ -74,7 +74,7 @@ def open_offline(
 
 
 def links(html: str) -> list[str]:
-    """What the elements of a page link to or load, apart from places in the page itself."""
+    """Returns what the elements of a page link to or load, except places in the page."""
     found: list[str] = []
 
     class Reader(HTMLParser):

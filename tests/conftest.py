@@ -97,7 +97,7 @@ def fit_settings() -> Any:
 
 @pytest.fixture(scope="session")
 def quantization(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
-    """What `fit` decides about the sample."""
+    """The quantization of the sample by `fit`."""
     from resnet8.quantize import onnx_writer
     from resnet8.quantize.fit import fit
 

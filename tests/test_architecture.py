@@ -153,7 +153,7 @@ def test_deps_name_every_package_that_a_stage_imports_from(stages: list[Any]) ->
 
 
 def unit(path: Path) -> Path:
-    """What DVC watches for a module: its package, or itself."""
+    """DVC's dependency for a module: its package, or the module."""
     packages = [FIGURES, *((ROOT / "resnet8" / name) for name in PACKAGES)]
     return next((folder for folder in packages if path.is_relative_to(folder)), path)
 

@@ -1,4 +1,4 @@
-"""What counts as a difference between what is generated and what it is generated from."""
+"""Differences between generated files and their sources."""
 
 from typing import Any
 

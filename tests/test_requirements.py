@@ -56,7 +56,7 @@ def closure(*files: str) -> set[str]:
 
 
 def needed(name: str, extra: str) -> list[Requirement]:
-    """What an installed package needs here, with an extra of its own or without ("")."""
+    """Requirements of an installed package here, with an extra or without ("")."""
     try:
         found = [Requirement(line) for line in requires(name) or []]
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What is run: our own commands and the peers', each as processes from start to end."""
+"""Commands of our quantizer and of the peers, each as processes from start to end."""
 
 import os
 import shlex

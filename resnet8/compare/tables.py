@@ -19,8 +19,8 @@ LAYER_COLUMNS = (
     "layer", "mean", "std", "min", "max", "zero %", "clip %", "levels", "SQNR dB",
 )  # fmt: skip
 INSIDE_COLUMNS = (
-    "variant", "noisiest layer", "SQNR dB", "most sensitive layer", "KL, it alone",
-    "KL, all but it", "KL, all",
+    "variant", "noisiest layer", "SQNR dB", "most sensitive layer", "KL, only it",
+    "KL, all others", "KL, all",
 )  # fmt: skip
 SWEEP_COLUMNS = (
     "variant", "settings", "draws", "top-1 % (± of draws)", "agree %", "KL",

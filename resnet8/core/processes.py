@@ -1,4 +1,4 @@
-"""How the process of a stage ends: normally, on an error, on Ctrl-C, or after DVC was killed."""
+"""Ends the process of a stage: normally, on an error, on Ctrl-C, or after DVC was killed."""
 
 import gc
 import os

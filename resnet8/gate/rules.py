@@ -44,7 +44,7 @@ class Limit(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How right answers to the same images changed.
+    """Changes of correct answers on the same images.
 
     old, new: accuracies, as fractions.
     ci95: interval of new minus old, as fractions.
@@ -77,7 +77,7 @@ class Change(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the gate decided, and why.
+    """Decision of the gate, with reasons.
 
     revision, commit: the base as it was named, and what it is.
     moved: by what else than the base the change is judged.

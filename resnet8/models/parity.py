@@ -27,7 +27,7 @@ NOISE = 1e-6
 
 
 class ParityResult(NamedTuple):
-    """How close two models are on the same images."""
+    """Differences between two models on the same images."""
 
     n_images: int
     agreement: float  # share of images with the same top-1 class

@@ -30,7 +30,7 @@ Labels = NDArray[np.int64]
 
 
 class Inputs(NamedTuple):
-    """What all runs of a sweep start from.
+    """Inputs of all runs of a sweep.
 
     model: the float ONNX model.
     program: the float PyTorch program; empty where no run needs it.
@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
     test_images: (N, H, W, C) uint8.
     test_labels: (N,).
     label_names: K names.
-    baseline: (N, K) what the baseline makes of the test images.
+    baseline: (N, K) probabilities of the baseline for the test images.
     batch_size: test images that are run at once.
     """
 

@@ -1,8 +1,8 @@
-"""What Dask runs on its workers.
+"""Code that Dask runs on its workers.
 
-It travels to them as it is written here, so it may use nothing of this project at its top: the
-code comes along in an archive. A worker needs the libraries of requirements.txt, but no copy of
-the project.
+Dask sends this module by value, so it imports nothing of the project at its top: the project's
+code follows in an archive. A worker needs the libraries of requirements.txt, but no copy of the
+project.
 """
 
 import ctypes
@@ -109,10 +109,10 @@ class Project(WorkerPlugin):  # type: ignore[misc]
 
 
 def tasks(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What workers compute: a quantization, and with it a run's result.
+    """Returns the functions that workers run: fitting a quantization, and measuring a run.
 
     Args:
-        name: of the plugin that was brought to them.
+        name: of the plugin on the workers.
     """
 
     def fit(settings: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ _Images = list[Annotated[int, Field(ge=0, lt=MAX_IMAGES)]]
 
 
 class Result(NamedTuple):
-    """What a quantized model costs against the baseline; see `comparison.compare`.
+    """Cost of a quantized model against the baseline; see `comparison.compare`.
 
     saturating_products: whether 8-bit products saturate on the CPU that ran it.
     file_bytes: size of the model's file.

@@ -1,4 +1,4 @@
-"""How a stage's process ends."""
+"""Ends of a stage's process."""
 
 import os
 import signal
@@ -145,7 +145,7 @@ processes.run_stage(main)
 
 
 def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
-    """What a stage whose runner is killed prints until it has ended."""
+    """Output of a stage whose runner is killed, until it has ended."""
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER, ORPHAN % preparation, *shell],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What all tests of faults share."""
+"""Fixtures of all tests of faults."""
 
 from tests.faults.projects import finished, small_model
 from tests.pipeline.conftest import network, server, team

@@ -76,7 +76,7 @@ assert STAGES.keys() >= {*REPRESENTATIVE}
 
 
 class Ended(NamedTuple):
-    """How a command ended: its exit code, or minus the signal; what it printed; its process."""
+    """Exit code of a command, or minus the signal; its output; its process."""
 
     code: int
     output: str
@@ -156,7 +156,7 @@ def log_path(folder: Path) -> Path:
 
 
 def events(folder: Path) -> dict[int, list[str]]:
-    """What happened in disturbed stages, by process."""
+    """Events in disturbed stages, by process."""
     found: dict[int, list[str]] = {}
     for line in log_path(folder).read_text().splitlines():
         process, event = line.split()[:2]

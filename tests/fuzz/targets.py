@@ -1,4 +1,4 @@
-"""What is fuzzed: each target reads any bytes, and may end with its own error only."""
+"""Targets of the fuzzer: each reads any bytes, and may raise the project's errors only."""
 
 import tempfile
 from collections.abc import Callable

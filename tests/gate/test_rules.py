@@ -1,4 +1,4 @@
-"""What passes and what fails."""
+"""Rules by which revisions pass or fail."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a refusal is, and the folders in which stages are given hostile input."""
+"""Definition of a refusal, and folders in which stages get hostile input."""
 
 import copy
 import re
@@ -132,7 +132,7 @@ def write_arrays(folder: Path) -> None:
 
 
 def evaluate_arguments(folder: Path, runtime: str, model: Path) -> dict[str, object]:
-    """What `evaluate` is called with, beside valid arrays."""
+    """Arguments of `evaluate`, beside valid arrays."""
     write_arrays(folder / "data")
     return {
         "params": write_params(folder),

@@ -1,4 +1,4 @@
-"""The same layers in Keras, ONNX Runtime and PyTorch."""
+"""Layers of one model in Keras, ONNX Runtime and PyTorch."""
 
 from pathlib import Path
 from typing import Any

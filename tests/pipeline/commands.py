@@ -41,7 +41,7 @@ def repro(folder: Path, *targets: str, **extra: str) -> subprocess.CompletedProc
 
 
 def read_metrics(folder: Path, name: str) -> Any:
-    """What a file in a folder's metrics/ holds; its name without suffix."""
+    """Reads a JSON file in a folder's metrics/, by its name without suffix."""
     return json.loads((folder / "metrics" / f"{name}.json").read_text())
 
 

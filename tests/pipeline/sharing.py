@@ -39,7 +39,7 @@ def checked(folder: Path, *command: str, **extra: str) -> str:
 
 
 class Team(NamedTuple):
-    """What its members have in common.
+    """Home, server and storage that members share.
 
     home: where they have `.ssh/config`, and nothing else.
     port: of the network to the server.
@@ -95,7 +95,7 @@ class Team(NamedTuple):
         }
 
     def leftovers(self) -> list[Path]:
-        """What broken uploads left in the remote."""
+        """Leftovers of broken uploads in the remote."""
         return sorted(self.storage.rglob(".*.tmp"))
 
 

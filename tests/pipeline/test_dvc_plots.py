@@ -85,7 +85,7 @@ def dvc(folder: Path, *command: str) -> str:
 
 
 class Pages(NamedTuple):
-    """What DVC made of a project: the workspace's plots, and those against the commit before."""
+    """Pages that DVC made: the workspace's plots, and plots against the previous commit."""
 
     show: Path
     diff: Path
@@ -112,7 +112,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 
 class Drawn(NamedTuple):
-    """What a browser made of a plot.
+    """A plot as drawn by a browser.
 
     side: the shorter one, in pixels.
     texts: all that can be read in it.

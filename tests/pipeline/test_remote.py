@@ -50,7 +50,7 @@ def first(origin: Path, team: Team) -> Path:
 
 
 def assert_whole(team: Team) -> None:
-    """What stands under an object's name is that object."""
+    """Checks that each object has the content that its name says."""
     assert {name: md5 for name, md5 in team.objects().items() if name != md5} == {}
 
 

@@ -20,7 +20,7 @@ def even_pool(per_class: int, classes: int = 10) -> NDArray[np.int64]:
 
 
 def fair_counts(pool: list[int], size: int) -> list[int]:
-    """How many each class gives, sorted, when they take turns until `size` are dealt."""
+    """Sorted numbers of images per class if classes take turns until `size` are drawn."""
     left = {k: pool.count(k) for k in set(pool)}
     dealt = dict.fromkeys(left, 0)
     while sum(dealt.values()) < size:

@@ -77,7 +77,7 @@ def flattened(pixels: int) -> onnx.ModelProto:
 
 
 def pooled_input() -> onnx.ModelProto:
-    """What is added to a layer's output comes from the input, by way of a pool."""
+    """The addend of a layer's output comes from the input through a pool."""
     steps = [
         node("MaxPool", "a", "input", kernel_shape=[2, 2]),
         layer("Conv", "first", "a", **SAME),

@@ -55,7 +55,7 @@ def statistics(high: float, *, scale: float | None = None, levels: int = 250) ->
 
 
 def layers() -> dict[str, Any]:
-    """What inspect_layers says of a model without faults."""
+    """Output of inspect_layers for a model without faults."""
     highs = {"relu": 8.0, "pool": 2.0}
     return {
         "activations": {

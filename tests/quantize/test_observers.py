@@ -1,4 +1,4 @@
-"""What is seen of tensors batch by batch, against NumPy on all of it."""
+"""Statistics of tensors batch by batch, against NumPy on all values."""
 
 import weakref
 from collections.abc import Iterator

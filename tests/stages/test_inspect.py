@@ -23,7 +23,7 @@ VARIANTS = {"keras_fp32", "onnx_fp32", "onnx_int8", "torch_fp32", "torch_int8"}
 
 
 class Project:
-    """What earlier stages would have left in a folder."""
+    """A folder with the outputs of earlier stages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

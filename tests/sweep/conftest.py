@@ -1,4 +1,4 @@
-"""What runs on the sample start from."""
+"""Inputs of runs on the sample."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a sweep says about made-up results whose answer is known."""
+"""Summaries of made-up results whose answer is known."""
 
 import json
 from typing import Any

@@ -52,7 +52,7 @@ def kill_dvc():
 
 
 def kill_dvc_and_linger():
-    """The same, as code would that notices no signal until the test gives its sign."""
+    """Kills DVC, and ignores all signals until the test gives its sign."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.modules["resnet8.core.processes"].ORPHAN_GRACE_SECONDS = 2 * PATIENCE_SECONDS
     kill_dvc()

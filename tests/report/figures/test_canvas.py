@@ -1,4 +1,4 @@
-"""What all figures have in common."""
+"""Layout, fonts and files of all figures."""
 
 import hashlib
 import itertools

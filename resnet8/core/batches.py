@@ -9,6 +9,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
 
 import io
 import pickle
+import pickletools
 import re
 import struct
 from collections.abc import Sequence
@@ -78,8 +79,29 @@ class _BatchUnpickler(pickle._Unpickler):  # its twin in C reserves memory for a
         raise pickle.UnpicklingError(f"a call of {call if plain else shown(call)}")
 
 
+def _refuse_nested_tuples(content: bytes) -> None:
+    """Refuses tuples that refer to other tuples: hashing one may take 2^depth steps.
+
+    Raises:
+        pickle.UnpicklingError: the pickle has such a tuple.
+    """
+    memo: dict[int, str] = {}
+    top = ""  # name of the operation that made the top of the stack
+    for operation, argument, _ in pickletools.genops(content):
+        name = operation.name
+        if name in ("DUP", "POP", "POP_MARK"):
+            raise pickle.UnpicklingError(f"the operation {name}")
+        if "PUT" in name or name == "MEMOIZE":
+            memo[len(memo) if argument is None else argument] = top
+            continue
+        top = memo.get(int(argument or 0), "") if "GET" in name else name
+        if "GET" in name and "TUPLE" in top:
+            raise pickle.UnpicklingError("a tuple within several others")
+
+
 def _read_pickle(content: bytes, name: str) -> dict[Any, Any]:
     try:
+        _refuse_nested_tuples(content)
         entries = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
     except _PICKLE_ERRORS as exc:
         reason = str(exc)

@@ -6,10 +6,12 @@ result. Archives are never unpacked as a whole: only the wanted members are read
 
 import hashlib
 import logging
+import lzma
 import shutil
 import signal
 import tarfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from resnet8.core.errors import SourceError
 from resnet8.core.files import remove, temporary_beside, written_aside
 from resnet8.core.names import BUILT_IN_MODELS, is_url, source_path
 from resnet8.core.progress import show_progress
+from resnet8.core.unpacking import open_tar
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-py"
@@ -44,6 +47,9 @@ MLPERF_TINY_SHA256 = "5f938a8eea605438cc7360aa13c987bc6d7bd0c8d931b2917361ae7ae4
 TIMEOUTS_SECONDS = (10, 30)  # to connect, and between two packets
 ATTEMPTS = 3
 MAX_DOWNLOAD_BYTES = 2**30  # six times the official archive
+MAX_UNPACKED_BYTES = 2**28  # of an archive; the official one has 178 MiB
+MAX_ENTRIES = 1000  # of an archive that are looked at; the official one has 9
+MAX_MEMBER_BYTES = 64 * 2**20  # twice the largest official member
 BLOCK_BYTES = 2**16
 WINDOW_SECONDS = 60.0  # a download must bring at least a block within it
 _MISSING = (403, 404, 410)  # 403: how object stores answer for a missing key
@@ -169,10 +175,15 @@ def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -
     """
     wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
     try:
-        with tarfile.open(archive, mode="r|*") as tar:
-            for entry in tar:
+        with archive.open("rb") as packed, open_tar(packed, source, MAX_UNPACKED_BYTES) as tar:
+            for _, entry in zip(range(MAX_ENTRIES), tar, strict=False):
                 if not entry.isreg() or entry.name not in wanted:
                     continue
+                if entry.size > MAX_MEMBER_BYTES:
+                    raise SourceError(
+                        f"{entry.name} in {source} must be at most {MAX_MEMBER_BYTES} bytes, "
+                        f"got {entry.size}."
+                    )
                 content, member = tar.extractfile(entry), wanted.pop(entry.name)
                 with written_aside(folder / member) as aside:
                     with aside.open("wb") as out:
@@ -180,7 +191,7 @@ def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -
                     _verify(aside, CIFAR10_SHA256[member], f"{member} in {source}")
                 if not wanted:
                     return
-    except (tarfile.TarError, EOFError, OSError) as exc:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
             raise  # an error of the disk, not of the archive
         raise SourceError(f"{source} must be a complete tar archive, got: {exc}.") from exc

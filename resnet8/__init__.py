@@ -5,14 +5,12 @@
 
 from typing import TYPE_CHECKING
 
-from resnet8.core.cpu import hold_kernels
+import resnet8.core  # noqa: F401 (first, because PyTorch reads what it sets)
 
 if TYPE_CHECKING:
     from resnet8.inside import look
 
 __all__ = ["look"]
-
-hold_kernels()  # here, because PyTorch reads it while it is imported
 
 
 def __getattr__(name: str) -> object:

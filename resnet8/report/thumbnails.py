@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.pictures import encode_png
-from resnet8.report.figures.channel_grid import as_channels, channel_grid
+from resnet8.report.figures.layer_rows import as_channels, channel_grid
 
 GAP = 0  # the grey level of gaps between channels, which is transparent
 COLUMNS = 4  # channels side by side

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.variants import Variant
 from resnet8.report.figures import canvas, palette
-from resnet8.report.figures.channel_grid import as_channels, channel_grid
-from resnet8.report.figures.layer_rows import variants_to_draw
+from resnet8.report.figures.layer_rows import as_channels, channel_grid, variants_to_draw
 
 PANEL = (2.5, 2.5)
 
@@ -95,6 +94,11 @@ def _draw_scale(
     axes.text(0.05, y + 0.1, name, weight="bold")
     for x, end, side in ((0.05, ends[0], "left"), (0.95, ends[1], "right")):
         axes.text(
-            x, y - 0.02, canvas.typeset(f"{end:.4g}"), ha=side, va="top", fontsize=canvas.SMALL
+            x,
+            y - 0.02,
+            f"{end:.4g}".replace("-", canvas.MINUS),
+            ha=side,
+            va="top",
+            fontsize=canvas.SMALL,
         )
     axes.set(xlim=(0, 1), ylim=(0, 1))

@@ -29,9 +29,8 @@ _STYLES: dict[str, tuple[str, tuple[float, ...], str]] = {
 }
 VARIANTS = {name: color for name, (color, _, _) in _STYLES.items()}
 CLIP = VERMILLION  # ends of a quantized range
-SEQUENTIAL = "viridis"  # ordered values
-COUNTS = "Blues"  # Matplotlib's name for shares, from white
-DIVERGING = "PuOr"  # Matplotlib's name for values on both sides of zero
+SEQUENTIAL = "viridis"  # ordered values, by Matplotlib's name
+DIVERGING = "PuOr"  # values on both sides of zero
 
 # CSS variables of the report's page, light and dark.
 # Text on `page` and on `surface` has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).

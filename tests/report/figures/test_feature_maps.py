@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from resnet8.report.figures import canvas
 from resnet8.report.figures.canvas import MINUS, Axes
-from resnet8.report.figures.channel_grid import as_channels, channel_grid
 from resnet8.report.figures.feature_maps import draw_feature_maps
+from resnet8.report.figures.layer_rows import as_channels, channel_grid
 
 Outputs = dict[str, NDArray[np.float32]]
 

@@ -1,13 +1,10 @@
 """Puts a decision into words, for the report, the README, the terminal and the model card."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from resnet8.compare.rendering import Json
 from resnet8.compare.tables import interval
 from resnet8.core.variants import Variant
-
-Json = Mapping[str, Any]
 
 
 def headline(decision: Json) -> str:

@@ -10,7 +10,7 @@ from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
 from resnet8.core.provenance import Fingerprint
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
-from resnet8.report.inputs import ReportInputs
+from resnet8.report.data import ReportInputs
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
 from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection
@@ -59,26 +59,29 @@ def make_inputs(
             ("tied_outputs", None, "3 of 50 images."),
         ]
     ]
-    return ReportInputs(
-        comparison={
+    results = {
+        "comparison": {
             "baseline": "keras_fp32",
             "n_images": N_IMAGES,
             **describe_chance(baseline.argmax(axis=1) == labels, labels),
             "variants": rows,
         },
-        layers=_layers_json(rng, variants, quantized, layers),
-        parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
-        verification={"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
-        sensitivity={"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
-        lint={
+        "layers": _layers_json(rng, variants, quantized, layers),
+        "layer_parity": {"rtol": 1e-4, "layers": {x: _parity(i) for i, x in enumerate(layers)}},
+        "verification": {"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
+        "sensitivity": {"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
+        "quantization_lint": {
             "findings": findings,
             "calibration": {"n_images": 50, "n_in_test_set": 0},
             "float_layers": [],
             "notes": [],
         },
-        decision=make_decision(rows, quantized),
-        network=make_network(layers),
-        sweep=make_summary(),
+        "decision": make_decision(rows, quantized),
+        "network": make_network(layers),
+        "sweep": make_summary(),
+    }
+    return ReportInputs(
+        results,
         captures={name: _captures(rng, layers) for name in variants},
         chosen=_images(rng, 1),
         predictions=predictions,

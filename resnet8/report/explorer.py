@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report.inputs import Captures, Json
+from resnet8.compare.rendering import Json
 from resnet8.report.thumbnails import GAP, grey_channels, is_picture, png_uri
 
+Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and layer
 # Channels of each feature map; fewer where all maps together get too large for a page.
 CHANNEL_CHOICES = (16, 4, 1)
 MAX_MAP_BYTES = 2_000_000

@@ -10,8 +10,8 @@ from typing import Any
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout, VertexViewer
 
+from resnet8.compare.rendering import Json
 from resnet8.report.figures.layer_rows import shorten
-from resnet8.report.inputs import Json
 
 BOX_WIDTH, BOX_HEIGHT = 206, 40  # pixels
 GAP_X, GAP_Y = 16, 18  # between boxes

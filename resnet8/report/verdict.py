@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from resnet8.compare.chance import chance_warning
+from resnet8.compare.rendering import Json
 from resnet8.compare.tables import SIGNIFICANCE, interval
-from resnet8.report.inputs import Json
 
 
 def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:

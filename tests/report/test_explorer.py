@@ -19,7 +19,10 @@ RANKINGS = {"onnx_int8": ["conv", "relu", "dense"], "torch_int8": ["conv"]}
 def explore(rankings: dict[str, list[str]] = RANKINGS, **changes: Any) -> dict[str, Any]:
     inputs = make_inputs(**changes)
     return explorer(
-        inputs.layers, inputs.captures, variants=list(inputs.predictions), rankings=rankings
+        inputs.results["layers"],
+        inputs.captures,
+        variants=list(inputs.predictions),
+        rankings=rankings,
     )
 
 
@@ -33,7 +36,9 @@ def test_explorer_starts_at_the_worst_layer_that_a_variant_has() -> None:
 def test_explorer_stores_a_picture_once() -> None:
     inputs = make_inputs()
     captures = dict.fromkeys(FLOAT, inputs.captures["keras_fp32"])
-    maps = explorer(inputs.layers, captures, variants=list(captures), rankings={})["maps"]
+    maps = explorer(inputs.results["layers"], captures, variants=list(captures), rankings={})[
+        "maps"
+    ]
     assert len(maps["pictures"]) == len(LAYERS)
     assert maps["layers"]["conv"]["picture"] == dict.fromkeys(captures, 0)
 

@@ -153,7 +153,7 @@ def test_charts_have_the_right_values(page: Page) -> None:
     assert len(draws) == 6  # two variants, three numbers of images
     assert any("variant: onnx_int8; images: 10; draws: 3" in x for x in draws)
     assert len([x for x in labels(page, "sweep-front-onnx") if "settings: " in x]) == 4
-    delta = inputs.comparison["variants"]["onnx_int8"]["accuracy_delta_pp"]
+    delta = inputs.results["comparison"]["variants"]["onnx_int8"]["accuracy_delta_pp"]
     assert f"onnx_int8 {delta:+.2f}; " in page.locator("#deltas").get_attribute("aria-label")
 
 

@@ -63,7 +63,7 @@ def test_place_gives_the_same_in_every_process() -> None:
 
 
 def test_boxes_have_name_operator_and_shape() -> None:
-    view = network_view(make_inputs().network, ["relu", "dense"])
+    view = network_view(make_inputs().results["network"], ["relu", "dense"])
     assert [box["layer"] for box in view["boxes"]] == ["", "", "relu", "dense"]
     last = view["boxes"][-1]
     assert (last["label"], last["kind"]) == ("dense", "Conv 4×8×8")

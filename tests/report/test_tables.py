@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resnet8.report.inputs import ReportInputs
 
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report import tables
-from resnet8.report.inputs import ReportInputs
 from resnet8.report.tables import NOTHING, Cell, Table
 from tests.report_inputs import LABELS, LAYERS, make_inputs
 
@@ -34,12 +34,14 @@ def test_small_shows_zero_as_exact(value: float | None, shown: str) -> None:
 
 def test_headline_table_has_a_row_for_each_variant(inputs: ReportInputs) -> None:
     variants = list(inputs.predictions)
-    table = tables.headline_table(inputs.comparison, variants=variants, sizes={"onnx_int8": 99_400})
+    table = tables.headline_table(
+        inputs.results["comparison"], variants=variants, sizes={"onnx_int8": 99_400}
+    )
     assert list(texts(table, 0)) == variants
     assert {len(row) for row in table.rows} == {11}
     assert texts(table, -1)["onnx_int8"] == "99"
     assert texts(table, 2)["keras_fp32"] == "baseline"
-    row = inputs.comparison["variants"]["onnx_int8"]
+    row = inputs.results["comparison"]["variants"]["onnx_int8"]
     kl, error = row["kl_divergence"], row["kl_standard_error"]
     assert cells(table, 8)["onnx_int8"][:2] == (f"{kl:.5f} ± {error:.5f}", kl)  # sorted by KL
 
@@ -64,12 +66,14 @@ def test_class_table_has_accuracy_delta_and_interval_or_dashes() -> None:
 
 
 def test_parity_table_follows_the_order_of_computation(inputs: ReportInputs) -> None:
-    table = tables.parity_table(inputs.parity, order=["dense", "somewhere_else", "conv"])
+    table = tables.parity_table(
+        inputs.results["layer_parity"], order=["dense", "somewhere_else", "conv"]
+    )
     assert texts(table, 2) == {"dense": "2e-06", "conv": "–"}
 
 
 def test_sqnr_table_tells_no_error_from_no_layer(inputs: ReportInputs) -> None:
-    rows = inputs.layers["activations"]["calibration"]
+    rows = inputs.results["layers"]["activations"]["calibration"]
     table = tables.sqnr_table(rows, order=LAYERS, variants=["onnx_int8", "torch_int8"])
     assert texts(table, 1) == {"conv": "–", "relu": "no error", "dense": "28.0"}
     assert texts(table, 2) == {"conv": "30.0", "relu": "29.0", "dense": "28.0"}
@@ -83,7 +87,7 @@ def test_sqnr_cell_of_noise_without_a_signal_is_a_dash() -> None:
 def test_sensitivity_table_has_layers_by_rank_and_links_to_the_explorer(
     inputs: ReportInputs,
 ) -> None:
-    ranking = inputs.sensitivity["variants"]["onnx_int8"]
+    ranking = inputs.results["sensitivity"]["variants"]["onnx_int8"]
     table = tables.sensitivity_table("onnx_int8", ranking, known=LAYERS)
     assert list(texts(table, 0)) == ["dense", "relu", "conv", "input"]
     assert cells(table, 0)["dense"][2:] == ("dense", "onnx_int8")

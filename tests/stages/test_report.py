@@ -44,8 +44,8 @@ def folder(tmp_path: Path) -> Path:
     write_params(tmp_path)
     for name, file in METRICS.items():
         write_json(tmp_path / "metrics" / f"{file}.json", getattr(inputs, name))
-    write_json(tmp_path / "verification.json", inputs.verification)
-    write_json(tmp_path / "inspection" / "layers.json", inputs.layers)
+    write_json(tmp_path / "verification.json", inputs.results["verification"])
+    write_json(tmp_path / "inspection" / "layers.json", inputs.results["layers"])
     write_json(tmp_path / "data" / "labels.json", {"label_names": LABELS})
     write_array(tmp_path / "data" / "test_images.npy", inputs.test_set.images)
     write_array(tmp_path / "data" / "test_labels.npy", inputs.test_set.labels)

@@ -20,7 +20,7 @@ LAYERS = ("block/conv2d_3.0", "activation_1", "dense")
 def drawings(**changes: Any) -> dict[str, Drawing]:
     """Figures of made-up results; arguments are those of make_inputs."""
     inputs = make_inputs(**({"layers": LAYERS} | changes))
-    return layer_drawings(inputs.layers, inputs.captures)
+    return layer_drawings(inputs.results["layers"], inputs.captures)
 
 
 @pytest.mark.parametrize("quantized", [("onnx_int8", "torch_int8"), ()])
@@ -34,14 +34,14 @@ def test_there_is_a_picture_of_everything(quantized: tuple[str, ...]) -> None:
 
 def test_a_model_without_weights_has_no_picture_of_them() -> None:
     found = make_inputs()
-    found.layers["parameters"].clear()
-    names = layer_drawings(found.layers, found.captures).keys()
+    found.results["layers"]["parameters"].clear()
+    names = layer_drawings(found.results["layers"], found.captures).keys()
     assert "histograms/conv" in names
     assert "channel_ranges" not in names
 
 
 def test_feature_maps_are_of_the_first_chosen_image() -> None:
-    layers = make_inputs().layers
+    layers = make_inputs().results["layers"]
     layers["n_images"]["input"] = 2
     outputs = np.stack([np.full((2, 3, 3), i, np.float32) for i in (5, 6)])
     captures = dict.fromkeys(FLOAT, dict.fromkeys(layers["layers"], outputs))

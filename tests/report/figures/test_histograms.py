@@ -17,7 +17,7 @@ TITLES = ["Activations", "Error of activations", "Weights (4 × 3 × 3 × 3)", "
 
 @pytest.fixture
 def layers() -> dict[str, Any]:
-    return make_inputs(quantized=QUANTIZED).layers
+    return make_inputs(quantized=QUANTIZED).results["layers"]
 
 
 def draw(layers: dict[str, Any], layer: str = "dense") -> Figure:

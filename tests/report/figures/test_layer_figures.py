@@ -18,7 +18,7 @@ QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 @pytest.fixture
 def layers() -> dict[str, Any]:
-    return make_inputs(quantized=QUANTIZED).layers
+    return make_inputs(quantized=QUANTIZED).results["layers"]
 
 
 def statistics(layers: dict[str, Any], layer: str, variant: str) -> dict[str, Any]:

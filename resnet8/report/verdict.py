@@ -35,7 +35,7 @@ def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[s
     others = [name for name in quantized if name not in moved]
     sentences += [_difference(name, rows[name]) for name in moved]
     if others:
-        sentences += _no_difference({name: rows[name] for name in others}, baseline)
+        sentences.append(_no_difference({name: rows[name] for name in others}, baseline))
     return [*sentences, _changed(quantized, rows, comparison["n_images"])]
 
 
@@ -54,16 +54,15 @@ def _difference(name: str, row: Json) -> str:
     )
 
 
-def _no_difference(rows: Mapping[str, Json], baseline: str) -> list[str]:
-    name = max(rows, key=lambda name: abs(rows[name]["accuracy_delta_pp"]))
+def _no_difference(rows: Mapping[str, Json], baseline: str) -> str:
+    name, row = max(rows.items(), key=lambda item: abs(item[1]["accuracy_delta_pp"]))
     loss = max(0.0, *(-row["ci95_low_pp"] for row in rows.values()))
-    return [
+    return (
         f"No difference in accuracy from {baseline} was detected for {_listed(list(rows))}: the "
-        f"largest is {rows[name]['accuracy_delta_pp']:+.2f} percentage points ({name}, "
-        f"{_evidence(rows[name])}).",
-        f"That does not prove that there is none: the intervals leave room for a loss of up to "
-        f"{loss:.2f} points.",
-    ]
+        f"largest is {row['accuracy_delta_pp']:+.2f} percentage points ({name}, {_evidence(row)}). "
+        "That does not prove that there is none: the intervals leave room for a loss of up to "
+        f"{loss:.2f} points."
+    )
 
 
 def _changed(quantized: Sequence[str], rows: Json, n_images: int) -> str:

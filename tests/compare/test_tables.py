@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from resnet8.compare import tables
-from tests.report_inputs import make_summary
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
@@ -149,14 +148,3 @@ def test_print_layers_has_a_table_for_each_variant() -> None:
     assert ["conv", "0.5", "1", "-2", "3", "25.0"] in lines
     assert ["[relu]", "0.5", "1", "-2", "3", "25.0", "0.1*", "250", "31.3"] in lines
     assert "clipped below on purpose" in text
-
-
-def test_sweep_table_has_the_defaults_among_the_best_by_divergence() -> None:
-    lines = tables.sweep_table(make_summary()).splitlines()
-    assert len(lines) <= 2 + tables.SWEEP_ROWS + 2
-    defaults = [line for line in lines if "**default**" in line]
-    assert [line.split("`")[1] for line in defaults] == ["onnx_int8", "torch_int8"]
-    assert defaults[0].split(" | ")[-4:] == ["0.00100", "", "", "100 |"]
-    (best,) = [line for line in lines if "`onnx_int8` | 10 images" in line]
-    assert "+1.00 (" in best
-    assert "79.90 ± 0.10" in best

@@ -37,7 +37,7 @@ def render(view: Mapping[str, Any], *, vega: str) -> str:
     }  # fmt: skip
     return environment.get_template("report.html.jinja").render(
         view,
-        themes={"light": palette.PAGE_LIGHT, "dark": palette.PAGE_DARK},
+        colors=palette.PAGE,
         style=_read("report.css"),
         script=_read(*SCRIPTS),
         vega=vega,

@@ -19,11 +19,6 @@ from tests.report_inputs import FLOAT, LABELS, make_inputs
 
 QUANTIZED = ("onnx_int8",)
 LAYERS = ("conv.0", "relu", "dense")
-METRICS = {
-    "comparison": "comparison", "decision": "decision", "network": "network",
-    "parity": "layer_parity", "sensitivity": "sensitivity", "lint": "quantization_lint",
-    "sweep": "sweep",
-}  # fmt: skip
 COMMANDS: dict[Any, dict[str, str]] = {
     plots_data: {
         "predictions": "predictions", "data": "data", "layers": "inspection/layers.json",
@@ -42,10 +37,9 @@ def folder(tmp_path: Path) -> Path:
     """Everything that the stages read."""
     inputs = make_inputs(quantized=QUANTIZED, layers=LAYERS)
     write_params(tmp_path)
-    for name, file in METRICS.items():
-        write_json(tmp_path / "metrics" / f"{file}.json", getattr(inputs, name))
-    write_json(tmp_path / "verification.json", inputs.results["verification"])
-    write_json(tmp_path / "inspection" / "layers.json", inputs.results["layers"])
+    elsewhere = {"layers": "inspection/layers.json", "verification": "verification.json"}
+    for name, content in inputs.results.items():
+        write_json(tmp_path / elsewhere.get(name, f"metrics/{name}.json"), content)
     write_json(tmp_path / "data" / "labels.json", {"label_names": LABELS})
     write_array(tmp_path / "data" / "test_images.npy", inputs.test_set.images)
     write_array(tmp_path / "data" / "test_labels.npy", inputs.test_set.labels)

@@ -60,7 +60,7 @@ def test_draw_layer_has_a_panel_for_each_kind_of_value(
 
 
 def test_draw_layer_without_quantized_variants_draws_float() -> None:
-    figure = draw(make_inputs(quantized=()).layers, "relu")
+    figure = draw(make_inputs(quantized=()).results["layers"], "relu")
     assert [axes.get_title("left") for axes in figure.axes] == ["Activations"]
     assert texts(figure.axes[0]) == ["onnx_fp32: zeros 12.5%"]
     assert "8 bits" not in figure.texts[1].get_text()

@@ -108,4 +108,4 @@ def test_channel_ranges_have_float_weights_and_what_each_scale_can_hold(
 
 
 def test_channel_ranges_without_quantized_variants_show_float_weights() -> None:
-    assert not channel_ranges(make_inputs(quantized=()).layers)[0].lines
+    assert not channel_ranges(make_inputs(quantized=()).results["layers"])[0].lines

@@ -25,15 +25,12 @@ SAME = ROW | {
 }  # fmt: skip
 
 
-@pytest.fixture
-def comparison() -> dict[str, Any]:
-    return {
-        "baseline": "keras_fp32",
-        "n_images": 10_000,
-        "baseline_is_chance": False,
-        "chance_accuracy": 0.1,
-        "variants": {"onnx_int8": ROW, "keras_fp32": SAME, "onnx_fp32": SAME},
-    }
+COMPARISON = {
+    "baseline": "keras_fp32", "n_images": 10_000, "baseline_is_chance": False,
+    "chance_accuracy": 0.1,
+    "variants": {"onnx_int8": ROW, "keras_fp32": SAME, "onnx_fp32": SAME},
+}  # fmt: skip
+ALONE = COMPARISON | {"variants": {"keras_fp32": SAME}}
 
 
 def printed(show: Any, content: dict[str, Any], width: int = 80) -> str:
@@ -42,10 +39,8 @@ def printed(show: Any, content: dict[str, Any], width: int = 80) -> str:
     return out.getvalue()
 
 
-def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline(
-    comparison: dict[str, Any],
-) -> None:
-    lines = tables.markdown_table(comparison, sizes={"onnx_int8": 99_400}).splitlines()
+def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline() -> None:
+    lines = tables.markdown_table(COMPARISON, sizes={"onnx_int8": 99_400}).splitlines()
     assert lines[2] == "| `keras_fp32` | 100.00 |  | baseline |  |  |  |  |"
     assert lines[3].startswith("| `onnx_fp32` |")
     assert lines[4] == (
@@ -53,15 +48,14 @@ def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline(
     )
 
 
-def test_tables_by_class_have_the_variants_that_changed(comparison: dict[str, Any]) -> None:
-    assert tables.class_table(comparison).splitlines() == [
+def test_tables_by_class_have_the_variants_that_changed() -> None:
+    assert tables.class_table(COMPARISON).splitlines() == [
         "| variant | cat | dog |", "| --- | ---: | ---: |", "| `onnx_int8` | -1.2 | +0.0 |",
     ]  # fmt: skip
-    text = printed(tables.print_classes, comparison)
+    text = printed(tables.print_classes, COMPARISON)
     assert ["cat", "-1.20"] in [line.split() for line in text.splitlines()]
     assert "onnx_fp32" not in text
-    comparison["variants"] = {"keras_fp32": SAME}
-    assert printed(tables.print_classes, comparison) == ""
+    assert printed(tables.print_classes, ALONE) == ""
 
 
 @pytest.mark.parametrize(
@@ -80,9 +74,9 @@ def test_with_error_never_shows_an_error_as_zero(kl: float, error: float | None,
 
 
 @pytest.mark.parametrize("row", [ROW, WIDEST], ids=["usual", "widest"])
-def test_headline_fits_80_columns_uncut(comparison: dict[str, Any], row: dict[str, Any]) -> None:
-    comparison["variants"]["onnx_uint8_int8"] = row  # the longest name
-    text = printed(tables.print_headline, comparison)
+def test_headline_fits_80_columns_uncut(row: dict[str, Any]) -> None:
+    rows = COMPARISON["variants"] | {"onnx_uint8_int8": row}  # the longest name
+    text = printed(tables.print_headline, COMPARISON | {"variants": rows})
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert {word for column in tables.COLUMNS for word in column.split()} <= set(text.split())
@@ -93,16 +87,11 @@ def test_headline_fits_80_columns_uncut(comparison: dict[str, Any], row: dict[st
     assert "WARNING" not in text
 
 
-def test_concentration_names_the_share_of_ten_images(comparison: dict[str, Any]) -> None:
-    text = " ".join(printed(tables.print_headline, comparison).split())
+def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning_of_chance() -> None:
+    text = " ".join(printed(tables.print_headline, COMPARISON).split())
     assert "The ten images with the largest KL divergence make up 12.9% (onnx_int8)" in text
-    comparison["variants"] = {"keras_fp32": SAME}
-    assert tables.concentration(comparison) == ""
-    assert "ten images" not in printed(tables.print_headline, comparison)
-
-
-def test_headline_begins_with_a_baseline_that_is_chance(comparison: dict[str, Any]) -> None:
-    text = printed(tables.print_headline, comparison | {"baseline_is_chance": True})
+    assert "ten images" not in printed(tables.print_headline, ALONE)
+    text = printed(tables.print_headline, COMPARISON | {"baseline_is_chance": True})
     assert text.startswith("WARNING: keras_fp32 is not measurably better than chance")
     assert text.index("untrained") < text.index("McNemar")
 

@@ -34,12 +34,7 @@ def plot_tables(
 ) -> dict[str, list[Row]]:
     """Returns the rows of the tables in metrics/plots/ by name; `COLUMNS` are their columns.
 
-    Args:
-        predictions: (N, K) probabilities by variant.
-        test_set: the images and their classes.
-        inspection: artifacts/inspection/layers.json.
-        sensitivity: metrics/sensitivity.json.
-        quantized: the quantized variants.
+    `inspection` is artifacts/inspection/layers.json, `quantized` the variants of its two tables.
     """
     _, labels, names = test_set
     accuracies: list[Row] = []

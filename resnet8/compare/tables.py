@@ -115,12 +115,7 @@ def class_table(comparison: Json) -> str:
 
 
 def inside_table(layers: Json, sensitivity: Json) -> str:
-    """The noisiest and the most sensitive layer of each quantized variant, in Markdown.
-
-    Args:
-        layers: metrics/layers.json.
-        sensitivity: metrics/sensitivity.json.
-    """
+    """The noisiest and the most sensitive layer of each quantized variant, in Markdown."""
     lines: list[tuple[str, ...]] = [INSIDE_COLUMNS]
     for variant, ranking in sensitivity["variants"].items():
         statistics = layers["activations"][variant]

@@ -58,10 +58,7 @@ def _recommend(
 ) -> tuple[str | None, str]:
     """Recommends a variant by `RULES`, or None, and gives the reason.
 
-    Args:
-        rows: descriptions of the quantized variants, in the order of params.yaml.
-        comparison: contents of metrics/comparison.json.
-        broken: limits that concern all variants.
+    Rows are in the order of params.yaml; `broken` limits concern all variants.
     """
     if comparison["baseline_is_chance"]:
         return None, "the baseline is not better than chance, so accuracies say nothing"

@@ -16,12 +16,7 @@ def headline(decision: Json) -> str:
 
 
 def costs(decision: Json, comparison: Json) -> str:
-    """Describes the cost of the recommended variant; empty unless it is a quantized one.
-
-    Args:
-        decision: contents of metrics/decision.json.
-        comparison: contents of metrics/comparison.json.
-    """
+    """Describes the cost of the recommended variant; empty unless it is a quantized one."""
     row = decision["variants"].get(decision["recommended"])
     if row is None:
         return ""

@@ -63,11 +63,7 @@ def explorer(
 ) -> dict[str, Any]:
     """Returns JSON for the page's script.
 
-    Args:
-        layers: artifacts/inspection/layers.json.
-        captures: outputs (N, ...) for the chosen input.
-        variants: in their order.
-        rankings: by quantized variant, its layers from the one that costs most.
+    Rankings have the layers of each quantized variant, from the one that costs most.
     """
     count = layers["n_images"]["calibration"]
     images = "1 image" if count == 1 else f"{count:,} images"

@@ -32,14 +32,9 @@ class _Line:
 def place(
     names: Sequence[str], edges: Iterable[tuple[str, str]]
 ) -> tuple[dict[str, Point], dict[tuple[str, str], list[Point]]]:
-    """Places boxes in layers, from the top left, with few crossings.
+    """Places boxes, named in the order of computation, in layers with few crossings.
 
-    Args:
-        names: of the boxes, in the order of computation.
-        edges: from box to box.
-
-    Returns:
-        The middle of each box, and the points of each edge from middle to middle, in pixels.
+    Returns the middle of each box, and the points of each edge from middle to middle, in pixels.
     """
     vertices = {name: Vertex(name) for name in names}
     lines = {pair: Edge(vertices[pair[0]], vertices[pair[1]]) for pair in edges}
@@ -68,12 +63,7 @@ def place(
 
 
 def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
-    """Returns the numbers and texts of an SVG drawing.
-
-    Args:
-        network: metrics/network.json.
-        known: the layers that the layer explorer shows.
-    """
+    """Returns the numbers and texts of an SVG drawing; the layer explorer shows `known` layers."""
     rows = {row["name"]: row for row in network["layers"]}
     edges = [
         (source, name) for name, row in rows.items() for source in dict.fromkeys(row["inputs"])

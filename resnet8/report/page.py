@@ -19,12 +19,7 @@ SCRIPTS = (
 
 
 def render(view: Mapping[str, Any], *, vega: str) -> str:
-    """Returns the page.
-
-    Args:
-        view: the templates' variables, from `data.view`.
-        vega: a script that defines `vegaEmbed`, from `vega_bundle`.
-    """
+    """Returns the page, from `data.view` and `vega_bundle`."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

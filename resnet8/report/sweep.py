@@ -23,12 +23,7 @@ def sweep_view(summary: Json) -> dict[str, Any]:
 
 
 def settings_lines(summary: Json, count: int) -> Lines:
-    """Means over draws, of the default settings and the `count` best others by KL divergence.
-
-    Args:
-        summary: metrics/sweep.json.
-        count: number of settings besides the default ones.
-    """
+    """Means over draws, of the default settings and the `count` best others by KL divergence."""
     ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in ranked if not row["is_default"]][:count]
     # Draws of an earlier version are counted where the record has both.

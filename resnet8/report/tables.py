@@ -79,14 +79,7 @@ def class_accuracy_table(
     variants: Sequence[str],
     label_names: Sequence[str],
 ) -> Table:
-    """Accuracy by class and its change; a dash where a class has no images.
-
-    Args:
-        comparison: metrics/comparison.json.
-        counts: (K, K) confusions of the baseline.
-        variants: to compare with the baseline.
-        label_names: K names.
-    """
+    """Accuracy by class and its change, from the (K, K) confusions of the baseline."""
     baseline, rows = comparison["baseline"], []
     for k, label in enumerate(label_names):
         count = int(counts[k].sum())

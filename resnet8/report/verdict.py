@@ -13,14 +13,9 @@ from resnet8.compare.tables import SIGNIFICANCE, interval
 
 
 def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:
-    """Returns sentences about metrics/comparison.json.
+    """Returns sentences about variants, without the baseline, in metrics/comparison.json.
 
     If the baseline is not better than chance, they have no differences in accuracy.
-
-    Args:
-        comparison: metrics/comparison.json.
-        quantized: the variants to judge, without the baseline.
-        converted: the float variants, without the baseline.
     """
     rows, baseline = comparison["variants"], comparison["baseline"]
     conversions = _conversions(converted, rows, baseline) if converted else []

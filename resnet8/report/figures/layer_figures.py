@@ -32,9 +32,7 @@ PARTS = (
 def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """Draws the range of each layer's values, and what 8 bits of them can hold.
 
-    Args:
-        inspection: artifacts/inspection/layers.json.
-        data: the images that activations are of, `calibration` or `input`.
+    Arguments are those of `draw_layer`.
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "dtype")
@@ -80,11 +78,7 @@ def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
 
 @canvas.styled()
 def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
-    """Draws the smallest and largest weight of each output channel, and what 8 bits hold.
-
-    Args:
-        weights: rows by layer and variant, of at least one layer.
-    """
+    """Draws the smallest and largest weight of each output channel, and what 8 bits hold."""
     variants = measured_variants(weights, "dtype")
     lines = (
         "Lines: the ends of what its 8 bits can hold, for the input channel where they reach "
@@ -122,9 +116,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
 def draw_sqnr(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """Draws the signal-to-quantization-noise ratio of each layer's output.
 
-    Args:
-        inspection: artifacts/inspection/layers.json.
-        data: the images that activations are of, `calibration` or `input`.
+    Arguments are those of `draw_layer`.
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "sqnr_db")

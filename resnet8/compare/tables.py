@@ -130,9 +130,9 @@ def inside_table(layers: Json, sensitivity: Json) -> str:
     return markdown.table(lines)
 
 
-def print_headline(comparison: Json, *, console: Console | None = None) -> None:
+def print_headline(comparison: Json) -> None:
     """Prints the comparison, below a warning if the baseline is not better than chance."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     if warning := chance_warning(comparison):
         lines = [f"WARNING: {warning}", "Likely reasons:", *(f"- {reason}" for reason in REASONS)]
         console.print("\n".join(lines), style="bold red", markup=False)
@@ -159,12 +159,12 @@ def print_headline(comparison: Json, *, console: Console | None = None) -> None:
         console.print(shares)
 
 
-def print_classes(comparison: Json, *, console: Console | None = None) -> None:
+def print_classes(comparison: Json) -> None:
     """Prints the accuracy deltas by class, if any accuracy changed."""
     lines = _class_lines(comparison, decimals=2)
     if len(lines[0]) > 1:
         title = "Accuracy per class: delta in percentage points"
-        (console or Console(highlight=False)).print(rich_table(lines, title=title))
+        Console(highlight=False).print(rich_table(lines, title=title))
 
 
 def print_layers(inspection: Json, *, console: Console | None = None) -> None:

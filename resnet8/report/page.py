@@ -36,7 +36,7 @@ def render(view: Mapping[str, Any], *, vega: str) -> str:
         style=_read("report.css"),
         script=_read(*SCRIPTS),
         vega=vega,
-        licences=_read("vega_licences.txt"),
+        licences=_read("dvc_plots.html").partition("\n\n")[2].partition("-->")[0],
     )
 
 

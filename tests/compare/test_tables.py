@@ -1,10 +1,9 @@
 """Tables that people read."""
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from resnet8.compare import tables
 
@@ -33,10 +32,19 @@ COMPARISON = {
 ALONE = COMPARISON | {"variants": {"keras_fp32": SAME}}
 
 
-def printed(show: Any, content: dict[str, Any], width: int = 80) -> str:
-    out = io.StringIO()
-    show(content, console=Console(file=out, width=width, color_system=None))
-    return out.getvalue()
+Print = Callable[..., str]
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Print:
+    """Shows a content in a terminal of some width."""
+
+    def show(function: Any, content: dict[str, Any], width: int = 80) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        function(content)
+        return capsys.readouterr().out
+
+    return show
 
 
 def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline() -> None:
@@ -48,7 +56,7 @@ def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline() -> None:
     )
 
 
-def test_tables_by_class_have_the_variants_that_changed() -> None:
+def test_tables_by_class_have_the_variants_that_changed(printed: Print) -> None:
     assert tables.class_table(COMPARISON).splitlines() == [
         "| variant | cat | dog |", "| --- | ---: | ---: |", "| `onnx_int8` | -1.2 | +0.0 |",
     ]  # fmt: skip
@@ -74,7 +82,7 @@ def test_with_error_never_shows_an_error_as_zero(kl: float, error: float | None,
 
 
 @pytest.mark.parametrize("row", [ROW, WIDEST], ids=["usual", "widest"])
-def test_headline_fits_80_columns_uncut(row: dict[str, Any]) -> None:
+def test_headline_fits_80_columns_uncut(row: dict[str, Any], printed: Print) -> None:
     rows = COMPARISON["variants"] | {"onnx_uint8_int8": row}  # the longest name
     text = printed(tables.print_headline, COMPARISON | {"variants": rows})
     assert max(map(len, text.splitlines())) <= 80
@@ -87,7 +95,9 @@ def test_headline_fits_80_columns_uncut(row: dict[str, Any]) -> None:
     assert "WARNING" not in text
 
 
-def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning_of_chance() -> None:
+def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning(
+    printed: Print,
+) -> None:
     text = " ".join(printed(tables.print_headline, COMPARISON).split())
     assert "The ten images with the largest KL divergence make up 12.9% (onnx_int8)" in text
     assert "ten images" not in printed(tables.print_headline, ALONE)
@@ -116,7 +126,7 @@ def test_inside_table_has_the_noisiest_and_the_most_sensitive_layer() -> None:
     )
 
 
-def test_print_layers_has_a_table_for_each_variant() -> None:
+def test_print_layers_has_a_table_for_each_variant(printed: Print) -> None:
     statistics = {"mean": 0.5, "std": 1.0, "min": -2.0, "max": 3.0, "zeros_share": 0.25}
     quantized = {"clipped_share": 0.001, "clips_on_purpose": "below", "levels_used": 250}
     inspection = {

@@ -164,18 +164,11 @@ def png(figure: Figure) -> bytes:
 
 
 def log_axis(axes: Axes, *, low: float, high: float) -> None:
-    """Makes the y-axis logarithmic, with ticks at powers of ten.
-
-    The range from `low`, above zero, to `high` is extended where it would have fewer than two
-    ticks.
-    """
-    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
-    if last <= first:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        low, high = 10.0**first, 10.0**last
+    """Makes the y-axis logarithmic, with ticks at powers of ten around `low` > 0 and `high`."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     exponents = range(first, last + 1, 1 + (last - first) // 8)
     labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
-    axes.set(ylim=(low, high), yscale="log")  # in this order
+    axes.set(ylim=(10.0**first, 10.0**last), yscale="log")  # in this order
     axes.set_yticks([10.0**exponent for exponent in exponents], labels=labels)
     axes.set_yticks([], minor=True)
 

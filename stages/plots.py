@@ -18,10 +18,10 @@ from resnet8.report.figures.catalog import layer_drawings
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params inspection out")
-    variants = load_params(args.params).variants
+    params = load_params(args.params)
 
     captures: dict[str, dict[str, Any]] = {
-        name: read_arrays(args.inspection / f"{name}.npz") for name in variants
+        name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants
     }
     drawings = layer_drawings(read_json(args.inspection / "layers.json"), captures)
 

@@ -30,7 +30,7 @@ from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
 from resnet8.decision import words
-from resnet8.report.sweep import settings_lines
+from resnet8.report.sweep import settings_table
 from samples import layer_kinds
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def _describe_sweep(summary: Mapping[str, Any]) -> str:
 
 
 def _list_settings(summary: Mapping[str, Any]) -> str:
-    head, *rows = settings_lines(summary, SWEEP_ROWS)
+    head, *rows = settings_table("", summary, SWEEP_ROWS).lines
     return markdown.table([head, *([f"`{name}`", *cells] for name, *cells in rows)])
 
 

@@ -7,11 +7,11 @@ all others right. `core.markdown.table` and the report's template render the sam
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import rich.table
 from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 Json = Mapping[str, Any]
@@ -38,15 +38,23 @@ class Cell(str):
         return cell
 
 
-def by_column(rows: Sequence[Mapping[str, str]]) -> Lines:
-    """Returns the lines of rows whose cells have the column's name as their key."""
-    return [list(rows[0]) if rows else [], *(list(row.values()) for row in rows)]
+class Table(NamedTuple):
+    """A table that a person can sort."""
+
+    caption: str
+    lines: Lines
 
 
-def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> Table:
+def by_column(caption: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """Returns a table of rows whose cells have the column's name as their key."""
+    head = list(rows[0]) if rows else []
+    return Table(caption, [head, *(list(row.values()) for row in rows)])
+
+
+def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> rich.table.Table:
     """Returns a table of plain text; in a narrow terminal only the first column is cut off."""
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
-    table = Table(title=title, **style | options)
+    table = rich.table.Table(title=title, **style | options)
     for i, column in enumerate(lines[0]):
         longest = max(len(part) for line in lines for part in line[i].split("\n"))
         least = longest if i else min(longest, NAME_WIDTH)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet8.compare.chance import REASONS
 from resnet8.compare.predictions import confusion_matrix, find_flips
-from resnet8.compare.rendering import Json
+from resnet8.compare.rendering import Json, Table
 from resnet8.compare.tables import concentration, interval
 from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
@@ -149,7 +149,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
 
 def table_views(
     inputs: ReportInputs, variants: Variants, matrix: NDArray[np.int64]
-) -> dict[str, tables.Table]:
+) -> dict[str, Table]:
     """All tables but the rankings; `matrix` is (K, K), the confusions of the baseline."""
     results, order = inputs.results, inputs.results["layers"]["layers"]
     comparison, checked = results["comparison"], results["verification"]["variants"]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from resnet8.compare.rendering import Cell, Json, Lines, by_column
+from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval
 from resnet8.core.variants import Variant
-from resnet8.report.tables import NOTHING, Table, number, percent
+from resnet8.report.tables import NOTHING, number, percent
 
 BEST = 10  # rows of the first table, besides the default settings
 
@@ -17,12 +17,12 @@ def sweep_view(summary: Json) -> dict[str, Any]:
     return {
         "has_usual": any(not row["changes"] for row in settings),
         "runtimes": list(dict.fromkeys(Variant(row["variant"]).runtime for row in settings)),
-        "best": Table(best, settings_lines(summary, BEST)),
-        "all": Table("All settings", settings_lines(summary, len(settings))),
+        "best": settings_table(best, summary, BEST),
+        "all": settings_table("All settings", summary, len(settings)),
     }
 
 
-def settings_lines(summary: Json, count: int) -> Lines:
+def settings_table(caption: str, summary: Json, count: int) -> Table:
     """Means over draws, of the default settings and the `count` best others by KL divergence."""
     ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in ranked if not row["is_default"]][:count]
@@ -46,7 +46,7 @@ def settings_lines(summary: Json, count: int) -> Lines:
             "accuracy above default, pp": _above(row, "accuracy_above_default_pp"),
             "agreement above default, pp": _above(row, "agreement_above_default_pp"),
         })  # fmt: skip
-    return by_column(rows)
+    return by_column(caption, rows)
 
 
 def _above(row: Json, name: str) -> Cell:

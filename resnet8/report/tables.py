@@ -4,22 +4,13 @@ Shape letters: K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.compare.rendering import Cell, Json, Lines, by_column
+from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval, with_error
 from resnet8.core.provenance import Fingerprint
-
-
-class Table(NamedTuple):
-    """A table that a person can sort; the first cell of a row is its head."""
-
-    caption: str
-    lines: Lines
-
 
 NOTHING = Cell("–")
 
@@ -61,7 +52,7 @@ def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[
         size = sizes[name] / 1000 if name in sizes else None
         first = {"variant": name, "top-1 %": percent(row["top1_accuracy"])}
         rows.append(first | against | {"file kB": number(size, ".0f")})
-    return Table(f"Accuracy, compared with {baseline}", by_column(rows))
+    return by_column(f"Accuracy, compared with {baseline}", rows)
 
 
 def file_table(files: Sequence[Fingerprint]) -> Table:
@@ -69,7 +60,7 @@ def file_table(files: Sequence[Fingerprint]) -> Table:
     rows = [
         {"file": x.path, "bytes": number(x.size_bytes, ",d"), "SHA-256": x.sha256} for x in files
     ]
-    return Table("Data and models", by_column(rows))
+    return by_column("Data and models", rows)
 
 
 def class_accuracy_table(
@@ -89,7 +80,7 @@ def class_accuracy_table(
             | {f"{baseline} %": percent(accuracy, 1)}
             | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
         )
-    return Table(f"Accuracy by class, compared with {baseline}", by_column(rows))
+    return by_column(f"Accuracy by class, compared with {baseline}", rows)
 
 
 def _class_delta(row: Json, label: str) -> Cell:
@@ -114,7 +105,7 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
         }
         for layer, row in layers.items()
     ]
-    return Table("Differences between the float models are at most", by_column(rows))
+    return by_column("Differences between the float models are at most", rows)
 
 
 def finding_table(findings: Sequence[Json]) -> Table:
@@ -127,7 +118,7 @@ def finding_table(findings: Sequence[Json]) -> Table:
         }
         for x in findings
     ]
-    return Table("Findings", by_column(rows))
+    return by_column("Findings", rows)
 
 
 def _link(layer: str, variant: str) -> Cell:
@@ -140,7 +131,7 @@ def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[st
         {"layer": layer} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
         for layer in order
     ]
-    return Table("SQNR in dB, from input to output", by_column(rows))
+    return by_column("SQNR in dB, from input to output", rows)
 
 
 def sqnr_cell(row: Json | None) -> Cell:
@@ -166,7 +157,7 @@ def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Tabl
         for layer in ranked(ranking)
         for row in [ranking["layers"][layer]]
     ]
-    return Table(f"Layers of {name} by what quantizing each alone costs", by_column(rows))
+    return by_column(f"Layers of {name} by what quantizing each alone costs", rows)
 
 
 def ranked(ranking: Json) -> list[str]:
@@ -202,7 +193,7 @@ def arithmetic_table(variants: Json) -> Table:
             "end to end: same class, %": percent(whole["same_class"] / whole["n_images"]),
             "end to end: largest change in probability": small(whole["largest"]),
         })  # fmt: skip
-    return Table("Codes of each model beside exact arithmetic", by_column(rows))
+    return by_column("Codes of each model beside exact arithmetic", rows)
 
 
 def differing_codes_table(variants: Json) -> Table:
@@ -218,7 +209,7 @@ def differing_codes_table(variants: Json) -> Table:
         for tensor, checks in by_tensor.items()
     ]
     caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
-    return Table(caption, by_column(rows))
+    return by_column(caption, rows)
 
 
 def _codes_cell(row: Json | None) -> Cell:

@@ -6,7 +6,7 @@ import pytest
 
 from resnet8.report.data import view
 from resnet8.report.page import render
-from resnet8.report.sweep import BEST, settings_lines, sweep_view
+from resnet8.report.sweep import BEST, settings_table, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
 from tests.sweep.results import CHANCE, USUAL, make_selection
@@ -30,7 +30,7 @@ def test_tables_have_the_best_settings_and_the_defaults(summary: dict[str, Any])
 def test_settings_are_compared_with_the_default_of_the_variant(summary: dict[str, Any]) -> None:
     found = {
         line[SETTINGS].removesuffix(", on the front"): (line[ABOVE].split(" (")[0], line[TOP1])
-        for line in settings_lines(summary, 100)
+        for line in settings_table("", summary, 100).lines
         if line[VARIANT] == "onnx_int8"
     }
     assert found["default"] == ("default", "78.90 ± 0.10")
@@ -39,7 +39,7 @@ def test_settings_are_compared_with_the_default_of_the_variant(summary: dict[str
 
 
 def test_settings_of_single_draws_have_no_deviation() -> None:
-    _, *lines = settings_lines(make_summary(n_seeds=1), 100)
+    _, *lines = settings_table("", make_summary(n_seeds=1), 100).lines
     assert not any("±" in line[TOP1] for line in lines)
 
 
@@ -47,7 +47,7 @@ def test_settings_count_runs_of_an_earlier_version_among_others(summary: dict[st
     default, *others = summary["settings"]
 
     def draws(**changes: Any) -> list[str]:
-        _, *lines = settings_lines(summary | changes, 100)
+        _, *lines = settings_table("", summary | changes, 100).lines
         return sorted(line[DRAWS] for line in lines)
 
     mixed = draws(n_earlier=2, settings=[default | {"n_earlier": 2}, *others])

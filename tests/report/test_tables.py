@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resnet8.compare.rendering import Table
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report import tables
-from resnet8.report.tables import NOTHING, Table
+from resnet8.report.tables import NOTHING
 from tests.report_inputs import LABELS, LAYERS, make_inputs
 
 RESULTS = make_inputs().results

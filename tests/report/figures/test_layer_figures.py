@@ -105,7 +105,5 @@ def test_channel_ranges_have_float_weights_and_what_each_scale_can_hold(
     (highs,) = (x.get_ydata() for x in axes.lines if np.allclose(x.get_ydata()[-1], 5.08))
     np.testing.assert_allclose(highs, [1.27, 2.54, 3.81, 5.08, 5.08])
     np.testing.assert_allclose(line(axes, "onnx_uint8")[1], -1.0)  # one scale for all channels
-
-
-def test_channel_ranges_without_quantized_variants_show_float_weights() -> None:
-    assert not channel_ranges(make_inputs(quantized=()).results["layers"])[0].lines
+    floats = make_inputs(quantized=()).results["layers"]
+    assert not channel_ranges(floats)[0].lines

@@ -163,14 +163,7 @@ class View:
     def histogram(self, layer: str) -> Figure:
         """Draws the distributions of a layer's output, weight and bias."""
         layer = self._known(layer)
-        absent = {x: why[layer] for x, why in self.inspection["absent"].items() if layer in why}
-        return histograms.draw_layer(
-            layer,
-            self._activations[layer],
-            parameters=self.inspection["parameters"].get(layer, {}),
-            over=self.over,
-            absent=absent,
-        )
+        return histograms.draw_layer(layer, self.inspection, data="input")
 
     def feature_maps(self, layer: str, image: int = 0) -> Figure:
         """Draws all channels of a layer's output for one image, by its number."""
@@ -183,7 +176,7 @@ class View:
 
     def ranges(self) -> Figure:
         """Draws the range of each layer's values, and the range of its 8-bit codes."""
-        return layer_figures.draw_ranges(self._activations, layers=self.layers, over=self.over)
+        return layer_figures.draw_ranges(self.inspection, data="input")
 
     def drawings(self) -> dict[str, Drawing]:
         """Returns functions that draw all figures, by file name."""
@@ -286,7 +279,7 @@ class Comparison(View):
 
     def sqnr(self) -> Figure:
         """Draws the signal-to-quantization-noise ratio of each layer."""
-        return layer_figures.draw_sqnr(self._activations, layers=self.layers, over=self.over)
+        return layer_figures.draw_sqnr(self.inspection, data="input")
 
 
 def _output(model: Watched, layer: str) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from resnet8.core.pictures import SUFFIXES
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inside import View, look
-from resnet8.report.figures.canvas import draw_all
+from resnet8.report.figures.canvas import png
 
 
 def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> View:
@@ -77,9 +77,9 @@ def main(argv: list[str] | None = None) -> None:
         raise ParamsError(f"--layers: {exc}") from exc
 
     tables.print_layers(view.inspection)
-    for name, picture in draw_all(view.drawings()):
+    for name, draw in view.drawings().items():
         path = args.out / f"{name}.png"
-        write_bytes(path, picture)
+        write_bytes(path, png(draw()))
         print(path)
         if args.show:
             webbrowser.open(path.resolve().as_uri())

@@ -29,10 +29,8 @@ def main(argv: list[str] | None = None) -> None:
 
     paths = {variant: variant.path(args.models, raw=args.raw) for variant in params.variants}
     names = ("comparison", "correct", "network", "quantization_lint", "sweep", "verify_quantized")
-    comparison, correct, network, lint, sweep, verification = (
-        read_json(args.metrics / f"{name}.json") for name in names
-    )
-    correctness = read_correctness(correct)
+    results = {name: read_json(args.metrics / f"{name}.json") for name in names}
+    correctness = read_correctness(results["correct"])
     proof = read_proof(
         lambda path: read_bytes(args.metrics / Path(path).name),
         correctness,
@@ -45,21 +43,19 @@ def main(argv: list[str] | None = None) -> None:
 
     limits = check_limits(correctness, proof, params)
     sizes = {variant: path.stat().st_size for variant, path in paths.items()}
-    decision = decide(Evidence(comparison, verification, lint, sweep, limits, sizes, scores))
+    decision = decide(Evidence(results, limits, sizes, scores))
     variant = model_card.choose_variant(decision, params.candidate)
     card = model_card.CardInputs(
-        comparison, decision, lint, network, read_json(args.metrics / f"{variant}.json"),
-        verification,
+        results | {"decision": decision, "scores": read_json(args.metrics / f"{variant}.json")},
         settings=params.model_dump(include={"fetch", "convert_onnx", "calibrate", "fit"}),
         model=fingerprint(paths[variant]),
         original=fingerprint(paths[Variant.KERAS_FP32]),
         calibration=fingerprint(args.calibration),
-        test_set_sha256=correct["test_set_sha256"],
-    )  # fmt: skip
+    )
 
     write_json(args.out, decision)
     write_bytes(args.card, model_card.write_card(variant, card).encode())
-    print("\n".join(words.in_lines(decision, comparison)))
+    print("\n".join(words.in_lines(decision, results["comparison"])))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Writes: metrics/plots/{per_class_accuracy,confusion,sqnr,sensitivity}.csv
 Params: quantize_onnx.types, quantize_torch.types
 """
 
-from resnet8.compare.plot_data import plot_tables
+from resnet8.compare.plot_data import COLUMNS, plot_tables
 from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.files import csv_bytes, read_json, write_bytes
@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
         quantized=params.quantized,
     )
 
-    for name, table in tables.items():
-        write_bytes(args.out / f"{name}.csv", csv_bytes(*table))
+    for name, rows in tables.items():
+        write_bytes(args.out / f"{name}.csv", csv_bytes(COLUMNS[name], rows))
     print(f"{len(tables)} tables for `dvc plots show`, of {len(params.variants)} variants")
 
 

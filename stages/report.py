@@ -16,8 +16,7 @@ from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.inspection.inputs import choose
-from resnet8.report.data import view
-from resnet8.report.inputs import ReportInputs
+from resnet8.report.data import ReportInputs, view
 from resnet8.report.page import render, vega_bundle
 
 
@@ -34,16 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     calibration = args.calibration / "images.npy"
     models = {name: name.path(args.models, raw=args.raw) for name in params.variants}
     data = [args.data / "test_images.npy", args.data / "test_labels.npy", calibration]
+    names = ("comparison", "decision", "layer_parity", "network", "quantization_lint",
+             "sensitivity", "sweep")  # fmt: skip
+    results = {name: read_json(args.metrics / f"{name}.json") for name in names}
+    results["layers"] = read_json(args.inspection / "layers.json")
+    results["verification"] = read_json(args.verification)
     inputs = ReportInputs(
-        comparison=read_json(args.metrics / "comparison.json"),
-        decision=read_json(args.metrics / "decision.json"),
-        network=read_json(args.metrics / "network.json"),
-        layers=read_json(args.inspection / "layers.json"),
-        parity=read_json(args.metrics / "layer_parity.json"),
-        verification=read_json(args.verification),
-        sensitivity=read_json(args.metrics / "sensitivity.json"),
-        lint=read_json(args.metrics / "quantization_lint.json"),
-        sweep=read_json(args.metrics / "sweep.json"),
+        results,
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=choose(
             InputSpec.parse(params.inspect.input),

@@ -10,7 +10,7 @@ from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
 from resnet8.core.provenance import Fingerprint
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
-from resnet8.report.inputs import ReportInputs
+from resnet8.report.data import ReportInputs
 from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
 from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection
@@ -59,27 +59,37 @@ def make_inputs(
             ("tied_outputs", None, "3 of 50 images."),
         ]
     ]
-    return ReportInputs(
-        comparison={
+    results = {
+        "comparison": {
             "baseline": "keras_fp32",
             "n_images": N_IMAGES,
             **describe_chance(baseline.argmax(axis=1) == labels, labels),
             "variants": rows,
         },
-        layers=_layers_json(rng, variants, quantized, layers),
-        parity={"rtol": 1e-4, "layers": {layer: _parity(i) for i, layer in enumerate(layers)}},
-        verification={"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
-        sensitivity={"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
-        lint={
+        "layers": _layers_json(rng, variants, quantized, layers),
+        "layer_parity": {"rtol": 1e-4, "layers": {x: _parity(i) for i, x in enumerate(layers)}},
+        "verification": {"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
+        "sensitivity": {"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
+        "quantization_lint": {
             "findings": findings,
             "calibration": {"n_images": 50, "n_in_test_set": 0},
             "float_layers": [],
             "notes": [],
         },
-        decision=make_decision(rows, quantized),
-        network=make_network(layers),
-        sweep=make_summary(),
-        captures={name: _captures(rng, layers) for name in variants},
+        "decision": _decision(rows, quantized),
+        "network": _network(layers),
+        "sweep": make_summary(),
+    }
+    shapes = [(1, 20, 8, 8)] * (len(layers) - 1) + [(1, 10)]
+    return ReportInputs(
+        results,
+        captures={
+            name: {
+                layer: rng.normal(size=shape).astype(np.float32)
+                for layer, shape in zip(layers, shapes, strict=True)
+            }
+            for name in variants
+        },
         chosen=_images(rng, 1),
         predictions=predictions,
         test_set=TestSet(_images(rng, N_IMAGES), labels, label_names),
@@ -101,15 +111,13 @@ def _images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
-def make_decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any]:
+def _decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any]:
     """The first quantized variant is recommended; the others break a limit and saturate."""
-    keys = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
     return {
         "recommended": quantized[0] if quantized else "onnx_fp32",
         "reason": "keeps all limits of the gate",
         "variants": {
-            name: {key: rows[name][key] for key in keys}
-            | {
+            name: rows[name] | {
                 "keeps_limits": not i,
                 "limits": [{
                     "parameter": "drop_max_pp", "value": 1.25, "limit": 1 if i else 2,
@@ -125,21 +133,21 @@ def make_decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str,
     }  # fmt: skip
 
 
-def make_network(layers: tuple[str, ...]) -> dict[str, Any]:
+def _network(layers: tuple[str, ...]) -> dict[str, Any]:
     """A chain of layers, the last of which reads the first, too."""
-    rows = [
-        {"name": name, "operator": "Conv", "shape": [4, 8, 8], "macs": 1000, "weights": 108,
-         "biases": 4, "inputs": [layers[i - 1] if i else "input"]}
-        for i, name in enumerate(layers)
-    ]  # fmt: skip
-    rows[-1]["inputs"] = [layers[-2], layers[0]]
+    inputs = [["input"], *([name] for name in layers[:-2]), [layers[-2], layers[0]]]
+    size = {"float32": 448 * len(layers), "int8": 124 * len(layers)}
     return {
-        "layers": rows,
+        "layers": [
+            {"name": name, "operator": "Conv", "shape": [4, 8, 8], "macs": 1000, "weights": 108,
+             "biases": 4, "inputs": sources}
+            for name, sources in zip(layers, inputs, strict=True)
+        ],
         "macs": 1000 * len(layers),
         "n_parameters": 112 * len(layers),
-        "weight_bytes": {"float32": 448 * len(layers), "int8": 124 * len(layers)},
+        "weight_bytes": size,
         "peak_activation_bytes": {"float32": 3072, "int8": 768, "at": layers[0]},
-    }
+    }  # fmt: skip
 
 
 def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
@@ -189,35 +197,28 @@ def _layers_json(
     layers: tuple[str, ...],
 ) -> dict[str, Any]:
     fused = [name for name in quantized if name.startswith("onnx")]
-    reason = f"computed together with {layers[1]}"
     activations: dict[str, dict[str, Any]] = {
-        layer: {
-            name: _activation(rng, name, i, is_quantized=name in quantized)
-            for name in variants
-            if i or name not in fused
-        }
+        layer: {name: _activation(rng, name, i) for name in variants if i or name not in fused}
         for i, layer in enumerate(layers)
     }
     for name in quantized[:1]:
         activations[layers[1]][name]["statistics"] |= {"sqnr_db": None, "max_abs_error": 0.0}
         del activations[layers[1]][name]["error_histogram"]
+    parameters = {
+        layer: {
+            kind: {name: _parameter(rng, kind, name) for name in variants[1:]}
+            for kind in ("weight", "bias")
+        }
+        for layer in (layers[0], layers[-1])
+    }
+    absent = {layers[0]: f"computed together with {layers[1]}"}
     return {
         "layers": list(layers),
         "input": "test image 0",
         "n_images": {"calibration": 50, "input": 1},
-        "absent": {name: {layers[0]: reason} if name in fused else {} for name in variants},
+        "absent": {name: absent if name in fused else {} for name in variants},
         "activations": {"calibration": activations, "input": activations},
-        "parameters": {
-            layer: {
-                kind: {
-                    name: _parameter(rng, kind, is_quantized=name in quantized)
-                    for name in variants
-                    if name != "keras_fp32"
-                }
-                for kind in ("weight", "bias")
-            }
-            for layer in (layers[0], layers[-1])
-        },
+        "parameters": parameters,
     }
 
 
@@ -235,17 +236,10 @@ def _histogram(rng: np.random.Generator, reach: float) -> dict[str, Any]:
     return {"low": -reach, "high": reach, "counts": counts}
 
 
-def _activation(
-    rng: np.random.Generator, name: str, position: int, *, is_quantized: bool
-) -> dict[str, Any]:
+def _activation(rng: np.random.Generator, name: str, position: int) -> dict[str, Any]:
     statistics = _summary(1000) | {"captured_at": f"hook {position} of {name}"}
     row = {"statistics": statistics, "histogram": _histogram(rng, 4.0)}
-    if name != "keras_fp32":
-        statistics |= {
-            "reference": "keras_fp32", "sqnr_db": 120.0, "cosine_similarity": 1.0,
-            "max_abs_error": 1e-6,
-        }  # fmt: skip
-    if is_quantized:
+    if name not in FLOAT:
         statistics |= {
             "reference": f"{name.partition('_')[0]}_fp32", "sqnr_db": 30.0 - position,
             "cosine_similarity": 0.999, "max_abs_error": 0.1, "dtype": "uint8", "scale": 0.03125,
@@ -254,35 +248,38 @@ def _activation(
             "levels_used_share": 225 / 256,
         }  # fmt: skip
         row["error_histogram"] = _histogram(rng, 0.1)
+    elif name != "keras_fp32":
+        statistics |= {
+            "reference": "keras_fp32", "sqnr_db": 120.0, "cosine_similarity": 1.0,
+            "max_abs_error": 1e-6,
+        }  # fmt: skip
     return row
 
 
-def _parameter(rng: np.random.Generator, kind: str, *, is_quantized: bool) -> dict[str, Any]:
+def _parameter(rng: np.random.Generator, kind: str, name: str) -> dict[str, Any]:
     shape = [4, 3, 3, 3] if kind == "weight" else [4]
     lows = rng.normal(-1, 0.1, 4).round(4).tolist()
     highs = rng.normal(1, 0.1, 4).round(4).tolist() if kind == "weight" else lows
-    found: dict[str, Any] = {
-        "statistics": _summary(int(np.prod(shape))) | {"shape": shape},
-        "histogram": _histogram(rng, 1.2),
-        "channel_min": lows,
-        "channel_max": highs,
-    }
-    if is_quantized:
-        found["statistics"] |= {
+    statistics = _summary(int(np.prod(shape))) | {"shape": shape}
+    row: dict[str, Any] = {
+        "statistics": statistics, "histogram": _histogram(rng, 1.2),
+        "channel_min": lows, "channel_max": highs,
+    }  # fmt: skip
+    if name not in FLOAT:
+        statistics |= {
             "dtype": "int8", "sqnr_db": 45.0, "cosine_similarity": 0.9999, "max_abs_error": 0.004,
         }  # fmt: skip
-        found |= {
+        row |= {
             "scale": [0.01] * 4, "zero_point": [0] * 4,
             "channel_sqnr_db": [44.0, None, 45.0, 46.0], "channel_max_abs_error": [0.004] * 4,
         }  # fmt: skip
-    return found
+    return row
 
 
 def _parity(position: int) -> dict[str, float]:
-    pairs = {"keras_onnx": 1e-6 * position, "keras_torch": 2e-6, "onnx_torch": 1e-6}
-    if position == 0:
-        del pairs["keras_torch"]
-    return pairs | {"magnitude": 8.0, "relative": 1e-7 * (position + 1)}
+    pairs = {"keras_onnx": 1e-6 * position, "onnx_torch": 1e-6}
+    torch = {"keras_torch": 2e-6} if position else {}
+    return pairs | torch | {"magnitude": 8.0, "relative": 1e-7 * (position + 1)}
 
 
 def _ranking(layers: tuple[str, ...]) -> dict[str, Any]:
@@ -298,11 +295,3 @@ def _ranking(layers: tuple[str, ...]) -> dict[str, Any]:
     full = {"kl_divergence": 0.004, "agreement": 0.975}
     ranked["input"] = {"alone": free, "spared": full, "rank": len(layers) + 1}
     return {"n_images": 40, "all": full, "layers": ranked}
-
-
-def _captures(rng: np.random.Generator, layers: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-    shapes = [(1, 20, 8, 8)] * (len(layers) - 1) + [(1, 10)]
-    return {
-        layer: rng.normal(size=shape).astype(np.float32)
-        for layer, shape in zip(layers, shapes, strict=True)
-    }

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,28 +16,19 @@ from tools.make_plots_page import PAGE, inline_script, make_page
 TEMPLATES = sorted((ROOT / ".dvc" / "plots").glob("*.json"))
 
 
-def test_the_page_is_what_the_tool_makes() -> None:
+def test_the_page_is_what_the_tool_makes_and_dvc_is_told_to_use() -> None:
     assert PAGE.read_bytes() == make_page().encode()
-
-
-def test_the_page_is_the_one_that_dvc_is_told_to_use() -> None:
     config = (ROOT / ".dvc" / "config").read_text()
     name = re.search(r"^\[plots\]\n\s+html_template = (.+)$", config, re.MULTILINE)[1]
     assert (ROOT / ".dvc" / name).resolve() == PAGE
 
 
-def test_the_page_has_the_marks_of_dvc_but_the_one_for_its_scripts() -> None:
+def test_the_page_has_the_marks_of_dvc_and_licences_and_names_no_other_file() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1
-    assert "{scripts}" not in text
-
-
-def test_the_page_names_no_other_file() -> None:
-    assert links(PAGE.read_text(encoding="utf-8")) == []
-
-
-def test_the_page_carries_the_licence_of_vega() -> None:
-    head = PAGE.read_text(encoding="utf-8").split("<script>")[0]
+    assert "{scripts}" not in text  # DVC would put links there
+    assert links(text) == []
+    head = text.split("<script>")[0]
     assert "Copyright (c) 2015-2023, University of Washington Interactive Data Lab" in head
     assert "Redistribution and use in source and binary forms" in head
 
@@ -68,22 +58,15 @@ def test_template_takes_data_title_and_labels_from_dvc(path: Path) -> None:
     assert anchors == {"DATA", "TITLE", "X", "X_LABEL", "Y", "Y_LABEL"}
 
 
-def colours(template: Any) -> dict[str, str]:
-    """The colours of known variants in a template."""
-    (expression,) = (x["calculate"] for x in template["transform"] if x.get("as") == "colour")
-    return dict(re.findall(r"(\w+): '(#\w+)'", expression))
-
-
-@pytest.mark.parametrize("name", ["class_accuracy", "sqnr_profile"])
-def test_template_has_the_colours_of_the_pictures(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [("class_accuracy", set(palette.VARIANTS)), ("sqnr_profile", set(QUANTIZED_VARIANTS))],
+)
+def test_template_has_the_colours_of_the_pictures(name: str, variants: set[str]) -> None:
     template = json.loads((ROOT / ".dvc" / "plots" / f"{name}.json").read_text(encoding="utf-8"))
-    found = colours(template)
-    expected = {variant: palette.VARIANTS[variant] for variant in QUANTIZED_VARIANTS}
-    assert {variant: found[variant] for variant in QUANTIZED_VARIANTS} == expected
-
-
-def test_template_tells_float_variants_apart_too() -> None:
-    path = ROOT / ".dvc" / "plots" / "class_accuracy.json"
-    found = colours(json.loads(path.read_text(encoding="utf-8")))
-    assert set(found) == set(palette.VARIANTS)
-    assert len(set(found.values())) == len(found)
+    (expression,) = (x["calculate"] for x in template["transform"] if x.get("as") == "colour")
+    colours = dict(re.findall(r"(\w+): '(#\w+)'", expression))
+    assert set(colours) == variants
+    assert len(set(colours.values())) == len(colours)  # float variants differ, too
+    quantized = variants & set(QUANTIZED_VARIANTS)
+    assert {x: colours[x] for x in quantized} == {x: palette.VARIANTS[x] for x in quantized}

@@ -30,8 +30,8 @@ def params(**fetch: Any) -> Params:
 def metrics() -> dict[str, Any]:
     evidence = make_inputs()
     return {
-        "comparison": evidence.comparison,
-        "decision": evidence.decision,
+        "comparison": evidence.results["comparison"],
+        "decision": evidence.results["decision"],
         "layers": {"activations": {}},
         "sensitivity": {"variants": {}},
         "sweep": make_summary(),

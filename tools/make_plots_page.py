@@ -1,7 +1,7 @@
 """Makes the page in which `dvc plots` draws offline: `python -m tools.make_plots_page`.
 
 DVC's default page loads Vega from the internet. This one, which .dvc/config names, includes Vega
-from the vl-convert-python package. The report takes its Vega from this page.
+from the vl-convert-python package. The report takes Vega and its licences from this page.
 """
 
 import re
@@ -10,9 +10,8 @@ from pathlib import Path
 import vl_convert
 
 ROOT = Path(__file__).parents[1]
-TEMPLATES = ROOT / "resnet8" / "report" / "templates"
-PAGE = TEMPLATES / "dvc_plots.html"
-LICENCES = TEMPLATES / "vega_licences.txt"
+PAGE = ROOT / "resnet8" / "report" / "templates" / "dvc_plots.html"
+LICENCES = Path(__file__).with_name("vega_licences.txt")
 VEGA_LITE = "6.4"  # matches the Vega in the bundle; also draws DVC's version 5 templates
 
 # DVC replaces {refresh_tag} and {plot_divs}. It would put its scripts, which are links, in place

@@ -21,8 +21,8 @@ from resnet8.compare.tables import (
     concentration,
     inside_table,
     markdown_table,
-    sweep_table,
 )
+from resnet8.core import markdown
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_json, write_bytes
 from resnet8.core.names import BUILT_IN_MODELS, data_in_words, model_in_words
@@ -30,6 +30,7 @@ from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import list_larger
 from resnet8.decision import words
+from resnet8.report.sweep import settings_table
 from samples import layer_kinds
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,7 @@ PARTS = {
     "settings": "docs/sweeps.md",
     "layers": "docs/your-model.md",
 }
+SWEEP_ROWS = 8  # settings in docs/sweeps.md, besides the default ones
 METRICS = ("comparison", "decision", "layers", "sensitivity", "sweep", "verify_onnx")
 _SWEEP_PICTURE = (
     "![Accuracy and agreement against the number of calibration images, accuracy against file "
@@ -86,7 +88,7 @@ def render_parts(
         "classes": class_table(metrics["comparison"]),
         "inside": inside_table(metrics["layers"], metrics["sensitivity"]),
         "sweep": _describe_sweep(sweep),
-        "settings": sweep_table(sweep) if sweep["settings"] else sweep["note"],
+        "settings": _list_settings(sweep) if sweep["settings"] else sweep["note"],
         "layers": layer_kinds.table(),
     }
 
@@ -129,6 +131,11 @@ def _describe_sweep(summary: Mapping[str, Any]) -> str:
     answer = f"> {summary['answer']}" if summary["answer"] else ""
     picture = _SWEEP_PICTURE if summary["settings"] else ""
     return "\n\n".join(filter(None, [answer, summary["note"], picture]))
+
+
+def _list_settings(summary: Mapping[str, Any]) -> str:
+    head, *rows = settings_table("", summary, SWEEP_ROWS).lines
+    return markdown.table([head, *([f"`{name}`", *cells] for name, *cells in rows)])
 
 
 def render_documents() -> dict[Path, str]:

@@ -38,11 +38,9 @@ def is_chance(n_right: int, n_images: int, *, chance: float) -> bool:
 
 
 def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, Any]:
-    """Returns the entries of metrics/comparison.json about chance.
+    """Returns the entries about chance in metrics/comparison.json.
 
-    Args:
-        correct: (N,) whether each prediction of the baseline is right.
-        labels: (N,) class indices.
+    `correct` is of the baseline, (N,) for (N,) class indices.
     """
     chance = chance_accuracy(labels)
     return {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from resnet8.core.digits import divergence, divergence_share, probability_difference
 from resnet8.core.evaluation import Probabilities
@@ -89,12 +90,7 @@ def mcnemar_p(baseline: Correct, variant: Correct) -> float:
     Source: Q. McNemar (1947), Psychometrika 12, 153-157, in its exact binomial form.
     """
     lost, won = count_changes(baseline, variant)
-    n = lost + won
-    splits = as_uneven = 1  # of 2**n: with k on the smaller side, and with k or less
-    for k in range(1, min(lost, won) + 1):
-        splits = splits * (n - k + 1) // k
-        as_uneven += splits
-    return min(2 * as_uneven / (1 << n), 1.0)
+    return min(2 * float(bdtr(min(lost, won), lost + won, 0.5)), 1.0)
 
 
 def correct_p_values(p_values: Sequence[float]) -> list[float]:

@@ -64,24 +64,22 @@ def describe_correctness(
         test_set: the images and their classes; classes without images are left out.
     """
     _, labels, label_names = test_set
-    by_class = {
-        name: split_by_class(probabilities.argmax(axis=1) == labels, labels, label_names)
-        for name, probabilities in predictions.items()
-    }
-    counts = {
-        label: len(x) for label, x in split_by_class(labels >= 0, labels, label_names).items()
-    }
-    return Record(
-        test_set_sha256=_checksum(test_set),
-        n_images=counts,
-        correct={
+
+    def split(values: Correct) -> dict[str, Correct]:
+        return split_by_class(values, labels, label_names)
+
+    hits = {name: split(x.argmax(axis=1) == labels) for name, x in predictions.items()}
+    return {
+        "test_set_sha256": _checksum(test_set),
+        "n_images": {label: len(x) for label, x in split(labels >= 0).items()},
+        "correct": {
             variant: {
                 label: base64.b64encode(np.packbits(correct).tobytes()).decode()
-                for label, correct in rows.items()
+                for label, correct in by_class.items()
             }
-            for variant, rows in by_class.items()
+            for variant, by_class in hits.items()
         },
-    ).model_dump()
+    }
 
 
 def read_correctness(content: object) -> Correctness:

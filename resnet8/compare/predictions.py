@@ -47,13 +47,8 @@ def find_flips(
 ) -> list[Flip]:
     """Returns the images whose top-1 class differs, those that moved most first.
 
-    An image moves by the total variation distance of both distributions, half the sum of the
-    absolute differences.
-
-    Args:
-        baseline: (N, K) probabilities.
-        variant: (N, K) probabilities for the same images.
-        labels: (N,) class indices.
+    An image moves by the total variation distance of both distributions, (N, K) each: half the sum
+    of the absolute differences.
     """
     old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
     distance = np.abs(baseline - variant).sum(axis=1) / 2

@@ -1,27 +1,60 @@
-"""Renders tables for a terminal and for a notebook.
+"""One model of a table, and its renderers for a terminal and a notebook.
 
 Lines are sequences of cells: the first line is the heading, the first column is aligned left and
-all others right.
+all others right. `core.markdown.table` and the report's template render the same lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+import rich.table
 from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+Json = Mapping[str, Any]
 Lines = Sequence[Sequence[str]]
 NAME_WIDTH = 12  # characters of the first column that a narrow terminal shows
 
 
-def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> Table:
+class Cell(str):
+    """A text that the report's tables sort by a value; a plain text is sorted by itself.
+
+    value: comes last if None.
+    layer, variant: shown by the layer explorer when the cell is pressed, if not empty.
+    """
+
+    value: float | str | None
+    layer: str
+    variant: str
+
+    def __new__(
+        cls, text: str, value: float | str | None = None, layer: str = "", variant: str = ""
+    ) -> Self:
+        cell = super().__new__(cls, text)
+        cell.value, cell.layer, cell.variant = value, layer, variant
+        return cell
+
+
+class Table(NamedTuple):
+    """A table that a person can sort."""
+
+    caption: str
+    lines: Lines
+
+
+def by_column(caption: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """Returns a table of rows whose cells have the column's name as their key."""
+    head = list(rows[0]) if rows else []
+    return Table(caption, [head, *(list(row.values()) for row in rows)])
+
+
+def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> rich.table.Table:
     """Returns a table of plain text; in a narrow terminal only the first column is cut off."""
     style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
-    table = Table(title=title, **style | options)
+    table = rich.table.Table(title=title, **style | options)
     for i, column in enumerate(lines[0]):
         longest = max(len(part) for line in lines for part in line[i].split("\n"))
         least = longest if i else min(longest, NAME_WIDTH)

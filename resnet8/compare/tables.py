@@ -6,14 +6,11 @@ from typing import Any
 from rich.console import Console
 
 from resnet8.compare.chance import REASONS, chance_warning
-from resnet8.compare.rendering import Lines, rich_table
+from resnet8.compare.rendering import Json, Lines, rich_table
 from resnet8.core import markdown
 from resnet8.core.variants import Variant
 
-Json = Mapping[str, Any]
-
 SIGNIFICANCE = 0.05  # a McNemar p below it: the accuracy difference is unlikely to be chance
-SWEEP_ROWS = 8  # settings in the README, besides the default ones
 COLUMNS = ("variant", "top-1 %", "delta pp", "95% interval", "McNemar p", "agree %", "KL")
 LAYER_COLUMNS = (
     "layer", "mean", "std", "min", "max", "zero %", "clip %", "levels", "SQNR dB",
@@ -21,10 +18,6 @@ LAYER_COLUMNS = (
 INSIDE_COLUMNS = (
     "variant", "noisiest layer", "SQNR dB", "most sensitive layer", "KL, only it",
     "KL, all others", "KL, all",
-)  # fmt: skip
-SWEEP_COLUMNS = (
-    "variant", "settings", "draws", "top-1 % (± of draws)", "agree %", "KL",
-    "accuracy above default, pp", "agreement above default, pp", "file kB",
 )  # fmt: skip
 ON_PURPOSE = (
     "*: clipped below on purpose; the ReLU behind the addition discards these values, so SQNR does "
@@ -122,12 +115,7 @@ def class_table(comparison: Json) -> str:
 
 
 def inside_table(layers: Json, sensitivity: Json) -> str:
-    """The noisiest and the most sensitive layer of each quantized variant, in Markdown.
-
-    Args:
-        layers: metrics/layers.json.
-        sensitivity: metrics/sensitivity.json.
-    """
+    """The noisiest and the most sensitive layer of each quantized variant, in Markdown."""
     lines: list[tuple[str, ...]] = [INSIDE_COLUMNS]
     for variant, ranking in sensitivity["variants"].items():
         statistics = layers["activations"][variant]
@@ -142,59 +130,9 @@ def inside_table(layers: Json, sensitivity: Json) -> str:
     return markdown.table(lines)
 
 
-def sweep_table(summary: Json) -> str:
-    """The default settings of a sweep and the best others in Markdown."""
-    rows = [
-        (
-            f"`{row['variant']}`",
-            "**default**" if row["is_default"] else row["description"],
-            count_draws(row, summary),
-            with_deviation(row["top1_accuracy"]),
-            f"{100 * row['agreement']['mean']:.2f}",
-            f"{row['kl_divergence']['mean']:.5f}",
-            with_interval(row["accuracy_above_default_pp"]),
-            with_interval(row["agreement_above_default_pp"]),
-            f"{row['file_bytes'] / 1000:.0f}",
-        )
-        for row in best_settings(summary, SWEEP_ROWS)
-    ]
-    return markdown.table([SWEEP_COLUMNS, *rows])
-
-
-def best_settings(summary: Json, count: int) -> list[Json]:
-    """The default settings and the `count` others with the smallest KL divergence.
-
-    Args:
-        summary: metrics/sweep.json.
-        count: number of settings besides the default ones.
-    """
-    rows = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
-    others = [row for row in rows if not row["is_default"]][:count]
-    return [row for row in rows if row["is_default"] or row in others]
-
-
-def count_draws(row: Json, summary: Json) -> str:
-    """The number of a setting's draws, and how many of them are of an earlier version."""
-    is_mixed = 0 < summary["n_earlier"] < summary["n_finished"]
-    earlier = f" ({row['n_earlier']} earlier)" if is_mixed and row["n_earlier"] else ""
-    return f"{len(row['seeds'])}{earlier}"
-
-
-def with_deviation(figure: Json) -> str:
-    """A mean fraction in percent ± the standard deviation of several draws."""
-    deviation = figure["deviation"]
-    around = "" if deviation is None else f" ± {100 * deviation:.2f}"
-    return f"{100 * figure['mean']:.2f}{around}"
-
-
-def with_interval(figure: Mapping[str, float] | None) -> str:
-    """A mean in percentage points with its interval; empty without a figure."""
-    return f"{figure['mean']:+.2f} ({interval(figure['low'], figure['high'])})" if figure else ""
-
-
-def print_headline(comparison: Json, *, console: Console | None = None) -> None:
+def print_headline(comparison: Json) -> None:
     """Prints the comparison, below a warning if the baseline is not better than chance."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     if warning := chance_warning(comparison):
         lines = [f"WARNING: {warning}", "Likely reasons:", *(f"- {reason}" for reason in REASONS)]
         console.print("\n".join(lines), style="bold red", markup=False)
@@ -221,12 +159,12 @@ def print_headline(comparison: Json, *, console: Console | None = None) -> None:
         console.print(shares)
 
 
-def print_classes(comparison: Json, *, console: Console | None = None) -> None:
+def print_classes(comparison: Json) -> None:
     """Prints the accuracy deltas by class, if any accuracy changed."""
     lines = _class_lines(comparison, decimals=2)
     if len(lines[0]) > 1:
         title = "Accuracy per class: delta in percentage points"
-        (console or Console(highlight=False)).print(rich_table(lines, title=title))
+        Console(highlight=False).print(rich_table(lines, title=title))
 
 
 def print_layers(inspection: Json, *, console: Console | None = None) -> None:

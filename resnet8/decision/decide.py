@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from resnet8.compare.chance import chance_warning
+from resnet8.compare.rendering import Json
 from resnet8.core.sizes import list_larger
 from resnet8.core.variants import Variant
 from resnet8.gate.rules import Limit
 
 SAME_SIZE = 0.01  # of the smallest file
+FIGURES = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
 STANDARD_ERRORS = 2  # of the smallest KL divergence
 RULES = (
     "No variant is recommended where the baseline is not better than chance.",
@@ -20,23 +22,18 @@ RULES = (
     f"{STANDARD_ERRORS} standard errors more is as good.",
     "Of these, the first in params.yaml is. Where there is none, the float ONNX model is.",
 )
-Json = Mapping[str, Any]
 
 
 class Evidence(NamedTuple):
     """Inputs of a decision.
 
-    comparison, verification, lint, sweep: contents of metrics/comparison.json,
-        verify_quantized.json, quantization_lint.json and sweep.json.
+    results: contents of metrics/<name>.json, by name.
     limits: the gate's limits with their measured values.
     sizes: bytes of each variant's file.
     mlperf_tiny: accuracy on the benchmark's images by variant; None for another test set.
     """
 
-    comparison: Json
-    verification: Json
-    lint: Json
-    sweep: Json
+    results: Json
     limits: Sequence[Limit]
     sizes: Mapping[Variant, int]
     mlperf_tiny: Json | None
@@ -46,7 +43,7 @@ def decide(evidence: Evidence) -> dict[str, Any]:
     """Describes the quantized variants, recommends one, and lists warnings."""
     rows = {str(x): _describe(x, evidence) for x in evidence.sizes if not x.is_float}
     shared = [x for x in evidence.limits if x.variant not in rows and not x.passed]
-    recommended, reason = recommend(rows, evidence.comparison, shared_limits_hold=not shared)
+    recommended, reason = _recommend(rows, evidence.results["comparison"], broken=shared)
     return {
         "recommended": recommended,
         "reason": reason,
@@ -56,30 +53,27 @@ def decide(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def recommend(
-    rows: Mapping[str, Json], comparison: Json, *, shared_limits_hold: bool
+def _recommend(
+    rows: Mapping[str, Json], comparison: Json, *, broken: Sequence[Limit]
 ) -> tuple[str | None, str]:
-    """Recommends a variant by `RULES`.
+    """Recommends a variant by `RULES`, or None, and gives the reason.
 
-    Args:
-        rows: descriptions of the quantized variants, in the order of params.yaml.
-        comparison: contents of metrics/comparison.json.
-        shared_limits_hold: whether all limits hold that do not concern a single quantized variant.
-
-    Returns:
-        The variant, or None if none can be recommended, and the reason.
+    Rows are in the order of params.yaml; `broken` limits concern all variants.
     """
     if comparison["baseline_is_chance"]:
         return None, "the baseline is not better than chance, so accuracies say nothing"
     float_instead = str(Variant.ONNX_FP32)
     if not rows:
         return float_instead, "there is no quantized variant"
-    if not shared_limits_hold:
+    if broken:
         return float_instead, "a limit of the gate that concerns all variants is broken"
     for requirement, is_met in (
         ("keeps the limits of the gate", lambda row: row["keeps_limits"]),
         ("does so with products that do not saturate", lambda row: not row["saturates"]),
-        ("has a smaller file than the float model, too", _is_smaller),
+        (
+            "has a smaller file than the float model, too",
+            lambda row: row["file_bytes"] < row["float_file_bytes"],
+        ),
     ):
         rows = {name: row for name, row in rows.items() if is_met(row)}
         if not rows:
@@ -99,7 +93,9 @@ def recommend(
 
 
 def _describe(name: Variant, evidence: Evidence) -> dict[str, Any]:
-    row, arithmetic = evidence.comparison["variants"][name], evidence.verification["variants"][name]
+    row = evidence.results["comparison"]["variants"][name]
+    arithmetic = evidence.results["verify_quantized"]["variants"][name]
+    findings = evidence.results["quantization_lint"]["findings"]
     limits = [x for x in evidence.limits if x.variant == name]
     return {
         "keeps_limits": all(x.passed for x in limits),
@@ -108,31 +104,24 @@ def _describe(name: Variant, evidence: Evidence) -> dict[str, Any]:
              "detail": x.detail, "passed": x.passed}
             for x in limits
         ],
-        "top1_accuracy": row["top1_accuracy"],
-        "accuracy_delta_pp": row["accuracy_delta_pp"],
-        "ci95_low_pp": row["ci95_low_pp"],
-        "ci95_high_pp": row["ci95_high_pp"],
+        **{key: row[key] for key in FIGURES},
         "file_bytes": evidence.sizes[name],
         "float_file_bytes": evidence.sizes[name.original],
         "saturates": arithmetic["saturating_products"],
         "codes_compared": arithmetic["codes"],
         "largest_difference_of_codes": arithmetic["largest_difference"],
-        "findings": sum(x["variant"] in {name, "all"} for x in evidence.lint["findings"]),
+        "findings": sum(x["variant"] in {name, "all"} for x in findings),
     }  # fmt: skip
 
 
-def _is_smaller(row: Json) -> bool:
-    smaller: bool = row["file_bytes"] < row["float_file_bytes"]
-    return smaller
-
-
 def _warnings(evidence: Evidence, shared: Sequence[Limit]) -> list[dict[str, str]]:
-    saturating = [x for x, row in evidence.verification["variants"].items()
+    results, sweep = evidence.results, evidence.results["sweep"]
+    saturating = [x for x, row in results["verify_quantized"]["variants"].items()
                   if row["saturating_products"]]  # fmt: skip
-    findings, sweep = evidence.lint["findings"], evidence.sweep
+    findings = results["quantization_lint"]["findings"]
     old = sweep["n_earlier"] + sweep["n_other_data"] + sweep["n_other_model"]
     texts = {
-        "chance": chance_warning(evidence.comparison),
+        "chance": chance_warning(results["comparison"]),
         "limits": "; ".join(
             f"gate.{x.parameter} is broken for {x.variant}: {x.value:.4g}, limit {x.limit:g}"
             for x in shared

@@ -28,11 +28,7 @@ def scores(
 ) -> dict[str, Any]:
     """Computes accuracies on the benchmark's images, as fractions with 95% intervals.
 
-    Args:
-        by_variant: by variant and class, whether each image was classified correctly, in the order
-            of the test set.
-        labels: (N,) class indices of CIFAR-10's test set.
-        label_names: (K,) names of the classes.
+    Hits are in the order of the test set, whose class indices are `labels`, (N,).
     """
     samples = read_samples()
     rows = {}

@@ -5,20 +5,19 @@ Source: https://huggingface.co/docs/hub/model-cards, https://github.com/huggingf
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from resnet8.compare.rendering import Json
 from resnet8.core import markdown
 from resnet8.core.names import BUILT_IN_MODELS, data_in_words, model_in_words
 from resnet8.core.provenance import Fingerprint
 from resnet8.core.variants import Variant
 from resnet8.decision import words
 
-Json = Mapping[str, Any]
 _DATASETS = {"cifar10": "uoft-cs/cifar10", "sample": "shapes"}  # names on model hubs
 _LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "keras": "keras"}
 
@@ -26,26 +25,17 @@ _LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "keras": "keras"}
 class CardInputs(NamedTuple):
     """Contents of a card.
 
-    comparison, decision, lint, network, scores, verification: contents of metrics/comparison.json,
-        decision.json, quantization_lint.json, network.json, <variant>.json and
-        verify_quantized.json.
+    results: contents of metrics/<name>.json, by name, and of metrics/<variant>.json as `scores`.
     settings: the sections `fetch`, `convert_onnx`, `calibrate` and `fit` of params.yaml.
     model, original: files of the variant and of the Keras model.
     calibration: file of the calibration images.
-    test_set_sha256: of the test images, labels and class names.
     """
 
-    comparison: Json
-    decision: Json
-    lint: Json
-    network: Json
-    scores: Json
-    verification: Json
+    results: Json
     settings: Json
     model: Fingerprint
     original: Fingerprint
     calibration: Fingerprint
-    test_set_sha256: str
 
 
 def choose_variant(decision: Json, candidate: str) -> Variant:
@@ -66,11 +56,12 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown.escape, "json": json.dumps}
-    fetch = inputs.settings["fetch"]
-    mlperf, comparison = inputs.decision["mlperf_tiny"], inputs.comparison
+    fetch, comparison = inputs.settings["fetch"], inputs.results["comparison"]
+    decision, verification = inputs.results["decision"], inputs.results["verify_quantized"]
+    mlperf = decision["mlperf_tiny"]
     sections = ["fetch", "convert_onnx", *([] if variant.is_float else ["calibrate", "fit"])]
     return environment.get_template("model_card.md.jinja").render(
-        inputs._asdict(),
+        {**inputs.results, **inputs._asdict()},
         variant=variant,
         head=yaml.safe_dump(_head(variant, inputs), sort_keys=False, allow_unicode=True),
         title=model_in_words(fetch["model"]),
@@ -80,18 +71,18 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         mlperf=mlperf and {**mlperf, **mlperf["variants"][variant]},
         base=comparison["variants"][comparison["baseline"]],
         row=comparison["variants"][variant],
-        quantized=inputs.decision["variants"].get(variant),
+        quantized=decision["variants"].get(variant),
         parameters=[(f"{x}.{key}", value)
                     for x in sections for key, value in inputs.settings[x].items()],
-        arithmetic=inputs.verification["variants"].get(variant),
-        warnings=[x["text"] for x in inputs.decision["warnings"] if x["kind"] != "sweep"],
+        arithmetic=verification["variants"].get(variant),
+        warnings=[x["text"] for x in decision["warnings"] if x["kind"] != "sweep"],
     )  # fmt: skip
 
 
 def _head(variant: Variant, inputs: CardInputs) -> Json:
     """The card's metadata, with the accuracy as `model-index`."""
     fetch, runtime = inputs.settings["fetch"], variant.runtime
-    data, accuracy = data_in_words(fetch["dataset"]), inputs.scores["top1_accuracy"]
+    data, accuracy = data_in_words(fetch["dataset"]), inputs.results["scores"]["top1_accuracy"]
     result = {
         "task": {"type": "image-classification", "name": "Image classification"},
         "dataset": {"type": _DATASETS[fetch["dataset"]], "name": data, "split": "test"},

@@ -1,13 +1,10 @@
 """Puts a decision into words, for the report, the README, the terminal and the model card."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from resnet8.compare.rendering import Json
 from resnet8.compare.tables import interval
 from resnet8.core.variants import Variant
-
-Json = Mapping[str, Any]
 
 
 def headline(decision: Json) -> str:
@@ -19,12 +16,7 @@ def headline(decision: Json) -> str:
 
 
 def costs(decision: Json, comparison: Json) -> str:
-    """Describes the cost of the recommended variant; empty unless it is a quantized one.
-
-    Args:
-        decision: contents of metrics/decision.json.
-        comparison: contents of metrics/comparison.json.
-    """
+    """Describes the cost of the recommended variant; empty unless it is a quantized one."""
     row = decision["variants"].get(decision["recommended"])
     if row is None:
         return ""

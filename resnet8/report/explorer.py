@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.report.inputs import Captures, Json
+from resnet8.compare.rendering import Json
 from resnet8.report.thumbnails import GAP, grey_channels, is_picture, png_uri
 
+Captures = Mapping[str, Mapping[str, NDArray[np.float32]]]  # by variant and layer
 # Channels of each feature map; fewer where all maps together get too large for a page.
 CHANNEL_CHOICES = (16, 4, 1)
 MAX_MAP_BYTES = 2_000_000
@@ -62,11 +63,7 @@ def explorer(
 ) -> dict[str, Any]:
     """Returns JSON for the page's script.
 
-    Args:
-        layers: artifacts/inspection/layers.json.
-        captures: outputs (N, ...) for the chosen input.
-        variants: in their order.
-        rankings: by quantized variant, its layers from the one that costs most.
+    Rankings have the layers of each quantized variant, from the one that costs most.
     """
     count = layers["n_images"]["calibration"]
     images = "1 image" if count == 1 else f"{count:,} images"

@@ -10,8 +10,8 @@ from typing import Any
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout, VertexViewer
 
+from resnet8.compare.rendering import Json
 from resnet8.report.figures.layer_rows import shorten
-from resnet8.report.inputs import Json
 
 BOX_WIDTH, BOX_HEIGHT = 206, 40  # pixels
 GAP_X, GAP_Y = 16, 18  # between boxes
@@ -32,14 +32,9 @@ class _Line:
 def place(
     names: Sequence[str], edges: Iterable[tuple[str, str]]
 ) -> tuple[dict[str, Point], dict[tuple[str, str], list[Point]]]:
-    """Places boxes in layers, from the top, with few crossings.
+    """Places boxes, named in the order of computation, in layers with few crossings.
 
-    Args:
-        names: of the boxes, in the order of computation.
-        edges: from box to box.
-
-    Returns:
-        The middle of each box, and the points of each edge from middle to middle, in pixels.
+    Returns the middle of each box, and the points of each edge from middle to middle, in pixels.
     """
     vertices = {name: Vertex(name) for name in names}
     lines = {pair: Edge(vertices[pair[0]], vertices[pair[1]]) for pair in edges}
@@ -47,19 +42,20 @@ def place(
         vertex.view = VertexViewer(BOX_WIDTH, BOX_HEIGHT)
     for line in lines.values():
         line.view = _Line()
-    left = 0.0
+    left = float(MARGIN)
     for part in Graph(list(vertices.values()), list(lines.values())).C:
         layout = SugiyamaLayout(part)
         layout.xspace, layout.yspace = GAP_X, GAP_Y
         layout.init_all()
         layout.draw()
         boxes = [vertex.view for vertex in part.sV]
-        shift = left - min(box.xy[0] for box in boxes)
+        x0, y0 = (min(box.xy[axis] for box in boxes) for axis in (0, 1))
+        right, down = left + BOX_WIDTH / 2 - x0, MARGIN + BOX_HEIGHT / 2 - y0
         for box in boxes:
-            box.xy = (box.xy[0] + shift, box.xy[1])
+            box.xy = (box.xy[0] + right, box.xy[1] + down)
         for line in part.sE:
-            line.view.points = [(x + shift, y) for x, y in line.view.points]
-        left = max(box.xy[0] for box in boxes) + BOX_WIDTH + GAP_X
+            line.view.points = [(x + right, y + down) for x, y in line.view.points]
+        left = max(box.xy[0] for box in boxes) + BOX_WIDTH / 2 + GAP_X
     return (
         {name: vertex.view.xy for name, vertex in vertices.items()},
         {pair: list(line.view.points) for pair, line in lines.items()},
@@ -67,35 +63,25 @@ def place(
 
 
 def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
-    """Returns the numbers and texts of an SVG drawing.
-
-    Args:
-        network: metrics/network.json.
-        known: the layers that the layer explorer shows.
-    """
+    """Returns the numbers and texts of an SVG drawing; the layer explorer shows `known` layers."""
     rows = {row["name"]: row for row in network["layers"]}
     edges = [
         (source, name) for name, row in rows.items() for source in dict.fromkeys(row["inputs"])
     ]
     names = list(dict.fromkeys([x for x, _ in edges if x not in rows] + list(rows)))
-    middles, routes = place(names, edges)
-    left = min((x for x, _ in middles.values()), default=0) - BOX_WIDTH / 2 - MARGIN
-    top = min((y for _, y in middles.values()), default=0) - BOX_HEIGHT / 2 - MARGIN
-    places = {name: (round(x - left), round(y - top)) for name, (x, y) in middles.items()}
+    places, routes = place(names, edges)
     return {
-        "width": max((x for x, _ in places.values()), default=0) + BOX_WIDTH // 2 + MARGIN,
-        "height": max((y for _, y in places.values()), default=0) + BOX_HEIGHT // 2 + MARGIN,
+        "width": round(max(x for x, _ in places.values())) + BOX_WIDTH // 2 + MARGIN,
+        "height": round(max(y for _, y in places.values())) + BOX_HEIGHT // 2 + MARGIN,
         "box": {"width": BOX_WIDTH, "height": BOX_HEIGHT},
         "boxes": [
             {
-                "x": x - BOX_WIDTH // 2, "y": y - BOX_HEIGHT // 2,
+                "x": round(x) - BOX_WIDTH // 2, "y": round(y) - BOX_HEIGHT // 2,
                 "layer": name if name in known else "", **_texts(name, rows.get(name)),
             }
             for name, (x, y) in places.items()
         ],
-        "lines": [
-            _path([(x - left, y - top) for x, y in points]) for points in routes.values() if points
-        ],
+        "lines": [_path(points) for points in routes.values() if points],
     }  # fmt: skip
 
 

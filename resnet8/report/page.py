@@ -19,12 +19,7 @@ SCRIPTS = (
 
 
 def render(view: Mapping[str, Any], *, vega: str) -> str:
-    """Returns the page.
-
-    Args:
-        view: the templates' variables, from `data.view`.
-        vega: a script that defines `vegaEmbed`, from `vega_bundle`.
-    """
+    """Returns the page, from `data.view` and `vega_bundle`."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -37,11 +32,11 @@ def render(view: Mapping[str, Any], *, vega: str) -> str:
     }  # fmt: skip
     return environment.get_template("report.html.jinja").render(
         view,
-        themes={"light": palette.PAGE_LIGHT, "dark": palette.PAGE_DARK},
+        colors=palette.PAGE,
         style=_read("report.css"),
         script=_read(*SCRIPTS),
         vega=vega,
-        licences=_read("vega_licences.txt"),
+        licences=_read("dvc_plots.html").partition("\n\n")[2].partition("-->")[0],
     )
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from resnet8.compare.tables import best_settings, count_draws, with_deviation, with_interval
+from resnet8.compare.rendering import Cell, Json, Table, by_column
+from resnet8.compare.tables import interval
 from resnet8.core.variants import Variant
-from resnet8.report.inputs import Json
-from resnet8.report.tables import NOTHING, Cell, Table, number, percent, text
+from resnet8.report.tables import NOTHING, number, percent
 
 BEST = 10  # rows of the first table, besides the default settings
 
@@ -23,26 +23,34 @@ def sweep_view(summary: Json) -> dict[str, Any]:
 
 
 def settings_table(caption: str, summary: Json, count: int) -> Table:
-    """Means over draws, of the default settings and the `count` best others by KL."""
+    """Means over draws, of the default settings and the `count` best others by KL divergence."""
+    ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
+    others = [row for row in ranked if not row["is_default"]][:count]
+    # Draws of an earlier version are counted where the record has both.
+    is_mixed = 0 < summary["n_earlier"] < summary["n_finished"]
     rows = []
-    for row in best_settings(summary, count):
+    for row in [row for row in ranked if row["is_default"] or row in others]:
         settings = "default" if row["is_default"] else row["description"]
-        accuracy = row["top1_accuracy"]
+        draws, accuracy = len(row["seeds"]), row["top1_accuracy"]
+        earlier = f" ({row['n_earlier']} earlier)" if is_mixed and row["n_earlier"] else ""
+        deviation = accuracy["deviation"]
+        around = "" if deviation is None else f" ± {100 * deviation:.2f}"
         rows.append({
-            "variant": text(row["variant"]),
-            "settings": text(f"{settings}, on the front" if row["on_front"] else settings),
-            "draws": Cell(count_draws(row, summary), len(row["seeds"])),
+            "variant": row["variant"],
+            "settings": f"{settings}, on the front" if row["on_front"] else settings,
+            "draws": Cell(f"{draws}{earlier}", draws),
             "file kB": number(row["file_bytes"] / 1000, ".1f"),
-            "top-1 % (± of draws)": Cell(with_deviation(accuracy), accuracy["mean"]),
+            "top-1 % (± of draws)": Cell(f"{100 * accuracy['mean']:.2f}{around}", accuracy["mean"]),
             "agreement %": percent(row["agreement"]["mean"]),
             "KL, nats": number(row["kl_divergence"]["mean"], ".5f"),
             "accuracy above default, pp": _above(row, "accuracy_above_default_pp"),
             "agreement above default, pp": _above(row, "agreement_above_default_pp"),
         })  # fmt: skip
-    return Table(caption, rows)
+    return by_column(caption, rows)
 
 
 def _above(row: Json, name: str) -> Cell:
-    if row[name] is None:
-        return Cell("default", 0.0) if row["is_default"] else NOTHING
-    return Cell(with_interval(row[name]), row[name]["mean"])
+    if figure := row[name]:
+        ends = interval(figure["low"], figure["high"])
+        return Cell(f"{figure['mean']:+.2f} ({ends})", figure["mean"])
+    return Cell("default", 0.0) if row["is_default"] else NOTHING

@@ -1,46 +1,18 @@
-"""The report's tables: cells with a text and a value to sort by.
+"""The report's tables.
 
 Shape letters: K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval, with_error
 from resnet8.core.provenance import Fingerprint
-from resnet8.report.inputs import Json
-
-
-class Cell(NamedTuple):
-    """One cell of a table.
-
-    text: what a person reads.
-    value: the column is sorted by it; None comes last.
-    layer, variant: shown by the layer explorer when the cell is pressed, if not empty.
-    """
-
-    text: str
-    value: float | str | None = None
-    layer: str = ""
-    variant: str = ""
-
-
-class Table(NamedTuple):
-    """A table that a person can sort: cells by column; the first cell of a row is its head."""
-
-    caption: str
-    rows: list[dict[str, Cell]]
-
 
 NOTHING = Cell("–")
-
-
-def text(words: str) -> Cell:
-    """A cell that is sorted by its text."""
-    return Cell(words, words)
 
 
 def number(value: float | None, form: str = ".3g") -> Cell:
@@ -78,18 +50,17 @@ def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[
         if name == baseline:
             against = dict.fromkeys(against, NOTHING) | {"delta pp": Cell("baseline", 0.0)}
         size = sizes[name] / 1000 if name in sizes else None
-        first = {"variant": text(name), "top-1 %": percent(row["top1_accuracy"])}
+        first = {"variant": name, "top-1 %": percent(row["top1_accuracy"])}
         rows.append(first | against | {"file kB": number(size, ".0f")})
-    return Table(f"Accuracy, compared with {baseline}", rows)
+    return by_column(f"Accuracy, compared with {baseline}", rows)
 
 
 def file_table(files: Sequence[Fingerprint]) -> Table:
     """The files behind the report."""
     rows = [
-        {"file": text(x.path), "bytes": number(x.size_bytes, ",d"), "SHA-256": text(x.sha256)}
-        for x in files
+        {"file": x.path, "bytes": number(x.size_bytes, ",d"), "SHA-256": x.sha256} for x in files
     ]
-    return Table("Data and models", rows)
+    return by_column("Data and models", rows)
 
 
 def class_accuracy_table(
@@ -99,24 +70,17 @@ def class_accuracy_table(
     variants: Sequence[str],
     label_names: Sequence[str],
 ) -> Table:
-    """Accuracy by class and its change; a dash where a class has no images.
-
-    Args:
-        comparison: metrics/comparison.json.
-        counts: (K, K) confusions of the baseline.
-        variants: to compare with the baseline.
-        label_names: K names.
-    """
+    """Accuracy by class and its change, from the (K, K) confusions of the baseline."""
     baseline, rows = comparison["baseline"], []
     for k, label in enumerate(label_names):
         count = int(counts[k].sum())
         accuracy = counts[k, k] / count if count else None
         rows.append(
-            {"class": text(label), "images": number(count, "d")}
+            {"class": label, "images": number(count, "d")}
             | {f"{baseline} %": percent(accuracy, 1)}
             | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
         )
-    return Table(f"Accuracy by class, compared with {baseline}", rows)
+    return by_column(f"Accuracy by class, compared with {baseline}", rows)
 
 
 def _class_delta(row: Json, label: str) -> Cell:
@@ -132,7 +96,7 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
     layers = {layer: parity["layers"][layer] for layer in order if layer in parity["layers"]}
     rows = [
         {
-            "layer": text(layer),
+            "layer": layer,
             "Keras – ONNX": small(row.get("keras_onnx"), ".0e"),
             "Keras – PyTorch": small(row.get("keras_torch"), ".0e"),
             "ONNX – PyTorch": small(row.get("onnx_torch"), ".0e"),
@@ -141,20 +105,20 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
         }
         for layer, row in layers.items()
     ]
-    return Table("Differences between the float models are at most", rows)
+    return by_column("Differences between the float models are at most", rows)
 
 
 def finding_table(findings: Sequence[Json]) -> Table:
     """Findings in metrics/quantization_lint.json."""
     rows = [
         {
-            "variant": text(x["variant"]),
+            "variant": x["variant"],
             "layer": _link(x["layer"], x["variant"]) if x["layer"] else NOTHING,
-            "what": text(x["message"]),
+            "what": x["message"],
         }
         for x in findings
     ]
-    return Table("Findings", rows)
+    return by_column("Findings", rows)
 
 
 def _link(layer: str, variant: str) -> Cell:
@@ -164,10 +128,10 @@ def _link(layer: str, variant: str) -> Cell:
 def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Table:
     """The SQNR in dB by layer and quantized variant."""
     rows = [
-        {"layer": text(layer)} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
+        {"layer": layer} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
         for layer in order
     ]
-    return Table("SQNR in dB, from input to output", rows)
+    return by_column("SQNR in dB, from input to output", rows)
 
 
 def sqnr_cell(row: Json | None) -> Cell:
@@ -182,7 +146,7 @@ def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Tabl
     """A variant's layers by rank, with links to those that the layer explorer knows."""
     rows = [
         {
-            "layer": _link(layer, name) if layer in known else text(layer),
+            "layer": _link(layer, name) if layer in known else layer,
             "rank": number(row["rank"], "d"),
             "alone: KL": small(row["alone"]["kl_divergence"]),
             "alone: agreement %": percent(row["alone"]["agreement"], 1),
@@ -193,7 +157,7 @@ def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Tabl
         for layer in ranked(ranking)
         for row in [ranking["layers"][layer]]
     ]
-    return Table(f"Layers of {name} by what quantizing each alone costs", rows)
+    return by_column(f"Layers of {name} by what quantizing each alone costs", rows)
 
 
 def ranked(ranking: Json) -> list[str]:
@@ -218,7 +182,7 @@ def arithmetic_table(variants: Json) -> Table:
         largest = max((row["largest"] for row in codes), default=None)
         farthest = max((row["farthest"] for row in codes), default=None)
         rows.append({
-            "variant": text(name),
+            "variant": name,
             "tensors": number(len(codes), "d"),
             "codes": number(sum(row["compared"] for row in codes), ",d"),
             "differ": number(sum(row["differing"] for row in codes), ",d"),
@@ -229,7 +193,7 @@ def arithmetic_table(variants: Json) -> Table:
             "end to end: same class, %": percent(whole["same_class"] / whole["n_images"]),
             "end to end: largest change in probability": small(whole["largest"]),
         })  # fmt: skip
-    return Table("Codes of each model beside exact arithmetic", rows)
+    return by_column("Codes of each model beside exact arithmetic", rows)
 
 
 def differing_codes_table(variants: Json) -> Table:
@@ -240,12 +204,12 @@ def differing_codes_table(variants: Json) -> Table:
             if row["in_codes"]:
                 by_tensor.setdefault(row["tensor"], {})[name] = row
     rows = [
-        {"tensor": text(tensor), "layer": text(next(iter(checks.values()))["layer"])}
+        {"tensor": tensor, "layer": next(iter(checks.values()))["layer"]}
         | {name: _codes_cell(checks.get(name)) for name in variants}
         for tensor, checks in by_tensor.items()
     ]
     caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
-    return Table(caption, rows)
+    return by_column(caption, rows)
 
 
 def _codes_cell(row: Json | None) -> Cell:

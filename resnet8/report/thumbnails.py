@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.pictures import encode_png
-from resnet8.report.figures.channel_grid import as_channels, channel_grid
+from resnet8.report.figures.layer_rows import as_channels, channel_grid
 
 GAP = 0  # the grey level of gaps between channels, which is transparent
 COLUMNS = 4  # channels side by side
@@ -20,11 +20,9 @@ LONGEST_SIDE = 64  # pixels of a channel; larger ones are thinned out
 
 
 def png_uri(pixels: NDArray[np.uint8], *, transparent: int | None = None) -> str:
-    """Encodes pixels as `data:image/png;base64,...`.
+    """Encodes (H, W) grey levels or (H, W, 3) colours as `data:image/png;base64,...`.
 
-    Args:
-        pixels: (H, W) grey levels or (H, W, 3) red, green and blue.
-        transparent: a grey level that shows the page behind it.
+    The page behind the picture shows through the grey level `transparent`.
     """
     options: dict[str, Any] = {} if transparent is None else {"transparency": transparent}
     content = encode_png(pixels, optimize=True, **options)
@@ -34,16 +32,10 @@ def png_uri(pixels: NDArray[np.uint8], *, transparent: int | None = None) -> str
 def grey_channels(
     values: NDArray[np.float32], *, low: float, high: float, channels: int
 ) -> NDArray[np.uint8]:
-    """Draws the first channels of a layer's output for one image in grey.
+    """Draws the first channels of a layer's output (C, H, W) for one image in grey.
 
-    Args:
-        values: (C, H, W); any other shape is drawn as one pixel for each value.
-        low: drawn black, with everything below it.
-        high: drawn white, with everything above it.
-        channels: how many to draw.
-
-    Returns:
-        (rows, columns) grey levels from 1; `GAP` between channels and where there is no value.
+    Any other shape is drawn as one pixel for each value. Returns (rows, columns) grey levels from
+    1, black at `low` or less, to 255, and `GAP` between channels and where there is no value.
     """
     share = (values.astype(np.float64) - low) / ((high - low) or 1.0)
     grey = (1 + np.clip(share, 0.0, 1.0) * 254).round().astype(np.uint8)

@@ -8,19 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from resnet8.compare.chance import chance_warning
+from resnet8.compare.rendering import Json
 from resnet8.compare.tables import SIGNIFICANCE, interval
-from resnet8.report.inputs import Json
 
 
 def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:
-    """Returns sentences about metrics/comparison.json.
+    """Returns sentences about variants, without the baseline, in metrics/comparison.json.
 
     If the baseline is not better than chance, they have no differences in accuracy.
-
-    Args:
-        comparison: metrics/comparison.json.
-        quantized: the variants to judge, without the baseline.
-        converted: the float variants, without the baseline.
     """
     rows, baseline = comparison["variants"], comparison["baseline"]
     conversions = _conversions(converted, rows, baseline) if converted else []
@@ -35,7 +30,7 @@ def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[s
     others = [name for name in quantized if name not in moved]
     sentences += [_difference(name, rows[name]) for name in moved]
     if others:
-        sentences += _no_difference({name: rows[name] for name in others}, baseline)
+        sentences.append(_no_difference({name: rows[name] for name in others}, baseline))
     return [*sentences, _changed(quantized, rows, comparison["n_images"])]
 
 
@@ -54,16 +49,15 @@ def _difference(name: str, row: Json) -> str:
     )
 
 
-def _no_difference(rows: Mapping[str, Json], baseline: str) -> list[str]:
-    name = max(rows, key=lambda name: abs(rows[name]["accuracy_delta_pp"]))
+def _no_difference(rows: Mapping[str, Json], baseline: str) -> str:
+    name, row = max(rows.items(), key=lambda item: abs(item[1]["accuracy_delta_pp"]))
     loss = max(0.0, *(-row["ci95_low_pp"] for row in rows.values()))
-    return [
+    return (
         f"No difference in accuracy from {baseline} was detected for {_listed(list(rows))}: the "
-        f"largest is {rows[name]['accuracy_delta_pp']:+.2f} percentage points ({name}, "
-        f"{_evidence(rows[name])}).",
-        f"That does not prove that there is none: the intervals leave room for a loss of up to "
-        f"{loss:.2f} points.",
-    ]
+        f"largest is {row['accuracy_delta_pp']:+.2f} percentage points ({name}, {_evidence(row)}). "
+        "That does not prove that there is none: the intervals leave room for a loss of up to "
+        f"{loss:.2f} points."
+    )
 
 
 def _changed(quantized: Sequence[str], rows: Json, n_images: int) -> str:

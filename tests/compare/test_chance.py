@@ -25,27 +25,22 @@ def test_is_chance_if_the_low_end_of_the_interval_is_at_most_chance(
     assert not is_chance(*counts, chance=low - 1e-9)
 
 
-@pytest.mark.parametrize(
-    ("n_right", "expected"),
-    [(0, True), (13, True), (100, True), (115, True), (150, False), (872, False)],
-)
+def test_description_has_chance_and_the_warning_both_accuracies() -> None:
+    labels = np.array([3] * 900 + [5] * 100)
+    found = describe_chance(labels == 3, labels)  # a constant prediction
+    assert found == {"baseline_is_chance": True, "chance_accuracy": 0.9}
+    comparison = found | {
+        "baseline": "keras_fp32", "n_images": 1000,
+        "variants": {"keras_fp32": {"top1_accuracy": 0.112}},
+    }  # fmt: skip
+    warning = chance_warning(comparison)
+    assert "right on 11.20% of 1,000 test images" in warning
+    assert "class alone makes up 90.00%" in warning
+    assert chance_warning(comparison | {"baseline_is_chance": False}) == ""
+
+
+@pytest.mark.parametrize(("n_right", "expected"), [(0, True), (115, True), (150, False)])
 def test_a_baseline_is_chance_within_noise_of_it_and_below(n_right: int, expected: bool) -> None:
     labels = np.arange(1000) % 10
     found = describe_chance(np.arange(1000) < n_right, labels)
     assert found == {"baseline_is_chance": expected, "chance_accuracy": 0.1}
-
-
-def test_a_constant_prediction_is_chance_however_often_it_is_right() -> None:
-    labels = np.array([3] * 900 + [5] * 100)
-    assert describe_chance(labels == 3, labels)["baseline_is_chance"]
-
-
-def test_warning_names_both_accuracies_and_is_empty_for_a_better_baseline() -> None:
-    comparison = {
-        "baseline": "keras_fp32", "n_images": 1000, "baseline_is_chance": True,
-        "chance_accuracy": 0.1, "variants": {"keras_fp32": {"top1_accuracy": 0.112}},
-    }  # fmt: skip
-    warning = chance_warning(comparison)
-    assert "right on 11.20% of 1,000 test images" in warning
-    assert "class alone makes up 10.00%" in warning
-    assert chance_warning(comparison | {"baseline_is_chance": False}) == ""

@@ -8,16 +8,15 @@ import pytest
 from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
-from resnet8.compare.plot_data import class_accuracies, plot_tables
+from resnet8.compare.plot_data import COLUMNS, plot_tables
 from resnet8.core.dataset import TestSet
 from resnet8.core.files import csv_bytes
 
 NAMES = ["cat", "dog", "frog"]
 LABELS = np.arange(40) % 2  # there is no frog
 RNG = np.random.default_rng(0)
-PREDICTIONS = {
-    name: RNG.dirichlet([1, 1, 1], 40).astype(np.float32) for name in ("onnx_int8", "torch_int8")
-}
+VARIANTS = ("torch_int8", "onnx_int8")
+PREDICTIONS = {name: RNG.dirichlet([1, 1, 1], 40).astype(np.float32) for name in VARIANTS}
 
 
 def statistics(sqnr_db: float | None) -> dict[str, Any]:
@@ -49,60 +48,54 @@ SENSITIVITY = {
 }
 
 
-def rows(table: str, *variants: str) -> list[tuple[Any, ...]]:
+@pytest.fixture(scope="module")
+def tables() -> dict[str, list[tuple[Any, ...]]]:
     test_set = TestSet(np.zeros((40, 32, 32, 3), np.uint8), LABELS, NAMES)
-    tables = plot_tables(
-        PREDICTIONS, test_set, inspection=INSPECTION, sensitivity=SENSITIVITY, quantized=variants
+    return plot_tables(
+        PREDICTIONS, test_set, inspection=INSPECTION, sensitivity=SENSITIVITY, quantized=VARIANTS
     )
-    return [tuple(row) for row in tables[table].rows]
 
 
-def test_class_accuracies_are_percentages_with_wilson_intervals() -> None:
-    table = class_accuracies(PREDICTIONS, LABELS, label_names=NAMES)
-    assert [row[:2] for row in table] == [(v, x) for v in PREDICTIONS for x in ("cat", "dog")]
-    for variant, name, *found in table:
+def test_rows_have_the_columns_of_their_table(tables: dict[str, list[Any]]) -> None:
+    assert tables.keys() == COLUMNS.keys()
+    for name, rows in tables.items():
+        assert {len(row) for row in rows} == {len(COLUMNS[name])}
+
+
+def test_class_accuracies_are_percentages_with_wilson_intervals(tables: dict[str, Any]) -> None:
+    rows = tables["per_class_accuracy"]
+    assert [row[:2] for row in rows] == [(v, x) for v in VARIANTS for x in ("cat", "dog")]
+    for variant, name, *found in rows:
         label = NAMES.index(name)
         right = int((PREDICTIONS[variant][label == LABELS].argmax(axis=1) == label).sum())
         ends = proportion_confint(right, 20, method="wilson")
         assert found == pytest.approx([5 * right, *(100 * end for end in ends)], abs=5.1e-5)
 
 
-def test_confusions_count_by_actual_and_predicted_class_like_scikit_learn() -> None:
-    table = rows("confusion")
+def test_confusions_count_like_scikit_learn(tables: dict[str, Any]) -> None:
     for variant, probabilities in PREDICTIONS.items():
         counts = confusion_matrix(LABELS, probabilities.argmax(axis=1), labels=[0, 1, 2])
-        assert [row for row in table if row[0] == variant] == [
-            (variant, NAMES[i], NAMES[k], counts[i, k]) for i in range(3) for k in range(3)
+        assert [row[1:] for row in tables["confusion"] if row[0] == variant] == [
+            (NAMES[i], NAMES[k], counts[i, k]) for i in range(3) for k in range(3)
         ]
 
 
-@pytest.mark.parametrize(
-    ("table", "variants", "expected"),
-    [
-        ("sqnr", ["onnx_int8"], [("onnx_int8", "conv", 1, 28.0), ("onnx_int8", "dense", 2, 31.5)]),
-        ("sqnr", ["torch_int8"], [
-            ("torch_int8", "permute", 0, 66.0), ("torch_int8", "dense", 2, 30.0),
-        ]),
-        ("sqnr", [], []),
-        ("sensitivity", ["torch_int8", "onnx_int8"], [
-            ("torch_int8", "a", 1, 0.3, 0.5, 0.99),
-            ("onnx_int8", "b", 1, 0.2, 0.5, 0.99),
-            ("onnx_int8", "a", 2, 0.1, 0.5, 0.99),
-        ]),
-    ],
-)  # fmt: skip
-def test_layers_are_in_order_without_those_that_a_variant_lacks(
-    table: str, variants: list[str], expected: list[tuple[Any, ...]]
-) -> None:
-    assert rows(table, *variants) == expected
+def test_layers_are_in_order_without_those_that_a_variant_lacks(tables: dict[str, Any]) -> None:
+    assert tables["sqnr"] == [
+        ("torch_int8", "permute", 0, 66.0),
+        ("torch_int8", "dense", 2, 30.0),
+        ("onnx_int8", "conv", 1, 28.0),
+        ("onnx_int8", "dense", 2, 31.5),
+    ]
+    assert tables["sensitivity"] == [
+        ("torch_int8", "a", 1, 0.3, 0.5, 0.99),
+        ("onnx_int8", "b", 1, 0.2, 0.5, 0.99),
+        ("onnx_int8", "a", 2, 0.1, 0.5, 0.99),
+    ]
 
 
 def test_csv_bytes_keep_every_digit_and_quote_alike_everywhere() -> None:
     table = [("cat, big", 'a "dog"', math.pi), ("dög", "cat", 1.5e-07)]
-    assert (
-        csv_bytes(("actual", "predicted", "x"), table)
-        == (
-            'actual,predicted,x\n"cat, big","a ""dog""",3.141592653589793\ndög,cat,1.5e-07\n'
-        ).encode()
-    )
+    text = 'actual,predicted,x\n"cat, big","a ""dog""",3.141592653589793\ndög,cat,1.5e-07\n'
+    assert csv_bytes(("actual", "predicted", "x"), table) == text.encode()
     assert csv_bytes(["x"], []) == b"x\n"

@@ -9,14 +9,9 @@ from resnet8.compare.predictions import confusion_matrix, find_flips
 def test_confusion_matrix_is_scikit_learns() -> None:
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(4), 200).astype(np.float32)
-    labels = generator.integers(0, 4, 200)
+    labels = generator.integers(0, 3, 200)  # the last class has no images
     expected = sklearn_confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(4))
     assert np.array_equal(confusion_matrix(probabilities, labels, n_classes=4), expected)
-
-
-def test_confusion_matrix_has_a_row_of_zeros_for_a_class_without_images() -> None:
-    matrix = confusion_matrix(np.eye(3, dtype=np.float32)[:2], np.array([0, 1]), n_classes=3)
-    assert matrix.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_find_flips_puts_the_image_that_moved_most_first() -> None:
@@ -28,14 +23,8 @@ def test_find_flips_puts_the_image_that_moved_most_first() -> None:
     assert np.array_equal(flips[0].variant_p, variant[2])
 
 
-def test_find_flips_finds_none_between_equal_predictions() -> None:
-    probabilities = np.array([[0.9, 0.1]], np.float32)
-    assert not find_flips(probabilities, probabilities, np.array([1]))
-
-
 def test_outcome_of_a_flip_is_lost_won_or_still_wrong() -> None:
     cat, dog, ship = np.eye(3, dtype=np.float32)
-    flips = find_flips(
-        np.stack([cat, dog, dog]), np.stack([dog, cat, ship]), np.array([0, 0, 0])
-    )  # fmt: skip
+    old, new = np.stack([cat, dog, dog, ship]), np.stack([dog, cat, ship, ship])
+    flips = find_flips(old, new, np.zeros(4, np.int64))
     assert [flip.outcome for flip in flips] == ["lost", "won", "still wrong"]

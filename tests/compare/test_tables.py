@@ -1,13 +1,11 @@
 """Tables that people read."""
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from resnet8.compare import tables
-from tests.report_inputs import make_summary
 
 ROW = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
@@ -26,27 +24,31 @@ SAME = ROW | {
 }  # fmt: skip
 
 
+COMPARISON = {
+    "baseline": "keras_fp32", "n_images": 10_000, "baseline_is_chance": False,
+    "chance_accuracy": 0.1,
+    "variants": {"onnx_int8": ROW, "keras_fp32": SAME, "onnx_fp32": SAME},
+}  # fmt: skip
+ALONE = COMPARISON | {"variants": {"keras_fp32": SAME}}
+
+
+Print = Callable[..., str]
+
+
 @pytest.fixture
-def comparison() -> dict[str, Any]:
-    return {
-        "baseline": "keras_fp32",
-        "n_images": 10_000,
-        "baseline_is_chance": False,
-        "chance_accuracy": 0.1,
-        "variants": {"onnx_int8": ROW, "keras_fp32": SAME, "onnx_fp32": SAME},
-    }
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Print:
+    """Shows a content in a terminal of some width."""
+
+    def show(function: Any, content: dict[str, Any], width: int = 80) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        function(content)
+        return capsys.readouterr().out
+
+    return show
 
 
-def printed(show: Any, content: dict[str, Any], width: int = 80) -> str:
-    out = io.StringIO()
-    show(content, console=Console(file=out, width=width, color_system=None))
-    return out.getvalue()
-
-
-def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline(
-    comparison: dict[str, Any],
-) -> None:
-    lines = tables.markdown_table(comparison, sizes={"onnx_int8": 99_400}).splitlines()
+def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline() -> None:
+    lines = tables.markdown_table(COMPARISON, sizes={"onnx_int8": 99_400}).splitlines()
     assert lines[2] == "| `keras_fp32` | 100.00 |  | baseline |  |  |  |  |"
     assert lines[3].startswith("| `onnx_fp32` |")
     assert lines[4] == (
@@ -54,15 +56,14 @@ def test_markdown_table_has_the_variants_in_the_order_of_the_pipeline(
     )
 
 
-def test_tables_by_class_have_the_variants_that_changed(comparison: dict[str, Any]) -> None:
-    assert tables.class_table(comparison).splitlines() == [
+def test_tables_by_class_have_the_variants_that_changed(printed: Print) -> None:
+    assert tables.class_table(COMPARISON).splitlines() == [
         "| variant | cat | dog |", "| --- | ---: | ---: |", "| `onnx_int8` | -1.2 | +0.0 |",
     ]  # fmt: skip
-    text = printed(tables.print_classes, comparison)
+    text = printed(tables.print_classes, COMPARISON)
     assert ["cat", "-1.20"] in [line.split() for line in text.splitlines()]
     assert "onnx_fp32" not in text
-    comparison["variants"] = {"keras_fp32": SAME}
-    assert printed(tables.print_classes, comparison) == ""
+    assert printed(tables.print_classes, ALONE) == ""
 
 
 @pytest.mark.parametrize(
@@ -81,9 +82,9 @@ def test_with_error_never_shows_an_error_as_zero(kl: float, error: float | None,
 
 
 @pytest.mark.parametrize("row", [ROW, WIDEST], ids=["usual", "widest"])
-def test_headline_fits_80_columns_uncut(comparison: dict[str, Any], row: dict[str, Any]) -> None:
-    comparison["variants"]["onnx_uint8_int8"] = row  # the longest name
-    text = printed(tables.print_headline, comparison)
+def test_headline_fits_80_columns_uncut(row: dict[str, Any], printed: Print) -> None:
+    rows = COMPARISON["variants"] | {"onnx_uint8_int8": row}  # the longest name
+    text = printed(tables.print_headline, COMPARISON | {"variants": rows})
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert {word for column in tables.COLUMNS for word in column.split()} <= set(text.split())
@@ -94,16 +95,13 @@ def test_headline_fits_80_columns_uncut(comparison: dict[str, Any], row: dict[st
     assert "WARNING" not in text
 
 
-def test_concentration_names_the_share_of_ten_images(comparison: dict[str, Any]) -> None:
-    text = " ".join(printed(tables.print_headline, comparison).split())
+def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning(
+    printed: Print,
+) -> None:
+    text = " ".join(printed(tables.print_headline, COMPARISON).split())
     assert "The ten images with the largest KL divergence make up 12.9% (onnx_int8)" in text
-    comparison["variants"] = {"keras_fp32": SAME}
-    assert tables.concentration(comparison) == ""
-    assert "ten images" not in printed(tables.print_headline, comparison)
-
-
-def test_headline_begins_with_a_baseline_that_is_chance(comparison: dict[str, Any]) -> None:
-    text = printed(tables.print_headline, comparison | {"baseline_is_chance": True})
+    assert "ten images" not in printed(tables.print_headline, ALONE)
+    text = printed(tables.print_headline, COMPARISON | {"baseline_is_chance": True})
     assert text.startswith("WARNING: keras_fp32 is not measurably better than chance")
     assert text.index("untrained") < text.index("McNemar")
 
@@ -128,7 +126,7 @@ def test_inside_table_has_the_noisiest_and_the_most_sensitive_layer() -> None:
     )
 
 
-def test_print_layers_has_a_table_for_each_variant() -> None:
+def test_print_layers_has_a_table_for_each_variant(printed: Print) -> None:
     statistics = {"mean": 0.5, "std": 1.0, "min": -2.0, "max": 3.0, "zeros_share": 0.25}
     quantized = {"clipped_share": 0.001, "clips_on_purpose": "below", "levels_used": 250}
     inspection = {
@@ -149,14 +147,3 @@ def test_print_layers_has_a_table_for_each_variant() -> None:
     assert ["conv", "0.5", "1", "-2", "3", "25.0"] in lines
     assert ["[relu]", "0.5", "1", "-2", "3", "25.0", "0.1*", "250", "31.3"] in lines
     assert "clipped below on purpose" in text
-
-
-def test_sweep_table_has_the_defaults_among_the_best_by_divergence() -> None:
-    lines = tables.sweep_table(make_summary()).splitlines()
-    assert len(lines) <= 2 + tables.SWEEP_ROWS + 2
-    defaults = [line for line in lines if "**default**" in line]
-    assert [line.split("`")[1] for line in defaults] == ["onnx_int8", "torch_int8"]
-    assert defaults[0].split(" | ")[-4:] == ["0.00100", "", "", "100 |"]
-    (best,) = [line for line in lines if "`onnx_int8` | 10 images" in line]
-    assert "+1.00 (" in best
-    assert "79.90 ± 0.10" in best

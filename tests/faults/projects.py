@@ -69,7 +69,7 @@ REPRESENTATIVE = (
     "quantize_torch@int8",  # a file that PyTorch writes
     "evaluate@onnx_fp32",  # predictions, and metrics in Git
     "compare",  # a folder of DVC metrics
-    "plots",  # pictures from several processes
+    "plots",  # pictures
     "report",  # one text file
 )
 assert STAGES.keys() >= {*REPRESENTATIVE}

@@ -1,6 +1,5 @@
 """The report in a real browser without a network, as a person uses it."""
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -61,16 +60,11 @@ CONTRASTS = """() => {
 
 
 @pytest.fixture(scope="module")
-def vega() -> str:
-    return vega_bundle()
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory, vega: str) -> Iterator[tuple[Page, list[str]]]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, list[str]]]:
     """The page, opened once, and its problems."""
     path = tmp_path_factory.mktemp("report") / "index.html"
     inputs = make_inputs(label_names=(HOSTILE, *LABELS[1:]))
-    path.write_text(render(view(inputs), vega=vega), encoding="utf-8")
+    path.write_text(render(view(inputs), vega=vega_bundle()), encoding="utf-8")
     with open_offline(path) as (page, problems):
         yield page, problems
 
@@ -109,16 +103,8 @@ def column(table: Locator, number: int) -> list[str]:
     return table.locator(f"tbody tr > :nth-child({number})").all_inner_texts()
 
 
-def test_vega_bundle_is_one_script_that_defines_vega_embed(vega: str) -> None:
-    assert "window.vegaEmbed=" in vega
-    assert not re.search(r"(^|[;}\n])(import|export)[ {*\"']", vega)
-
-
-def test_page_runs_no_names_as_scripts(page: Page) -> None:
+def test_every_chart_is_drawn_with_a_description_and_no_name_runs_as_script(page: Page) -> None:
     assert page.title() == "mine.h5 on drawn shapes: quantization report"
-
-
-def test_every_chart_is_drawn_with_a_description(page: Page) -> None:
     choose(page, layer="dense")
     drawing(page, HISTOGRAM)
     charts = page.locator(".chart:visible")
@@ -153,11 +139,11 @@ def test_charts_have_the_right_values(page: Page) -> None:
     assert len(draws) == 6  # two variants, three numbers of images
     assert any("variant: onnx_int8; images: 10; draws: 3" in x for x in draws)
     assert len([x for x in labels(page, "sweep-front-onnx") if "settings: " in x]) == 4
-    delta = inputs.comparison["variants"]["onnx_int8"]["accuracy_delta_pp"]
+    delta = inputs.results["comparison"]["variants"]["onnx_int8"]["accuracy_delta_pp"]
     assert f"onnx_int8 {delta:+.2f}; " in page.locator("#deltas").get_attribute("aria-label")
 
 
-def test_explorer_changes_with_layer_and_both_variants(page: Page) -> None:
+def test_explorer_changes_with_layer_both_variants_and_scale(page: Page) -> None:
     choose(page)
     drawn = [(drawing(page, HISTOGRAM), statistics(page))]
     page.locator("#layer").focus()
@@ -170,9 +156,18 @@ def test_explorer_changes_with_layer_and_both_variants(page: Page) -> None:
     for before, after in pairwise(drawn):
         assert before[0] != after[0]
         assert before[1] != after[1]
+    page.get_by_label("Logarithmic counts").uncheck()
+    assert drawing(page, HISTOGRAM) != drawn[-1][0]
+    page.get_by_label("Logarithmic counts").check()
+    assert drawing(page, HISTOGRAM) == drawn[-1][0]
     page.locator("#layer-before").focus()
     page.keyboard.press("Enter")
     assert page.locator("#layer").input_value() == "relu"
+
+
+def clips(page: Page) -> int:
+    drawing(page, HISTOGRAM)
+    return page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count()
 
 
 def test_explorer_shows_figures_of_both_sides(page: Page) -> None:
@@ -183,9 +178,9 @@ def test_explorer_shows_figures_of_both_sides(page: Page) -> None:
     assert found["levels used"] == ("–", "225 of 256 (87.9%)")
     assert found["clipped at the upper end"] == ("–", "1%")
     assert found["percentile 99.9"] == ("3", "3")
-
-
-def test_explorer_says_no_error_where_there_is_none(page: Page) -> None:
+    assert clips(page) >= 2  # ends of the quantized range
+    choose(page, variant_b="torch_fp32")
+    assert clips(page) == 0
     choose(page, variant_b="onnx_int8")
     assert statistics(page)["SQNR"][1] == "no error"
     assert page.locator("#error-note").is_visible()
@@ -202,40 +197,27 @@ def test_explorer_says_why_figures_are_absent_and_leads_on(page: Page) -> None:
     assert page.locator("#layer").input_value() == "relu"
 
 
-def test_explorer_marks_the_ends_of_quantized_ranges(page: Page) -> None:
-    choose(page)
-    drawing(page, HISTOGRAM)
-    assert page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count() >= 2
-    choose(page, variant_b="torch_fp32")
-    drawing(page, HISTOGRAM)
-    assert page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count() == 0
-
-
 def test_explorer_shows_weights_and_feature_maps_of_both_variants(page: Page) -> None:
     choose(page)
     assert not page.locator("#parameters").is_visible()
-    sources = [page.locator(f"#map-{side}").get_attribute("src") for side in "AB"]
-    assert sources[0] != sources[1]
-    widths = [page.locator(f"#map-{side}").evaluate(WIDTH) for side in "AB"]
-    assert widths == [35, 35]  # four channels of 8 pixels with gaps
+    maps = [page.locator(f"#map-{side}") for side in "AB"]
+    assert len({x.get_attribute("src") for x in maps}) == 2
+    assert [x.evaluate(WIDTH) for x in maps] == [35, 35]  # four channels of 8 pixels with gaps
     choose(page, layer="dense")
     for chart in ("weight-histogram", "weight-ranges", "weight-errors", "bias-ranges"):
         assert drawing(page, f"#{chart}"), chart
 
 
-def test_explorer_draws_linear_counts_when_asked(page: Page) -> None:
-    choose(page)
-    before = drawing(page, HISTOGRAM)
-    page.get_by_label("Logarithmic counts").uncheck()
-    assert drawing(page, HISTOGRAM) != before
-    page.get_by_label("Logarithmic counts").check()
-    assert drawing(page, HISTOGRAM) == before
+CHOSEN = {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
+
+
+def chosen(page: Page) -> dict[str, str]:
+    return {name: page.locator(f"#{name}").input_value() for name in CHOICES}
 
 
 def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
     page.locator("#sensitivity li button", has_text="dense").nth(1).click()
-    chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
-    assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
+    assert chosen(page) == CHOSEN
     page.wait_for_function(  # it scrolls there smoothly
         """() => {
           const { top } = document.getElementById("explorer-heading").getBoundingClientRect();
@@ -252,8 +234,7 @@ def test_graph_leads_to_the_explorer_and_changes_with_the_variant(page: Page) ->
     assert box.locator(".noise").evaluate("x => x.style.fillOpacity") == "1"  # the noisiest
     box.focus()
     page.keyboard.press("Enter")
-    chosen = {name: page.locator(f"#{name}").input_value() for name in CHOICES}
-    assert chosen == {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
+    assert chosen(page) == CHOSEN
     page.select_option("#graph-variant", "onnx_int8")
     fused = page.locator("#graph [data-layer='conv']")
     assert fused.locator(".sqnr").text_content() == ""
@@ -313,7 +294,9 @@ def grounds(page: Page) -> str:
     return color
 
 
-def test_theme_follows_the_reader_until_the_switch_is_pressed(page: Page) -> None:
+def test_theme_follows_the_reader_until_the_switch_is_pressed_and_print_is_light(
+    page: Page,
+) -> None:
     light = grounds(page)
     page.emulate_media(color_scheme="dark")
     dark = grounds(page)
@@ -325,6 +308,9 @@ def test_theme_follows_the_reader_until_the_switch_is_pressed(page: Page) -> Non
     page.evaluate("delete document.documentElement.dataset.theme")
     label = page.locator("#deltas svg text").first
     ink = label.evaluate("x => getComputedStyle(x).fill")
+    page.emulate_media(color_scheme="dark", media="print")
+    assert grounds(page) == light
+    assert not page.locator("nav").is_visible()
     page.emulate_media(color_scheme="light")
     assert label.evaluate("x => getComputedStyle(x).fill") != ink
 
@@ -335,12 +321,6 @@ def test_text_has_a_contrast_of_4_5(page: Page, scheme: Any) -> None:
     found = page.evaluate(CONTRASTS)
     assert len(found) > 300
     assert [text for ratio, text in found if ratio < 4.5] == []
-
-
-def test_print_is_light_whatever_the_theme(page: Page) -> None:
-    page.emulate_media(color_scheme="dark", media="print")
-    assert grounds(page) == "rgb(255, 255, 255)"
-    assert not page.locator("nav").is_visible()
 
 
 @pytest.mark.parametrize("width", [390, 768])
@@ -361,9 +341,9 @@ def test_page_never_scrolls_sideways(page: Page, width: int) -> None:
     assert outside == []
 
 
-def test_page_works_without_quantized_variants(page: Page, vega: str) -> None:
+def test_page_works_without_quantized_variants(page: Page) -> None:
     # Last in this file: another page takes the place of the one that all tests share.
-    page.set_content(render(view(make_inputs(quantized=())), vega=vega))
+    page.set_content(render(view(make_inputs(quantized=())), vega=vega_bundle()))
     choose(page, variant_b="torch_fp32")
     assert "mark-rect" in drawing(page, HISTOGRAM)
     assert page.locator("#error-note").is_visible()

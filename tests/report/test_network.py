@@ -7,12 +7,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-from resnet8.report.network import (
-    BOX_HEIGHT,
-    BOX_WIDTH,
-    network_view,
-    place,
-)
+from resnet8.report.network import BOX_HEIGHT, BOX_WIDTH, MARGIN, network_view, place
 from tests.report_inputs import make_inputs
 
 ROOT = Path(__file__).parents[2]
@@ -24,29 +19,21 @@ EDGES = [
 NAMES = list(dict.fromkeys(name for edge in EDGES for name in edge))
 
 
-def test_place_puts_no_box_over_another() -> None:
-    boxes, _ = place(NAMES, EDGES)
+def test_place_puts_no_box_over_another_and_leads_edges_downward_around_them() -> None:
+    boxes, lines = place(NAMES, EDGES)
     assert list(boxes) == NAMES
+    assert min(x for x, _ in boxes.values()) == MARGIN + BOX_WIDTH / 2
     for (x, y), (u, v) in combinations(boxes.values(), 2):
         assert abs(x - u) >= BOX_WIDTH or abs(y - v) >= BOX_HEIGHT
-
-
-def test_place_leads_edges_downward_from_box_to_box() -> None:
-    boxes, lines = place(NAMES, EDGES)
     assert list(lines) == EDGES
-    for (source, target), points in lines.items():
-        assert (points[0], points[-1]) == (boxes[source], boxes[target])
-        heights = [y for _, y in points]
+    assert len(lines["stem", "join"]) > 2
+    for (source, target), (first, *inner, last) in lines.items():
+        assert (first, last) == (boxes[source], boxes[target])
+        heights = [y for _, y in (first, *inner, last)]
         assert heights == sorted(heights)
-
-
-def test_place_leads_long_edges_around_boxes() -> None:
-    boxes, lines = place(NAMES, EDGES)
-    inner = lines["stem", "join"][1:-1]
-    assert inner
-    for x, y in inner:
-        assert all(abs(x - u) > BOX_WIDTH / 2 or abs(y - v) > BOX_HEIGHT / 2
-                   for u, v in boxes.values())  # fmt: skip
+        for x, y in inner:
+            assert all(abs(x - u) > BOX_WIDTH / 2 or abs(y - v) > BOX_HEIGHT / 2
+                       for u, v in boxes.values())  # fmt: skip
 
 
 def test_place_gives_the_same_in_every_process() -> None:
@@ -63,7 +50,7 @@ def test_place_gives_the_same_in_every_process() -> None:
 
 
 def test_boxes_have_name_operator_and_shape() -> None:
-    view = network_view(make_inputs().network, ["relu", "dense"])
+    view = network_view(make_inputs().results["network"], ["relu", "dense"])
     assert [box["layer"] for box in view["boxes"]] == ["", "", "relu", "dense"]
     last = view["boxes"][-1]
     assert (last["label"], last["kind"]) == ("dense", "Conv 4×8×8")

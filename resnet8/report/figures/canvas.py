@@ -8,17 +8,10 @@ in inches.
 import io
 import logging
 import math
-import os
-import signal
 import textwrap
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
 from typing import NamedTuple
-
-import numpy as np
 
 from resnet8.report.figures.layer_rows import LONGEST_NAME, shorten
 
@@ -34,7 +27,7 @@ _log.setLevel(_level)
 
 __all__ = ["Axes", "Figure"]
 
-Drawing = Callable[[], Figure]  # makes a figure, in any process
+Drawing = Callable[[], Figure]  # makes a figure
 
 
 class Picture(Figure):
@@ -139,6 +132,27 @@ def new_figure(
     return figure, axes
 
 
+def new_rows(
+    names: Sequence[str],
+    *,
+    size: tuple[float, float],
+    entries: int,
+    title: str,
+    caption: str,
+) -> tuple[Figure, Axes]:
+    """Returns a figure and its only panel, with row i at height i and the first row on top.
+
+    Names of the rows are to the left, and there is room for a legend of `entries` above the panel.
+    """
+    left = 0.25 + _CHARACTER * max((min(len(name), LONGEST_NAME) for name in names), default=0)
+    layout = Layout(size, left=left, right=0.8, top=0.15 + legend_height(entries))
+    figure, (axes,) = new_figure(1, layout, title=title, caption=caption)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), labels=[shorten(name) for name in names])
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
 def png(figure: Figure) -> bytes:
     """Encodes a figure as PNG, without metadata."""
     out, fast = io.BytesIO(), {"compress_level": 3}  # higher levels are slower, not smaller
@@ -149,58 +163,14 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
-    """Draws figures in one process per core, and yields names and PNG files in order."""
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(mp_context=context, initializer=_end_with_parent)
-    try:
-        # The processes inherit the mask: Ctrl-C reaches this process alone.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            pictures = pool.map(_png_of, drawings.values())
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield from zip(drawings, pictures, strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)  # waits: https://github.com/python/cpython/issues/94777
-
-
-def _end_with_parent() -> None:
-    """Ends this process as soon as its parent is dead, even if it was killed."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _png_of(drawing: Drawing) -> bytes:
-    return png(drawing())
-
-
-def typeset(number: str) -> str:
-    """Replaces the hyphen of a negative number with a minus sign."""
-    return number.replace("-", MINUS)
-
-
-def log_axis(axes: Axes, which: str, *, low: float, high: float) -> None:
-    """Makes axis `x` or `y` logarithmic, with ticks at powers of ten.
-
-    The range from `low`, above zero, to `high` is extended where it would have fewer than two
-    ticks.
-    """
-    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
-    if last <= first:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        low, high = 10.0**first, 10.0**last
+def log_axis(axes: Axes, *, low: float, high: float) -> None:
+    """Makes the y-axis logarithmic, with ticks at powers of ten around `low` > 0 and `high`."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     exponents = range(first, last + 1, 1 + (last - first) // 8)
     labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
-    axes.set(**{f"{which}lim": (low, high), f"{which}scale": "log"})  # in this order
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_ticks([10.0**exponent for exponent in exponents], labels=labels)
-    axis.set_ticks([], minor=True)
+    axes.set(ylim=(10.0**first, 10.0**last), yscale="log")  # in this order
+    axes.set_yticks([10.0**exponent for exponent in exponents], labels=labels)
+    axes.set_yticks([], minor=True)
 
 
 def legend_height(entries: int, *, columns: int = 2) -> float:
@@ -215,29 +185,3 @@ def draw_legend(axes: Axes, *, columns: int = 2, gap: float = 0.06) -> None:
     if handles:
         place = (0, 1 + gap / height)
         axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=place)
-
-
-def name_rows(axes: Axes, names: Sequence[str], *, margin: float = 0.6) -> None:
-    """Labels row i at height i, the first on top, with a margin above and below all rows."""
-    axes.set_ylim(len(names) - 1 + margin, -margin)
-    axes.set_yticks(range(len(names)), labels=[shorten(name) for name in names])
-    axes.tick_params(axis="y", length=0)
-
-
-def rule_rows(axes: Axes, rows: int) -> None:
-    """Draws a line between each two rows."""
-    across = axes.get_yaxis_transform()  # the panel's width along x, rows along y
-    axes.hlines(np.arange(1, rows) - 0.5, 0, 1, PALE, linewidth=0.6, transform=across)
-
-
-def note_rows(axes: Axes, notes: Sequence[str], *, heading: str) -> None:
-    """Writes a note to the right of each row, below a heading."""
-    across = axes.get_yaxis_transform()
-    for row, note in enumerate(notes):
-        axes.text(1.02, row, note, transform=across, va="center", fontsize=SMALL)
-    axes.text(1.02, 1.01, heading, transform=axes.transAxes, fontsize=SMALL, color=INK)
-
-
-def names_width(names: Sequence[str], *, longest: int = LONGEST_NAME) -> float:
-    """Width of the longest of the shortened names beside a panel."""
-    return 0.25 + _CHARACTER * max((min(len(name), longest) for name in names), default=0)

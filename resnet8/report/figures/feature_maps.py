@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from resnet8.core.variants import Variant
 from resnet8.report.figures import canvas, palette
-from resnet8.report.figures.channel_grid import as_channels, channel_grid
-from resnet8.report.figures.layer_rows import variants_to_draw
+from resnet8.report.figures.layer_rows import as_channels, channel_grid, variants_to_draw
 
 PANEL = (2.5, 2.5)
 
@@ -45,8 +44,6 @@ def draw_feature_maps(
         if name != originals[name] and originals[name] in outputs
     }
     first = next(iter(maps.values()))
-    ends = float(first.min()), float(first.max())
-    reach = max((float(np.abs(error).max()) for error in errors.values()), default=0.0)
     columns = len(maps) if errors else len(maps) + 1
     kind = "channels" if first[0].size > 1 else "values"
     figure, panels = canvas.new_figure(
@@ -57,44 +54,25 @@ def draw_feature_maps(
     )
     for axes in panels:
         axes.set_axis_off()
-    for column, (name, values) in enumerate(maps.items()):
-        _draw_grid(panels[column], values, title=name, colors=palette.SEQUENTIAL, ends=ends)
-        if name in errors:
-            title = f"{name} {canvas.MINUS} {originals[name]}"
-            below = panels[columns + column]
-            colors, both = palette.DIVERGING, (-reach, reach)
-            _draw_grid(below, errors[name], title=title, colors=colors, ends=both)
+    reach = max((float(np.abs(error).max()) for error in errors.values()), default=0.0)
     scales = panels[len(maps)]  # beside the only row, or below the float variant
-    _draw_scale(scales, "value", ends, colors=palette.SEQUENTIAL, y=0.75)
-    if errors:
-        _draw_scale(scales, "difference", (-reach, reach), colors=palette.DIVERGING, y=0.35)
+    for at, label, values, colors, ends in (
+        (0, "value", maps, palette.SEQUENTIAL, (float(first.min()), float(first.max()))),
+        (columns, "difference", errors, palette.DIVERGING, (-reach, reach)),
+    ):
+        low, high = ends if ends[1] > ends[0] else (ends[0] - 1, ends[1] + 1)
+        for column, name in enumerate(maps):
+            if name not in values:
+                continue
+            grid = channel_grid(values[name], columns=math.ceil(math.sqrt(len(first))), gap=np.nan)
+            axes = panels[at + column]
+            drawn = axes.imshow(grid, cmap=colors, vmin=low, vmax=high)
+            axes.set_title(f"{name} {canvas.MINUS} {originals[name]}" if at else name)
+            axes.set_anchor("NW")
+        if values:
+            strip = scales.inset_axes((0.1, 0.35 if at else 0.75, 0.8, 0.08))
+            figure.colorbar(
+                drawn, cax=strip, orientation="horizontal", ticks=[low, high], format="{x:.4g}"
+            )
+            strip.set_title(label)
     return figure
-
-
-def _draw_grid(
-    axes: canvas.Axes,
-    maps: NDArray[np.float32],
-    *,
-    title: str,
-    colors: str,
-    ends: tuple[float, float],
-) -> None:
-    low, high = ends if ends[1] > ends[0] else (ends[0] - 1, ends[1] + 1)
-    grid = channel_grid(maps, columns=math.ceil(math.sqrt(len(maps))), gap=np.nan)
-    axes.imshow(grid, cmap=colors, vmin=low, vmax=high)
-    axes.set_title(title)
-    axes.set_anchor("NW")
-
-
-def _draw_scale(
-    axes: canvas.Axes, name: str, ends: tuple[float, float], *, colors: str, y: float
-) -> None:
-    """Draws a strip of all colours at height `y`, with the values of both ends."""
-    strip = np.linspace(0.0, 1.0, 128)[None]
-    axes.imshow(strip, cmap=colors, extent=(0.05, 0.95, y, y + 0.08), aspect="auto")
-    axes.text(0.05, y + 0.1, name, weight="bold")
-    for x, end, side in ((0.05, ends[0], "left"), (0.95, ends[1], "right")):
-        axes.text(
-            x, y - 0.02, canvas.typeset(f"{end:.4g}"), ha=side, va="top", fontsize=canvas.SMALL
-        )
-    axes.set(xlim=(0, 1), ylim=(0, 1))

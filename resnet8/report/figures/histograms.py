@@ -1,6 +1,6 @@
 """Histograms of a layer's values: float as an area, quantized variants as lines on top."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,8 @@ from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import (
     Row,
     Rows,
-    channel_clip_ranges,
-    has_8_bits,
+    clip_ranges,
+    describe_images,
     is_reference,
     variants_to_draw,
 )
@@ -21,7 +21,6 @@ LEGEND_LINE = 0.168  # height of a line above a panel, in inches
 AREA: dict[str, Any] = {
     "fill": True, "facecolor": canvas.PALE, "edgecolor": palette.GREY, "linewidth": 1.0,
 }  # fmt: skip
-TITLES = {"weight": "Weights", "bias": "Biases"}
 
 
 class Panel(NamedTuple):
@@ -30,97 +29,75 @@ class Panel(NamedTuple):
     rows: by variant.
     describe: returns a variant's entry in the legend.
     key: of the histogram in a row.
-    ranges: low and high end of what the 8 bits of a variant can hold.
     is_log: whether the axis of shares is logarithmic.
     """
 
     title: str
-    x_label: str
     rows: Rows
     describe: Callable[[str, Row], str]
+    x_label: str = "value"
     key: str = "histogram"
-    ranges: Mapping[str, tuple[float, float]] = {}
     is_log: bool = True
 
 
 @canvas.styled()
-def draw_layer(
-    layer: str,
-    activations: Rows,
-    *,
-    parameters: Mapping[str, Rows],
-    over: str,
-    absent: Mapping[str, str],
-) -> canvas.Figure:
+def draw_layer(layer: str, inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """Draws histograms of a layer's activations, their error, its weights and its biases.
 
     Args:
         layer: its name.
-        activations: rows by variant.
-        parameters: rows of `weight` and `bias`, if the layer has them.
-        over: what the activations are of, such as `1,000 calibration images`.
-        absent: by variant, the reason why the layer is not captured in it.
+        inspection: artifacts/inspection/layers.json.
+        data: the images that activations are of, `calibration` or `input`.
     """
-    panels = [_activation_panel(activations)]
-    errors = {name: row for name, row in activations.items() if "error_histogram" in row}
-    if errors:
-        panels.append(_error_panel(errors))
-    panels += [
-        _parameter_panel(title, parameters[kind])
-        for kind, title in TITLES.items()
-        if kind in parameters
-    ]
+    activations = inspection["activations"][data][layer]
+    parameters = inspection["parameters"].get(layer, {})
+    panels = _list_panels(activations, parameters)
     variants = variants_to_draw([*activations, *(x for rows in parameters.values() for x in rows)])
     above = 0.28 + LEGEND_LINE * len(variants)  # height of the longest legend
     brackets = " Brackets: what a variant's 8 bits can hold; values beyond are clipped."
     brackets = brackets if set(variants) & set(QUANTIZED_VARIANTS) else ""
     units = ", in the float model's units" if set(variants) <= set(Variant) else ""
+    absent = {name: why[layer] for name, why in inspection["absent"].items() if layer in why}
     reasons = "".join(f" Not in {name}: {why}." for name, why in absent.items())
     figure, axes = canvas.new_figure(
         len(panels),
         canvas.Layout(PANEL, columns=2, top=above, down=0.55 + above),
         title=f"{layer}: distribution of values",
-        caption=f"Activations over {over}{units}. Curves leave out exact "
-        f"zeros, whose share is named above them.{brackets}{reasons}",
+        caption=f"Activations over {describe_images(inspection, data)}{units}. Curves leave out "
+        f"exact zeros, whose share is named above them.{brackets}{reasons}",
     )
     for place, panel in zip(axes, panels, strict=True):
         _draw(place, panel)
     return figure
 
 
-def _activation_panel(rows: Rows) -> Panel:
-    ranges = {
-        name: (row["statistics"]["clip_low"], row["statistics"]["clip_high"])
-        for name, row in rows.items()
-        if has_8_bits(row)
-    }
-    return Panel("Activations", "value", rows, _describe_activation, ranges=ranges)
-
-
-def _error_panel(rows: Rows) -> Panel:
-    of_pipeline = set(rows) <= set(QUANTIZED_VARIANTS)
+def _list_panels(activations: Rows, parameters: Mapping[str, Rows]) -> list[Panel]:
+    panels = [Panel("Activations", activations, _describe_activation)]
+    errors = {name: row for name, row in activations.items() if "error_histogram" in row}
+    of_pipeline = set(errors) <= set(QUANTIZED_VARIANTS)
     x_label = "quantized minus float value" if of_pipeline else "value minus that of the reference"
-    return Panel("Error of activations", x_label, rows, _describe_error, key="error_histogram")
-
-
-def _parameter_panel(title: str, rows: Rows) -> Panel:
-    clips = {name: channel_clip_ranges(row) for name, row in rows.items() if has_8_bits(row)}
-    per_channel = any(len(low) > 1 for low, _ in clips.values())
-    size = " × ".join(str(n) for n in next(iter(rows.values()))["statistics"]["shape"])
-    return Panel(
-        f"{title} ({size})",
-        "value; brackets: the channel with the widest range" if per_channel else "value",
-        rows,
-        _describe_parameter,
-        ranges={name: (float(low.min()), float(high.max())) for name, (low, high) in clips.items()},
-        is_log=False,
+    panels.append(
+        Panel("Error of activations", errors, _describe_error, x_label, key="error_histogram")
     )
+    for kind, title in (("weight", "Weights"), ("bias", "Biases")):
+        if rows := parameters.get(kind):
+            size = " × ".join(str(n) for n in next(iter(rows.values()))["statistics"]["shape"])
+            clips = filter(None, map(clip_ranges, rows.values()))
+            per_channel = any(len(low) > 1 for low, _ in clips)
+            x_label = (
+                "value; brackets: the channel with the widest range" if per_channel else "value"
+            )
+            panels.append(
+                Panel(f"{title} ({size})", rows, _describe_parameter, x_label, is_log=False)
+            )
+    return [panel for panel in panels if panel.rows]
 
 
 def _draw(axes: canvas.Axes, panel: Panel) -> None:
-    """Draws a panel: histograms, brackets above them, and a legend above the panel."""
+    """Draws histograms, brackets above them, and a legend above the panel."""
     rows = {name: panel.rows[name] for name in variants_to_draw(panel.rows)}
-    ranges = {name: panel.ranges[name] for name in rows if name in panel.ranges}
+    clips = {name: clip_ranges(row) for name, row in rows.items() if panel.key == "histogram"}
+    ranges = {name: (both[0].min(), both[1].max()) for name, both in clips.items() if both}
     single = {name: 1 / row["statistics"]["n_values"] for name, row in rows.items()}
     shares = {name: np.array(rows[name][panel.key]["counts"]) * one for name, one in single.items()}
     low = min(single.values()) / 2 if panel.is_log else 0.0  # below the share of a single value
@@ -135,28 +112,22 @@ def _draw(axes: canvas.Axes, panel: Panel) -> None:
         handles.append(axes.stairs(heights, edges, baseline=low / 10, label=name, **style))
         ends += [low_end, high_end]
     if panel.is_log:
-        canvas.log_axis(axes, "y", low=low, high=top * (top / low) ** (room / (1 - room)))
+        canvas.log_axis(axes, low=low, high=top * (top / low) ** (room / (1 - room)))
     else:
         axes.set_ylim(0, top / (1 - room))
     margin = 0.02 * (max(ends) - min(ends))
     axes.set_xlim(min(ends) - margin, max(ends) + margin)
     axes.locator_params("x", nbins=6)
-    _draw_brackets(axes, ranges)
+    across = axes.get_xaxis_transform()  # data along x, the panel's height along y
+    for i, (name, both) in enumerate(ranges.items()):  # in the order of the legend
+        y, style = 0.97 - 0.05 * i, palette.line_style(name) | {"transform": across, "zorder": 3}
+        axes.plot(both, [y, y], label=f"{name} range", **style)
+        axes.vlines(both, 0, y, **style | {"linewidth": 0.6})
     labels = [f"{name}: {panel.describe(name, row)}" for name, row in rows.items()]
     axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1.02))
     axes.set_title(panel.title, y=1 + (0.06 + LEGEND_LINE * len(labels)) / PANEL[1])
     axes.set(xlabel=panel.x_label, ylabel="share of values")
     axes.grid(axis="y")
-
-
-def _draw_brackets(axes: canvas.Axes, ranges: Mapping[str, Sequence[float]]) -> None:
-    """Draws each range across the top, in the order of the legend, with thin lines down."""
-    across = axes.get_xaxis_transform()  # data along x, the panel's height along y
-    for i, (variant, (low, high)) in enumerate(ranges.items()):
-        y = 0.97 - 0.05 * i
-        style = palette.line_style(variant) | {"transform": across, "zorder": 3}
-        axes.plot([low, high], [y, y], label=f"{variant} range", **style)
-        axes.vlines([low, high], 0, y, **style | {"linewidth": 0.6})
 
 
 def _percent(share: float) -> str:

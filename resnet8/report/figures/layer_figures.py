@@ -1,9 +1,9 @@
-"""Figures that compare layers: their ranges, their weights, and the cost of quantizing them.
+"""Figures that compare layers: their ranges, their weights and their SQNR.
 
 Layers are drawn from input to output, the first one on top.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import (
     Rows,
-    channel_clip_ranges,
-    has_8_bits,
+    clip_ranges,
+    describe_images,
     measured_variants,
     shorten,
     variants_to_draw,
@@ -29,27 +29,24 @@ PARTS = (
 
 
 @canvas.styled()
-def draw_ranges(
-    activations: Mapping[str, Rows], *, layers: Sequence[str], over: str
-) -> canvas.Figure:
+def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """Draws the range of each layer's values, and what 8 bits of them can hold.
 
-    Args:
-        activations: rows by layer and variant.
-        layers: in the order of computation.
-        over: what the activations are of, such as `1,000 calibration images`.
+    Arguments are those of `draw_layer`.
     """
+    layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "dtype")
     missing = "No line: the variant computes the layer in float, or together with the next one."
     missing = missing if variants else ""
     slots = len(variants) + 2  # of a row: half a one, the values, the variants, half a one
-    size, entries = (6.2, len(layers) * 0.11 * slots), len(PARTS) + len(variants)
-    figure, (axes,) = canvas.new_figure(
-        1,
-        _layout(size, layers, entries=entries, right=0.8),
+    figure, axes = canvas.new_rows(
+        layers,
+        size=(6.2, len(layers) * 0.11 * slots),
+        entries=len(PARTS) + len(variants),
         title="Range of each layer's values",
-        caption=f"Over {over}. Grey: float values. All divided by the layer's largest absolute "
-        f"value, which stands on the right in the float model's units. {missing}",
+        caption=f"Over {describe_images(inspection, data)}. Grey: float values. All divided by the "
+        "layer's largest absolute value, which stands on the right in the float model's units. "
+        f"{missing}",
     )
     statistics = [activations[x][variants_to_draw(activations[x])[0]]["statistics"] for x in layers]
     values = [row | row["percentiles"] for row in statistics]
@@ -61,15 +58,19 @@ def draw_ranges(
     for k, variant in enumerate(variants, start=1):
         ends = np.full((len(layers), 3), np.nan)  # the third breaks the line
         for row, layer in zip(ends, layers, strict=True):
-            if variant in activations[layer] and has_8_bits(activations[layer][variant]):
-                clip = activations[layer][variant]["statistics"]
-                row[:2] = clip["clip_low"], clip["clip_high"]
+            clips = clip_ranges(activations[layer].get(variant, {}))
+            if clips:
+                row[:2] = np.ravel(clips)
         x, rows = (ends / peaks[:, None]).ravel(), np.repeat(y + k / slots, 3)
         style = palette.line_style(variant) | {"marker": "|", "markersize": 6, "mew": 1.4}
         axes.plot(x, rows, label=f"{variant}: what 8 bits hold", **style)
-    canvas.name_rows(axes, layers, margin=0.5)
-    canvas.rule_rows(axes, len(layers))
-    canvas.note_rows(axes, [f"{peak:.3g}" for peak in peaks], heading="largest")
+    across = axes.get_yaxis_transform()  # the panel's width along x, rows along y
+    axes.hlines(np.arange(1, len(layers)) - 0.5, 0, 1, canvas.PALE, linewidth=0.6, transform=across)
+    for place, peak in enumerate(peaks.tolist()):
+        axes.text(1.02, place, f"{peak:.3g}", transform=across, va="center", fontsize=canvas.SMALL)
+    axes.text(
+        1.02, 1.01, "largest", transform=axes.transAxes, fontsize=canvas.SMALL, color=canvas.INK
+    )
     axes.set_xlabel("value / largest absolute value of the layer")
     canvas.draw_legend(axes)
     return figure
@@ -77,11 +78,7 @@ def draw_ranges(
 
 @canvas.styled()
 def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
-    """Draws the smallest and largest weight of each output channel, and what 8 bits hold.
-
-    Args:
-        weights: rows by layer and variant, of at least one layer.
-    """
+    """Draws the smallest and largest weight of each output channel, and what 8 bits hold."""
     variants = measured_variants(weights, "dtype")
     lines = (
         "Lines: the ends of what its 8 bits can hold, for the input channel where they reach "
@@ -101,14 +98,12 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
         axes.vlines(range(len(lows)), lows, highs, palette.GREY, linewidth=width, label="float")
         edges = np.arange(len(lows) + 1) - 0.5
         for i, variant in enumerate(variants):
-            if variant in rows and has_8_bits(rows[variant]):
-                style = palette.line_style(variant)
-                style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # seen below others
-                for label, ends in zip(
-                    (variant, None), channel_clip_ranges(rows[variant]), strict=True
-                ):
-                    y = np.broadcast_to(ends, len(lows))
-                    axes.plot(edges, [*y, y[-1]], drawstyle="steps-post", label=label, **style)
+            clips = clip_ranges(rows.get(variant, {}))
+            style = palette.line_style(variant)
+            style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # seen below others
+            for label, ends in zip((variant, None), clips or (), strict=False):
+                y = np.broadcast_to(ends, len(lows))
+                axes.plot(edges, [*y, y[-1]], drawstyle="steps-post", label=label, **style)
         axes.set_xlim(-0.5, len(lows) - 0.5)
         axes.set_title(shorten(layer, 40))
         axes.set(xlabel="output channel", ylabel="weight")
@@ -118,26 +113,23 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
 
 
 @canvas.styled()
-def draw_sqnr(
-    activations: Mapping[str, Rows], *, layers: Sequence[str], over: str
-) -> canvas.Figure:
+def draw_sqnr(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """Draws the signal-to-quantization-noise ratio of each layer's output.
 
-    Args:
-        activations: rows by layer and variant.
-        layers: in the order of computation.
-        over: what the activations are of, such as `1,000 calibration images`.
+    Arguments are those of `draw_layer`.
     """
+    layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "sqnr_db")
     others = set(variants) - set(QUANTIZED_VARIANTS)
     original = "its reference" if others else "the float model that it was made from"
-    figure, (axes,) = canvas.new_figure(
-        1,
-        _layout((5.5, ROW * len(layers)), layers, entries=len(variants)),
+    figure, axes = canvas.new_rows(
+        layers,
+        size=(5.5, ROW * len(layers)),
+        entries=len(variants),
         title="Signal-to-quantization-noise ratio (SQNR) from input to output",
-        caption=f"Activations over {over}, each variant against {original}. Higher is better. A "
-        "layer without a point has no noise, or the variant computes it together with the next "
-        "one.",
+        caption=f"Activations over {describe_images(inspection, data)}, each variant against "
+        f"{original}. Higher is better. A layer without a point has no noise, or the variant "
+        "computes it together with the next one.",
     )
     step = 0.6 / max(len(variants), 2)
     for i, variant in enumerate(variants):
@@ -146,66 +138,7 @@ def draw_sqnr(
         # Side by side, so that none covers another; no lines: parallel branches are no sequence.
         y = np.arange(len(layers)) + step * (i - (len(variants) - 1) / 2)
         axes.plot(sqnr, y, markersize=4, label=variant, ls="", **palette.marker_style(variant))
-    canvas.name_rows(axes, layers)
     axes.set_xlabel("SQNR (dB)")
     axes.grid()
     canvas.draw_legend(axes)
     return figure
-
-
-@canvas.styled()
-def draw_sensitivity(variant: str, ranking: Mapping[str, Any]) -> canvas.Figure:
-    """Draws what quantizing each layer alone costs, and what leaving it in float saves.
-
-    Args:
-        variant: its name.
-        ranking: its entry in metrics/sensitivity.json.
-    """
-    layers = sorted(ranking["layers"], key=lambda layer: ranking["layers"][layer]["rank"])
-    left, size = canvas.names_width(layers), (3.3, ROW * len(layers))
-    figure, panels = canvas.new_figure(
-        2,
-        canvas.Layout(size, columns=2, left=left, right=0.8, top=0.5, across=0.95),
-        title=f"{variant}: what quantizing each layer costs",
-        caption="KL divergence of the class probabilities from those of the float model, over "
-        f"{ranking['n_images']:,} training images; in percent, the images whose top-1 class is the "
-        "float model's. Left: the more, the more this layer costs. Right, on an axis that does "
-        "not start at zero: bars to the left of the line are what sparing this layer saves, "
-        "hatched ones to the right of it what that costs.",
-    )
-    kl = {}
-    for axes, case in zip(panels, ("alone", "spared"), strict=True):
-        rows = [ranking["layers"][layer][case] for layer in layers]
-        kl[case] = np.array([row["kl_divergence"] for row in rows])
-        canvas.name_rows(axes, layers)
-        canvas.note_rows(
-            axes, [f"{100 * row['agreement']:.1f}%" for row in rows], heading="same class"
-        )
-    alone, spared = panels
-    positive = kl["alone"][kl["alone"] > 0] if kl["alone"].any() else np.array([1e-6])
-    alone.barh(range(len(layers)), kl["alone"], 0.65, color=palette.BLUE)
-    canvas.log_axis(alone, "x", low=positive.min() / 2, high=positive.max() * 1.5)
-    across = alone.get_yaxis_transform()
-    for row in np.flatnonzero(kl["alone"] == 0).tolist():
-        alone.text(0.02, row, "0", transform=across, va="center", fontsize=canvas.SMALL)
-    alone.set(title="Only this layer is quantized", xlabel="KL divergence (nats)")
-    whole = ranking["all"]["kl_divergence"]
-    hatches = ["////" if x > whole else "" for x in kl["spared"]]
-    spared.barh(
-        range(len(layers)), kl["spared"] - whole, 0.65, whole, color=palette.ORANGE, hatch=hatches
-    )
-    spared.axvline(whole, color=palette.BLACK, linewidth=1.0)
-    spared.locator_params("x", nbins=4)
-    spared.set(
-        title="All but this layer are quantized", xlabel="KL divergence (nats); line: all layers"
-    )
-    spared.tick_params(labelleft=False)
-    return figure
-
-
-def _layout(
-    panel: tuple[float, float], names: Sequence[str], *, entries: int, right: float = 0.2
-) -> canvas.Layout:
-    """One panel with names on the left and a legend of `entries` on top."""
-    top = 0.15 + canvas.legend_height(entries)
-    return canvas.Layout(panel, left=canvas.names_width(names), right=right, top=top)

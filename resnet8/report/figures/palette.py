@@ -28,46 +28,26 @@ _STYLES: dict[str, tuple[str, tuple[float, ...], str]] = {
     "torch_int8": (GREEN, (1.5, 1.2), "^"),
 }
 VARIANTS = {name: color for name, (color, _, _) in _STYLES.items()}
+_ON_DARK = {GREY: "#A6A6A6", BLUE: SKY_BLUE, GREEN: "#1DBE90"}
 CLIP = VERMILLION  # ends of a quantized range
-SEQUENTIAL = "viridis"  # ordered values
-COUNTS = "Blues"  # Matplotlib's name for shares, from white
-DIVERGING = "PuOr"  # Matplotlib's name for values on both sides of zero
+SEQUENTIAL = "viridis"  # ordered values, by Matplotlib's name
+DIVERGING = "PuOr"  # values on both sides of zero
 
 # CSS variables of the report's page, light and dark.
 # Text on `page` and on `surface` has a contrast of at least 4.5 (WCAG 2.2, 1.4.3).
-PAGE_LIGHT = {
-    "page": "#FFFFFF",
-    "surface": "#F3F5F7",
-    "ink": "#1B1F24",
-    "ink-soft": "#545C66",
-    "line": "#D3D9DF",
-    "accent": "#005E94",
-    "clip": CLIP,
-    "lost": "#A84300",
-    "won": "#00694D",
-    "negative": VERMILLION,
-    "positive": BLUE,
-    **VARIANTS,
-}
-PAGE_DARK = {
-    "page": "#14171B",
-    "surface": "#1E2329",
-    "ink": "#E6E9ED",
-    "ink-soft": "#A7B0BA",
-    "line": "#3B434C",
-    "accent": SKY_BLUE,
-    "clip": "#F0762B",
-    "lost": "#F58A4B",
-    "won": "#3CC9A0",
-    "negative": "#F0762B",
-    "positive": SKY_BLUE,
-    **VARIANTS,
-    "keras_fp32": "#A6A6A6",
-    "onnx_fp32": "#A6A6A6",
-    "torch_fp32": "#A6A6A6",
-    "onnx_int8": SKY_BLUE,
-    "torch_int8": "#1DBE90",
-}
+PAGE = {
+    "page": ("#FFFFFF", "#14171B"),
+    "surface": ("#F3F5F7", "#1E2329"),
+    "ink": ("#1B1F24", "#E6E9ED"),
+    "ink-soft": ("#545C66", "#A7B0BA"),
+    "line": ("#D3D9DF", "#3B434C"),
+    "accent": ("#005E94", SKY_BLUE),
+    "clip": (CLIP, "#F0762B"),
+    "lost": ("#A84300", "#F58A4B"),
+    "won": ("#00694D", "#3CC9A0"),
+    "negative": (VERMILLION, "#F0762B"),
+    "positive": (BLUE, SKY_BLUE),
+} | {name: (color, _ON_DARK.get(color, color)) for name, color in VARIANTS.items()}
 
 
 def line_style(variant: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 // Source: Vega-Lite 6, https://vega.github.io/vega-lite/docs/
 
 const data = JSON.parse(document.getElementById("report-data").textContent);
-const LONGEST_WORK = 250; // milliseconds
 const byId = (id) => document.getElementById(id);
 const css = (name) => `var(--${name})`; // colours of the page: charts follow its theme
 
@@ -23,7 +22,6 @@ const CONFIG = {
 const drawn = new Map(); // by element, what to clear away before the next
 const wanted = new Map(); // by element, the latest chart: earlier ones that still wait are left out
 let queue = Promise.resolve();
-let rested = 0; // when the page last had time to answer and to show what is drawn
 
 function draw(id, spec, datasets = {}, description = spec.description) {
   const options = {
@@ -35,10 +33,7 @@ function draw(id, spec, datasets = {}, description = spec.description) {
   wanted.set(id, chart);
   const last = queue.then(async () => {
     if (wanted.get(id) !== chart) return;
-    if (performance.now() > rested + LONGEST_WORK) {
-      await new Promise((resolve) => setTimeout(resolve));
-      rested = performance.now();
-    }
+    await new Promise((resolve) => setTimeout(resolve)); // the page answers and shows what is drawn
     drawn.get(id)?.finalize();
     drawn.set(id, await vegaEmbed(byId(id), chart, options));
   }).catch((error) => console.error(`chart ${id}:`, error)); // the others are drawn
@@ -46,6 +41,13 @@ function draw(id, spec, datasets = {}, description = spec.description) {
   delete dataset.ready;
   last.then(() => { if (queue === last) dataset.ready = "true"; }); // all charts are drawn
   queue = last;
+}
+
+// An element with properties and children.
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
 }
 
 // --- Parts of charts ---

@@ -26,68 +26,43 @@ function written(statistics, { key, kind }) {
 }
 
 function fillTable(id, heads, rows) {
-  const table = byId(id);
-  const line = (words, isHead) => {
-    const row = document.createElement("tr");
-    words.forEach((word, column) => {
-      const cell = document.createElement(isHead || column === 0 ? "th" : "td");
-      if (cell.tagName === "TH") cell.scope = isHead ? "col" : "row";
-      cell.textContent = word;
-      row.append(cell);
-    });
-    return row;
-  };
-  table.tHead.replaceChildren(line(heads, true));
-  table.tBodies[0].replaceChildren(...rows.map((row) => line(row, false)));
+  const line = (words, isHead) => element("tr", {}, ...words.map((word, column) => {
+    const head = { scope: isHead ? "col" : "row" };
+    return isHead || !column ? element("th", head, word) : element("td", {}, word);
+  }));
+  byId(id).tHead.replaceChildren(line(heads, true));
+  byId(id).tBodies[0].replaceChildren(...rows.map((row) => line(row, false)));
 }
 
 // --- Reasons for what is not there ---
 
-function note(text) {
-  const paragraph = document.createElement("p");
-  paragraph.className = "note";
-  paragraph.textContent = `${NONE}: ${text}`;
-  return paragraph;
-}
+const note = (text, ...more) => element("p", { className: "note" }, `${NONE}: ${text}`, ...more);
 
 // Why a variant has no figures for a layer, or only some; nothing where it has all.
 function gap({ variant, row }, layer) {
   if (!row) {
     const reason = explorer.absent[variant]?.[layer] ?? "its graph has no such layer";
-    const paragraph = note(`${variant} does not show ${layer}: ${reason}. `);
-    const instead = explorer.layers.find((name) => reason.endsWith(` ${name}`));
-    if (instead) {
-      const button = document.createElement("button");
-      Object.assign(button, { type: "button", className: "link", textContent: `Show ${instead}` });
-      button.addEventListener("click", () => show({ layer: instead }));
-      paragraph.append(button);
-    }
-    return paragraph;
+    const instead = explorer.layers.filter((name) => reason.endsWith(` ${name}`)).map((name) =>
+      element("button", { type: "button", className: "link", onclick: () => show({ layer: name }) },
+        `Show ${name}`));
+    return note(`${variant} does not show ${layer}: ${reason}. `, ...instead.slice(0, 1));
   }
   if (variant.endsWith("_fp32")) {
     return note(`${variant} is float: it has no scale, no range and no levels.`);
   }
-  if (row.statistics.scale === undefined) {
-    return note(`${variant} has no 8-bit codes at ${layer}, so no scale, range and levels there.`);
-  }
-  return null;
+  return row.statistics.scale === undefined
+    ? note(`${variant} has no 8-bit codes at ${layer}, so no scale, range and levels there.`) : "";
 }
 
 // --- Charts ---
 
-// Bins number `first` to `last` of a histogram.
-function bins({ low, high, counts }, [first, last]) {
+// The bins of a histogram from the first to the last in which any of some counts something: all
+// variants share their bins, and others may reach much further.
+function bins({ low, high, counts }, histograms) {
+  const used = counts.map((_, i) => histograms.some((x) => x.counts[i] > 0));
   const edge = (i) => low + (i * (high - low)) / counts.length;
-  return counts.slice(first, last + 1)
-    .map((count, i) => ({ low: edge(first + i), high: edge(first + i + 1), count }));
-}
-
-// The first and the last bin in which a histogram counts something. All variants share their bins,
-// and others may reach much further.
-function inUse(histograms) {
-  const used = histograms[0].counts.map((_, i) => histograms.some(({ counts }) => counts[i] > 0));
-  return used.includes(true)
-    ? [used.indexOf(true), used.lastIndexOf(true)] : [0, used.length - 1];
+  const all = counts.map((count, i) => ({ low: edge(i), high: edge(i + 1), count }));
+  return used.includes(true) ? all.slice(used.indexOf(true), used.lastIndexOf(true) + 1) : all;
 }
 
 function clips(sides) {
@@ -102,7 +77,7 @@ function drawHistogram(id, title, sides, part, where) {
   const present = histograms.filter(Boolean);
   byId(id).hidden = !present.length;
   if (!present.length) return;
-  const [a, b] = histograms.map((x) => (x ? bins(x, inUse(present)) : []));
+  const [a, b] = histograms.map((x) => (x ? bins(x, present) : []));
   // A line in steps needs the end of its last bin.
   if (b.length) b.push({ low: b.at(-1).high, high: b.at(-1).high, count: 0 });
   const ends = id === "activation-histogram" ? clips(sides) : [];
@@ -175,10 +150,8 @@ function showMaps(layer, sides) {
   if (!map) return;
   for (const { name, variant } of sides) {
     const picture = explorer.maps.pictures[map.picture[variant]];
-    const image = byId(`map-${name}`);
-    image.hidden = !picture;
-    image.src = picture ?? "";
-    image.alt = `${layer} in ${variant}: ${map.what}`;
+    const alt = `${layer} in ${variant}: ${map.what}`;
+    Object.assign(byId(`map-${name}`), { hidden: !picture, src: picture ?? "", alt });
     byId(`map-${name}-caption`).textContent = `${name}: ${variant}${picture ? "" : `, ${NONE}`}`;
   }
   byId("map-note").textContent =

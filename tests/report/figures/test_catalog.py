@@ -1,4 +1,4 @@
-"""Which pictures there are, and that people can read them."""
+"""The figures of layers: which there are, and that people can read them."""
 
 import itertools
 import re
@@ -10,39 +10,23 @@ import pytest
 from matplotlib.text import Text
 
 from resnet8.report.figures.canvas import Drawing
-from resnet8.report.figures.catalog import (
-    file_names,
-    layer_drawings,
-    outcome_drawings,
-)
+from resnet8.report.figures.catalog import file_names, layer_drawings
 from tests.report_inputs import FLOAT, make_inputs
 
 ALL_QUANTIZED = ("onnx_int8", "onnx_uint8", "onnx_uint8_int8", "torch_int8")
 LAYERS = ("block/conv2d_3.0", "activation_1", "dense")
 
 
-def all_drawings(**changes: Any) -> dict[str, Drawing]:
+def drawings(**changes: Any) -> dict[str, Drawing]:
     """Figures of made-up results; arguments are those of make_inputs."""
     inputs = make_inputs(**({"layers": LAYERS} | changes))
-    layers = layer_drawings(inputs.layers, inputs.captures, sensitivity=inputs.sensitivity)
-    return layers | outcome_drawings(
-        inputs.predictions, inputs.test_set, comparison=inputs.comparison
-    )
+    return layer_drawings(inputs.results["layers"], inputs.captures)
 
 
-def test_there_is_a_picture_of_everything() -> None:
-    assert set(all_drawings(quantized=("onnx_int8", "torch_int8"))) == {
-        "layers", "sqnr", "channel_ranges", "sensitivity_onnx_int8", "sensitivity_torch_int8",
-        "histograms/block_conv2d_3.0", "histograms/activation_1", "histograms/dense",
-        "feature_maps/block_conv2d_3.0", "feature_maps/activation_1",
-        "per_class_accuracy", "per_class_delta", "confusion_onnx_int8", "confusion_torch_int8",
-        "flips_onnx_int8", "flips_torch_int8",
-    }  # fmt: skip
-
-
-def test_without_quantized_variants_there_are_pictures_of_the_float_model() -> None:
-    assert set(all_drawings(quantized=())) == {
-        "layers", "channel_ranges", "per_class_accuracy",
+@pytest.mark.parametrize("quantized", [("onnx_int8", "torch_int8"), ()])
+def test_there_is_a_picture_of_everything(quantized: tuple[str, ...]) -> None:
+    assert set(drawings(quantized=quantized)) == {
+        "layers", *(["sqnr"] if quantized else []), "channel_ranges",
         "histograms/block_conv2d_3.0", "histograms/activation_1", "histograms/dense",
         "feature_maps/block_conv2d_3.0", "feature_maps/activation_1",
     }  # fmt: skip
@@ -50,33 +34,18 @@ def test_without_quantized_variants_there_are_pictures_of_the_float_model() -> N
 
 def test_a_model_without_weights_has_no_picture_of_them() -> None:
     found = make_inputs()
-    found.layers["parameters"].clear()
-    drawings = layer_drawings(found.layers, found.captures, sensitivity=found.sensitivity)
-    assert "channel_ranges" not in drawings
-    assert "histograms/conv" in drawings
-
-
-def test_a_quantized_baseline_is_compared_with_the_other_quantized_variants() -> None:
-    found = make_inputs()
-    drawings = outcome_drawings(
-        found.predictions,
-        found.test_set,
-        comparison=found.comparison | {"baseline": "onnx_int8"},
-    )
-    assert set(drawings) >= {"confusion_torch_int8", "flips_torch_int8"}
-    assert "confusion_onnx_int8" not in drawings
+    found.results["layers"]["parameters"].clear()
+    names = layer_drawings(found.results["layers"], found.captures).keys()
+    assert "histograms/conv" in names
+    assert "channel_ranges" not in names
 
 
 def test_feature_maps_are_of_the_first_chosen_image() -> None:
-    found = make_inputs()
-    found.layers["n_images"]["input"] = 2
-    outputs = {"conv": np.stack([np.full((2, 3, 3), i, np.float32) for i in (5, 6)])}
-    drawings = layer_drawings(
-        found.layers,
-        dict.fromkeys(FLOAT, dict.fromkeys(found.layers["layers"], outputs["conv"])),
-        sensitivity=found.sensitivity,
-    )
-    figure = drawings["feature_maps/conv"]()
+    layers = make_inputs().results["layers"]
+    layers["n_images"]["input"] = 2
+    outputs = np.stack([np.full((2, 3, 3), i, np.float32) for i in (5, 6)])
+    captures = dict.fromkeys(FLOAT, dict.fromkeys(layers["layers"], outputs))
+    figure = layer_drawings(layers, captures)["feature_maps/conv"]()
     assert figure.texts[0].get_text() == "conv: 2 channels for test image 0, the first"
     assert np.nanmax(np.array(figure.axes[0].images[0].get_array())) == 5
 
@@ -97,11 +66,11 @@ def test_file_names(layers: list[str], expected: list[str]) -> None:
     assert list(file_names(layers).items()) == list(zip(layers, expected, strict=True))
 
 
-def faults(drawings: Mapping[str, Drawing]) -> list[str]:
+def faults(figures: Mapping[str, Drawing]) -> list[str]:
     """Texts that are cut off or run into each other, by figure."""
     found = []
-    for name, drawing in drawings.items():
-        figure = drawing()
+    for name, draw in figures.items():
+        figure = draw()
         figure.canvas.draw()
         ticks = {
             t for axes in figure.axes for t in (*axes.get_xticklabels(), *axes.get_yticklabels())
@@ -120,12 +89,7 @@ def faults(drawings: Mapping[str, Drawing]) -> list[str]:
 
 
 def test_no_text_is_cut_off_or_runs_into_another() -> None:
-    assert faults(all_drawings(quantized=())) == []
-
-
-def test_long_names_and_all_variants_fit() -> None:
-    layers = tuple(f"functional_1_inverted_residual_block_{i}_expand_conv2d" for i in range(3))
-    labels = tuple(f"a class with a long name, number {i}" for i in range(10))
-    drawings = all_drawings(layers=layers, label_names=labels, quantized=ALL_QUANTIZED)
-    others = re.compile(r".*_(onnx_int8|onnx_uint8|torch_int8)|.*_1_expand_conv2d")
-    assert faults({x: drawing for x, drawing in drawings.items() if not others.fullmatch(x)}) == []
+    assert faults(drawings(quantized=())) == []
+    long = tuple(f"functional_1_inverted_residual_block_{i}_expand_conv2d" for i in range(3))
+    figures = drawings(layers=long, quantized=ALL_QUANTIZED)
+    assert faults({x: draw for x, draw in figures.items() if "block_1" not in x}) == []

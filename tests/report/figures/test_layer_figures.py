@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.report.figures import canvas
 from resnet8.report.figures.canvas import Axes
 from resnet8.report.figures.layer_figures import (
     draw_channel_ranges,
     draw_ranges,
-    draw_sensitivity,
     draw_sqnr,
 )
 from tests.report_inputs import LAYERS, make_inputs
@@ -20,12 +18,7 @@ QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
 
 @pytest.fixture
 def layers() -> dict[str, Any]:
-    return make_inputs(quantized=QUANTIZED).layers
-
-
-@pytest.fixture
-def sensitivity() -> dict[str, Any]:
-    return make_inputs(quantized=QUANTIZED).sensitivity["variants"]["onnx_int8"]
+    return make_inputs(quantized=QUANTIZED).results["layers"]
 
 
 def statistics(layers: dict[str, Any], layer: str, variant: str) -> dict[str, Any]:
@@ -34,8 +27,7 @@ def statistics(layers: dict[str, Any], layer: str, variant: str) -> dict[str, An
 
 
 def draw(function: Any, layers: dict[str, Any]) -> Axes:
-    activations = layers["activations"]["calibration"]
-    return function(activations, layers=layers["layers"], over="50 images").axes[0]
+    return function(layers, data="calibration").axes[0]
 
 
 def channel_ranges(layers: dict[str, Any]) -> list[Axes]:
@@ -113,27 +105,5 @@ def test_channel_ranges_have_float_weights_and_what_each_scale_can_hold(
     (highs,) = (x.get_ydata() for x in axes.lines if np.allclose(x.get_ydata()[-1], 5.08))
     np.testing.assert_allclose(highs, [1.27, 2.54, 3.81, 5.08, 5.08])
     np.testing.assert_allclose(line(axes, "onnx_uint8")[1], -1.0)  # one scale for all channels
-
-
-def test_channel_ranges_without_quantized_variants_show_float_weights() -> None:
-    assert not channel_ranges(make_inputs(quantized=()).layers)[0].lines
-
-
-def test_sensitivity_has_the_costs_by_rank(sensitivity: dict[str, Any]) -> None:
-    sensitivity["layers"]["relu"]["spared"]["kl_divergence"] = 0.006
-    alone, spared = draw_sensitivity("onnx_int8", sensitivity).axes
-    assert names(alone) == ["dense", "relu", "conv", "input"]
-    np.testing.assert_allclose([bar.get_width() for bar in alone.patches], [0.003, 0.002, 0.001, 0])
-    assert alone.get_xscale() == "log"
-    assert [text.get_position()[1] for text in alone.texts if text.get_text() == "0"] == [3]
-    widths = [bar.get_width() for bar in spared.patches]  # from the line at 0.004
-    np.testing.assert_allclose(widths, [-0.001, 0.002, 0.001, 0], atol=1e-9)
-    assert [bool(bar.get_hatch()) for bar in spared.patches] == [False, True, True, False]
-    assert [x.get_text() for x in alone.texts][:4] == ["98.0%", "99.0%", "100.0%", "100.0%"]
-    assert [x.get_text() for x in spared.texts][:4] == ["98.0%", "98.0%", "98.0%", "97.5%"]
-
-
-def test_sensitivity_without_any_cost_is_drawn(sensitivity: dict[str, Any]) -> None:
-    for row in [sensitivity["all"], *(x["alone"] for x in sensitivity["layers"].values())]:
-        row["kl_divergence"] = 0.0
-    assert canvas.png(draw_sensitivity("onnx_int8", sensitivity))
+    floats = make_inputs(quantized=()).results["layers"]
+    assert not channel_ranges(floats)[0].lines

@@ -1,5 +1,6 @@
 """Keras models as one flat graph: nested models inlined, operations outside of layers as layers."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from resnet8.models.faults import FAULTS, reason
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
+_TOKEN = re.compile(r"keraslayer\d+")
 
 
 class Call(NamedTuple):
@@ -48,6 +50,11 @@ class FlatModel(NamedTuple):
 
     model: keras.Model
     calls: list[Call]
+
+    def calls_in(self, *texts: str) -> list[Call]:
+        """The calls of the layers whose tokens are in some texts, layers in that order."""
+        tokens = dict.fromkeys(token for text in texts for token in _TOKEN.findall(text))
+        return [call for token in tokens for call in self.calls if call.layer.name == token]
 
 
 class _Operation(keras.Layer):  # type: ignore[misc]

@@ -116,20 +116,18 @@ def _transposed(parameter: Parameter) -> Parameter:
     return Parameter(np.ascontiguousarray(values.T), quantization)
 
 
+def infer_types(
+    model: onnx.ModelProto, *, strict: bool = False
+) -> dict[str, onnx.TypeProto.Tensor]:
+    """The element types and shapes of inputs, intermediate tensors and outputs."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {value.name: value.type.tensor_type for value in values}
+
+
 def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     """The shapes of inputs, intermediate tensors and outputs; 0 for unknown dimensions."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in [*graph.input, *graph.value_info, *graph.output]
-    }
-
-
-def infer_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element types of intermediate tensors and outputs, as ONNX numbers them."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = [*graph.value_info, *graph.output]
-    return {value.name: value.type.tensor_type.elem_type for value in values}
+    return {x: [dim.dim_value for dim in y.shape.dim] for x, y in infer_types(model).items()}
 
 
 def channels_first(model: onnx.ModelProto) -> set[str]:

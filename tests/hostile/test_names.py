@@ -53,7 +53,7 @@ def test_onnx2torch_itself_runs_the_payload(onnx_fp32: Any, payload: str, tmp_pa
 
 def test_names_of_nodes_are_never_code(onnx_fp32: Any, payload: str, tmp_path: Path) -> None:
     program = torch_conversion.to_program(renamed(onnx_fp32, payload))
-    loaded = torch_model.decode(torch_model.encode(program))
+    loaded = torch_model.load_any(torch_model.encode(program))
     assert payload in torch_capture.watch(loaded).points
     assert not (tmp_path / "ran").exists()
 
@@ -74,7 +74,7 @@ def test_any_name_stays_through_both_runtimes(fit_settings: Any, calibration_ima
     quantization = fit(converted, calibration_images[:4], fit_settings, points=points)
     in_onnx = onnx_writer.quantize(converted, quantization, quant_type="int8")
     quantized = torch_model.export(torch_writer.quantize(program, quantization))
-    in_torch = torch_model.decode(torch_model.encode(quantized))
+    in_torch = torch_model.load_any(torch_model.encode(quantized))
     torch_writer.check(in_torch, program, quantization)
 
     assert shown <= quantization.weights.keys()

@@ -302,7 +302,7 @@ def test_load_leaves_out_what_others_add(tmp_path: Path) -> None:
         entries["models/model.json"] = json.dumps(content).encode()
 
     edit_entries(path, add)
-    program = torch_model.load(path)
+    program = torch_model.load_model(path)
     assert program.example_inputs is None
     assert {key for node in program.graph.nodes for key in node.meta} <= {"val", "nn_module_stack"}
     assert not (tmp_path / MARKER).exists()

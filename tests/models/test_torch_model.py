@@ -109,7 +109,7 @@ with torch.inference_mode():
     numpy.save("out.npy", module(torch.from_numpy(numpy.load("images.npy"))).numpy())
 """
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    expected = torch_model.load_predictor(tmp_path / "model.pt2", n_classes=10)(images)
+    expected = torch_model.make_predictor(torch_model.load_model(tmp_path / "model.pt2"))(images)
     is_quantized = any(x.target == aten.round.default for x in any_program.graph.nodes)
     atol = ATOL_PROCESS_INT8 if is_quantized else ATOL_PROCESS
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=atol)
@@ -154,7 +154,7 @@ def test_load_takes_what_others_export_from_plain_modules(tmp_path: Path) -> Non
     torch.export.save(program, path, extra_files={"notes.txt": "of theirs"})
     images = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
     before = images.copy()
-    found = torch_model.load_predictor(path, n_classes=10)(images)
+    found = torch_model.make_predictor(torch_model.load_model(path, n_classes=10))(images)
     assert np.array_equal(images, before)  # though the module divides its input in place
     np.testing.assert_allclose(found, module(torch.tensor(images)).detach(), atol=ATOL_PROCESS)
 

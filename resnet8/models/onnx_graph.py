@@ -4,7 +4,7 @@ Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a 
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -227,34 +227,30 @@ def fake_quantized(
         activations: by intermediate tensor or input, parameters with one scale.
     """
     copy = copy_of(model)
-    nodes = list(copy.graph.node)
-    del copy.graph.node[:]
-    for tensor in (value.name for value in copy.graph.input):
-        if tensor in activations:
-            _append_rounding(copy.graph, tensor, activations[tensor])
+    graph, nodes = copy.graph, list(copy.graph.node)
+    del graph.node[:]
+
+    def append_rounding(tensors: Iterable[str]) -> None:
+        for tensor in (x for x in tensors if x in activations):
+            scale, zero_point, dtype, _ = activations[tensor]
+            parameters = {
+                f"{tensor}/scale": np.asarray(scale, np.float32),
+                f"{tensor}/zero_point": np.asarray(zero_point, dtype),
+            }
+            constants = (numpy_helper.from_array(x, name) for name, x in parameters.items())
+            graph.initializer.extend(constants)
+            codes, rounded = codes_of(tensor), f"{tensor}/rounded"
+            graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
+            graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
+
+    append_rounding(value.name for value in graph.input)
     for node in nodes:
         node.input[:] = [f"{x}/rounded" if x in activations else x for x in node.input]
-        copy.graph.node.append(node)
-        for tensor in node.output:
-            if tensor in activations:
-                _append_rounding(copy.graph, tensor, activations[tensor])
+        graph.node.append(node)
+        append_rounding(node.output)
     return copy
 
 
 def codes_of(tensor: str) -> str:
     """The tensor with the 8-bit codes of a tensor in a model by `fake_quantized`."""
     return f"{tensor}/codes"
-
-
-def _append_rounding(
-    graph: onnx.GraphProto, tensor: str, quantization: QuantizationParameters
-) -> None:
-    """Appends a QuantizeLinear and a DequantizeLinear node, and their constants."""
-    parameters = [f"{tensor}/scale", f"{tensor}/zero_point"]
-    scale = np.asarray(quantization.scale, np.float32)
-    zero_point = np.asarray(quantization.zero_point, quantization.dtype)
-    codes, rounded = codes_of(tensor), f"{tensor}/rounded"
-    graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
-    graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
-    for name, array in zip(parameters, (scale, zero_point), strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, name))

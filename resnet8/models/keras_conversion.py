@@ -74,21 +74,14 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
 
 
 def unmatched_layers(model: onnx.ModelProto) -> list[str]:
-    """The Keras layers with nodes in the converted model of which none computes their output.
-
-    Their outputs are not compared.
-    """
+    """The Keras layers with nodes of which none computes their output; they are not compared."""
     layers = keras_layers.read(model).values()
     known = {layer.name for layer in layers if layer.place == "output"}
     return sorted({layer.name for layer in layers} - known - {INPUT})
 
 
 def _export(flat: FlatModel, opset: int) -> onnx.ModelProto:
-    """Exports a model with input in NHWC and any batch size; the layers are changed.
-
-    Raises:
-        ArtifactError: tf2onnx cannot express a layer, which the message names.
-    """
+    """Exports a model with input in NHWC and any batch size; its layers are changed."""
     for layer in flat.model.layers:
         _use_exportable_operators(layer)
     forward = compiled(flat.model)
@@ -120,10 +113,7 @@ def _not_expressible(flat: FlatModel, opset: int, message: str, *texts: str) -> 
 
 
 def _use_exportable_operators(layer: keras.Layer) -> None:
-    """Lets a layer compute the same with operators that have one counterpart in ONNX.
-
-    Keras compiles grouped convolutions with XLA, and repeats rows and columns for upsampling.
-    """
+    """Replaces XLA's grouped convolution, and upsampling by repeated rows and columns."""
     channels_first = getattr(layer, "data_format", None) == "channels_first"
     if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
         layer.convolution_op = partial(
@@ -172,11 +162,7 @@ def _match_layers(
     """Finds the layer of each node, and the last node with the values of each layer's output.
 
     Names alone do not suffice: a layer becomes several nodes, and a node may be several layers.
-
-    Args:
-        model: the original.
-        converted: nodes and tensors have tokens of `keras_graph.flatten` in their names.
-        normalizations: by token of a layer, that of the batch normalization folded into it.
+    `normalizations` has, by token of a layer, that of the batch normalization folded into it.
     """
     flat = flatten(model, dtype="float64")
     images = np.random.default_rng(0).integers(0, 256, (PROBES, *IMAGE_SHAPE)).astype(np.float32)
@@ -229,6 +215,5 @@ def _node_outputs(
 
 def _equal(expected: NDArray[np.float32], output: NDArray[np.float32]) -> bool:
     """Returns whether arrays are equal up to rounding."""
-    if expected.shape != output.shape:
-        return False
-    return bool(np.abs(expected - output).max() <= RTOL_LAYER * np.abs(expected).max())
+    atol = RTOL_LAYER * np.abs(expected).max()
+    return expected.shape == output.shape and np.allclose(output, expected, rtol=0, atol=atol)

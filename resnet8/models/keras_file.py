@@ -27,11 +27,7 @@ _LISTS = ("layer_names", "weight_names")  # attributes of a .h5 file that list w
 
 
 def check_file(path: Path) -> None:
-    """Checks the sizes that a file declares, without reading an array.
-
-    Raises:
-        ValueError: a size is beyond its limit, or the file holds more than a model.
-    """
+    """Raises a ValueError for a size beyond its limit, without reading an array."""
     _check_limit(path.stat().st_size, MAX_FILE_BYTES, "bytes")
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive, scratch_folder() as folder:
@@ -88,11 +84,7 @@ def _check_lists(item: Any) -> None:
 
 
 def check_model(load: Callable[[], Any]) -> None:
-    """Checks the sizes that a model declares, without allocating its weights.
-
-    Raises:
-        ValueError: it has more parameters or larger tensors than the limits.
-    """
+    """Raises a ValueError for a size beyond its limit, without allocating a weight."""
     n_parameters = n_tensors = 0
 
     def check_variable(size: int) -> None:

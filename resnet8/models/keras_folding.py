@@ -34,9 +34,6 @@ def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
     a kernel feeds the batch normalization alone, the scale is multiplied into the kernel and the
     offset added to the bias. Elsewhere a scale and an offset of each channel remain.
 
-    Args:
-        flat: its layers are changed, and compute the same.
-
     Returns:
         The name of the batch normalization by the name of the layer that it was folded into.
     """
@@ -98,13 +95,9 @@ def _float64(variable: Any) -> NDArray[np.float64]:
 
 
 def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters that remain once batch normalization is folded.
+    """Counts the parameters without batch normalization and biases that are all zero.
 
-    Biases that are all zero disappear.
-
-    Returns:
-        The count, or None for a model with layers whose constants an exporter may fold in ways
-        that the model does not show.
+    None if the model has layers whose constants an exporter may fold in ways it does not show.
     """
     flat = flatten(model)
     folded = fold_batch_normalization(flat).values()
@@ -119,10 +112,7 @@ def count_folded_parameters(model: keras.Model) -> int | None:
 
 
 def _layer_before(layer: keras.layers.BatchNormalization) -> keras.Layer | None:
-    """The layer with a kernel whose output channels only this layer reads and normalizes.
-
-    None if there is none, or if either is called more than once.
-    """
+    """The layer with a kernel whose output channels are normalized and not read elsewhere."""
     if len(layer._inbound_nodes) != 1:
         return None
     tensor = layer._inbound_nodes[0].input_tensors[0]

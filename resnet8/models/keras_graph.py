@@ -73,15 +73,11 @@ class _Operation(keras.Layer):  # type: ignore[misc]
 
 
 def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
-    """Copies a model into one graph of layers.
+    """Copies a model with one input (N, 32, 32, 3) into one graph of layers of a float type.
 
     The layers of the copy are named by tokens, `keraslayer0000` and so on. TensorFlow puts a
     layer's name into the names of its operations, so a token in the name of an operation
     identifies the layer, whatever characters the layer's own name has.
-
-    Args:
-        model: built, with one input (N, 32, 32, 3).
-        dtype: float type of the copy's computation and weights.
 
     Raises:
         ArtifactError: a layer cannot be copied.

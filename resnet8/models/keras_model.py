@@ -123,12 +123,7 @@ def make_predictor(model: keras.Model) -> Predictor:
 def make_function(
     model: keras.Model, outputs: Sequence[Any]
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Compiles the computation of symbolic tensors of a model from its input, any batch size.
-
-    Args:
-        model: from `keras_graph.flatten`, in float64.
-        outputs: tensors of that model.
-    """
+    """Compiles the computation of symbolic tensors of a flat model, for batches of any size."""
     forward = compiled(keras.Model(model.inputs, list(outputs)))
     return lambda images: [
         output.numpy().astype(np.float32) for output in keras.tree.flatten(forward(images))

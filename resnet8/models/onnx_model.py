@@ -22,7 +22,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
-from resnet8.core.evaluation import Predictor, Probabilities
+from resnet8.core.evaluation import Predictor
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
 from resnet8.models.faults import reason
@@ -141,12 +141,7 @@ def oversized_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
 def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predictor:
     """Wraps a model with input `input` and output `probabilities`; see `open_session`."""
     session = open_session(model, as_written=as_written)
-
-    def predict(images: NDArray[np.float32]) -> Probabilities:
-        probabilities: Probabilities = session.run([OUTPUT], {INPUT: images})[0]
-        return probabilities
-
-    return predict
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 
 def open_session(
@@ -206,10 +201,9 @@ def saturates(model: onnx.ModelProto) -> bool:
 
 
 def products_saturate() -> bool:
-    """Computes the largest uint8 x int8 products and returns whether they saturate on this CPU.
+    """Returns whether the largest uint8 x int8 products saturate on this CPU.
 
-    With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits. Products of
-    two unsigned numbers are exact everywhere.
+    With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When
     and why do I need to try U8U8?".

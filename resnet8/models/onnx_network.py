@@ -83,10 +83,6 @@ def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
 
     Layers run one after the other. A buffer is kept until the last layer that reads it has run;
     pass-through operators (ReLU, reshape) overwrite their input if no other layer reads it.
-
-    Args:
-        layers: in the order of computation.
-        input_size: values of one input.
     """
     readers = {
         name: [i for i, layer in enumerate(layers) if name in layer.inputs]

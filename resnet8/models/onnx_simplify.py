@@ -53,8 +53,10 @@ def _replace_operators(model: onnx.ModelProto) -> None:
         if node.op_type == "GlobalMaxPool" and size and all(size):
             node.op_type = "MaxPool"
             _set_attributes(node, kernel_shape=size)
-        elif node.op_type == "Resize":
-            _replace_deprecated_mode(node)
+        mode = attributes(node).get("coordinate_transformation_mode")
+        if node.op_type == "Resize" and mode == b"tf_half_pixel_for_nn":  # deprecated
+            options = {"nearest_mode": "round_prefer_ceil"}
+            _set_attributes(node, coordinate_transformation_mode="half_pixel", **options)
         if node.op_type == "ConvTranspose":
             graph.node.extend([node, *_crop_by_slicing(graph, node, shapes)])
         elif node.op_type == "Split" and all(shapes.get(x) for x in node.output):
@@ -70,24 +72,10 @@ def _set_attributes(node: onnx.NodeProto, **values: Any) -> None:
     node.attribute.extend(helper.make_attribute(*item) for item in options.items())
 
 
-def _replace_deprecated_mode(node: onnx.NodeProto) -> None:
-    options = attributes(node)
-    nearest = options.get("mode") == b"nearest"
-    if nearest and options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":
-        mode, rounding = "half_pixel", "round_prefer_ceil"
-        _set_attributes(node, coordinate_transformation_mode=mode, nearest_mode=rounding)
-
-
 def _crop_by_slicing(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, list[int]]
 ) -> list[onnx.NodeProto]:
-    """Replaces padding of a transposed convolution, which crops its output, by a Slice.
-
-    PyTorch crops both ends alike.
-
-    Returns:
-        The Slice, where one is needed.
-    """
+    """A Slice in place of a transposed convolution's padding, where both ends are not alike."""
     options, size = attributes(node), shapes.get(node.output[0], [0])[2:]
     pads = options.get("pads", [])
     half = len(pads) // 2
@@ -167,12 +155,7 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
 
     A layer's first node gets its name and further nodes `<layer>_<operator>`; the output of a node
     has the node's name, weights are `<node>.weight` and `<node>.bias`. The model's input becomes
-    `input` (N, 32, 32, 3), its output `probabilities` (N, K).
-
-    Args:
-        model: one input, one output; is changed.
-        layers: name of the Keras layer of each node.
-        n_classes: K, the length of an output row.
+    `input` (N, 32, 32, 3), its output `probabilities` (N, K). `layers` has a name for each node.
     """
     graph, taken = model.graph, {INPUT, OUTPUT}
     names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
@@ -209,10 +192,7 @@ def _node_name(layer: str, operator: str, taken: set[str]) -> str:
 
 
 def _free_name(names: Sequence[str], taken: set[str]) -> str:
-    """Takes the first name, or the last one numbered, that collides with no other.
-
-    Names that quantizers derive from it must not collide either.
-    """
+    """Takes the first name, or the last one numbered, that collides with none, nor derived ones."""
 
     def collides(name: str) -> bool:
         derived = (x in taken for end in _SUFFIXES for x in (name + end, name.removesuffix(end)))

@@ -29,13 +29,7 @@ def check_conversion(
     *,
     names: tuple[str, str],
 ) -> dict[str, Any]:
-    """Compares the probabilities of two models for the same images.
-
-    Args:
-        original: returns probabilities.
-        converted: returns the same ones, up to `ATOL_CONVERSION`.
-        images: (N, 32, 32, 3) uint8.
-        names: of both models' formats.
+    """Compares the probabilities of two models, named by their formats.
 
     Returns:
         `n_images`, `agreement` (share of images with the same top-1 class),

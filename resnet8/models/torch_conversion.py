@@ -86,13 +86,9 @@ def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[onnx.NodePr
 
 
 def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
-    """Converts a model; modules are named like the ONNX nodes, see `fx_graph.to_identifier`.
+    """Converts a model from (N, 32, 32, 3) to (N, K) to a module that is exportable for any N.
 
-    Args:
-        model: input (N, 32, 32, 3), output (N, K).
-
-    Returns:
-        A module in evaluation mode that can be exported for any N.
+    Submodules are named like the ONNX nodes, see `fx_graph.to_identifier`.
     """
     safe, modules = copy_of(model), {}
     shapes, constants = infer_shapes(safe), Graph(safe).constants

@@ -43,9 +43,7 @@ _FAULTS: tuple[type[Exception], ...] = (*FAULTS, SpecViolationError)
 
 
 def export(module: torch.nn.Module) -> Program:
-    """Exports a module from (N, 32, 32, 3) to (N, K) for any N.
-
-    Nodes of the program keep the metadata on shapes and module names alone.
+    """Exports a module from (N, 32, 32, 3) to (N, K) for any N, without other metadata.
 
     Raises:
         RuntimeError, ValueError: an operator cannot be exported, or only for one N.
@@ -172,12 +170,7 @@ def count_parameters(program: Program) -> int:
 
 
 def describe(program: Program) -> dict[str, Any]:
-    """Describes the interface, operators and layers of a program.
-
-    Returns:
-        Inputs and outputs (see `describe_interface`), operator counts, and the names of the
-        layers that `torch.export.unflatten` restores.
-    """
+    """Inputs, outputs, operator counts, and the layers that `torch.export.unflatten` restores."""
     inputs, outputs = describe_interface(program)
     calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     return {
@@ -219,11 +212,7 @@ def count_classes(program: Program) -> int | None:
 
 
 def _try_on_images(program: Program, n_classes: int) -> None:
-    """Runs a program on fake tensors, then the program and its unflattened form on two images.
-
-    Raises:
-        ValueError: results are too large, or of another shape than declared.
-    """
+    """Raises a ValueError if results are too large, or of another shape than declared."""
     module = program.module()
     sizes = _ResultSizes(module)
     sizes.extra_traceback = False  # in the message

@@ -146,9 +146,8 @@ def _copy(operation: Any, dtype: str, **changes: Any) -> Any:
 def _with_dtype(config: Any, dtype: str) -> Any:
     """Replaces each `dtype` in a configuration, at any depth."""
     if isinstance(config, dict):
-        return {
-            key: dtype if key == "dtype" else _with_dtype(x, dtype) for key, x in config.items()
-        }
+        changed = {key: _with_dtype(x, dtype) for key, x in config.items()}
+        return changed | ({"dtype": dtype} if "dtype" in config else {})
     if isinstance(config, list | tuple):
         return type(config)(_with_dtype(x, dtype) for x in config)
     return config

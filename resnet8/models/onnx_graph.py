@@ -133,16 +133,14 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 def channels_first(model: onnx.ModelProto) -> set[str]:
     """The computed tensors with layout (N, C, H, W); the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)
-    first: dict[str, bool] = {model.graph.input[0].name: False}
+    found = set[str]()
     for node in model.graph.node:
-        layout = first.get(node.input[0], False)
-        if node.op_type == "Transpose":
-            permutation = list(attributes(node).get("perm", []))
-            layout = permutation == _TO_CHANNELS_FIRST or (
-                layout and permutation != _TO_CHANNELS_LAST
-            )
-        first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
-    return {tensor for tensor, layout in first.items() if layout}
+        permutation = list(attributes(node).get("perm", []))  # of a Transpose
+        kept = node.input[0] in found and permutation != _TO_CHANNELS_LAST
+        four_dimensions = len(shapes.get(node.output[0], [])) == 4
+        if four_dimensions and (kept or permutation == _TO_CHANNELS_FIRST):
+            found.add(node.output[0])
+    return found
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:
@@ -220,12 +218,7 @@ def with_parameters(
 def fake_quantized(
     model: onnx.ModelProto, activations: Mapping[str, QuantizationParameters]
 ) -> onnx.ModelProto:
-    """A copy that rounds tensors to 8 bits right after they are computed.
-
-    Args:
-        model: any model.
-        activations: by intermediate tensor or input, parameters with one scale.
-    """
+    """A copy that rounds tensors and inputs to 8 bits, with one scale, once they are computed."""
     copy = copy_of(model)
     graph, nodes = copy.graph, list(copy.graph.node)
     del graph.node[:]

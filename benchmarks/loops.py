@@ -59,7 +59,7 @@ def pipeline_loop(
 ) -> Loop:
     """Returns the loop of the stage `evaluate`: from uint8 images to an array of probabilities."""
     runtime = import_module(f"resnet8.models.{variant.partition('_')[0]}_model")
-    predictor = runtime.load_predictor(path, n_classes=n_classes)
+    predictor = runtime.make_predictor(runtime.load_model(path, n_classes=n_classes))
     run = partial(predict, predictor, images, batch_size=batch_size)
     return Loop(variant, "pipeline", batch_size, len(images), run)
 
@@ -126,7 +126,7 @@ def _torch_ways(path: Path, _n_classes: int) -> dict[str, RunBatch]:
 
     from resnet8.models import torch_model  # noqa: PLC0415
 
-    module = torch_model.load(path).module()
+    module = torch_model.load_model(path).module()
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(batch: Images) -> object:

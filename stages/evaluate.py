@@ -27,12 +27,13 @@ def main(argv: list[str] | None = None) -> None:
     test_set = read_test_set(args.data)
     # By name, so that only Keras variants load TensorFlow and only PyTorch ones PyTorch.
     runtime = import_module(f"resnet8.models.{args.variant.runtime}_model")
-    predictor = runtime.load_predictor(args.model, n_classes=len(test_set.label_names))
+    model = runtime.load_model(args.model, n_classes=len(test_set.label_names))
 
     progress = partial(show_progress, desc=args.variant, unit="batches")
+    predictor = runtime.make_predictor(model)
     probabilities = predict(predictor, test_set.images, batch_size=batch_size, progress=progress)
     scores = score(probabilities, test_set.labels, label_names=test_set.label_names)
-    saturates = args.variant.runtime == "onnx" and runtime.saturates(args.model)
+    saturates = args.variant.runtime == "onnx" and runtime.saturates(model)
 
     write_array(args.predictions, probabilities)
     named = {"variant": args.variant, "saturating_products": saturates}

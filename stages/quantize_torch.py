@@ -19,12 +19,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--type", choices=TYPES, required=True)
     args = parser.parse_args(argv)
 
-    program = torch_model.load(args.model)
+    program = torch_model.load_model(args.model)
     quantization = storage.read(args.quantization)
 
     quantized = quantize(program, quantization)
     content = torch_model.encode(torch_model.export(quantized), quantization.metadata)
-    check(torch_model.decode(content), program, quantization)
+    check(torch_model.load_any(content), program, quantization)
 
     write_bytes(args.out, content)
     size = describe_size(len(content), original=args.model.stat().st_size)

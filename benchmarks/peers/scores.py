@@ -35,7 +35,8 @@ def score(
     runs = {}
     rows = {}
     for name, path in files.items():
-        predictor = onnx_model.load_predictor(path, n_classes=len(label_names))
+        model = onnx_model.load_model(path, n_classes=len(label_names))
+        predictor = onnx_model.make_predictor(model)
         probabilities = predict(predictor, images, batch_size=batch_size)
         row = compare(baseline, probabilities, labels, label_names=label_names)
         rows[name] = row | {"bytes": path.stat().st_size}

@@ -43,10 +43,10 @@ def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
     original = equalized(original, read_equalization(path))
     if variant.runtime == "torch":
-        parameters, program = onnx_graph.read_parameters(original), torch_model.load(path)
+        parameters, program = onnx_graph.read_parameters(original), torch_model.load_model(path)
 
         def isolate_torch(layers: Sequence[str]) -> Predictor:
-            return torch_model.as_predictor(in_torch(parameters, program, layers))
+            return torch_model.make_predictor(in_torch(parameters, program, layers))
 
         return torch_layers(program), isolate_torch
     quantized = onnx_model.load_model(path)

@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resnet8.core.files import find_model
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.models import keras_conversion, keras_layers, keras_model, onnx_graph, onnx_model
 from resnet8.models.keras_graph import Call, FlatModel, flatten
@@ -19,7 +18,7 @@ OPSET = 17  # of conversions that only name layers
 
 def watch_original(folder: Path, converted: Path, *, n_classes: int) -> Watched:
     """Opens the Keras model in a folder, from which an ONNX model was converted."""
-    model = keras_model.load_model(find_model(folder), n_classes=n_classes)
+    model = keras_model.load_model(folder, n_classes=n_classes)
     return watch(model, onnx_model.load_model(converted))
 
 

@@ -39,7 +39,8 @@ def watch(model: onnx.ModelProto) -> Watched:
         for tensor, step in graph.quantize_steps().items()
     }
     points: dict[str, Point] = {}
-    absent, tensors, types = {}, {}, infer_types(model)
+    absent, tensors = {}, {}
+    types = {name: x.elem_type for name, x in infer_types(model).items()}
     for node in graph.nodes:
         tensor = node.output[0]
         if node.op_type in _QUANTIZING or tensor.endswith(KEPT_IN_FLOAT):

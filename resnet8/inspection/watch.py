@@ -62,9 +62,9 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
             images to probabilities as the pipeline's models do.
     """
     if path.suffix == ".onnx":
-        watched = onnx_capture.watch(onnx_model.load_classifier(path, n_classes=n_classes))
+        watched = onnx_capture.watch(onnx_model.load_model(path, n_classes=n_classes))
     elif path.suffix == ".pt2":
-        watched = torch_capture.watch(torch_model.load_classifier(path, n_classes=n_classes))
+        watched = torch_capture.watch(torch_model.load_model(path, n_classes=n_classes))
     elif path.suffix in MODEL_SUFFIXES:
         from resnet8.inspection import keras_capture  # noqa: PLC0415
 
@@ -109,9 +109,10 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         raise ArtifactError(f"no such file: {path}")
     if path.suffix == ".pt2":
         program = torch_model.load_any(path)
-        if not _is_classifier(program):
+        found = torch_model.count_classes(program)
+        if found is None:
             return _open_program(program, path.stem)
-        n_classes = torch_model.describe_interface(program)[1][0]["shape"][1]
+        n_classes = found
     if path.suffix == ".onnx":
         graph = onnx_model.load_model(path, takes_images=False)
         interface = onnx_model.describe(graph)
@@ -134,7 +135,7 @@ def _run_once(watched: Watched, images: NDArray[Any]) -> Watched:
 
 
 def _open_program(program: torch.export.ExportedProgram, name: str) -> Opened:
-    if _is_classifier(program):
+    if torch_model.count_classes(program):
         return Opened(name, IMAGE_SHAPE, partial(_run_once, torch_capture.watch(program)))
     inputs = program.graph_signature.user_inputs
     values = [x.meta.get("val") for x in program.graph.nodes if x.name in inputs]
@@ -183,14 +184,6 @@ def _naming(
             ) from exc
 
     return named
-
-
-def _is_classifier(program: torch.export.ExportedProgram) -> bool:
-    """True if a program maps images to probabilities as the pipeline's programs do."""
-    try:
-        return torch_model.maps_images(*torch_model.describe_interface(program))
-    except (AttributeError, LookupError):  # several inputs, or other things than tensors
-        return False
 
 
 def _variant(path: Path, watched: Watched) -> Variant:

@@ -77,12 +77,7 @@ def set_parameters(
     module: torch.fx.GraphModule,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> None:
-    """Replaces weights and biases in place; layers that shared them get their own.
-
-    Args:
-        module: is changed.
-        parameters: by layer, a weight and a bias, None to keep it.
-    """
+    """Replaces weights and biases by layer, None keeps one; shared ones become each layer's own."""
     nodes = layer_nodes(module)
     for layer, arrays in parameters.items():
         for position, (kind, values) in enumerate(zip(("weight", "bias"), arrays, strict=True), 1):
@@ -124,8 +119,7 @@ def _chain_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
         users = [x for x in node.users if x.target != _ATEN._assert_tensor_metadata.default]
         if len(users) != 1:
             return
-        node = users[0]
-        yield node
+        yield (node := users[0])
 
 
 def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
@@ -141,10 +135,7 @@ def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
 
 
 def _parameter(module: torch.fx.GraphModule, node: torch.fx.Node) -> Parameter | None:
-    """A weight or bias: a float tensor, or codes times one scale or one for each output.
-
-    None where it is computed from activations, or in another way.
-    """
+    """A float tensor, or codes times one scale or one for each output; None for other values."""
     if node.op == "get_attr":
         return Parameter(stored_tensor(module, node).numpy())
     stored = [stored_tensor(module, source).numpy() for source in _stored_sources(node)]

@@ -1,27 +1,30 @@
-"""Converts a Keras model to the ONNX model that all other stages start from.
+"""Converts a Keras model to the ONNX model that all other stages start from, with tf2onnx.
 
 Shape letters: N images, H and W pixels, C channels.
 """
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
 from resnet8.core.names import INPUT
-from resnet8.models import keras_layers, onnx_file, onnx_model, onnx_simplify
+from resnet8.models import keras_layers, onnx_model, onnx_simplify
 from resnet8.models.faults import reason
-from resnet8.models.keras_export import OnnxExport, export_onnx
+from resnet8.models.keras_folding import fold_batch_normalization
 from resnet8.models.keras_graph import FlatModel, flatten
-from resnet8.models.keras_layers import KerasLayer, Place
-from resnet8.models.keras_library import keras
-from resnet8.models.keras_model import make_function
+from resnet8.models.keras_layers import KerasLayer
+from resnet8.models.keras_library import keras, tf, tf2onnx
+from resnet8.models.keras_model import KERAS_FAULTS, compiled, make_function
 from resnet8.models.onnx_graph import channels_first, with_outputs
 from resnet8.models.parity import RTOL_LAYER
 
 PROBES = 4  # images whose layer outputs identify nodes
-PLACES: tuple[Place, ...] = ("output", "before activation")
 
 
 def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProto:
@@ -39,94 +42,157 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
     Raises:
         ArtifactError: a layer cannot be expressed.
     """
-    exported = export_onnx(model, opset=opset)
+    flat = flatten(model)
+    normalizations = fold_batch_normalization(flat)
+    exported = _export(flat, opset)
     try:
-        folded = onnx_simplify.fold(exported.model)
+        converted = onnx_simplify.fold(exported)
     except onnx_model.ONNX_FAULTS as exc:
         raise ArtifactError(
             f"The model must be one that ONNX Runtime runs, got: {reason(exc, limit=300)}. "
             "Replace the layer that it is about by others that compute the same."
         ) from exc
-    layers = _match_layers(model, folded, exported)
-    names = [
-        _name_in(node, folded, exported) or (layer.name if layer else "model")
-        for node, layer in zip(folded.graph.node, layers, strict=True)
-    ]
-    named = onnx_simplify.name_after_layers(folded, names, n_classes=n_classes)
-    pairs = zip(named.graph.node, layers, strict=True)
-    keras_layers.record(named, {node.name: layer for node, layer in pairs if layer})
-    try:
-        onnx_file.check_sizes(named)
-    except onnx_file.SizeError as exc:
+    nodes = converted.graph.node
+    layers = _match_layers(model, converted, normalizations)
+    names = []
+    constants = {x.name for x in converted.graph.initializer}
+    for node, layer in zip(nodes, layers, strict=True):
+        # A folded convolution may be called like its batch normalization; its weights are not.
+        weights = [tensor for tensor in node.input if tensor in constants]
+        calls = flat.calls_in(*weights, node.name, *node.output)
+        names.append(calls[0].name if calls else layer.name if layer else "model")
+    onnx_simplify.name_after_layers(converted, names, n_classes=n_classes)
+    pairs = zip(nodes, layers, strict=True)
+    keras_layers.record(converted, {node.name: layer for node, layer in pairs if layer})
+    for tensor, problem in onnx_model.oversized_tensors(converted):
         raise ArtifactError(
-            f"{keras_layers.describe(named, exc.tensor)} must compute tensors of a limited size "
-            f"that is known before, got {exc}. Replace the layer by others that compute the same."
-        ) from exc
-    return named
+            f"{keras_layers.describe(converted, tensor)} must compute tensors of a limited size "
+            f"that is known before, got {problem}. Replace the layer by others that compute the "
+            "same."
+        )
+    return converted
 
 
 def unmatched_layers(model: onnx.ModelProto) -> list[str]:
-    """The Keras layers with nodes in the converted model of which none computes their output.
-
-    Their outputs are not compared.
-    """
+    """The Keras layers with nodes of which none computes their output; they are not compared."""
     layers = keras_layers.read(model).values()
     known = {layer.name for layer in layers if layer.place == "output"}
     return sorted({layer.name for layer in layers} - known - {INPUT})
 
 
-def _name_in(node: onnx.NodeProto, model: onnx.ModelProto, exported: OnnxExport) -> str | None:
-    """The name of the layer whose token is in the names of a node, its weights first.
+def _export(flat: FlatModel, opset: int) -> onnx.ModelProto:
+    """Exports a model with input in NHWC and any batch size; its layers are changed."""
+    for layer in flat.model.layers:
+        _use_exportable_operators(layer)
+    forward = compiled(flat.model)
+    exported: onnx.ModelProto
+    try:
+        exported, _ = tf2onnx.convert.from_function(forward, forward.input_signature, opset=opset)
+    except KERAS_FAULTS as exc:
+        raise _not_expressible(flat, opset, str(exc), str(exc)) from exc
+    _store_captured_tensors(exported.graph, forward)
+    _replace_tensorflow_operators(exported.graph)
+    for node in exported.graph.node:
+        has_subgraph = any(x.HasField("g") or x.graphs for x in node.attribute)
+        if has_subgraph or node.domain or not onnx.defs.has(node.op_type, opset):
+            operator = "loop" if has_subgraph else node.op_type
+            raise _not_expressible(flat, opset, f"a {operator} operator", node.name, *node.output)
+    return exported
 
-    A folded convolution may be called like its batch normalization; its weights are not.
-    """
-    constants = {x.name for x in model.graph.initializer}
-    weights = [tensor for tensor in node.input if tensor in constants]
-    tokens = exported.find_tokens(*weights, node.name, *node.output)
-    return exported.layers[tokens[0]].name if tokens else None
+
+def _not_expressible(flat: FlatModel, opset: int, message: str, *texts: str) -> ArtifactError:
+    """The error about the layer whose token is in one of some texts."""
+    call = next(iter(flat.calls_in(*texts)), None)
+    subject = f"Layer {call.name} ({call.kind})" if call else "The model"
+    last_line = message.strip().rpartition("\n")[2].strip()
+    return ArtifactError(
+        f"{subject} must be expressible in ONNX operator set {opset}, got: "
+        f"{last_line.rstrip('.')[:200]}. Replace the layer by others that compute the same, or try "
+        "another convert_onnx.opset."
+    )
+
+
+def _use_exportable_operators(layer: keras.Layer) -> None:
+    """Replaces XLA's grouped convolution, and upsampling by repeated rows and columns."""
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+        layer.convolution_op = partial(
+            tf.nn.convolution,
+            strides=list(layer.strides),
+            padding=layer.padding.upper(),
+            data_format="NCHW" if channels_first else "NHWC",
+            dilations=list(layer.dilation_rate),
+        )
+    elif isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
+        pixels = layer.input.shape[2:] if channels_first else layer.input.shape[1:3]
+        layer.call = partial(
+            keras.ops.image.resize,
+            size=tuple(n * times for n, times in zip(pixels, layer.size, strict=True)),
+            interpolation="nearest",
+            data_format=layer.data_format,
+        )
+
+
+def _replace_tensorflow_operators(graph: onnx.GraphProto) -> None:
+    """Replaces operators that tf2onnx leaves as they are: 1 - erf(x), exp(x) - 1."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if operator := {"Erfc": "Erf", "Expm1": "Exp"}.get(node.op_type):
+            one, value = f"{node.name}/one", f"{node.name}/value"
+            graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
+            graph.node.append(helper.make_node(operator, node.input, [value], name=value))
+            node.input[:] = [one, value] if operator == "Erf" else [value, one]
+            node.op_type = "Sub"
+        graph.node.append(node)
+
+
+def _store_captured_tensors(graph: onnx.GraphProto, forward: Any) -> None:
+    """Turns tensors that a compiled function captured, inputs to tf2onnx, into initializers."""
+    inputs = {value.name: value for value in graph.input}
+    for tensor, placeholder in forward.get_concrete_function().graph.captures:
+        if placeholder.name in inputs:
+            graph.input.remove(inputs[placeholder.name])
+            graph.initializer.append(numpy_helper.from_array(tensor.numpy(), placeholder.name))
 
 
 def _match_layers(
-    model: keras.Model, converted: onnx.ModelProto, exported: OnnxExport
+    model: keras.Model, converted: onnx.ModelProto, normalizations: dict[str, str]
 ) -> list[KerasLayer | None]:
     """Finds the layer of each node, and the last node with the values of each layer's output.
 
     Names alone do not suffice: a layer becomes several nodes, and a node may be several layers.
+    `normalizations` has, by token of a layer, that of the batch normalization folded into it.
     """
     flat = flatten(model, dtype="float64")
-    calls: dict[str, list[tuple[str, str]]] = {}  # names and kinds by token
-    for call in flat.calls:
-        calls.setdefault(call.layer.name, []).append((call.name, call.kind))
     images = np.random.default_rng(0).integers(0, 256, (PROBES, *IMAGE_SHAPE)).astype(np.float32)
     expected, outputs = _layer_outputs(flat, images), _node_outputs(converted, images)
-    matches: list[KerasLayer | None] = []
+    layers: list[KerasLayer | None] = []
     for node in reversed(converted.graph.node):
         if node.op_type == "Transpose":  # rearranges the output of another node
             of_input = node.input[0] == converted.graph.input[0].name
-            matches.append(KerasLayer(INPUT, "InputLayer", "input") if of_input else None)
+            layers.append(KerasLayer(INPUT, "InputLayer", "input") if of_input else None)
             continue
-        tokens = exported.find_tokens(*node.output, node.name)
-        tokens[:0] = [exported.folded[x] for x in tokens if x in exported.folded]
-        own = [call for token in tokens for call in calls[token]]
-        candidates = (
-            layer
-            for place in PLACES
-            for call in own or [(call.name, call.kind) for call in flat.calls]
-            if (layer := KerasLayer(*call, place)) in expected and layer not in matches
-        )
-        output = outputs[node.output[0]]
-        within = KerasLayer(*own[0], "within") if own else None
-        matches.append(next((x for x in candidates if _equal(expected[x], output)), within))
-    return matches[::-1]
+        calls = flat.calls_in(*node.output, node.name)
+        calls[:0] = flat.calls_in(*(normalizations.get(x.layer.name, "") for x in calls))
+        names = {call.name for call in calls or flat.calls}
+        layer = KerasLayer(calls[0].name, calls[0].kind, "within") if calls else None
+        for candidate, values in expected.items():
+            if candidate.name in names and _equal(values, outputs[node.output[0]]):
+                layer = candidate
+                del expected[candidate]
+                break
+        layers.append(layer)
+    return layers[::-1]
 
 
 def _layer_outputs(
     flat: FlatModel, images: NDArray[np.float32]
 ) -> dict[KerasLayer, NDArray[np.float32]]:
-    """The outputs of all calls of layers, with and without their activation functions."""
-    tensors = {}
-    for call in flat.calls:
-        tensors[KerasLayer(call.name, call.kind, "output")] = call.output
+    """The outputs of all calls, the last one first; then those without activation functions."""
+    calls = flat.calls[::-1]
+    tensors = {KerasLayer(call.name, call.kind, "output"): call.output for call in calls}
+    for call in calls:
         if (before := call.without_activation()) is not None:
             tensors[KerasLayer(call.name, call.kind, "before activation")] = before
     outputs = make_function(flat.model, list(tensors.values()))(images)
@@ -149,6 +215,5 @@ def _node_outputs(
 
 def _equal(expected: NDArray[np.float32], output: NDArray[np.float32]) -> bool:
     """Returns whether arrays are equal up to rounding."""
-    if expected.shape != output.shape:
-        return False
-    return bool(np.abs(expected - output).max() <= RTOL_LAYER * np.abs(expected).max())
+    atol = RTOL_LAYER * np.abs(expected).max()
+    return expected.shape == output.shape and np.allclose(output, expected, rtol=0, atol=atol)

@@ -3,8 +3,7 @@
 import math
 import posixpath
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,6 +12,7 @@ import h5py
 
 from resnet8.core.errors import shown
 from resnet8.core.files import scratch_folder
+from resnet8.models.keras_library import keras
 
 # For models of small devices: MobileNetV2 has 2.3 million parameters, ResNet50 24 million.
 MAX_PARAMETERS = 2**25
@@ -27,11 +27,7 @@ _LISTS = ("layer_names", "weight_names")  # attributes of a .h5 file that list w
 
 
 def check_file(path: Path) -> None:
-    """Checks the sizes that a file declares, without reading an array.
-
-    Raises:
-        ValueError: a size is beyond its limit, or the file holds more than a model.
-    """
+    """Raises a ValueError for a size beyond its limit, without reading an array."""
     _check_limit(path.stat().st_size, MAX_FILE_BYTES, "bytes")
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive, scratch_folder() as folder:
@@ -87,16 +83,8 @@ def _check_lists(item: Any) -> None:
                 listed.add(name)
 
 
-def check_model(load: Callable[[], Any], keras: Any) -> None:
-    """Checks the sizes that a model declares, without allocating its weights.
-
-    Args:
-        load: loads it with Keras.
-        keras: the library.
-
-    Raises:
-        ValueError: it has more parameters or larger tensors than the limits.
-    """
+def check_model(load: Callable[[], Any]) -> None:
+    """Raises a ValueError for a size beyond its limit, without allocating a weight."""
     n_parameters = n_tensors = 0
 
     def check_variable(size: int) -> None:
@@ -125,14 +113,12 @@ def check_model(load: Callable[[], Any], keras: Any) -> None:
         keras.backend.clear_session(free_memory=False)  # which would allocate the weights later
 
 
-@contextmanager
-def _after_creation(of_class: Any, check: Callable[[int], None]) -> Iterator[None]:
-    """Calls `check` with the size of each new object of a class."""
+def _after_creation(of_class: Any, check: Callable[[int], None]) -> Any:
+    """A context in which `check` is called with the size of each new object of a class."""
     create = of_class.__init__
 
     def create_and_check(self: Any, *arguments: Any, **settings: Any) -> None:
         create(self, *arguments, **settings)
         check(math.prod(length or 1 for length in self.shape))  # the batch has length None
 
-    with patch.object(of_class, "__init__", create_and_check):
-        yield
+    return patch.object(of_class, "__init__", create_and_check)

@@ -3,14 +3,27 @@
 Shape letters: C channels, h x w pixels of a kernel.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.models.keras_graph import FlatModel
+from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_library import keras
+
+_LAYERS, _ACTIVATIONS = keras.layers, keras.activations
+_WITH_KERNEL = (
+    *(_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.Dense),
+    *(_LAYERS.SeparableConv2D, _LAYERS.Conv2DTranspose),
+)
+# Layers and activations without constants that an exporter may fold or add.
+_WITHOUT_CONSTANTS = (
+    *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
+    *(_LAYERS.AveragePooling2D, _LAYERS.MaxPooling2D, _LAYERS.GlobalAveragePooling2D),
+    _LAYERS.Dropout,
+)
+_PLAIN_ACTIVATIONS = {None, _ACTIVATIONS.linear, _ACTIVATIONS.relu, _ACTIVATIONS.softmax}
 
 
 def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
@@ -21,41 +34,31 @@ def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
     a kernel feeds the batch normalization alone, the scale is multiplied into the kernel and the
     offset added to the bias. Elsewhere a scale and an offset of each channel remain.
 
-    Args:
-        flat: its layers are changed, and compute the same.
-
     Returns:
         The name of the batch normalization by the name of the layer that it was folded into.
     """
     folded = {}
     for layer in flat.model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            source = _layer_before(layer)
-            if source is None:
-                scale, offset = _scale_and_offset(layer)
-                steps = [(keras.ops.multiply, scale), (keras.ops.add, offset)]
-            else:
-                kernel, offset = _folded(source, layer)
-                _kernel(source).assign(kernel)
-                if source.use_bias:
-                    source.bias.assign(offset)
-                steps = [] if source.use_bias or not offset.any() else [(keras.ops.add, offset)]
+            scale, offset = _scale_and_offset(layer)
+            if source := _layer_before(layer):
+                _fold_into(source, scale, offset)
                 folded[source.name] = layer.name
-            layer.call = _apply(steps, axis=layer.axis)
+                layer.call = _unchanged
+            else:
+                shape = [1] * len(layer.input.shape)
+                shape[layer.axis] = -1
+                constants = (x.astype(np.float32).reshape(shape) for x in (scale, offset))
+                layer.call = partial(_scaled, *constants)
     return folded
 
 
-def _apply(steps: list[tuple[Any, NDArray[Any]]], *, axis: int) -> Callable[..., Any]:
-    """A layer's `call` that applies operations with constants (C,) along an axis in order."""
+def _unchanged(inputs: Any, **_: Any) -> Any:
+    return inputs
 
-    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:  # noqa: ARG001
-        for operation, constant in steps:
-            shape = [1] * len(inputs.shape)
-            shape[axis] = -1
-            inputs = operation(inputs, constant.astype(np.float32).reshape(shape))
-        return inputs
 
-    return call
+def _scaled(scale: NDArray[Any], offset: NDArray[Any], inputs: Any, **_: Any) -> Any:
+    return keras.ops.add(keras.ops.multiply(inputs, scale), offset)
 
 
 def _scale_and_offset(
@@ -72,82 +75,44 @@ def _scale_and_offset(
     return scale, beta - _float64(layer.moving_mean) * scale
 
 
-def _folded(
-    source: keras.Layer, normalization: keras.layers.BatchNormalization
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The kernel, in the layer's shape, and the bias (C,) of both layers together."""
-    scale, offset = _scale_and_offset(normalization)
-    if source.use_bias:
-        offset = offset + _float64(source.bias) * scale
-    kernel = _float64(_kernel(source))
-    if isinstance(source, keras.layers.DepthwiseConv2D):  # (h, w, C, multiplier)
+def _fold_into(layer: keras.Layer, scale: NDArray[np.float64], offset: NDArray[np.float64]) -> None:
+    """Lets a layer scale its output channels by (C,) factors and add (C,) addends."""
+    separable = isinstance(layer, keras.layers.SeparableConv2D)
+    variable = layer.pointwise_kernel if separable else layer.kernel
+    kernel = _float64(variable)
+    if layer.use_bias:
+        offset = offset + _float64(layer.bias) * scale
+    if isinstance(layer, keras.layers.DepthwiseConv2D):  # (h, w, C, multiplier)
         scale = scale.reshape(kernel.shape[-2:])
-    elif isinstance(source, keras.layers.Conv2DTranspose):  # (h, w, outputs, inputs)
+    elif isinstance(layer, keras.layers.Conv2DTranspose):  # (h, w, outputs, inputs)
         scale = scale[:, np.newaxis]
-    return kernel * scale, offset
+    variable.assign(kernel * scale)
+    layer.use_bias, layer.bias = True, offset.astype(np.float32)
 
 
 def _float64(variable: Any) -> NDArray[np.float64]:
     return np.asarray(variable.numpy(), np.float64)
 
 
-def _kernel(layer: keras.Layer) -> Any:
-    """The variable whose last axes are the layer's outputs."""
-    separable = isinstance(layer, keras.layers.SeparableConv2D)
-    return layer.pointwise_kernel if separable else layer.kernel
-
-
 def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters that remain once batch normalization is folded.
+    """Counts the parameters without batch normalization and biases that are all zero.
 
-    Biases and offsets that are all zero disappear.
-
-    Returns:
-        The count, or None for a model with layers whose constants an exporter may fold in ways
-        that the model does not show.
+    None if the model has layers whose constants an exporter may fold in ways it does not show.
     """
-    total = 0
-    for layer in model.layers:
-        if getattr(layer, "activation", None) not in _PLAIN_ACTIVATIONS:
-            return None
-        if isinstance(layer, keras.layers.BatchNormalization):
-            source = _layer_before(layer)
-            if not isinstance(source, _COUNTED):
-                return None
-            _, bias = _folded(source, layer)
-            total += _count_unless_zero(bias) - _count_bias(source)
-        elif isinstance(layer, _COUNTED):
-            total += int(np.prod(layer.kernel.shape)) + _count_bias(layer)
-        elif not isinstance(layer, _WITHOUT_CONSTANTS):
-            return None
-    return total
-
-
-_LAYERS = keras.layers
-_ACTIVATIONS = keras.activations
-_PLAIN_ACTIVATIONS = (None, _ACTIVATIONS.linear, _ACTIVATIONS.relu, _ACTIVATIONS.softmax)
-_COUNTED = _LAYERS.Conv2D | _LAYERS.DepthwiseConv2D | _LAYERS.Dense
-_WITH_KERNEL = _COUNTED | _LAYERS.SeparableConv2D | _LAYERS.Conv2DTranspose
-_WITHOUT_CONSTANTS = (
-    *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
-    *(_LAYERS.AveragePooling2D, _LAYERS.MaxPooling2D, _LAYERS.GlobalAveragePooling2D),
-    _LAYERS.Dropout,
-)
-
-
-def _count_unless_zero(vector: NDArray[Any]) -> int:
-    return vector.size if np.any(vector) else 0
-
-
-def _count_bias(layer: keras.Layer) -> int:
-    return _count_unless_zero(layer.bias.numpy()) if layer.use_bias else 0
+    flat = flatten(model)
+    folded = fold_batch_normalization(flat).values()
+    layers = [layer for layer in flat.model.layers if layer.name not in folded]
+    activations = {getattr(layer, "activation", None) for layer in layers}
+    plain = all(isinstance(layer, (*_WITH_KERNEL[:3], *_WITHOUT_CONSTANTS)) for layer in layers)
+    if not plain or not activations <= _PLAIN_ACTIVATIONS:
+        return None
+    arrays = (getattr(layer, kind, None) for layer in layers for kind in ("kernel", "bias"))
+    counted = [np.asarray(array) for array in arrays if array is not None]
+    return sum(array.size for array in counted if array.ndim > 1 or array.any())
 
 
 def _layer_before(layer: keras.layers.BatchNormalization) -> keras.Layer | None:
-    """The layer with a kernel whose output channels only this layer reads and normalizes.
-
-    None if there is none, or if either is called more than once.
-    """
+    """The layer with a kernel whose output channels are normalized and not read elsewhere."""
     if len(layer._inbound_nodes) != 1:
         return None
     tensor = layer._inbound_nodes[0].input_tensors[0]

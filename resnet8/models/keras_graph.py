@@ -1,5 +1,6 @@
 """Keras models as one flat graph: nested models inlined, operations outside of layers as layers."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from resnet8.models.faults import FAULTS, reason
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
+_TOKEN = re.compile(r"keraslayer\d+")
 
 
 class Call(NamedTuple):
@@ -49,6 +51,11 @@ class FlatModel(NamedTuple):
     model: keras.Model
     calls: list[Call]
 
+    def calls_in(self, *texts: str) -> list[Call]:
+        """The calls of the layers whose tokens are in some texts, layers in that order."""
+        tokens = dict.fromkeys(token for text in texts for token in _TOKEN.findall(text))
+        return [call for token in tokens for call in self.calls if call.layer.name == token]
+
 
 class _Operation(keras.Layer):  # type: ignore[misc]
     """An operation that a model applies outside of its layers, such as `x - mean`."""
@@ -66,15 +73,11 @@ class _Operation(keras.Layer):  # type: ignore[misc]
 
 
 def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
-    """Copies a model into one graph of layers.
+    """Copies a model with one input (N, 32, 32, 3) into one graph of layers of a float type.
 
     The layers of the copy are named by tokens, `keraslayer0000` and so on. TensorFlow puts a
     layer's name into the names of its operations, so a token in the name of an operation
     identifies the layer, whatever characters the layer's own name has.
-
-    Args:
-        model: built, with one input (N, 32, 32, 3).
-        dtype: float type of the copy's computation and weights.
 
     Raises:
         ArtifactError: a layer cannot be copied.
@@ -143,9 +146,8 @@ def _copy(operation: Any, dtype: str, **changes: Any) -> Any:
 def _with_dtype(config: Any, dtype: str) -> Any:
     """Replaces each `dtype` in a configuration, at any depth."""
     if isinstance(config, dict):
-        return {
-            key: dtype if key == "dtype" else _with_dtype(x, dtype) for key, x in config.items()
-        }
+        changed = {key: _with_dtype(x, dtype) for key, x in config.items()}
+        return changed | ({"dtype": dtype} if "dtype" in config else {})
     if isinstance(config, list | tuple):
         return type(config)(_with_dtype(x, dtype) for x in config)
     return config

@@ -9,7 +9,8 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from resnet8.models.keras_graph import flatten
 from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
 from resnet8.models.keras_library import tf
 
-_FAULTS: tuple[type[Exception], ...] = (*FAULTS, tf.errors.OpError)
+KERAS_FAULTS: tuple[type[Exception], ...] = (*FAULTS, tf.errors.OpError)
 # Keras quotes a message in bold after the layer or function that failed.
 _BEFORE = re.compile(r"Exception encountered(?:: | when calling \S+ (?=\x1b))")
 _AFTER = re.compile(r"\x1b\[0m|\. ")
@@ -37,61 +38,51 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     """Loads a classifier and checks that it fits the data.
 
     Args:
-        path: a `.h5` or `.keras` file.
-        n_classes: the number of probabilities that it must return.
+        path: a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
+        n_classes: K, the number of probabilities that it must return.
 
     Returns:
-        A model from (N, 32, 32, 3) to (N, n_classes), any N.
+        A model from (N, 32, 32, 3) to (N, K), any N.
 
     Raises:
         ArtifactError: the file is no model, its input or output has another form, a layer
             computes in another type than float32, or a weight is not finite.
     """
-    model = _load(path)
+    path = find_model(path) if path.is_dir() else path
+    load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which would stand before an error message
+        with _reported(
+            f"{path} must be a Keras model (.h5 or .keras) without custom code",
+            "Choose another fetch.model.",
+        ):
+            keras_file.check_file(path)
+            keras_file.check_model(load)
+            model = load()
+        _check_classifier(model, path, n_classes)
+        with _reported(
+            f"{path} must be a model that runs on images",
+            "Mend the layer and save the model again.",
+        ):
+            model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
+    return model
+
+
+@contextmanager
+def _reported(expectation: str, remedy: str) -> Iterator[None]:
+    """Turns a fault into an ArtifactError with the first sentence of the message Keras quotes."""
+    try:
+        yield
+    except KERAS_FAULTS as exc:
+        text = _BEFORE.split(reason(exc, limit=10_000))[-1].removeprefix("\x1b[1m")
+        cause = reason(exc, _AFTER.split(text)[0])
+        raise ArtifactError(f"{expectation}, got: {cause}. {remedy}") from exc
+
+
+def _check_classifier(model: Any, path: Path, n_classes: int) -> None:
+    """Checks the types of all layers but nested models, input, output and weights."""
     if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
         raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
-    _check_types(model, path)
-    _check_form("input", model.inputs, (None, *IMAGE_SHAPE), path)
-    _check_form("output", model.outputs, (None, n_classes), path)
-    for weight in model.weights:
-        if not np.isfinite(weight.numpy()).all():
-            name = weight.path if weight.path.isprintable() else shown(weight.path)
-            raise ArtifactError(
-                f"The model's weights must be finite, got NaN or infinity in {name} "
-                f"({path}). Choose another fetch.model."
-            )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about an input that is not given as a list
-            model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
-    except _FAULTS as exc:
-        raise ArtifactError(
-            f"{path} must be a model that runs on images, got: {_reason(exc)}. Mend the layer and "
-            "save the model again."
-        ) from exc
-    return model
-
-
-def _load(path: Path) -> Any:
-    with warnings.catch_warnings(record=True) as caught:  # and discarded if loading fails
-        warnings.simplefilter("default")
-        try:
-            keras_file.check_file(path)
-            load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
-            keras_file.check_model(load, keras)
-            model = load()
-        except _FAULTS as exc:
-            raise ArtifactError(
-                f"{path} must be a Keras model (.h5 or .keras) without custom code, got: "
-                f"{_reason(exc)}. Choose another fetch.model."
-            ) from exc
-    for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return model
-
-
-def _check_types(model: keras.Model, path: Path) -> None:
-    """Checks that all layers, but for nested models, compute and keep weights in float32."""
     for layer in model._flatten_layers(include_self=False):
         policy = layer.dtype_policy
         quantized = isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy)
@@ -103,50 +94,40 @@ def _check_types(model: keras.Model, path: Path) -> None:
                 f"type {policy.name} ({path}). Build the model with float32 layers, give them "
                 "these weights and save it again."
             )
-
-
-def _check_form(side: str, tensors: list[Any], shape: tuple[int | None, ...], path: Path) -> None:
-    if [(tuple(x.shape), x.dtype) for x in tensors] != [(shape, "float32")]:
-        forms = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in tensors)
-        raise ArtifactError(
-            f"The model's {side} must be one float32 tensor of shape {shape}, got {forms} "
-            f"({path}). Choose another fetch.model."
-        )
-
-
-def _reason(fault: BaseException) -> str:
-    """The first sentence of the message that Keras quotes."""
-    text = _BEFORE.split(reason(fault, limit=10_000))[-1].removeprefix("\x1b[1m")
-    return reason(fault, _AFTER.split(text)[0])
-
-
-def load_predictor(folder: Path, *, n_classes: int) -> Predictor:
-    """Loads the model in a folder as a function of arrays; see `load_model`."""
-    return make_predictor(load_model(find_model(folder), n_classes=n_classes))
+    for side, tensors, shape in (
+        ("input", model.inputs, (None, *IMAGE_SHAPE)),
+        ("output", model.outputs, (None, n_classes)),
+    ):
+        if [(tuple(x.shape), x.dtype) for x in tensors] != [(shape, "float32")]:
+            forms = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in tensors)
+            raise ArtifactError(
+                f"The model's {side} must be one float32 tensor of shape {shape}, got {forms} "
+                f"({path}). Choose another fetch.model."
+            )
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            name = weight.path if weight.path.isprintable() else shown(weight.path)
+            raise ArtifactError(
+                f"The model's weights must be finite, got NaN or infinity in {name} "
+                f"({path}). Choose another fetch.model."
+            )
 
 
 def make_predictor(model: keras.Model) -> Predictor:
     """Compiles the forward pass of a model in float64 for batches of any size."""
-    forward = compiled(in_float64(model))
-    return lambda images: forward(images).numpy().astype(np.float32)
+    flat = flatten(model, dtype="float64").model
+    compute = make_function(flat, flat.outputs)
+    return lambda images: compute(images)[0]
 
 
 def make_function(
     model: keras.Model, outputs: Sequence[Any]
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Compiles the computation of symbolic tensors of a model from its input, any batch size.
-
-    Args:
-        model: from `in_float64`.
-        outputs: tensors of that model.
-    """
+    """Compiles the computation of symbolic tensors of a flat model, for batches of any size."""
     forward = compiled(keras.Model(model.inputs, list(outputs)))
-    return lambda images: [output.numpy().astype(np.float32) for output in forward(images)]
-
-
-def in_float64(model: keras.Model) -> keras.Model:
-    """Returns a flat copy of a model whose layers compute in float64; see `keras_graph`."""
-    return flatten(model, dtype="float64").model
+    return lambda images: [
+        output.numpy().astype(np.float32) for output in keras.tree.flatten(forward(images))
+    ]
 
 
 def compiled(model: keras.Model) -> Any:

@@ -4,7 +4,7 @@ Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a 
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -116,35 +116,31 @@ def _transposed(parameter: Parameter) -> Parameter:
     return Parameter(np.ascontiguousarray(values.T), quantization)
 
 
+def infer_types(
+    model: onnx.ModelProto, *, strict: bool = False
+) -> dict[str, onnx.TypeProto.Tensor]:
+    """The element types and shapes of inputs, intermediate tensors and outputs."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {value.name: value.type.tensor_type for value in values}
+
+
 def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     """The shapes of inputs, intermediate tensors and outputs; 0 for unknown dimensions."""
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in [*graph.input, *graph.value_info, *graph.output]
-    }
-
-
-def infer_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element types of intermediate tensors and outputs, as ONNX numbers them."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = [*graph.value_info, *graph.output]
-    return {value.name: value.type.tensor_type.elem_type for value in values}
+    return {x: [dim.dim_value for dim in y.shape.dim] for x, y in infer_types(model).items()}
 
 
 def channels_first(model: onnx.ModelProto) -> set[str]:
     """The computed tensors with layout (N, C, H, W); the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)
-    first: dict[str, bool] = {model.graph.input[0].name: False}
+    found = set[str]()
     for node in model.graph.node:
-        layout = first.get(node.input[0], False)
-        if node.op_type == "Transpose":
-            permutation = list(attributes(node).get("perm", []))
-            layout = permutation == _TO_CHANNELS_FIRST or (
-                layout and permutation != _TO_CHANNELS_LAST
-            )
-        first[node.output[0]] = layout and len(shapes.get(node.output[0], [])) == 4
-    return {tensor for tensor, layout in first.items() if layout}
+        permutation = list(attributes(node).get("perm", []))  # of a Transpose
+        kept = node.input[0] in found and permutation != _TO_CHANNELS_LAST
+        four_dimensions = len(shapes.get(node.output[0], [])) == 4
+        if four_dimensions and (kept or permutation == _TO_CHANNELS_FIRST):
+            found.add(node.output[0])
+    return found
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:
@@ -222,41 +218,32 @@ def with_parameters(
 def fake_quantized(
     model: onnx.ModelProto, activations: Mapping[str, QuantizationParameters]
 ) -> onnx.ModelProto:
-    """A copy that rounds tensors to 8 bits right after they are computed.
-
-    Args:
-        model: any model.
-        activations: by intermediate tensor or input, parameters with one scale.
-    """
+    """A copy that rounds tensors and inputs to 8 bits, with one scale, once they are computed."""
     copy = copy_of(model)
-    nodes = list(copy.graph.node)
-    del copy.graph.node[:]
-    for tensor in (value.name for value in copy.graph.input):
-        if tensor in activations:
-            _append_rounding(copy.graph, tensor, activations[tensor])
+    graph, nodes = copy.graph, list(copy.graph.node)
+    del graph.node[:]
+
+    def append_rounding(tensors: Iterable[str]) -> None:
+        for tensor in (x for x in tensors if x in activations):
+            scale, zero_point, dtype, _ = activations[tensor]
+            parameters = {
+                f"{tensor}/scale": np.asarray(scale, np.float32),
+                f"{tensor}/zero_point": np.asarray(zero_point, dtype),
+            }
+            constants = (numpy_helper.from_array(x, name) for name, x in parameters.items())
+            graph.initializer.extend(constants)
+            codes, rounded = codes_of(tensor), f"{tensor}/rounded"
+            graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
+            graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
+
+    append_rounding(value.name for value in graph.input)
     for node in nodes:
         node.input[:] = [f"{x}/rounded" if x in activations else x for x in node.input]
-        copy.graph.node.append(node)
-        for tensor in node.output:
-            if tensor in activations:
-                _append_rounding(copy.graph, tensor, activations[tensor])
+        graph.node.append(node)
+        append_rounding(node.output)
     return copy
 
 
 def codes_of(tensor: str) -> str:
     """The tensor with the 8-bit codes of a tensor in a model by `fake_quantized`."""
     return f"{tensor}/codes"
-
-
-def _append_rounding(
-    graph: onnx.GraphProto, tensor: str, quantization: QuantizationParameters
-) -> None:
-    """Appends a QuantizeLinear and a DequantizeLinear node, and their constants."""
-    parameters = [f"{tensor}/scale", f"{tensor}/zero_point"]
-    scale = np.asarray(quantization.scale, np.float32)
-    zero_point = np.asarray(quantization.zero_point, quantization.dtype)
-    codes, rounded = codes_of(tensor), f"{tensor}/rounded"
-    graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
-    graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
-    for name, array in zip(parameters, (scale, zero_point), strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, name))

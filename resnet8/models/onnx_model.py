@@ -1,10 +1,14 @@
 """Loads ONNX models, runs them with ONNX Runtime, and describes them.
 
+ONNX Runtime computes constants when it opens a model, so that a short file could fill any memory:
+all sizes are checked before.
+
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,18 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.errors import ArtifactError
-from resnet8.core.evaluation import Predictor, Probabilities
+from resnet8.core.errors import ArtifactError, shown
+from resnet8.core.evaluation import Predictor
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
-from resnet8.models import onnx_file
 from resnet8.models.faults import reason
+from resnet8.models.onnx_graph import for_one_image, infer_types
 
 OUTPUT, BATCH = "probabilities", "batch"
+MAX_FILE_BYTES = 2**28
+MAX_ACTIVATION = 2**22  # elements of a tensor for one image
+MAX_ACTIVATIONS = 2**26  # elements of all tensors together
+_STORED_TYPES = ("BOOL", "DOUBLE", "FLOAT", "FLOAT16", "INT8", "INT32", "INT64", "UINT8")
 # Kernels that add products of 8-bit numbers in 32 bits.
 _INTEGER_KERNELS = ("MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul")
 _N_PRODUCTS = 64  # in a sum, enough for any vector width
@@ -41,20 +49,29 @@ ONNX_FAULTS: tuple[type[Exception], ...] = (  # ONNX Runtime's have no common ba
 )
 
 
-def load_model(path: Path, *, takes_images: bool = True) -> onnx.ModelProto:
+def load_model(
+    path: Path, *, n_classes: int | None = None, takes_images: bool = True
+) -> onnx.ModelProto:
     """Loads a model of standard operators from one file, and tries it on two black images.
 
     Args:
         path: its file.
+        n_classes: K, the number of probabilities that it must return; None for any.
         takes_images: False for a model of any input, which is not tried.
 
     Raises:
-        ArtifactError: the file is missing, no ONNX model, or does not take images.
+        ArtifactError: the file is missing, no ONNX model, does not take images, or does not
+            return K probabilities.
     """
     try:
-        model = onnx_file.read(path)
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise ValueError(f"{size} bytes, more than {MAX_FILE_BYTES}")
+        model = onnx.load(path, load_external_data=False)
+        _check_nodes(model)
+        _check_numbers(model)
         onnx.checker.check_model(model, full_check=True)
-        onnx_file.check_sizes(model)
+        for _, problem in oversized_tensors(model):
+            raise ValueError(problem)
         if takes_images:
             make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
     except (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS) as exc:
@@ -62,18 +79,8 @@ def load_model(path: Path, *, takes_images: bool = True) -> onnx.ModelProto:
             f"{path} must be an ONNX model, got: {reason(exc, limit=300)}. "
             "Run `dvc repro` to make it again."
         ) from exc
-    return model
-
-
-def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:
-    """Loads a model that returns probabilities.
-
-    Raises:
-        ArtifactError: the file is no ONNX model, or has another number of classes.
-    """
-    model = load_model(path)
     shapes = [_describe_value(value)["shape"] for value in model.graph.output]
-    if shapes != [[BATCH, n_classes]]:
+    if n_classes is not None and shapes != [[BATCH, n_classes]]:
         raise ArtifactError(
             f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
             "Run `dvc repro` to make it again."
@@ -81,20 +88,60 @@ def load_classifier(path: Path, *, n_classes: int) -> onnx.ModelProto:
     return model
 
 
-def load_predictor(path: Path, *, n_classes: int) -> Predictor:
-    """Loads a model as a function of arrays; see `load_classifier`."""
-    return make_predictor(load_classifier(path, n_classes=n_classes))
+def _check_nodes(model: onnx.ModelProto) -> None:
+    """Rejects subgraphs, sparse numbers, foreign operators, and nodes without a name or tensors."""
+    names = Counter(node.name for node in model.graph.node)
+    attributes = [x for node in model.graph.node for x in node.attribute]
+    if model.functions or any(x.graphs or x.HasField("g") for x in attributes):
+        raise ValueError("a graph within the graph")
+    if model.graph.sparse_initializer or any(x.HasField("sparse_tensor") for x in attributes):
+        raise ValueError("sparse numbers")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise ValueError(f"an operator of {shown(node.domain)}")
+        if names[node.name] > 1 or not node.name or not node.name.isprintable():
+            raise ValueError(f"{names[node.name]} nodes of the name {shown(node.name)}")
+        if not (any(node.input) and any(node.output)):
+            raise ValueError(f"no input or no output of {shown(node.name)}")
+
+
+def _check_numbers(model: onnx.ModelProto) -> None:
+    """Rejects data in other files, of other types, and numbers that are not finite."""
+    tensors = list(model.graph.initializer)
+    for node in model.graph.node:
+        tensors += [x.t for x in node.attribute if x.HasField("t")]
+        if not all(math.isfinite(number) for x in node.attribute for number in (x.f, *x.floats)):
+            raise ValueError(f"NaN in {shown(node.name)}")
+    for tensor in tensors:
+        name = shown(tensor.name)
+        if tensor.external_data:
+            raise ValueError(f"data of {name} in another file")
+        if TensorProto.DataType.Name(tensor.data_type) not in _STORED_TYPES:
+            raise ValueError(f"data of type {tensor.data_type} in {name}")
+        if not np.isfinite(numpy_helper.to_array(tensor)).all():
+            raise ValueError(f"NaN in {name}")
+
+
+def oversized_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    """Computed tensors that for one image are too large, or of unknown size, and the problem."""
+    inferred = infer_types(for_one_image(model), strict=True)
+    total = 0
+    for tensor in (x for node in model.graph.node for x in node.output if x):
+        shape = inferred[tensor].shape if tensor in inferred else None
+        if shape is None or not all(
+            x.HasField("dim_value") and x.dim_value >= 0 for x in shape.dim
+        ):
+            yield tensor, f"a size of {shown(tensor)} that is only known when it runs"
+        else:
+            total += (size := math.prod(x.dim_value for x in shape.dim))
+            if size > MAX_ACTIVATION or total > MAX_ACTIVATIONS:
+                yield tensor, f"{size} numbers in {shown(tensor)}, {total} so far"
 
 
 def make_predictor(model: onnx.ModelProto, *, as_written: bool = False) -> Predictor:
     """Wraps a model with input `input` and output `probabilities`; see `open_session`."""
     session = open_session(model, as_written=as_written)
-
-    def predict(images: NDArray[np.float32]) -> Probabilities:
-        probabilities: Probabilities = session.run([OUTPUT], {INPUT: images})[0]
-        return probabilities
-
-    return predict
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 
 def open_session(
@@ -146,16 +193,17 @@ def run_up_to(
     return outputs
 
 
-def saturates(path: Path) -> bool:
-    """Returns whether 8-bit products in the model saturate on this CPU."""
-    return mixes_signs(load_model(path)) and products_saturate()
+def saturates(model: onnx.ModelProto) -> bool:
+    """Returns whether uint8 x int8 products in the model saturate on this CPU."""
+    weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
+    mixes_signs = "uint8" in _activation_types(model) and TensorProto.INT8 in weights
+    return mixes_signs and products_saturate()
 
 
 def products_saturate() -> bool:
-    """Computes the largest uint8 x int8 products and returns whether they saturate on this CPU.
+    """Returns whether the largest uint8 x int8 products saturate on this CPU.
 
-    With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits. Products of
-    two unsigned numbers are exact everywhere.
+    With AVX2 or AVX-512, but without VNNI, ONNX Runtime adds pairs of them in 16 bits.
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When
     and why do I need to try U8U8?".
@@ -166,12 +214,6 @@ def products_saturate() -> bool:
     activations = np.full((1, _N_PRODUCTS), 255, np.uint8)
     (sums,) = open_session(model).run(None, {"activations": activations})
     return bool((sums != _N_PRODUCTS * 255 * 127).any())
-
-
-def mixes_signs(model: onnx.ModelProto) -> bool:
-    """Returns whether a model multiplies uint8 activations with int8 weights."""
-    weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
-    return "uint8" in _activation_types(model) and TensorProto.INT8 in weights
 
 
 def _activation_types(model: onnx.ModelProto) -> set[str]:
@@ -193,25 +235,18 @@ def count_parameters(model: onnx.ModelProto) -> int:
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
-    """Checks a model and describes its interface and its operators.
+    """Describes the interface and the operators of a model.
 
     Returns:
         Operator set, IR version, inputs and outputs (name, dtype, dimensions: a number where
         static, a name where dynamic), operator counts and layers (node name to operator).
-
-    Raises:
-        ArtifactError: the ONNX checker, with full shape inference, rejects it.
     """
-    try:
-        onnx.checker.check_model(model, full_check=True)
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
-        raise ArtifactError(f"The ONNX model must pass the ONNX checker, got: {exc}") from exc
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
         "opset": {x.domain or "ai.onnx": x.version for x in model.opset_import},
         "ir_version": model.ir_version,
-        "inputs": [_describe_value(value) for value in inferred.graph.input],
-        "outputs": [_describe_value(value) for value in inferred.graph.output],
+        "inputs": [_describe_value(value) for value in inferred.input],
+        "outputs": [_describe_value(value) for value in inferred.output],
         "operators": dict(Counter(node.op_type for node in model.graph.node)),
         "layers": {node.name: node.op_type for node in model.graph.node},
     }

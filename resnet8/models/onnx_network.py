@@ -54,12 +54,7 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
-    """Layers and totals of a float model, for a JSON file.
-
-    Returns:
-        `layers`, and for one image `macs`; bytes of `weights` and of `activations` at their peak,
-        `float32` and `int8`, and the layer `at` the peak. In 8 bits biases have 32 bits.
-    """
+    """Layers and totals of a float model for one image; in `int8`, biases have 32 bits."""
     layers = read_layers(model)
     weights, biases = sum(x.weights for x in layers), sum(x.biases for x in layers)
     image = model.graph.input[0].type.tensor_type.shape.dim[1:]
@@ -83,10 +78,6 @@ def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
 
     Layers run one after the other. A buffer is kept until the last layer that reads it has run;
     pass-through operators (ReLU, reshape) overwrite their input if no other layer reads it.
-
-    Args:
-        layers: in the order of computation.
-        input_size: values of one input.
     """
     readers = {
         name: [i for i, layer in enumerate(layers) if name in layer.inputs]
@@ -96,9 +87,9 @@ def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
     buffers, size = {INPUT: INPUT}, {INPUT: input_size}
     first, last = {INPUT: -1}, {INPUT: max(readers[INPUT], default=-1)}
     for i, layer in enumerate(layers):
-        source = layer.inputs[0] if layer.inputs else ""
+        source = next(iter(layer.inputs), "")
         in_place = layer.operator in _IN_PLACE and readers.get(source) == [i]
-        name = buffers.get(source, layer.name) if in_place else layer.name
+        name = buffers[source] if in_place else layer.name
         buffers[layer.name] = name
         size[name] = max(size.get(name, 0), math.prod(layer.shape))
         first.setdefault(name, i)

@@ -53,8 +53,10 @@ def _replace_operators(model: onnx.ModelProto) -> None:
         if node.op_type == "GlobalMaxPool" and size and all(size):
             node.op_type = "MaxPool"
             _set_attributes(node, kernel_shape=size)
-        elif node.op_type == "Resize":
-            _replace_deprecated_mode(node)
+        mode = attributes(node).get("coordinate_transformation_mode")
+        if node.op_type == "Resize" and mode == b"tf_half_pixel_for_nn":  # deprecated
+            options = {"nearest_mode": "round_prefer_ceil"}
+            _set_attributes(node, coordinate_transformation_mode="half_pixel", **options)
         if node.op_type == "ConvTranspose":
             graph.node.extend([node, *_crop_by_slicing(graph, node, shapes)])
         elif node.op_type == "Split" and all(shapes.get(x) for x in node.output):
@@ -70,24 +72,10 @@ def _set_attributes(node: onnx.NodeProto, **values: Any) -> None:
     node.attribute.extend(helper.make_attribute(*item) for item in options.items())
 
 
-def _replace_deprecated_mode(node: onnx.NodeProto) -> None:
-    options = attributes(node)
-    nearest = options.get("mode") == b"nearest"
-    if nearest and options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":
-        mode, rounding = "half_pixel", "round_prefer_ceil"
-        _set_attributes(node, coordinate_transformation_mode=mode, nearest_mode=rounding)
-
-
 def _crop_by_slicing(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, list[int]]
 ) -> list[onnx.NodeProto]:
-    """Replaces padding of a transposed convolution, which crops its output, by a Slice.
-
-    PyTorch crops both ends alike.
-
-    Returns:
-        The Slice, where one is needed.
-    """
+    """A Slice in place of a transposed convolution's padding, where both ends are not alike."""
     options, size = attributes(node), shapes.get(node.output[0], [0])[2:]
     pads = options.get("pads", [])
     half = len(pads) // 2
@@ -162,56 +150,39 @@ def _use_gemm(model: onnx.ModelProto) -> None:
             node.op_type = "Gemm"
 
 
-def name_after_layers(
-    model: onnx.ModelProto, layers: Sequence[str], *, n_classes: int
-) -> onnx.ModelProto:
+def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classes: int) -> None:
     """Names nodes and tensors after the Keras layers that they came from.
 
     A layer's first node gets its name and further nodes `<layer>_<operator>`; the output of a node
-    has the node's name, weights are `<node>.weight` and `<node>.bias`.
-
-    Args:
-        model: one input, one output.
-        layers: name of the Keras layer of each node.
-        n_classes: K, the length of an output row.
-
-    Returns:
-        A new model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K).
+    has the node's name, weights are `<node>.weight` and `<node>.bias`. The model's input becomes
+    `input` (N, 32, 32, 3), its output `probabilities` (N, K). `layers` has a name for each node.
     """
     graph, taken = model.graph, {INPUT, OUTPUT}
-    tensors = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
-    constants = {initializer.name for initializer in graph.initializer}
+    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     for node, layer in zip(graph.node, layers, strict=True):
         node.name = _node_name(layer, node.op_type, taken)
         kinds = _PARAMETERS if node.op_type in ("Conv", "Gemm") else {}
         for i, tensor in enumerate(node.input):
-            if tensor in constants and tensor not in tensors:
+            if tensor not in names:  # no earlier node has computed it
                 name = f"{node.name}.{kinds.get(i, f'constant{i}')}"
-                tensors[tensor] = _free_name([name], taken)
+                names[tensor] = _free_name([name], taken)
         for i, tensor in enumerate(node.output):
-            if tensor:  # "" stands for an optional output
-                tensors.setdefault(tensor, f"{node.name}.{i}" if i else node.name)
-    for node in graph.node:
-        node.input[:] = [tensors.get(tensor, tensor) for tensor in node.input]
-        node.output[:] = [tensors.get(tensor, tensor) for tensor in node.output]
+            names.setdefault(tensor, f"{node.name}.{i}" if i else node.name)
+        node.input[:], node.output[:] = ([names[x] for x in y] for y in (node.input, node.output))
     for initializer in graph.initializer:
-        initializer.name = tensors.get(initializer.name, initializer.name)
-    value = helper.make_tensor_value_info
-    named = helper.make_model(
-        helper.make_graph(
-            list(graph.node),
-            "resnet8",
-            [value(INPUT, onnx.TensorProto.FLOAT, [BATCH, *IMAGE_SHAPE])],
-            [value(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, n_classes])],
-            sorted(graph.initializer, key=lambda initializer: initializer.name),
-        ),
-        opset_imports=[x for x in model.opset_import if x.domain in ("", "ai.onnx")],
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-    )
-    named.metadata_props.extend(model.metadata_props)  # the mark of ONNX Runtime's preprocessing
-    return named
+        initializer.name = names[initializer.name]
+    graph.initializer.sort(key=lambda initializer: initializer.name)
+    graph.name = "resnet8"
+    graph.ClearField("doc_string")
+    del graph.value_info[:]
+    for value, name, shape in (
+        (graph.input[0], INPUT, IMAGE_SHAPE),
+        (graph.output[0], OUTPUT, (n_classes,)),
+    ):
+        value.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
+    others = [x for x in model.opset_import if x.domain not in ("", "ai.onnx")]
+    for operator_set in others:
+        model.opset_import.remove(operator_set)
 
 
 def _node_name(layer: str, operator: str, taken: set[str]) -> str:
@@ -221,10 +192,7 @@ def _node_name(layer: str, operator: str, taken: set[str]) -> str:
 
 
 def _free_name(names: Sequence[str], taken: set[str]) -> str:
-    """Takes the first name, or the last one numbered, that collides with no other.
-
-    Names that quantizers derive from it must not collide either.
-    """
+    """Takes the first name, or the last one numbered, that collides with none, nor derived ones."""
 
     def collides(name: str) -> bool:
         derived = (x in taken for end in _SUFFIXES for x in (name + end, name.removesuffix(end)))

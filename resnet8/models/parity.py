@@ -1,24 +1,20 @@
 """Proves that a converted model computes what its original computes."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from resnet8.core.digits import (
-    probability_difference,
-    significant,
-    upper_bound,
-)
+from resnet8.core.digits import probability_difference, significant, upper_bound
 from resnet8.core.errors import ArtifactError, ParityError
-from resnet8.core.evaluation import Probabilities
+from resnet8.core.evaluation import Predictor, predict
 
-# Images on which a conversion is checked; all are training images.
+# Training images on which a conversion is checked.
 PARITY_IMAGES = 256
+ATOL_CONVERSION = 1e-4  # of a probability; float32 rounding reaches 3e-6 on the reference
 # How far a row of float32 probabilities may be from summing to 1.
 SUM_TOLERANCE = 1e-3
-
-
 # How far a layer's output may be from the Keras layer's, relative to its largest value; float32
 # rounding reaches 2e-6 on the reference model.
 RTOL_LAYER = 1e-4
@@ -26,53 +22,49 @@ RTOL_LAYER = 1e-4
 NOISE = 1e-6
 
 
-class ParityResult(NamedTuple):
-    """Differences between two models on the same images."""
+def check_conversion(
+    original: Predictor,
+    converted: Predictor,
+    images: NDArray[np.uint8],
+    *,
+    names: tuple[str, str],
+) -> dict[str, Any]:
+    """Compares the probabilities of two models, named by their formats.
 
-    n_images: int
-    agreement: float  # share of images with the same top-1 class
-    max_abs_probability_diff: float
-    tolerance: float
-
-    def as_json(self) -> dict[str, Any]:
-        difference = probability_difference(self.max_abs_probability_diff)
-        return self._asdict() | {"max_abs_probability_diff": difference}
-
-
-def check_probabilities(probabilities: Probabilities, *, name: str) -> None:
-    """Checks that each row is a distribution over the classes.
+    Returns:
+        `n_images`, `agreement` (share of images with the same top-1 class),
+        `max_abs_probability_diff` and `tolerance`.
 
     Raises:
-        ArtifactError: a value is not finite or negative, or a row does not sum to 1.
+        ArtifactError: the original's rows are no probabilities.
+        ParityError: a probability differs by more than the tolerance.
     """
-    sums = probabilities.sum(axis=1)
-    if not np.isfinite(probabilities).all():
-        raise ArtifactError(f"The outputs of {name} must be finite, got NaN or infinity.")
-    if probabilities.min() < 0 or np.abs(sums - 1).max() > SUM_TOLERANCE:
+    rows, others = (predict(x, images, batch_size=len(images)) for x in (original, converted))
+    if not np.isfinite(rows).all():
         raise ArtifactError(
-            f"The outputs of {name} must be probabilities, got values from "
-            f"{probabilities.min():.4g} with sums up to {sums.max():.4g}. "
+            f"The outputs of the {names[0]} model must be finite, got NaN or infinity."
+        )
+    sums = rows.sum(axis=1)
+    if rows.min() < 0 or np.abs(sums - 1).max() > SUM_TOLERANCE:
+        raise ArtifactError(
+            f"The outputs of the {names[0]} model must be probabilities, got values from "
+            f"{rows.min():.4g} with sums up to {sums.max():.4g}. "
             "The model must end with a softmax."
         )
-
-
-def check_parity(
-    original: Probabilities, converted: Probabilities, *, tolerance: float, name: str
-) -> ParityResult:
-    """Compares probabilities (N, K) of two models for the same images.
-
-    Raises:
-        ParityError: a probability differs by more than `tolerance`.
-    """
-    difference = float(np.max(np.abs(original - converted)))
-    agreement = float(np.mean(original.argmax(axis=1) == converted.argmax(axis=1)))
-    if not difference <= tolerance:
+    difference = float(np.max(np.abs(rows - others)))
+    agreement = float(np.mean(rows.argmax(axis=1) == others.argmax(axis=1)))
+    if not difference <= ATOL_CONVERSION:
         raise ParityError(
-            f"Probabilities of {name} must be within {tolerance:g} of the original's, "
-            f"got {difference:g} on {len(original)} images (agreement {agreement:.4f}). "
+            f"Probabilities of the {names[1]} model must be within {ATOL_CONVERSION:g} of the "
+            f"original's, got {difference:g} on {len(rows)} images (agreement {agreement:.4f}). "
             "The conversion changed the model; nothing was written."
         )
-    return ParityResult(len(original), agreement, difference, tolerance)
+    return {
+        "n_images": len(rows),
+        "agreement": agreement,
+        "max_abs_probability_diff": probability_difference(difference),
+        "tolerance": ATOL_CONVERSION,
+    }
 
 
 def check_layers(
@@ -94,19 +86,19 @@ def check_layers(
     """
     table, peak = {}, 0.0
     for layer, pairs in errors.items():
-        peak = max(peak, magnitudes[layer])
-        relative = max(pairs.values()) / (magnitudes[layer] or 1.0)
-        if not max(pairs.values()) <= max(RTOL_LAYER * magnitudes[layer], NOISE * peak):
-            pair, worst = max(pairs.items(), key=lambda item: item[1])
+        largest = magnitudes[layer]
+        peak = max(peak, largest)
+        worst = max(pairs.values())
+        if not worst <= max(RTOL_LAYER * largest, NOISE * peak):
+            pair = max(pairs, key=pairs.__getitem__)
             raise ParityError(
                 f"Layer {layer} must be the same in {pair} within {RTOL_LAYER:g} of its largest "
-                f"value, {magnitudes[layer]:.4g}, got a difference of {worst:.3g}. "
+                f"value, {largest:.4g}, got a difference of {worst:.3g}. "
                 "The conversion changed the model."
             )
-        largest = magnitudes[layer]
         table[layer] = {
             **{name: upper_bound(value, largest=largest) for name, value in pairs.items()},
-            "magnitude": significant(magnitudes[layer], 2) or 0.0,
-            "relative": upper_bound(relative),
+            "magnitude": significant(largest, 2) or 0.0,
+            "relative": upper_bound(worst / (largest or 1.0)),
         }
     return table

@@ -1,17 +1,28 @@
-"""Converts the ONNX model to PyTorch with onnx2torch."""
+"""Converts the ONNX model to PyTorch with onnx2torch.
+
+Some operators get modules of our own: onnx2torch lacks them, cannot export them for any number of
+images, or uses operators that torchao's quantizer does not know.
+
+Shape letters: N images, C channels, H and W pixels.
+"""
 
 import sys
 import warnings
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional
 
 from resnet8.core.errors import ArtifactError
 from resnet8.models import keras_layers, torch_model
 from resnet8.models.faults import FAULTS, reason
 from resnet8.models.fx_graph import to_identifier
 from resnet8.models.onnx_graph import Graph, attributes, copy_of, infer_shapes, remove_unused
-from resnet8.models.torch_modules import NodeSpec, make_module
 
 # onnx2torch imports torchvision, for operators that no classifier has. The package index builds it
 # for CUDA, and beside a CPU build of PyTorch it imports only once its operators are declared.
@@ -28,7 +39,10 @@ except RuntimeError as exc:
 
 import onnx2torch
 
-_FAULTS: tuple[type[Exception], ...] = (ArtifactError, *FAULTS)
+Shape = list[int]  # of a tensor for one image, without N
+Constants = list[NDArray[Any] | None]  # the further inputs of a node; None for computed ones
+Module = torch.nn.Module | None  # None where onnx2torch's serves
+_TO_THE_END = 10**9  # exporters write at least this as the end of a slice without one
 
 
 def to_program(model: onnx.ModelProto) -> torch.export.ExportedProgram:
@@ -39,78 +53,193 @@ def to_program(model: onnx.ModelProto) -> torch.export.ExportedProgram:
     """
     try:
         return torch_model.export(convert(model))
-    except _FAULTS as exc:
+    except FAULTS as exc:
         node, fault = _find_culprit(model, exc)
-        cause = fault.__cause__ or fault
-        first_line = str(cause).strip().partition("\n")[0]
+        first_line = str(fault).strip().partition("\n")[0]
         raise ArtifactError(
             f"{keras_layers.describe(model, node.output[0])} must be convertible to PyTorch, got "
-            f"{node.op_type} in ONNX: {reason(cause, first_line)}. Replace the layer by others "
+            f"{node.op_type} in ONNX: {reason(fault, first_line)}. Replace the layer by others "
             "that compute the same."
         ) from exc
 
 
 def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[onnx.NodeProto, Exception]:
     """The first node that cannot be converted and exported with all before it, and the fault."""
-    n_good, n_bad = 0, len(model.graph.node)  # nodes that can be converted, and that cannot
-    while n_bad - n_good > 1:
-        middle = (n_good + n_bad) // 2
+    last = len(model.graph.node) - 1
+    faults = {last: fault}
+
+    def fails(position: int) -> bool:
         part = copy_of(model)
-        del part.graph.node[middle:], part.graph.output[:]
+        del part.graph.node[position + 1 :], part.graph.output[:]
         inputs = {tensor for node in part.graph.node for tensor in node.input}
         outputs = [x.output[0] for x in part.graph.node if x.output[0] not in inputs]
         part.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in outputs)
         remove_unused(part.graph)
         try:
             torch_model.export(convert(part))
-            n_good = middle
-        except _FAULTS as exc:
-            n_bad, fault = middle, exc
-    return model.graph.node[n_bad - 1], fault
+        except FAULTS as exc:
+            faults[position] = exc
+        return position in faults
+
+    position = bisect_left(range(last), True, key=fails)
+    return model.graph.node[position], faults[position]
 
 
 def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
-    """Converts a model; modules are named like the ONNX nodes, see `fx_graph.to_identifier`.
+    """Converts a model from (N, 32, 32, 3) to (N, K) to a module that is exportable for any N.
 
-    Args:
-        model: input (N, 32, 32, 3), output (N, K).
-
-    Returns:
-        A module in evaluation mode that can be exported for any N.
+    Submodules are named like the ONNX nodes, see `fx_graph.to_identifier`.
     """
-    safe = copy_of(model)
+    safe, modules = copy_of(model), {}
+    shapes, constants = infer_shapes(safe), Graph(safe).constants
     for node in safe.graph.node:
-        node.name, node.domain = to_identifier(node.name), ""
-    replacements = _replace_by_identities(safe)
+        name, output = to_identifier(node.name), node.output
+        node.name, node.domain = name, ""
+        before, after = (shapes.get(tensor, [0])[1:] for tensor in (node.input[0], output[0]))
+        if node.op_type in _MAKERS and all(before) and after and all(after):
+            further = [constants.get(tensor) for tensor in node.input[1:]]
+            module = _MAKERS[node.op_type](before, after, further, **attributes(node))
+            if module:  # onnx2torch converts an identity in its place
+                modules[name] = module
+                node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], output, name))
+    remove_unused(safe.graph)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about results that might differ: they are compared
-        module: torch.fx.GraphModule = onnx2torch.convert(safe).eval()
-    for name, replacement in replacements.items():
-        module.add_submodule(name, replacement)
-    for parameter in module.parameters():
+        converted: torch.fx.GraphModule = onnx2torch.convert(safe).eval()
+    for name, module in modules.items():
+        converted.add_submodule(name, module)
+    for parameter in converted.parameters():
         # Dense weights are transposed views, which Inductor's int8 kernels misread.
         parameter.data = parameter.data.contiguous()
-    return module
+    return converted
 
 
-def _replace_by_identities(model: onnx.ModelProto) -> dict[str, torch.nn.Module]:
-    """Writes identities in place of the nodes that `torch_modules` converts.
+class _Function(torch.nn.Module):
+    """Applies a function of one tensor."""
 
-    Args:
-        model: is changed.
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
 
-    Returns:
-        By node, the module to put in place of the identity.
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def _reshape(before: Shape, after: Shape, _: Constants, **_options: Any) -> Module:
+    if len(after) == 1 and np.prod(before) == after[0]:
+        return torch.nn.Flatten(1)  # which torchao's quantizer knows
+    return torch.nn.Sequential(torch.nn.Flatten(0), torch.nn.Unflatten(0, (-1, *after)))
+
+
+def _global_average(before: Shape, _after: Shape, _: Constants) -> Module:
+    """A pool; onnx2torch takes a mean, which torchao's quantizer leaves in float.
+
+    onnx2torch 1.5.15 also computes means of one dimension wrongly.
     """
-    shapes, constants, modules = infer_shapes(model), Graph(model).constants, {}
-    for node in model.graph.node:
-        before, after = (shapes.get(tensor, [0])[1:] for tensor in (node.input[0], node.output[0]))
-        if all(before) and after and all(after):
-            further = [constants.get(tensor) for tensor in node.input[1:]]
-            spec = NodeSpec(before, after, attributes(node), further)
-            if module := make_module(node.op_type, spec):
-                modules[node.name] = module
-                output, name = node.output, node.name
-                node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], output, name))
-    remove_unused(model.graph)
-    return modules
+    if len(before) == 2:
+        return torch.nn.AvgPool1d(before[1])
+    return torch.nn.AvgPool2d((before[1], before[2])) if len(before) == 3 else None
+
+
+def _average(before: Shape, after: Shape, _: Constants, **options: Any) -> Module:
+    """A mean of the part of each window in the image; PyTorch's pads both ends alike."""
+    size, strides = options["kernel_shape"], options.get("strides", [1, 1])
+    pads = options.get("pads", [0] * 4)
+    if options.get("auto_pad") == b"SAME_UPPER":
+        spans = zip(after[1:], strides, size, before[1:], strict=True)
+        total = [max((n - 1) * stride + k - length, 0) for n, stride, k, length in spans]
+        pads = [*(x // 2 for x in total), *(x - x // 2 for x in total)]
+    special = len(size) != 2 or options.get("ceil_mode") or options.get("count_include_pad")
+    if special or pads[:2] == pads[2:]:
+        return None
+    top, left, bottom, right = pads
+
+    def add_up(x: torch.Tensor) -> torch.Tensor:
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.avg_pool2d(padded, size, strides, divisor_override=1)
+
+    share = 1 / add_up(torch.ones(1, 1, *before[1:]))
+    return _Function(lambda x: add_up(x) * share)
+
+
+def _matmul(_before: Shape, _after: Shape, constants: Constants) -> Module:
+    """A dense layer for a product with constants, which torchao's quantizer knows."""
+    weight = constants[0]
+    if weight is None or weight.ndim != 2:
+        return None
+    linear = torch.nn.Linear(weight.shape[0], weight.shape[1], bias=False)
+    linear.weight = torch.nn.Parameter(torch.tensor(weight.T))
+    return linear
+
+
+def _pad(
+    _before: Shape, _after: Shape, constants: Constants, *, mode: bytes = b"constant"
+) -> Module:
+    """Padding of (C, H, W) or (H, W, C); PyTorch lists pads from the last dimension on."""
+    pads, *further = constants or [None]
+    name = {b"constant": "constant", b"reflect": "reflect", b"edge": "replicate"}.get(mode)
+    if pads is None or name is None or len(further) > 1 or any(x is None for x in further):
+        return None
+    sides = pads.reshape(2, -1).T.tolist()  # (front, behind) of each dimension
+    n_unpadded = 1 if name == "constant" else 2
+    if any(map(any, sides[:n_unpadded])):
+        return None
+    listed = [x for side in reversed(sides[n_unpadded:]) for x in side]
+    value = float(np.ravel(further[0])[0]) if further and further[0] is not None else None
+    return _Function(lambda x: functional.pad(x, listed, mode=name, value=value))
+
+
+def _tile(_before: Shape, _after: Shape, constants: Constants) -> Module:
+    repeats = constants[0]
+    return None if repeats is None else _Function(lambda x: x.repeat(repeats.tolist()))
+
+
+def _slice(before: Shape, _after: Shape, constants: Constants) -> Module:
+    """Parts of each image; a negative step only where it reverses a whole axis."""
+    known = [x.tolist() for x in constants if x is not None]
+    if len(known) != len(constants) or len(known) < 3:
+        return None
+    known = known if len(known) == 4 else [*known, [1] * len(known[0])]
+    slices, reversed_axes = [slice(None)] * (len(before) + 1), []
+    for start, end, axis, step in zip(*known, strict=True):
+        if (start, step) == (0, 1) and end >= _TO_THE_END:
+            continue
+        if step == -1 and start >= _TO_THE_END and end <= -_TO_THE_END and axis:
+            reversed_axes.append(axis)
+        elif step > 0 and axis % len(slices):
+            slices[axis] = slice(start, end, step)
+        else:
+            return None
+    if reversed_axes:
+        return _Function(lambda x: x[tuple(slices)].flip(reversed_axes))
+    return _Function(lambda x: x[tuple(slices)])
+
+
+_RESIZE = {  # mode, coordinate transformation, rounding
+    (b"nearest", b"half_pixel", b"round_prefer_ceil"): {"mode": "nearest-exact"},
+    (b"nearest", b"asymmetric", b"floor"): {"mode": "nearest"},
+    (b"linear", b"half_pixel", None): {"mode": "bilinear"},
+    (b"linear", b"align_corners", None): {"mode": "bilinear", "align_corners": True},
+}
+
+
+def _resize(before: Shape, after: Shape, _: Constants, **options: Any) -> Module:
+    mode = options.get("mode", b"nearest")
+    transformation = options.get("coordinate_transformation_mode", b"half_pixel")
+    rounding = options.get("nearest_mode", b"round_prefer_floor")
+    settings = _RESIZE.get((mode, transformation, rounding if mode == b"nearest" else None))
+    if settings is None or len(before) != 3 or before[0] != after[0]:
+        return None
+    return torch.nn.Upsample(size=tuple(after[1:]), **settings)  # type: ignore[arg-type]
+
+
+_MAKERS: dict[str, Callable[..., Module]] = {
+    "AveragePool": _average,
+    "GlobalAveragePool": _global_average,
+    "MatMul": _matmul,
+    "Pad": _pad,
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Slice": _slice,
+    "Tile": _tile,
+}

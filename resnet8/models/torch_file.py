@@ -83,12 +83,9 @@ _STRINGS = {  # pattern of the strings and of the keys below each key; else _IDE
 
 
 def read_checked(file: Path | io.BytesIO) -> io.BytesIO:
-    """Reads a `.pt2` file and returns a new archive of its checked entries.
+    """Returns a new archive of the checked entries of a `.pt2` file; others raise a ValueError.
 
     Sample inputs, foreign texts, and notes on the origin of operators are left out.
-
-    Raises:
-        ValueError: an entry, or a string in its JSON, is not allowed.
     """
     entries = _read_entries(file)
     content = io.BytesIO()

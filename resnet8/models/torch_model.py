@@ -9,7 +9,8 @@ import os
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -42,22 +43,13 @@ _FAULTS: tuple[type[Exception], ...] = (*FAULTS, SpecViolationError)
 
 
 def export(module: torch.nn.Module) -> Program:
-    """Exports a module from (N, 32, 32, 3) to (N, K) for any N.
-
-    Nodes of the program keep the metadata on shapes and module names alone.
+    """Exports a module from (N, 32, 32, 3) to (N, K) for any N, without other metadata.
 
     Raises:
-        ArtifactError: an operator cannot be exported, or only for one N.
+        RuntimeError, ValueError: an operator cannot be exported, or only for one N.
     """
-    example = torch.zeros(2, *IMAGE_SHAPE)
-    batch = torch.export.Dim("batch", min=1)
-    try:
-        program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-    except (RuntimeError, ValueError) as exc:
-        raise ArtifactError(
-            "The PyTorch model must be exportable for any number of images, got: "
-            f"{str(exc).strip().splitlines()[0]} Choose another fetch.model."
-        ) from exc
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    program = torch.export.export(module, (torch.zeros(2, *IMAGE_SHAPE),), dynamic_shapes=shapes)
     for node in program.graph.nodes:
         node.meta = {key: node.meta[key] for key in _KEPT_METADATA if key in node.meta}
     program._example_inputs = None
@@ -71,7 +63,7 @@ def encode(program: Program, metadata: Mapping[str, str] | None = None) -> bytes
     the same bytes.
 
     Raises:
-        ArtifactError: the program has an operator that `load` refuses.
+        ArtifactError: the program has an operator that `load_model` refuses.
     """
     version = torch.__version__
     content = io.BytesIO()
@@ -87,39 +79,46 @@ def encode(program: Program, metadata: Mapping[str, str] | None = None) -> bytes
     return content.getvalue()
 
 
-def load(path: Path) -> Program:
+def load_model(path: Path, *, n_classes: int | None = None) -> Program:
     """Loads a `.pt2` file without running code of it, and tries the program on black images.
 
+    Args:
+        path: its file.
+        n_classes: K, the number of probabilities that it must return; None for any.
+
     Raises:
-        ArtifactError: the file is missing, no exported program, or does not take images.
+        ArtifactError: the file is missing, no exported program, or does not map images to
+            K probabilities.
     """
     program = load_any(path)
-    try:
-        inputs, outputs = describe_interface(program)
-        if maps_images(inputs, outputs):
-            _try_on_images(program)
-            return program
-    except _FAULTS as exc:
-        raise _no_program(path, exc) from exc
-    sides = [[[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs)]
-    raise ArtifactError(
-        f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, classes), "
-        f"got inputs {sides[0]} and outputs {sides[1]}. Export it so, with a dynamic batch."
-    )
+    with _reading(path):
+        inputs, outputs = (
+            [[x["dtype"], *x["shape"]] for x in side] for side in describe_interface(program)
+        )
+        if found := count_classes(program):
+            _try_on_images(program, found)
+    if not found or n_classes not in (None, found):
+        raise ArtifactError(
+            f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, "
+            f"{n_classes or 'classes'}), got inputs {inputs} and outputs {outputs}. "
+            "Export it so, with a dynamic batch."
+        )
+    return program
 
 
-def load_any(path: Path) -> Program:
-    """Loads a `.pt2` file of any input without running it.
+def load_any(source: Path | bytes) -> Program:
+    """Loads a program of any input, from a file or from what `encode` returned.
 
     Raises:
         ArtifactError: the file is missing or no exported program.
     """
-    return _load(path, path)
-
-
-def decode(content: bytes) -> Program:
-    """Loads the bytes that `encode` returned."""
-    return _load(io.BytesIO(content), "The program")
+    with _reading(source if isinstance(source, Path) else "The program"):
+        content = read_checked(source if isinstance(source, Path) else io.BytesIO(source))
+        program: Program = load_pt2(content).exported_programs["model"]
+        for name, tensor in program.state_dict.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"NaN or infinity in {shown(name)}")
+    return program
 
 
 def read_metadata(path: Path, key: str) -> str:
@@ -128,62 +127,28 @@ def read_metadata(path: Path, key: str) -> str:
     Raises:
         ArtifactError: the file is missing, or not one that `encode` wrote.
     """
+    with _reading(path), zipfile.ZipFile(read_checked(path)) as archive:
+        name = f"archive/extra/{key}"
+        return archive.read(name).decode() if name in archive.namelist() else ""
+
+
+@contextmanager
+def _reading(subject: Path | str) -> Iterator[None]:
+    """Reports a file that is no program as an ArtifactError."""
     try:
-        with zipfile.ZipFile(read_checked(path)) as archive:
-            name = f"archive/extra/{key}"
-            return archive.read(name).decode() if name in archive.namelist() else ""
+        yield
     except _FAULTS as exc:
-        raise _no_program(path, exc) from exc
-
-
-def _load(source: Path | io.BytesIO, subject: Path | str) -> Program:
-    try:
-        program: Program = load_pt2(read_checked(source)).exported_programs["model"]
-        for name, tensor in program.state_dict.items():
-            if not tensor.isfinite().all():
-                raise ValueError(f"NaN or infinity in {shown(name)}")
-    except _FAULTS as exc:
-        raise _no_program(subject, exc) from exc
-    return program
-
-
-def _no_program(subject: Path | str, exc: Exception) -> ArtifactError:
-    message = str(exc).partition("Original exception")[0]  # which comes with its traceback
-    return ArtifactError(
-        f"{subject} must be an exported PyTorch program, got: {reason(exc, message)}. "
-        "Run `dvc repro` to make it again."
-    )
-
-
-def load_classifier(path: Path, *, n_classes: int) -> Program:
-    """Loads a program that returns probabilities.
-
-    Raises:
-        ArtifactError: the file is no program, or has another number of classes.
-    """
-    program = load(path)
-    shapes = [output["shape"] for output in describe_interface(program)[1]]
-    if shapes != [["batch", n_classes]]:
+        message = str(exc).partition("Original exception")[0]  # which comes with its traceback
         raise ArtifactError(
-            f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
+            f"{subject} must be an exported PyTorch program, got: {reason(exc, message)}. "
             "Run `dvc repro` to make it again."
-        )
-    return program
+        ) from exc
 
 
-def load_predictor(path: Path, *, n_classes: int) -> Predictor:
-    """Loads a program as a function of arrays; see `load_classifier`."""
-    return make_predictor(load_classifier(path, n_classes=n_classes))
-
-
-def make_predictor(program: Program) -> Predictor:
-    """Wraps a program as a function of arrays; see `as_predictor`."""
-    return as_predictor(program.module())
-
-
-def as_predictor(module: torch.nn.Module) -> Predictor:
-    """Wraps a module as a function of arrays; from then on, PyTorch computes on one core."""
+def make_predictor(model: Program | torch.nn.Module) -> Predictor:
+    """Wraps a model as a function of arrays; from then on, PyTorch computes on one core."""
     torch.set_num_threads(1)
+    module = model.module() if isinstance(model, Program) else model
 
     def predict(images: NDArray[np.float32]) -> Probabilities:
         with torch.inference_mode():
@@ -205,17 +170,15 @@ def count_parameters(program: Program) -> int:
 
 
 def describe(program: Program) -> dict[str, Any]:
-    """Describes the interface, operators and layers of a program.
-
-    Returns:
-        Inputs and outputs (see `describe_interface`), operator counts, and the names of the
-        layers that `torch.export.unflatten` restores.
-    """
+    """Inputs, outputs, operator counts, and the layers that `torch.export.unflatten` restores."""
     inputs, outputs = describe_interface(program)
     calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    layers = [name for name, _ in torch.export.unflatten(program).named_children()]
-    operators = dict(Counter(calls))
-    return {"inputs": inputs, "outputs": outputs, "operators": operators, "layers": layers}
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": dict(Counter(calls)),
+        "layers": [name for name, _ in torch.export.unflatten(program).named_children()],
+    }
 
 
 def describe_interface(program: Program) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -228,28 +191,31 @@ def describe_interface(program: Program) -> tuple[list[dict[str, Any]], list[dic
         dtype = str(tensor.dtype).removeprefix("torch.")
         return {"name": str(name), "dtype": dtype, "shape": shape}
 
-    names = program.graph_signature.user_inputs, program.graph_signature.user_outputs
-    inputs, outputs = ([describe_tensor(name) for name in group] for group in names)
-    return inputs, outputs
+    signature = program.graph_signature
+    return (
+        [describe_tensor(name) for name in signature.user_inputs],
+        [describe_tensor(name) for name in signature.user_outputs],
+    )
 
 
-def maps_images(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> bool:
-    """Returns whether an interface maps float32 (N, 32, 32, 3) to (N, K) for any N."""
-    shapes = [[[x["dtype"], *x["shape"]] for x in group] for group in (inputs, outputs)]
-    takes_images = shapes[0] == [["float32", "batch", *IMAGE_SHAPE]]
-    return takes_images and [shape[:-1] for shape in shapes[1]] == [["float32", "batch"]]
+def count_classes(program: Program) -> int | None:
+    """K of a program that maps float32 (N, 32, 32, 3) to (N, K) for any N; None for others."""
+    try:
+        (images,), (rows,) = describe_interface(program)
+    except (AttributeError, LookupError, ValueError):  # several, or other things than tensors
+        return None
+    takes_images = (images["dtype"], images["shape"]) == ("float32", ["batch", *IMAGE_SHAPE])
+    match rows["shape"]:
+        case ["batch", int(n_classes)] if takes_images and rows["dtype"] == "float32":
+            return n_classes
+    return None
 
 
-def _try_on_images(program: Program) -> None:
-    """Runs a program on fake tensors, then the program and its unflattened form on two images.
-
-    Raises:
-        ValueError: results are too large, or of another shape than declared.
-    """
+def _try_on_images(program: Program, n_classes: int) -> None:
+    """Raises a ValueError if results are too large, or of another shape than declared."""
     module = program.module()
     sizes = _ResultSizes(module)
     sizes.extra_traceback = False  # in the message
-    n_classes = describe_interface(program)[1][0]["shape"][1]
     with torch.inference_mode():
         with FakeTensorMode(allow_non_fake_inputs=True):
             sizes.run(torch.zeros(1, *IMAGE_SHAPE))

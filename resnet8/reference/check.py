@@ -59,7 +59,7 @@ def load_runtime(variant: Variant, path: Path) -> Runtime:
         ArtifactError: the file is missing or is not a model.
     """
     if variant.runtime == "torch":
-        return in_torch(torch_model.load(path))
+        return in_torch(torch_model.load_model(path))
     return in_onnx_runtime(onnx_model.load_model(path))
 
 
@@ -75,7 +75,7 @@ def in_onnx_runtime(model: onnx.ModelProto) -> Runtime:
     return Runtime(
         watched,
         frozenset(layer for layer, point in watched.points.items() if point.place in exact),
-        saturates=onnx_model.mixes_signs(model) and onnx_model.products_saturate(),
+        saturates=onnx_model.saturates(model),
     )
 
 

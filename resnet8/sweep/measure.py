@@ -96,7 +96,7 @@ class Workbench:
 
         with scratch_folder() as folder:
             (folder / "program.pt2").write_bytes(self.inputs.program)
-            return torch_model.load(folder / "program.pt2")
+            return torch_model.load_model(folder / "program.pt2")
 
     def fit(self, settings: Settings) -> Quantization:
         """Draws calibration images and decides the quantization, like the stages of these names."""
@@ -138,8 +138,7 @@ class Workbench:
             self.model, quantization, quant_type=cast("OnnxType", quant_type)
         )
         content = model.SerializeToString(deterministic=True)
-        saturates = onnx_model.mixes_signs(model) and onnx_model.products_saturate()
-        return onnx_model.make_predictor(model), len(content), saturates
+        return onnx_model.make_predictor(model), len(content), onnx_model.saturates(model)
 
     def _make_torch(
         self, quantization: Quantization, _quant_type: str

@@ -2,9 +2,10 @@
 
 import io
 import json
-import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ TOTAL = "A total of 1 objects could not be loaded"
 ARRAYS = r"\d+ bytes of arrays, more than 268435456"
 PARAMETERS = r"{} parameters, more than 33554432"
 TENSOR = r"\d+ numbers in a tensor, more than 4194304"
-CONFIG = "2097154 bytes of configuration, more than 2097152"
+LONG = "2097154 bytes of configuration, more than 2097152"
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # of a .keras file
 KERNEL = "layers/conv2d/vars/0"
 BLANK = f"[{' ' * 2**21}]"  # JSON of two megabytes
 ELSEWHERE = h5py.ExternalLink("/etc/passwd", "/x")
@@ -54,37 +56,72 @@ def build(*middle: Any, inputs: Any = None, heads: int = 1) -> Any:
     return keras.Model(inputs, outputs if heads > 1 else outputs[0])
 
 
-def members(path: Path, **changes: Any) -> None:
-    """Replaces members of a .keras file; None removes one."""
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    content |= {key.replace("__", "."): value for key, value in changes.items()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in content.items():
+@cache
+def valid(suffix: str) -> bytes:
+    """A valid model in either format."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model.{suffix}"
+        build().save(path)
+        return path.read_bytes()
+
+
+def raw(name: str, reason: str, suffix: str, edit: Callable[[bytes], bytes]) -> Case:
+    """A valid file, its bytes changed."""
+
+    def write(folder: Path) -> None:
+        (folder / f"model.{suffix}").write_bytes(edit(valid(suffix)))
+
+    return Case(name, write, reason if reason.startswith("The model's") else NONE.format(reason))
+
+
+def in_hdf5(edit: Edit, content: bytes) -> bytes:
+    file = io.BytesIO(content)
+    with h5py.File(file, "r+") as opened:
+        edit(opened)
+    return file.getvalue()
+
+
+def legacy(name: str, reason: str, edit: Edit) -> Case:
+    """A valid .h5 file, edited."""
+    return raw(name, reason, "h5", partial(in_hdf5, edit))
+
+
+def members(name: str, reason: str, changes: dict[str, Any]) -> Case:
+    """A valid .keras file with other members; None removes one, functions edit one."""
+
+    def edit(content: bytes) -> bytes:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = {x: archive.read(x) for x in archive.namelist()}
+        for key, change in changes.items():
+            entries[key] = change(entries[key]) if callable(change) else change
+        return zipped(entries)
+
+    return raw(name, reason, "keras", edit)
+
+
+def zipped(entries: dict[str, Any]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
             if data is not None:
                 archive.writestr(name, data)
+    return content.getvalue()
 
 
-def edited(name: str, reason: str, edit: Callable[[Path], object]) -> Case:
-    """A valid .keras file, edited in place."""
-    return Case(name, lambda folder: edit(folder / "model.keras"), NONE.format(reason))
-
-
-def saved(name: str, message: str, make: Callable[[], Any]) -> Case:
-    """A model as Keras itself saves it."""
-    return Case(name, lambda folder: make().save(folder / "model.keras"), message)
+def weights(name: str, reason: str, edit: Edit) -> Case:
+    """A valid .keras file with other weights."""
+    return members(name, reason, {WEIGHTS: partial(in_hdf5, edit)})
 
 
 def config(name: str, reason: str, edit: Edit) -> Case:
     """A valid .keras file with another configuration."""
 
-    def write(path: Path) -> None:
-        with zipfile.ZipFile(path) as archive:
-            content = json.loads(archive.read("config.json"))
-        edit(content["config"]["layers"])
-        members(path, config__json=json.dumps(content))
+    def change(content: bytes) -> str:
+        document = json.loads(content)
+        edit(document["config"]["layers"])
+        return json.dumps(document)
 
-    return edited(name, reason, write)
+    return members(name, reason, {CONFIG: change})
 
 
 def layer(name: str, reason: str, module: str, of_class: str, **settings: Any) -> Case:
@@ -97,50 +134,25 @@ def layer(name: str, reason: str, module: str, of_class: str, **settings: Any) -
     return config(name, reason, edit)
 
 
-def weights(name: str, message: str, edit: Edit) -> Case:
-    """A valid .keras file with other weights."""
+def saved(name: str, message: str, make: Callable[[Path], Any], suffix: str = "keras") -> Case:
+    """A model as Keras itself saves it; a function of the payload's marker makes it."""
 
     def write(folder: Path) -> None:
-        path = folder / "model.keras"
-        with zipfile.ZipFile(path) as archive:
-            content = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(content, "r+") as file:
-            edit(file)
-        members(path, **{"model.weights.h5": content.getvalue()})
+        make(folder.parent / MARKER).save(folder / f"model.{suffix}")
+        (folder.parent / MARKER).unlink(missing_ok=True)
 
     return Case(name, write, message)
 
 
-def raw(name: str, reason: str, suffix: str, edit: Callable[[bytes], bytes]) -> Case:
-    """A valid file, its bytes changed."""
-
-    def write(folder: Path) -> None:
-        (folder / "model.keras").unlink()
-        content = (folder.parent / f"model.{suffix}").read_bytes()
-        (folder / f"model.{suffix}").write_bytes(edit(content))
-
-    return Case(name, write, NONE.format(reason))
+def write_two_models(folder: Path) -> None:
+    for suffix in ("h5", "keras"):
+        (folder / f"model.{suffix}").write_bytes(b"")
 
 
-def legacy(name: str, reason: str, edit: Edit) -> Case:
-    """A valid .h5 file, edited."""
-
-    def write(content: bytes) -> bytes:
-        file = io.BytesIO(content)
-        with h5py.File(file, "r+") as opened:
-            edit(opened)
-        return file.getvalue()
-
-    return raw(name, reason, "h5", write)
-
-
-def legacy_class(of_class: str) -> Edit:
-    def edit(file: Any) -> None:
-        content = json.loads(file.attrs["model_config"])
-        content["config"]["layers"][1]["class_name"] = of_class
-        file.attrs["model_config"] = json.dumps(content)
-
-    return edit
+def set_system_class(file: Any) -> None:
+    content = json.loads(file.attrs["model_config"])
+    content["config"]["layers"][1]["class_name"] = "os>system"
+    file.attrs["model_config"] = json.dumps(content)
 
 
 def put(path: str, value: float) -> Edit:
@@ -186,28 +198,16 @@ def growing() -> Any:
     return keras.Model(inputs, layers.GlobalAveragePooling2D(keepdims=True)(image))
 
 
-def bomb(path: Path) -> None:
+def bomb(content: bytes) -> bytes:
     """Announces four gigabytes."""
-    members(path)
-    content = bytearray(path.read_bytes())
     at = content.rindex(b"PK\x01\x02")
-    content[at + 24 : at + 28] = (2**32 - 2).to_bytes(4, "little")
-    path.write_bytes(content)
+    return content[: at + 24] + (2**32 - 2).to_bytes(4, "little") + content[at + 28 :]
 
 
-def marking(marker: Path) -> Any:
-    """A layer whose function creates a file when it is called."""
+def lambda_model(marker: Path) -> Any:
+    """A model with a layer whose function creates a file when it is called."""
     code = f"lambda x: (__import__('pathlib').Path({str(marker)!r}).touch(), x)[1]"
-    return layers.Lambda(eval(code), output_shape=(8, 8, 4))
-
-
-def with_lambda(suffix: str) -> Case:
-    def write(folder: Path) -> None:
-        (folder / "model.keras").unlink()
-        build(marking(folder.parent / MARKER)).save(folder / f"model.{suffix}")
-        (folder.parent / MARKER).unlink(missing_ok=True)
-
-    return Case(f"a Lambda layer in .{suffix}", write, NONE.format(LAMBDA))
+    return build(layers.Lambda(eval(code), output_shape=(8, 8, 4)))
 
 
 CASES = table(
@@ -218,22 +218,20 @@ CASES = table(
     raw("a damaged .keras", ".+", "keras", lambda x: x[:200] + bytes(4000) + x[4200:]),
     legacy("weights alone", "No model config found in .+", lambda f: f.attrs.pop("model_config")),
     legacy("a number as configuration", ".+", lambda f: f.attrs.__setitem__("model_config", 5)),
-    edited("deep JSON", ".+recursion.+", lambda p: members(p, config__json="[" * 100_000)),
-    edited("a list as configuration", ".+", lambda p: members(p, config__json="[]")),
+    members("deep JSON", ".+recursion.+", {CONFIG: "[" * 100_000}),
+    members("a list as configuration", ".+", {CONFIG: "[]"}),
     Case(
         "two models",
-        lambda folder: (folder / "model.h5").write_bytes(b""),
+        write_two_models,
         r"\S+ must hold one model, got \['model\.h5', 'model\.keras'\]\. Run `dvc repro` .+",
     ),
     # Archives.
-    edited("a path upwards", r"an archive of \[.+\]", lambda p: members(p, **{"../../x": b"x"})),
-    edited(
-        "no weights", r"an archive of \[.+\]", lambda p: members(p, **{"model.weights.h5": None})
-    ),
-    edited("a bomb", r"\d+ bytes when unpacked, more than 268435456", bomb),
+    members("a path upwards", r"an archive of \[.+\]", {"../../x": b"x"}),
+    members("no weights", r"an archive of \[.+\]", {WEIGHTS: None}),
+    raw("a bomb", r"\d+ bytes when unpacked, more than 268435456", "keras", bomb),
     # Code.
-    with_lambda("keras"),
-    with_lambda("h5"),
+    saved("a Lambda layer in .keras", NONE.format(LAMBDA), lambda_model),
+    saved("a Lambda layer in .h5", NONE.format(LAMBDA), lambda_model, "h5"),
     layer("a class of the system's", "Could not locate class 'system'", "os", "system"),
     layer("a program", ".+a `TFSMLayer`.+", "keras.layers", "TFSMLayer", filepath="/x"),
     layer("a download", "Cannot .+get_file.+", "keras.utils", "get_file", origin="file:///x"),
@@ -244,51 +242,49 @@ CASES = table(
         "enable_unsafe_deserialization",
     ),
     layer("a file", ".+vocabulary file.+", "keras.layers", "StringLookup", vocabulary="/x"),
-    legacy("a class of the system's in .h5", "Unknown layer: .+system'", legacy_class("os>system")),
+    legacy("a class of the system's in .h5", "Unknown layer: .+system'", set_system_class),
     # Other files.
-    weights(
-        "a link", NONE.format(TOTAL), replace(KERNEL, lambda f, p: f.__setitem__(p, ELSEWHERE))
-    ),
-    weights("data elsewhere", NONE.format(TOTAL), array(108, external=[("/etc/passwd", 0, 432)])),
+    weights("a link", TOTAL, replace(KERNEL, lambda f, p: f.__setitem__(p, ELSEWHERE))),
+    weights("data elsewhere", TOTAL, array(108, external=[("/etc/passwd", 0, 432)])),
     legacy("a link in .h5", "Not allowed: H5 file with ExternalLink", link),
     # Sizes.
-    weights("four terabytes", NONE.format(ARRAYS), array(2**20, 2**20, chunks=(64, 64))),
-    weights("a size beyond 64 bits", NONE.format(ARRAYS), array(2**33, 2**31, chunks=(64, 64))),
-    weights("weights of another shape", NONE.format(TOTAL), array(3, 3, 3, 5)),
-    weights("an array of nine names", NONE.format(ARRAYS), name_nine_times),
+    weights("four terabytes", ARRAYS, array(2**20, 2**20, chunks=(64, 64))),
+    weights("a size beyond 64 bits", ARRAYS, array(2**33, 2**31, chunks=(64, 64))),
+    weights("weights of another shape", TOTAL, array(3, 3, 3, 5)),
+    weights("an array of nine names", ARRAYS, name_nine_times),
     weights(
         "a group within itself",
-        NONE.format(r"\d+ groups and arrays, more than 10000"),
+        r"\d+ groups and arrays, more than 10000",
         lambda f: f.__setitem__("again", f["/"]),
     ),
     legacy("forty readings", "'kernel' twice in a list of '/model_weights/.+'", list_forty_times),
-    legacy("a long configuration", CONFIG, lambda f: f.attrs.__setitem__("model_config", BLANK)),
-    edited("a long configuration in .keras", CONFIG, lambda p: members(p, config__json=BLANK)),
+    legacy("a long configuration", LONG, lambda f: f.attrs.__setitem__("model_config", BLANK)),
+    members("a long configuration in .keras", LONG, {CONFIG: BLANK}),
     layer("many units", PARAMETERS.format(r"\d+"), "keras.layers", "Dense", units=10**8),
     layer("endless units", PARAMETERS.format(r"30+\.+0+"), "keras.layers", "Dense", units=10**400),
     layer("a huge image", TENSOR, "keras.layers", "UpSampling2D", size=10**5),
     config("a huge input", TENSOR, lambda x: x[0]["config"].update(batch_shape=[None, 10**8, 1])),
-    saved("a huge image in a model within", NONE.format(TENSOR), lambda: build(growing())),
+    saved("a huge image in a model within", NONE.format(TENSOR), lambda _: build(growing())),
     # Input, output and weights.
     saved(
         "small grey images",
         FORM.format("input", "32, 32, 3", r"\(None, 28, 28, 1\) float32"),
-        lambda: build(inputs=keras.Input((28, 28, 1))),
+        lambda _: build(inputs=keras.Input((28, 28, 1))),
     ),
     saved(
         "one image at a time",
         FORM.format("input", "32, 32, 3", r"\(1, 32, 32, 3\) float32"),
-        lambda: build(inputs=keras.Input(batch_shape=(1, 32, 32, 3))),
+        lambda _: build(inputs=keras.Input(batch_shape=(1, 32, 32, 3))),
     ),
     saved(
         "half precision",
         FORM.format("input", "32, 32, 3", r"\(None, 32, 32, 3\) float16"),
-        lambda: build(inputs=keras.Input((32, 32, 3), dtype="float16")),
+        lambda _: build(inputs=keras.Input((32, 32, 3), dtype="float16")),
     ),
     saved(
         "an extra output",
         FORM.format("output", "10", r"\(None, 10\) .+, \(None, 10\) float32"),
-        lambda: build(heads=2),
+        lambda _: build(heads=2),
     ),
     weights("NaN in a kernel", FINITE.format("conv2d/kernel"), put(KERNEL, np.nan)),
     weights(
@@ -299,26 +295,13 @@ CASES = table(
 )
 
 
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a valid model in both formats."""
-    folder = tmp_path_factory.mktemp("valid")
-    model = build()
-    for suffix in ("h5", "keras"):
-        model.save(folder / f"model.{suffix}")
-    return folder
-
-
 @CASES
 def test_convert_onnx_refuses(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], valid: Path, case: Case
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case
 ) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
     write_arrays(tmp_path / "data")
-    shutil.copy(valid / "model.keras", folder)
-    for suffix in ("h5", "keras"):
-        shutil.copy(valid / f"model.{suffix}", tmp_path)
     case.write(folder)
     arguments = {
         "params": write_params(tmp_path, fetch__model="/of/the/user/model.keras"),
@@ -332,7 +315,7 @@ def test_convert_onnx_refuses(
 
 def test_keras_itself_runs_the_function_of_a_lambda_layer(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
-    build(marking(tmp_path / MARKER)).save(path)
+    lambda_model(tmp_path / MARKER).save(path)
     (tmp_path / MARKER).unlink(missing_ok=True)
     model = keras.saving.load_model(path, compile=False, safe_mode=False)
     model(np.zeros((1, 32, 32, 3), np.float32))

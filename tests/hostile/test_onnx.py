@@ -22,7 +22,6 @@ from tests.hostile.harness import (
 
 NONE = r"\S+/model\.onnx must be an ONNX model, got: {}\. Run `dvc repro` to make it again\."
 CLASSES = r"\S+ must give 10 probabilities, got outputs of shape {}\. Run `dvc repro` .+"
-IMAGES = ["batch", 32, 32, 3]
 ELSEWHERE = TensorProto(
     name="secret",
     data_type=TensorProto.FLOAT,
@@ -34,28 +33,26 @@ Edit = Callable[[Any], object]
 
 
 def build(
+    shape: str = "batch, 32, 32, 3",
     *,
-    shape: list[Any] = IMAGES,
     classes: int = 10,
     source: str = "input",
-    kind: int = TensorProto.FLOAT,
+    kind: str = "float",
     batch: Any = "batch",
 ) -> Any:
     """Flatten, a dense layer, softmax."""
-    size = int(np.prod(shape[1:]))
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        hostile ({kind}[{shape}] {source}) => (float[{batch}, {classes}] probabilities) {{
+            [flatten] flat = Flatten ({source})
+            [dense] logits = MatMul (flat, weight)
+            [softmax] probabilities = Softmax (logits)
+        }}
+    """)
+    size = int(np.prod([int(x) for x in shape.split(",")[1:]]))
     weight = np.random.default_rng(0).normal(size=(size, classes)).astype(np.float32) / size
-    graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", [source], ["flat"], name="flatten"),
-            helper.make_node("MatMul", ["flat", "weight"], ["logits"], name="dense"),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax"),
-        ],
-        "hostile",
-        [helper.make_tensor_value_info(source, kind, shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, classes])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "weight"))
+    return model
 
 
 def edited(name: str, reason: str, edit: Edit = lambda _: None, **form: Any) -> Case:
@@ -120,17 +117,10 @@ def without_end(model: Any) -> None:
     model.graph.node.append(helper.make_node("Loop", ["count", ""], [], body=body, name="loop"))
 
 
-def constant_shape(*shape: int) -> Edit:
-    """Reshapes the logits to a shape that does not go with two images."""
-
-    def edit(model: Any) -> None:
-        array = numpy_helper.from_array(np.array(shape, np.int64), "shape")
-        model.graph.initializer.append(array)
-        model.graph.node[2].input[0] = "shaped"
-        reshape = helper.make_node("Reshape", ["logits", "shape"], ["shaped"], name="reshape")
-        model.graph.node.insert(2, reshape)
-
-    return edit
+def misshape(model: Any) -> None:
+    """Reshapes the images to a shape that does not go with two of them."""
+    made("Reshape", "flat", [7, -1])(model)
+    model.graph.node[2].input[0] = "made"
 
 
 def stored(array: Any, *dims: int) -> Edit:
@@ -200,10 +190,10 @@ CASES = (
     # Shapes.
     edited("a hundred classes", CLASSES.format(r"\[\['batch', 100\]\]"), classes=100),
     edited("a fixed number of images", CLASSES.format(r"\[\[2, 10\]\]"), batch=2),
-    edited("grey images", ".+invalid dimensions.+", shape=["batch", 28, 28, 1]),
-    edited("images of bytes", ".+", kind=TensorProto.UINT8),
+    edited("grey images", ".+invalid dimensions.+", shape="batch, 28, 28, 1"),
+    edited("images of bytes", ".+", kind="uint8"),
     edited("another name of the input", "Required inputs .+", source="x"),
-    edited("a shape that does not fit", ".+", constant_shape(7, -1)),
+    edited("a shape that does not fit", ".+", misshape),
     edited("negative dimensions", ".+", lambda m: m.graph.initializer[0].dims.__setitem__(0, -1)),
     edited("two outputs", CLASSES.format(r"\[.+, .+\]"), lambda m: m.graph.output.append(ROWS)),
     # Numbers.

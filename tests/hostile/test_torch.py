@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ ENTRY = NONE.format("an entry '.+'")
 STRING = NONE.format("['\"].+ as '{}'")
 RESULTS = NONE.format(r"results of size {}\d+ \(at .+\)")
 SHAPES = (
-    r"\S+/model\.pt2 must map float32 images \(batch, 32, 32, 3\) to probabilities \(batch, "
-    r"classes\), got inputs \[.+\] and outputs \[.*\]\. Export it so, with a dynamic batch\."
+    r"\S+/model\.pt2 must map float32 images \(batch, 32, 32, 3\) to probabilities \(batch, 10\), "
+    r"got inputs \[.+\] and outputs \[.*\]\. Export it so, with a dynamic batch\."
 )
+MODEL, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
+# Places in the first.
+TENSORS, NODES = "graph_module/graph/tensor_values", "graph_module/graph/nodes"
+SIZE = f"{TENSORS}/input/sizes/0/as_expr/expr_str"
+INPUTS, CALLS = "graph_module/signature/input_specs", "graph_module/module_call_graph"
+SPEC = json.dumps({"__enum__": True, "fqn": "antigravity", "name": "x"})
+CODE = "CODE"  # stands for Python that would leave a mark
 ATEN = "torch.ops.aten"
-Edit = Callable[[Any], object]
+Entries = dict[str, bytes]
 
 
 def classifier(classes: int = 10) -> torch.nn.Module:
@@ -36,36 +44,29 @@ def classifier(classes: int = 10) -> torch.nn.Module:
     ).eval()
 
 
-def exported(classes: int = 10) -> bytes:
-    return torch_model.encode(torch_model.export(classifier(classes)))
-
-
 class Computes(torch.nn.Module):
     """A classifier whose images go through a function first."""
 
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
         super().__init__()
         self.function, self.classifier = function, classifier()
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.function(images))
-
-
-class Adds(torch.nn.Module):
-    def forward(self, images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        return (images + others).mean((1, 2))
+    def forward(self, *images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.function(*images))
 
 
 def saved(module: torch.nn.Module, *inputs: torch.Tensor, batch: object = None) -> bytes:
     """Bytes of a program as PyTorch writes them without this project."""
     inputs = inputs or (torch.zeros(2, 32, 32, 3),)
-    dynamic = tuple({0: batch or torch.export.Dim("batch", min=1)} for _ in inputs)
+    dynamic: Any = tuple({0: batch or torch.export.Dim("batch", min=1)} for _ in inputs)
+    if isinstance(module, Computes):
+        dynamic = (dynamic,)
     content = io.BytesIO()
     torch.export.save(torch.export.export(module, inputs, dynamic_shapes=dynamic), content)
     return content.getvalue()
 
 
-def packed(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+def packed(entries: Entries, compression: int = zipfile.ZIP_STORED) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in entries.items():
@@ -73,164 +74,139 @@ def packed(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
     return out.getvalue()
 
 
+def unpacked(content: bytes) -> Entries:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {x.partition("/")[2]: archive.read(x) for x in archive.namelist()}
+
+
+def marking(folder: Path) -> str:
+    return f"__import__('pathlib').Path({str(folder / MARKER)!r}).touch()"
+
+
 def pickled(marker: Path) -> bytes:
     """An old-style file of PyTorch: a pickle within an archive."""
     return packed({"data.pkl": payloads.as_a_whole(marker), "version": b"3\n"})
-
-
-def edit_entries(
-    path: Path,
-    edit: Callable[[dict[str, bytes]], object],
-    compression: int = zipfile.ZIP_STORED,
-) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = {x.partition("/")[2]: archive.read(x) for x in archive.namelist()}
-    edit(entries)
-    path.write_bytes(packed(entries, compression))
-
-
-def edit_json(path: Path, entry_name: str, edit: Edit) -> None:
-    def change(entries: dict[str, bytes]) -> None:
-        content = json.loads(entries[entry_name])
-        edit(content)
-        entries[entry_name] = json.dumps(content).encode()
-
-    edit_entries(path, change)
 
 
 def program(name: str, message: str, make: Callable[[], bytes]) -> Case:
     return Case(name, lambda folder: (folder / "model.pt2").write_bytes(make()), message)
 
 
-def entries(name: str, message: str, edit: Callable[[dict[str, bytes]], object]) -> Case:
+def edited(name: str, message: str, edit: Callable[[Entries], object], **options: Any) -> Case:
     """A valid file with other entries."""
-    return Case(name, lambda folder: edit_entries(folder / "model.pt2", edit), message)
-
-
-def entry(name: str, entry_name: str, content: bytes = b"x") -> Case:
-    """A valid file with one entry more."""
-    return entries(name, ENTRY, lambda entries: entries.__setitem__(entry_name, content))
-
-
-def graph(name: str, message: str, edit: Callable[[Any, str], object]) -> Case:
-    """A valid file with another graph; the edit gets Python that would leave a mark."""
 
     def write(folder: Path) -> None:
-        code = f"__import__('pathlib').Path({str(folder.parent / MARKER)!r}).touch()"
-        edit_json(folder / "model.pt2", "models/model.json", lambda content: edit(content, code))
+        entries = unpacked(EXPORTED())
+        edit(entries)
+        entries = {
+            x: y.replace(b"CODE", marking(folder.parent).encode()) for x, y in entries.items()
+        }
+        (folder / "model.pt2").write_bytes(packed(entries, **options))
 
     return Case(name, write, message)
 
 
-def string(field: str, value: str) -> Case:
-    """A valid file whose first node has another target or name."""
-    edit = lambda content, _: nodes(content)[0].update({field: value})  # noqa: E731
-    return graph(f"{field} {value}", STRING.format(field), edit)
+def entry(name: str, entry_name: str, content: bytes = b"x", message: str = ENTRY) -> Case:
+    """A valid file with one entry more, or another one."""
+    return edited(name, message, lambda entries: entries.__setitem__(entry_name, content))
 
 
-def weight(name: str, message: str, edit: Edit) -> Case:
-    """A valid file with another description of a weight."""
-    place = "data/weights/model_weights_config.json"
+def put(message: str, path: str, value: Any, *, name: str = "", file: str = MODEL) -> Case:
+    """A valid file with another value in its JSON; None removes it."""
 
-    def write(folder: Path) -> None:
-        edit_json(folder / "model.pt2", place, lambda content: edit(content["config"]["1.weight"]))
+    def edit(entries: Entries) -> None:
+        entries[file] = changed(entries[file], path, value)
 
-    return Case(name, write, message)
-
-
-def nodes(content: Any) -> Any:
-    return content["graph_module"]["graph"]["nodes"]
+    return edited(name or f"{path.rpartition('/')[2]} {value}", message, edit)
 
 
-def signature(content: Any) -> Any:
-    return content["graph_module"]["signature"]
+def changed(content: bytes, path: str, value: Any) -> bytes:
+    document = json.loads(content)
+    *owners, key = (int(x) if x.isdecimal() else x for x in path.split("/"))
+    place = document
+    for owner in owners:
+        place = place[owner]
+    if value is None:
+        del place[key]
+    else:
+        place[key] = value
+    return json.dumps(document).encode()
 
 
-def calls(content: Any) -> Any:
-    return content["graph_module"]["module_call_graph"]
+def rename_argument(entries: Entries) -> None:
+    entries[MODEL] = entries[MODEL].replace(b'"input"', b'"x=CODE"')
 
 
-def set_size(content: Any, expression: str) -> None:
-    tensors = content["graph_module"]["graph"]["tensor_values"]
-    sizes = (size for tensor in tensors.values() for size in tensor["sizes"])
-    next(size for size in sizes if "as_expr" in size)["as_expr"]["expr_str"] = expression
-
-
-def set_classes(content: Any, _: str) -> None:
-    tensors = content["graph_module"]["graph"]["tensor_values"]
-    tensors["softmax"]["sizes"][1] = {"as_int": 7}
-
-
-def set_argument(content: Any, code: str) -> None:
-    text, name = json.dumps(content), json.dumps(f"x={code}")
-    content.update(json.loads(text.replace('"input"', name).replace('"input_1"', name)))
-
-
-def set_spec(content: Any, _: str) -> None:
-    context = json.dumps({"__enum__": True, "fqn": "antigravity", "name": "x"})
-    spec = json.dumps([1, {"type": "x", "context": context, "children_spec": []}])
-    calls(content)[0]["signature"]["in_spec"] = spec
-
-
-def set_parameter(content: Any, _: str) -> None:
-    signature(content)["input_specs"][0]["parameter"]["parameter_name"] = "__class__.forward"
-
-
-def set_range(content: Any, _: str) -> None:
-    content["range_constraints"]["u999999999999"] = {"min_val": 0, "max_val": None}
-
-
-def not_a_number(entries: dict[str, bytes]) -> None:
+def set_nan(entries: Entries) -> None:
     name = "data/weights/weight_0"
     entries[name] = np.full(len(entries[name]) // 4, np.nan, np.float32).tobytes()
 
 
-def sizes(*lengths: int) -> dict[str, Any]:
-    return {"sizes": [{"as_int": n} for n in lengths]}
+def repeat_a_number(entries: Entries) -> None:
+    for key, length in (("sizes", 2**20), ("strides", 0)):
+        place = f"config/1.weight/tensor_meta/{key}"
+        entries[WEIGHTS] = changed(entries[WEIGHTS], place, [{"as_int": length}] * 2)
 
 
 CASES = (
     # No program.
     program("an error page", NONE.format("File is not a zip file"), lambda: b"<!DOCTYPE html>"),
-    program("cut", NONE.format("File is not a zip file"), lambda: exported()[:5000]),
-    Case("nothing", lambda f: (f / "model.pt2").unlink(), NONE.format(".*No such file.*")),
-    entries("no graph", ANY, lambda x: x.pop("models/model.json")),
-    entries("no weights", ANY, lambda x: x.pop("data/weights/weight_0")),
-    graph("a graph that is missing", ANY, lambda content, _: content.pop("graph_module")),
-    entries("deep JSON", ANY, lambda x: x.__setitem__("models/model.json", b"[" * 100_000)),
+    program("cut", NONE.format("File is not a zip file"), lambda: EXPORTED()[:5000]),
+    Case("nothing", lambda _: None, NONE.format(".*No such file.*")),
+    edited("no graph", ANY, lambda x: x.pop(MODEL)),
+    edited("no weights", ANY, lambda x: x.pop("data/weights/weight_0")),
+    put(ANY, "graph_module", None),
+    entry("deep JSON", MODEL, b"[" * 100_000, ANY),
     # Code.
     Case("a pickle in an archive", replaced("model.pt2", pickled), ENTRY),
     entry("weights as a pickle", "data/weights/model.pt"),
     entry("a native library", "data/aotinductor/model/x.so", b"\x7fELF"),
     entry("a program of the old form", "serialized_exported_program.json", b"{}"),
-    weight("a weight as a pickle", ANY, lambda x: x.__setitem__("use_pickle", True)),
-    graph("an expression", STRING.format("expr_str"), set_size),
-    graph("a guard", STRING.format("guards_code"), lambda x, code: x.update(guards_code=[code])),
-    graph("an argument with a default", NONE.format(".+ as .+"), set_argument),
-    graph("a module to import", STRING.format("in_spec"), set_spec),
-    graph("a class's attribute", STRING.format("parameter_name"), set_parameter),
-    string("target", "torch.os.system"),
-    string("target", f"{ATEN}.from_file.default"),
-    string("target", f"{ATEN}.empty.memory_format"),
-    string("target", f"{ATEN}.relu.__class__"),
-    string("target", f"{ATEN}.__dict__.clear"),
-    string("target", "_operator.attrgetter"),
-    string("name", "torch.ops"),
-    string("name", "class"),
-    string("name", "__builtins__"),
-    string("name", "1"),
+    put(ANY, "config/1.weight/use_pickle", True, file=WEIGHTS),
+    put(STRING.format("expr_str"), SIZE, CODE),
+    put(STRING.format("guards_code"), "guards_code", [CODE]),
+    edited("an argument with a default", NONE.format(".+ as .+"), rename_argument),
+    put(
+        STRING.format("in_spec"),
+        f"{CALLS}/0/signature/in_spec",
+        json.dumps([1, {"type": "x", "context": SPEC, "children_spec": []}]),
+        name="a module to import",
+    ),
+    put(
+        STRING.format("parameter_name"), f"{INPUTS}/0/parameter/parameter_name", "__class__.forward"
+    ),
+    *(
+        put(STRING.format("target"), f"{NODES}/0/target", target)
+        for target in (
+            "torch.os.system",
+            f"{ATEN}.from_file.default",
+            f"{ATEN}.empty.memory_format",
+            f"{ATEN}.relu.__class__",
+            f"{ATEN}.__dict__.clear",
+            "_operator.attrgetter",
+        )
+    ),
+    *(
+        put(STRING.format("name"), f"{NODES}/0/name", name)
+        for name in ("torch.ops", "class", "__builtins__", "1")
+    ),
     # Programs that differ from their descriptions.
-    graph("no inputs", ANY, lambda content, _: signature(content)["input_specs"].clear()),
-    graph("no modules", ANY, lambda content, _: calls(content).clear()),
-    graph("an operator without input", ANY, lambda content, _: nodes(content)[1].update(inputs=[])),
-    graph("a wrong shape", NONE.format(r"torch\.float32 \[2, 10\] .+"), set_classes),
-    program("two inputs", SHAPES, lambda: saved(Adds(), *[torch.zeros(2, 32, 32, 3)] * 2)),
+    put(ANY, INPUTS, []),
+    put(ANY, CALLS, []),
+    put(ANY, f"{NODES}/1/inputs", []),
+    put(NONE.format(r"torch\.float32 \[2, 10\] .+"), f"{TENSORS}/softmax/sizes/1", {"as_int": 7}),
+    program(
+        "two inputs",
+        SHAPES,
+        lambda: saved(Computes(lambda x, y: x + y), *[torch.zeros(2, 32, 32, 3)] * 2),
+    ),
     program("other images", SHAPES, lambda: saved(classifier(), torch.zeros(2, 1, 3072))),
     program("three dimensions", SHAPES, lambda: saved(torch.nn.Flatten(1, 2))),
     program("two images only", SHAPES, lambda: saved(classifier(), batch=torch.export.Dim.STATIC)),
+    program("a hundred classes", SHAPES, lambda: saved(classifier(100))),
     # Paths, sizes and numbers.
-    graph("powers", STRING.format("expr_str"), lambda x, _: set_size(x, "Pow(9, Pow(9, 99))")),
-    graph("an endless count", STRING.format("range_constraints"), set_range),
+    put(STRING.format("expr_str"), SIZE, "Pow(9, Pow(9, 99))"),
+    put(STRING.format("range_constraints"), "range_constraints/u999999999999", {"min_val": 0}),
     program(
         "40 GB of zeros",
         RESULTS.format("4000"),
@@ -241,68 +217,51 @@ CASES = (
         RESULTS.format("1000"),
         lambda: saved(Computes(lambda x: x * (x.shape[0] * 10**12))),
     ),
-    Case(
+    edited(
         "a compressed entry",
-        lambda f: edit_entries(f / "model.pt2", lambda _: None, zipfile.ZIP_DEFLATED),
         NONE.format("a compressed entry '.+'"),
+        lambda _: None,
+        compression=zipfile.ZIP_DEFLATED,
     ),
     entry("a path upwards", "../../escaped"),
     entry("a path upwards below the weights", "data/weights/../../../escaped"),
-    weight(
-        "a weight at another path",
+    put(
         NONE.format(".+ as 'path_name'"),
-        lambda x: x.__setitem__("path_name", "../../../etc/passwd"),
+        "config/1.weight/path_name",
+        "../../../etc/passwd",
+        file=WEIGHTS,
     ),
-    weight(
+    edited(
         "a weight of one number many times",
         NONE.format(r"\d+ bytes for \[1048576, 1048576\] elements of '1\.weight'"),
-        lambda x: x["tensor_meta"].update(sizes(2**20, 2**20), strides=[{"as_int": 0}] * 2),
+        repeat_a_number,
     ),
-    weight(
-        "a weight that starts elsewhere",
-        ANY,
-        lambda x: x["tensor_meta"].__setitem__("storage_offset", {"as_int": 2**40}),
-    ),
-    entries("NaN", NONE.format("NaN or infinity in '1.weight'"), not_a_number),
-    program(
-        "a hundred classes",
-        r"\S+ must give 10 probabilities, got outputs of shape \[\['batch', 100\]\]\. Run .+",
-        lambda: exported(100),
-    ),
+    put(ANY, "config/1.weight/tensor_meta/storage_offset", {"as_int": 2**40}, file=WEIGHTS),
+    edited("NaN", NONE.format("NaN or infinity in '1.weight'"), set_nan),
 )
-
-
-@pytest.fixture(scope="module")
-def valid() -> bytes:
-    return exported()
+EXPORTED = cache(lambda: torch_model.encode(torch_model.export(classifier())))
 
 
 @table(*CASES)
-def test_evaluate_refuses(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], valid: bytes, case: Case
-) -> None:
+def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "model.pt2").write_bytes(valid)
     case.write(folder)
     arguments = evaluate_arguments(tmp_path, "torch", folder / "model.pt2")
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
 def test_load_leaves_out_what_others_add(tmp_path: Path) -> None:
-    path, code = tmp_path / "model.pt2", f"open({str(tmp_path / MARKER)!r}, 'w')"
-    path.write_bytes(saved(classifier()))
-
-    def add(entries: dict[str, bytes]) -> None:
-        entries["data/sample_inputs/model.pt"] = payloads.as_a_whole(tmp_path / MARKER)
-        entries["extra/notes"] = b"\xff"
-        content = json.loads(entries["models/model.json"])
-        for node in nodes(content):
-            node["metadata"] |= {"custom": "{", "from_node": code, "source_fn_stack": f"x,{code}"}
-        entries["models/model.json"] = json.dumps(content).encode()
-
-    edit_entries(path, add)
-    program = torch_model.load(path)
+    code = f"open({str(tmp_path / MARKER)!r}, 'w')"
+    entries = unpacked(saved(classifier()))
+    entries["data/sample_inputs/model.pt"] = payloads.as_a_whole(tmp_path / MARKER)
+    entries["extra/notes"] = b"\xff"
+    for node in range(3):
+        metadata = {"custom": "{", "from_node": code, "source_fn_stack": f"x,{code}"}
+        for key, value in metadata.items():
+            place = f"{NODES}/{node}/metadata/{key}"
+            entries[MODEL] = changed(entries[MODEL], place, value)
+    program = torch_model.load_any(packed(entries))
     assert program.example_inputs is None
     assert {key for node in program.graph.nodes for key in node.meta} <= {"val", "nn_module_stack"}
     assert not (tmp_path / MARKER).exists()
@@ -320,11 +279,10 @@ def test_quantize_torch_refuses_a_pickle(tmp_path: Path, capfd: pytest.CaptureFi
     refuse(quantize_torch.main, arguments, capfd, folder=folder, message=ENTRY)
 
 
-def test_torch_itself_evaluates_the_expression(tmp_path: Path, valid: bytes) -> None:
-    path = tmp_path / "model.pt2"
-    path.write_bytes(valid)
-    code = f"__import__('pathlib').Path({str(tmp_path / MARKER)!r}).touch()"
-    edit_json(path, "models/model.json", lambda content: set_size(content, code))
+def test_torch_itself_evaluates_the_expression(tmp_path: Path) -> None:
+    path, entries = tmp_path / "model.pt2", unpacked(EXPORTED())
+    entries[MODEL] = changed(entries[MODEL], SIZE, marking(tmp_path))
+    path.write_bytes(packed(entries))
     with suppress(Exception):  # the expression ran, and its value is no number
         torch.export.load(path)
     assert (tmp_path / MARKER).exists()

@@ -26,7 +26,7 @@ def test_no_layers_are_the_float_model_and_all_layers_the_quantized_one(
     quantized = (
         onnx_model.make_predictor(onnx_model.load_model(path), as_written=True)
         if variant.runtime == "onnx"
-        else torch_model.make_predictor(torch_model.load(path))
+        else torch_model.make_predictor(torch_model.load_model(path))
     )(images)
     layers, isolate = isolation.load(variant, models_folder)
     np.testing.assert_allclose(isolate([])(images), original, atol=1e-4)  # equalized

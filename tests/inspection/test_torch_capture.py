@@ -39,7 +39,7 @@ def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any)
 
 
 def test_watch_refuses_codes_outside_of_modules(torch_int8: Any) -> None:
-    program = torch_model.decode(torch_model.encode(torch_int8))
+    program = torch_model.load_any(torch_model.encode(torch_int8))
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
         if any(path.endswith("_codes") for path, _ in stack.values()):

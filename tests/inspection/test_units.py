@@ -50,7 +50,7 @@ def test_watch_file_shows_outputs_in_the_float_models_units(
     unscaled = (
         onnx_capture.watch(onnx_model.load_model(path))
         if variant.runtime == "onnx"
-        else torch_capture.watch(torch_model.load(path))
+        else torch_capture.watch(torch_model.load_model(path))
     )
     models = (
         watch.watch_file(variant.original.path(models_folder)),

@@ -1,50 +1,45 @@
 """Conversions that changed the model are refused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from resnet8.core.errors import ArtifactError, ParityError
-from resnet8.models.parity import check_layers, check_parity, check_probabilities
+from resnet8.models.parity import check_conversion, check_layers
 
 ROWS = np.array([[0.7, 0.3], [0.4, 0.6]], np.float32)
 
 
-def test_check_parity_reports_difference_and_agreement() -> None:
-    found = check_parity(ROWS, ROWS + np.float32(5e-5), tolerance=1e-4, name="x")
-    assert found.max_abs_probability_diff == pytest.approx(5e-5, rel=1e-2)
-    assert (found.n_images, found.agreement, found.tolerance) == (2, 1.0, 1e-4)
+def compared(original: Any, converted: Any = ROWS) -> dict[str, Any]:
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    return check_conversion(
+        lambda _: np.float32(original), lambda _: converted, images, names=("Keras", "ONNX")
+    )
 
 
-def test_check_parity_refuses_a_difference_above_the_tolerance() -> None:
-    other = ROWS[:, ::-1]
-    with pytest.raises(
-        ParityError, match=r"of the ONNX model must be within 0\.0001 .*got 0\.4 on 2 images"
-    ):
-        check_parity(ROWS, other, tolerance=1e-4, name="the ONNX model")
-
-
-def test_check_parity_refuses_nan() -> None:
-    with pytest.raises(ParityError, match="got nan"):
-        check_parity(ROWS, ROWS * np.float32("nan"), tolerance=1e-4, name="x")
+def test_check_conversion_reports_difference_and_agreement() -> None:
+    assert compared(ROWS, ROWS + np.float32(5e-5)) == {
+        "n_images": 2,
+        "agreement": 1.0,
+        "max_abs_probability_diff": 1e-4,  # a bound of 5e-5
+        "tolerance": 1e-4,
+    }
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("original", "converted", "message"),
     [
-        (np.array([[2.0, 5.0]], np.float32), "must be probabilities.*sums up to 7.*softmax"),
-        (np.array([[-0.5, 1.5]], np.float32), "must be probabilities, got values from -0.5"),
-        (np.array([[np.nan, 1.0]], np.float32), "must be finite"),
+        (ROWS, ROWS[:, ::-1], r"of the ONNX model must be within 0\.0001 .*got 0\.4 on 2 images"),
+        (ROWS, ROWS * np.float32("nan"), "got nan"),
+        ([[2, 5]], ROWS, "of the Keras model must be probabilities.*sums up to 7.*softmax"),
+        ([[-0.5, 1.5]], ROWS, "must be probabilities, got values from -0.5"),
+        ([[np.nan, 1]], ROWS, "must be finite"),
     ],
 )
-def test_check_probabilities_refuses_what_is_no_distribution(
-    rows: np.ndarray, message: str
-) -> None:
-    with pytest.raises(ArtifactError, match=message):
-        check_probabilities(rows, name="the Keras model")
-
-
-def test_check_probabilities_takes_a_distribution() -> None:
-    check_probabilities(ROWS, name="x")
+def test_check_conversion_refuses(original: Any, converted: Any, message: str) -> None:
+    with pytest.raises((ArtifactError, ParityError), match=message):
+        compared(original, converted)
 
 
 def test_check_layers_reports_each_pair_and_the_share_of_the_largest_value() -> None:

@@ -49,7 +49,7 @@ def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: 
     return Made(
         original,
         float_model,
-        torch_model.decode(torch_model.encode(program)),
+        torch_model.load_any(torch_model.encode(program)),
         quantization,
         onnx_writer.quantize(float_model, quantization, quant_type="uint8"),
         torch_model.export(torch_writer.quantize(program, quantization)),

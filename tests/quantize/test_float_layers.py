@@ -55,7 +55,7 @@ def test_a_layer_in_float_makes_no_model_worse(
     model = onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
     module = torch_writer.quantize(torch_fp32, quantization)
     assert divergence(onnx_model.make_predictor(model)) <= ROOM
-    assert divergence(torch_model.as_predictor(module)) <= ROOM
+    assert divergence(torch_model.make_predictor(module)) <= ROOM
 
 
 def test_onnx_runtime_keeps_layers_in_float_when_it_opens_the_model(

@@ -74,13 +74,13 @@ def by_stages(
         before.write_bytes(inputs.model)
         model = onnx_writer.quantize(onnx_model.load_model(before), found, quant_type=quant_type)
         after.write_bytes(model.SerializeToString(deterministic=True))
-        predictor = onnx_model.load_predictor(after, n_classes=len(inputs.label_names))
+        predictor = onnx_model.make_predictor(onnx_model.load_model(after))
     else:
         before.write_bytes(inputs.program)
-        module = torch_writer.quantize(torch_model.load(before), found)
+        module = torch_writer.quantize(torch_model.load_model(before), found)
         metadata = found.metadata
         after.write_bytes(torch_model.encode(torch_model.export(module), metadata))
-        predictor = torch_model.load_predictor(after, n_classes=len(inputs.label_names))
+        predictor = torch_model.make_predictor(torch_model.load_model(after))
     return request.param, predictor, after.stat().st_size
 
 

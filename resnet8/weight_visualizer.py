@@ -17,11 +17,11 @@ from resnet8.core.input_spec import FORMS
 from resnet8.core.pictures import SUFFIXES
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.inside import View, look
+from resnet8.inside import Inside, look
 from resnet8.report.figures.canvas import draw_all
 
 
-def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> View:
+def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> Inside:
     """Looks at a model, and compares a quantized one with its float model.
 
     Args:

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = InputSpec.parse(params.inspect.input)
     test_set = read_test_set(args.data)
     calibration = read_images(args.calibration / "images.npy")
-    chosen = inputs.choose(spec, test_images=test_set.images, calibration_images=calibration)
+    chosen = inputs.choose(spec, {"test": test_set.images, "calibration": calibration})
     watched = watch.watch_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         over=spec.in_words,
         n_images=n_images,
     )
-    errors = recording.conversion_errors(records)
-    rows = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
+    rows = recording.check_conversions(records)
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():

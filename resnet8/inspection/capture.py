@@ -5,7 +5,7 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Probabilities
 from resnet8.core.qparams import Parameter, QuantizationParameters
+
+NO_ROWS = "no array with a row for each image"  # why a layer is absent
 
 
 class Point(NamedTuple):
@@ -27,6 +29,16 @@ class Point(NamedTuple):
     place: str
     quantization: QuantizationParameters | None = None
     clips_on_purpose: bool = False
+
+    def dequantize(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns a captured output in the float model's units."""
+        return output if self.quantization is None else self.quantization.dequantize(output)
+
+    def clip_on_purpose(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Clips values from below, as the model does on purpose, if so."""
+        if not self.clips_on_purpose:
+            return values
+        return self.quantization.clip_below(values) if self.quantization else np.maximum(values, 0)
 
 
 class Captured(NamedTuple):
@@ -55,9 +67,12 @@ class Watched(NamedTuple):
     run: Callable[[NDArray[np.float32]], Captured]
 
 
-def dequantized(point: Point, output: NDArray[Any]) -> NDArray[np.float32]:
-    """Returns a captured output in the float model's units."""
-    return output if point.quantization is None else point.quantization.dequantize(output)
+def with_rows(watched: Watched, captured: Captured, n_images: int) -> Watched:
+    """Makes the layers absent whose captured output has no row for each image."""
+    rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}
+    absent = dict.fromkeys([x for x in watched.points if x not in rows], NO_ROWS)
+    points = {layer: point for layer, point in watched.points.items() if layer in rows}
+    return watched._replace(points=points, absent=watched.absent | absent)
 
 
 def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
@@ -76,20 +91,6 @@ def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
             )
         selected.update(matched)
     return [layer for layer in layers if layer in selected]
-
-
-def only(watched: Watched, layers: Sequence[str]) -> Watched:
-    """Restricts a model to some of its layers."""
-
-    def run(images: NDArray[np.float32]) -> Captured:
-        captured = watched.run(images)
-        return captured._replace(outputs=_part(captured.outputs, layers))
-
-    return watched._replace(
-        points=_part(watched.points, layers),
-        parameters=_part(watched.parameters, layers),
-        run=run,
-    )
 
 
 def comparable(model: Watched, reference: Watched) -> Watched:
@@ -115,7 +116,3 @@ def comparable(model: Watched, reference: Watched) -> Watched:
         absent={**model.absent, **dict.fromkeys(other, "an output of another shape")},
         parameters=parameters,
     )
-
-
-def _part(by_layer: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
-    return {layer: by_layer[layer] for layer in layers if layer in by_layer}

@@ -1,35 +1,91 @@
-"""Quantizes chosen layers of a model and leaves the others in float, in both runtimes."""
+"""Ranks layers by the effect of quantizing each one alone, in both runtimes.
 
-from collections.abc import Collection, Mapping, Sequence
+The quantization of a layer is that of its weights and its output; if a ReLU or reshape follows,
+the output of the last such operator is quantized. `input` stands for the images. Each
+quantized tensor belongs to one layer, so all layers together are the quantized model.
+
+Shape letters: N images, K classes.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
-from resnet8.core.evaluation import Predictor
+from resnet8.compare.comparison import kl_divergence
+from resnet8.core.digits import divergence
+from resnet8.core.evaluation import Predictor, Probabilities, predict
 from resnet8.core.names import INPUT
 from resnet8.core.qparams import Parameter, parameter_values
 from resnet8.core.variants import Variant
-from resnet8.inspection.sensitivity import Isolate
 from resnet8.inspection.units import read_equalization
 from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
 from resnet8.models.onnx_graph import Graph
 from resnet8.quantize.equalization import equalized
 
+BATCH_SIZE = 25  # images run at once on a core
+# Returns a predictor in which the named layers are quantized and the others are float.
+Isolate = Callable[[Sequence[str]], Predictor]
 _ATEN = torch.ops.aten
 # Pass-through operators: their output is quantized in place of their input.
 _PASSING = (
-    _ATEN.clamp.default,
-    _ATEN.flatten.using_ints,
-    _ATEN.hardtanh.default,
-    _ATEN.leaky_relu.default,
-    _ATEN.pad.default,
-    _ATEN.permute.default,
-    _ATEN.relu.default,
-    _ATEN.reshape.default,
-    _ATEN.unflatten.int,
-    _ATEN.view.default,
+    *(_ATEN.clamp.default, _ATEN.flatten.using_ints, _ATEN.hardtanh.default),
+    *(_ATEN.leaky_relu.default, _ATEN.pad.default, _ATEN.permute.default, _ATEN.relu.default),
+    *(_ATEN.reshape.default, _ATEN.unflatten.int, _ATEN.view.default),
 )
+
+
+def rank(
+    layers: Sequence[str],
+    isolate: Isolate,
+    images: NDArray[np.uint8],
+    *,
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> dict[str, Any]:
+    """Measures the model with each layer quantized alone, and with all layers but each one.
+
+    Args:
+        layers: the quantized layers.
+        isolate: makes the models.
+        images: (N, 32, 32, 3) uint8.
+        progress: wraps the loop over layers, as `tqdm.tqdm` does.
+
+    Returns:
+        `all`: divergence and agreement of the fully quantized model with the float one;
+        `layers`: by layer, the same two figures with only this layer quantized (`alone`) and
+        with all other layers quantized (`spared`), and its `rank` by `alone`, from 1 for the
+        largest divergence.
+    """
+
+    def run(quantized: Sequence[str]) -> Probabilities:
+        return predict(isolate(quantized), images, batch_size=BATCH_SIZE)
+
+    baseline = run([])
+    effects = {
+        layer: {
+            "alone": _effect(baseline, run([layer])),
+            "spared": _effect(baseline, run([other for other in layers if other != layer])),
+        }
+        for layer in progress(layers)
+    }
+    order = sorted(layers, key=lambda layer: -effects[layer]["alone"]["kl_divergence"])
+    return {
+        "n_images": len(images),
+        "all": _effect(baseline, run(layers)),
+        "layers": {layer: effects[layer] | {"rank": order.index(layer) + 1} for layer in layers},
+    }
+
+
+def _effect(baseline: Probabilities, changed: Probabilities) -> dict[str, float]:
+    agreement = np.mean(baseline.argmax(axis=1) == changed.argmax(axis=1))
+    return {
+        "kl_divergence": divergence(kl_divergence(baseline, changed)),
+        "agreement": float(agreement),
+    }
 
 
 def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
@@ -73,21 +129,12 @@ def in_onnx(
 
     Weights become their dequantized codes, and quantized tensors get their QuantizeLinear and
     DequantizeLinear.
-
-    Args:
-        model: the float model.
-        quantized: returned by `onnx_writer.quantize` for it.
-        layers: the ones to quantize, out of `onnx_layers`.
     """
     stored = onnx_graph.read_parameters(quantized)
     parameters = {x: parameter_values(stored[x]) for x in stored if x in layers}
     graph = Graph(quantized)
-    owners = _onnx_owners(model, quantized)
-    kept = {
-        tensor: graph.quantization_of(step)
-        for tensor, step in graph.quantize_steps().items()
-        if owners[tensor] in layers
-    }
+    steps, owners = graph.quantize_steps(), _onnx_owners(model, quantized)
+    kept = {x: graph.quantization_of(steps[x]) for x, owner in owners.items() if owner in layers}
     return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
 
@@ -124,12 +171,7 @@ def in_torch(
     quantized: torch.export.ExportedProgram,
     layers: Collection[str],
 ) -> torch.fx.GraphModule:
-    """Removes the quantization of all but some layers from a quantized program.
-
-    Args:
-        originals: the float model's weights and biases by layer.
-        quantized: returned by `torch_writer.quantize`.
-        layers: the ones to leave quantized, out of `torch_layers`.
+    """Removes the quantization of all but some layers from a program, given float parameters.
 
     Returns:
         A module from (N, 32, 32, 3) to (N, K).

@@ -11,7 +11,7 @@ from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
 from resnet8.inspection.capture import Watched
-from resnet8.inspection.recording import LayerRecord, Records, layer_order, reference_variants
+from resnet8.inspection.recording import LayerRecord, Records, reference_variants
 from resnet8.inspection.statistics import (
     Histogram,
     RunningCodes,
@@ -48,43 +48,52 @@ def layers_json(
     return {
         "input": over,
         "n_images": dict(n_images),
-        "layers": layer_order(next(iter(records.values()))),
+        "layers": _layer_order(next(iter(records.values()))),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {name: activations_json(x) for name, x in records.items()},
         "parameters": parameters_json(watched, reference=reference),
     }
 
 
-def activations_json(records: Records) -> dict[str, Any]:
-    """Returns statistics and histograms by layer and variant.
+def _layer_order(records: Records) -> list[str]:
+    """Returns all layers in the order of computation, from the variant with most layers."""
+    longest_first = sorted(records.values(), key=len, reverse=True)
+    return list(dict.fromkeys(layer for layers in longest_first for layer in layers))
 
-    Histograms of a layer have equal bins for all variants, from `low` to `high`; `counts` exclude
-    zeros. The first and last bins of error histograms include the few errors beyond them.
+
+def activations_json(records: Records) -> dict[str, Any]:
+    """Returns statistics and histograms by layer and variant."""
+    return {
+        layer: _layer_json({name: x[layer] for name, x in records.items() if layer in x})
+        for layer in _layer_order(records)
+    }
+
+
+def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
+    """Returns statistics and histograms of a layer by variant.
+
+    Histograms have equal bins for all variants, from `low` to `high`; `counts` exclude zeros. The
+    first and last bins of error histograms include the few errors beyond them.
     """
-    by_layer: dict[str, dict[str, LayerRecord]] = {layer: {} for layer in layer_order(records)}
-    for variant, layers in records.items():
-        for layer, record in layers.items():
-            by_layer[layer][variant] = record
-    described: dict[str, Any] = {}
-    for layer, variants in by_layer.items():
-        summaries = [record.values.summary() for record in variants.values()]
-        edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
-        errors = {
-            variant: histogram
-            for variant, record in variants.items()
-            for error in record.errors.values()
-            if (histogram := error.histogram()) is not None
+    summaries = [record.values.summary() for record in variants.values()]
+    edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
+    errors = {
+        variant: error.difference.histogram()
+        for variant, record in variants.items()
+        for error in record.errors.values()
+        if record.is_measured
+    }
+    reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
+    rows = {
+        variant: {
+            "statistics": statistics_json(record),
+            "histogram": _histogram_json(record.values.histogram(), edges),
         }
-        reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
-        described[layer] = {}
-        for variant, record in variants.items():
-            row = described[layer][variant] = {
-                "statistics": statistics_json(record),
-                "histogram": _histogram_json(record.values.histogram(), edges),
-            }
-            if variant in errors and reach:
-                row["error_histogram"] = _error_histogram_json(errors[variant], reach)
-    return described
+        for variant, record in variants.items()
+    }
+    for variant, histogram in errors.items() if reach else ():
+        rows[variant]["error_histogram"] = _error_histogram_json(histogram, reach)
+    return rows
 
 
 def statistics_json(record: LayerRecord) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
     if not record.errors:
         return row
     if record.codes:
-        low, high = record.clipped_low, record.clipped_high
+        low, high = record.clipped.tolist()
         for key, clipped in (("clipped_low", low), ("clipped_high", high), ("clipped", low + high)):
             row[f"{key}_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
     if record.point.clips_on_purpose:
@@ -111,12 +120,7 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
 def parameters_json(
     watched: Mapping[str, Watched], *, reference: str | None = None
 ) -> dict[str, Any]:
-    """Returns ranges, quantization and errors of parameters by layer, kind and variant.
-
-    Args:
-        watched: by variant.
-        reference: see `reference_variants`.
-    """
+    """Returns ranges, quantization and errors of parameters by layer, kind and variant."""
     described: dict[str, Any] = {}
     for variant, model in watched.items():
         for layer, kinds in model.parameters.items():

@@ -110,10 +110,10 @@ class Inside:
 
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
         """Returns a layer's output (N, ...), dequantized; minus the reference's, if any."""
-        if self._known(layer) not in self._model.points:
+        outputs = self._outputs[self.name]
+        if self._known(layer) not in outputs:
             raise KeyError(f"{layer} is not in {self.name}.")
-        output = _output(self._model, layer)
-        return output - _output(self.models[self.reference], layer) if self.reference else output
+        return outputs[layer] - (self._outputs[self.reference][layer] if self.reference else 0)
 
     @property
     def output(self) -> NDArray[np.float32]:
@@ -158,21 +158,26 @@ class Inside:
         return self.models[self.name]
 
     @cached_property
+    def _outputs(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """Dequantized outputs by model and layer."""
+        captured = {name: model.run(self.images).outputs for name, model in self.models.items()}
+        return {
+            name: {x: point.dequantize(captured[name][x]) for x, point in model.points.items()}
+            for name, model in self.models.items()
+        }
+
+    @cached_property
     def inspection(self) -> dict[str, Any]:
         """Statistics and histograms, as in artifacts/inspection/layers.json."""
         models = {
             name: model._replace(points={**model.points}, absent={**model.absent})
             for name, model in self.models.items()
         }
-        records = recording.inspect(models, [self.images], reference=self.reference)
-        layers = summaries.layers_json(
-            models,
-            {"input": records},
-            over=self.over,
-            n_images={"input": len(self.images)},
-            reference=self.reference,
-        )
-        return layers | {"reference": self.reference}
+        compared = {"reference": self.reference}
+        records = {"input": recording.inspect(models, [self.images], **compared)}
+        counts = {"input": len(self.images)}
+        layers = summaries.layers_json(models, records, self.over, counts, **compared)
+        return layers | compared
 
     @property
     def _activations(self) -> dict[str, Any]:
@@ -220,14 +225,10 @@ class Inside:
 
     def histogram(self, layer: str) -> Figure:
         """Draws the distributions of a layer's output, weight and bias."""
-        layer = self._known(layer)
+        rows, parameters = self._activations[self._known(layer)], self.inspection["parameters"]
         absent = {x: why[layer] for x, why in self.inspection["absent"].items() if layer in why}
         return histograms.draw_layer(
-            layer,
-            self._activations[layer],
-            parameters=self.inspection["parameters"].get(layer, {}),
-            over=self.over,
-            absent=absent,
+            layer, rows, parameters=parameters.get(layer, {}), over=self.over, absent=absent
         )
 
     def feature_maps(self, layer: str, image: int = 0) -> Figure:
@@ -236,7 +237,7 @@ class Inside:
         if not 0 <= image < len(self.images):
             raise IndexError(f"image must be from 0 to {len(self.images) - 1}, got {image}.")
         words = self.over if len(self.images) == 1 else f"images[{image}] of {self.over}"
-        outputs = {x: _output(m, layer)[image] for x, m in self.models.items() if layer in m.points}
+        outputs = {name: x[layer][image] for name, x in self._outputs.items() if layer in x}
         return feature_maps.draw_feature_maps(layer, outputs, image=words, reference=self.reference)
 
     def ranges(self) -> Figure:
@@ -249,11 +250,7 @@ class Inside:
 
     def drawings(self) -> dict[str, Drawing]:
         """Returns functions that draw all figures, by file name."""
-        captures = {
-            name: {layer: _output(model, layer) for layer in self.layers if layer in model.points}
-            for name, model in self.models.items()
-        }
-        return layer_drawings(self.inspection, captures, data="input")
+        return layer_drawings(self.inspection, self._outputs, data="input")
 
     def _known(self, layer: str) -> str:
         if layer in self.layers:
@@ -287,9 +284,3 @@ class Inside:
 
     def _repr_html_(self) -> str:
         return rendering.as_html(*self._table())
-
-
-def _output(model: Watched, layer: str) -> NDArray[np.float32]:
-    """Returns a copy of a captured output, dequantized."""
-    captured = model.run(np.empty(0, np.float32)).outputs[layer]
-    return np.array(model.points[layer].dequantize(captured))

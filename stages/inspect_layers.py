@@ -34,12 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     records = recording.inspect(watched, show_progress(streamed, desc="layers", unit="batches"))
     at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
-    layers = summaries.layers_json(
-        watched,
-        {"calibration": records, "input": at_input},
-        over=spec.in_words,
-        n_images=n_images,
-    )
+    by_images = {"calibration": records, "input": at_input}
+    layers = summaries.layers_json(watched, by_images, spec.in_words, n_images)
     rows = recording.check_conversions(records)
 
     write_json(args.out / "layers.json", layers)

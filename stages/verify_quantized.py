@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
     network = Network(model, storage.read(args.quantization))
     images = read_test_set(args.data).images[: args.images]
-    runtimes = {str(x): load_runtime(x, x.path(args.models)) for x in params.quantized}
+    runtimes = {str(x): load_runtime(x.path(args.models)) for x in params.quantized}
 
     progress = partial(show_progress, desc="exact arithmetic", unit="batches")
     checked = check(network, runtimes, images, progress=progress)

@@ -42,11 +42,7 @@ class Point(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """Outputs of one run of a model.
-
-    outputs: by layer, (N, ...): codes if the layer's point is quantized, else float32.
-    probabilities: (N, K).
-    """
+    """Outputs (N, ...) of a run by layer, codes if its point is quantized, and of the model."""
 
     outputs: dict[str, NDArray[Any]]
     probabilities: Probabilities
@@ -100,19 +96,16 @@ def comparable(model: Watched, reference: Watched) -> Watched:
     """
     nothing = np.empty(0, np.float32)
     mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
-    points = {layer: point for layer, point in model.points.items() if layer in reference.points}
-    other = {layer for layer in points if mine[layer].shape != theirs[layer].shape}
+    shared = [layer for layer in model.points if layer in reference.points]
+    alike = [layer for layer in shared if mine[layer].shape == theirs[layer].shape]
+    other = {layer: "an output of another shape" for layer in shared if layer not in alike}
     parameters = {
         layer: {
-            kind: parameter
-            for kind, parameter in kinds.items()
-            if kind in (known := reference.parameters.get(layer, {}))
-            and known[kind].values.shape == parameter.values.shape
+            kind: kinds[kind]
+            for kind, theirs in reference.parameters.get(layer, {}).items()
+            if kind in kinds and kinds[kind].values.shape == theirs.values.shape
         }
         for layer, kinds in model.parameters.items()
     }
-    return model._replace(
-        points={layer: point for layer, point in points.items() if layer not in other},
-        absent={**model.absent, **dict.fromkeys(other, "an output of another shape")},
-        parameters=parameters,
-    )
+    points = {layer: model.points[layer] for layer in alike}
+    return model._replace(points=points, absent=model.absent | other, parameters=parameters)

@@ -51,7 +51,7 @@ def rank(
     Args:
         layers: the quantized layers.
         isolate: makes the models.
-        images: (N, 32, 32, 3) uint8.
+        images: (N, 32, 32, 3).
         progress: wraps the loop over layers, as `tqdm.tqdm` does.
 
     Returns:
@@ -89,37 +89,26 @@ def _effect(baseline: Probabilities, changed: Probabilities) -> dict[str, float]
 
 
 def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
-    """Returns the quantized layers of a variant, and a function that quantizes some of them.
-
-    Args:
-        variant: a quantized one.
-        folder: holds its model and `onnx_fp32.onnx`.
-    """
+    """Returns the quantized layers of a variant, and a function that quantizes some of them."""
     path = variant.path(folder)
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
     original = equalized(original, read_equalization(path))
     if variant.runtime == "torch":
         parameters, program = onnx_graph.read_parameters(original), torch_model.load(path)
-
-        def isolate_torch(layers: Sequence[str]) -> Predictor:
-            return torch_model.as_predictor(in_torch(parameters, program, layers))
-
-        return torch_layers(program), isolate_torch
+        return torch_layers(program), lambda layers: torch_model.as_predictor(
+            in_torch(parameters, program, layers)
+        )
     quantized = onnx_model.load_model(path)
-
-    def isolate_onnx(layers: Sequence[str]) -> Predictor:
-        model = in_onnx(original, quantized, layers)
-        # Otherwise ONNX Runtime also quantizes the weights of the float layers.
-        return onnx_model.make_predictor(model, as_written=True)
-
-    return onnx_layers(original, quantized), isolate_onnx
+    # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
+    return onnx_layers(original, quantized), lambda layers: onnx_model.make_predictor(
+        in_onnx(original, quantized, layers), as_written=True
+    )
 
 
 def onnx_layers(model: onnx.ModelProto, quantized: onnx.ModelProto) -> list[str]:
     """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
-    owners = {*_onnx_owners(model, quantized).values()}
-    owners |= _with_quantized_parameters(onnx_graph.read_parameters(quantized))
-    return [name for name in [INPUT, *(node.name for node in model.graph.node)] if name in owners]
+    names, owners = (x.name for x in model.graph.node), _onnx_owners(model, quantized)
+    return _quantized(names, owners.values(), onnx_graph.read_parameters(quantized))
 
 
 def in_onnx(
@@ -152,18 +141,19 @@ def _onnx_owners(model: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str
     return {tensor: owner(tensor) for tensor in Graph(quantized).quantize_steps()}
 
 
-def _with_quantized_parameters(parameters: Mapping[str, Mapping[str, Parameter]]) -> set[str]:
-    return {
-        layer for layer, kinds in parameters.items() if any(x.quantization for x in kinds.values())
-    }
+def _quantized(
+    names: Iterable[str],
+    owners: Collection[str],
+    parameters: Mapping[str, Mapping[str, Parameter]],
+) -> list[str]:
+    in_codes = {x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())}
+    return [name for name in (INPUT, *names) if name in owners or name in in_codes]
 
 
 def torch_layers(quantized: torch.export.ExportedProgram) -> list[str]:
     """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
-    module = quantized.module()
-    owners = {*_torch_owners(module).values()}
-    owners |= _with_quantized_parameters(fx_graph.read_parameters(quantized))
-    return [name for name in [INPUT, *fx_graph.layer_nodes(module)] if name in owners]
+    names, owners = fx_graph.layer_nodes(quantized.module()), _torch_owners(quantized.module())
+    return _quantized(names, owners.values(), fx_graph.read_parameters(quantized))
 
 
 def in_torch(

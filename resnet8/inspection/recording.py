@@ -56,12 +56,10 @@ class LayerRecord:
 
 
 def reference_variants(variant: str, reference: str | None = None) -> tuple[str, ...]:
-    """Returns the variants that a variant is compared with.
+    """Returns the variants that a variant is compared with: the reference, if any.
 
-    Args:
-        variant: a conversion is compared with its originals, a quantized variant with the float
-            model of its runtime, any other model with none.
-        reference: the model that all others are compared with instead.
+    Otherwise a conversion is compared with its originals, a quantized variant with the float
+    model of its runtime, and any other model with none.
     """
     if reference is not None:
         return () if variant == reference else (reference,)

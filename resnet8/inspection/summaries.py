@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
+from resnet8.inspection import statistics
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.recording import LayerRecord, Records, reference_variants
-from resnet8.inspection.statistics import (
-    Histogram,
-    RunningCodes,
-    RunningError,
-    RunningValues,
-    Summary,
-    sqnr_db,
-)
+from resnet8.inspection.statistics import Histogram, RunningCodes, RunningError, RunningValues
 
 BINS = 96  # of histograms
 SHOWN_ERRORS = 0.9999  # share of a layer's errors within the histogram's range
@@ -31,16 +25,16 @@ SHARE_DECIMALS = 5
 def layers_json(
     watched: Mapping[str, Watched],
     records: Mapping[str, Records],
-    *,
     over: str,
     n_images: Mapping[str, int],
+    *,
     reference: str | None = None,
 ) -> dict[str, Any]:
     """Returns the content of artifacts/inspection/layers.json.
 
     Args:
         watched: by variant.
-        records: by set of images, in the order of `n_images`; the first one orders the layers.
+        records: by set of images; the first one orders the layers.
         over: description of the chosen images.
         n_images: by set of images.
         reference: see `reference_variants`.
@@ -164,7 +158,9 @@ def _parameter_json(
         difference = (values - original.values).reshape(channels.shape).astype(np.float64)
         signal = original.values.reshape(channels.shape).astype(np.float64)
         powers = zip((signal**2).sum(axis=1), (difference**2).sum(axis=1), strict=True)
-        row["channel_sqnr_db"] = [significant(sqnr_db(*power), DIGITS) for power in powers]
+        row["channel_sqnr_db"] = [
+            significant(statistics.sqnr_db(*power), DIGITS) for power in powers
+        ]
         row["channel_max_abs_error"] = _rounded_list(np.abs(difference).max(axis=1))
     return row
 
@@ -173,7 +169,7 @@ def _rounded_list(numbers: NDArray[Any]) -> list[float | None]:
     return [significant(number, DIGITS) for number in numbers.tolist()]
 
 
-def _summary_json(summary: Summary) -> dict[str, Any]:
+def _summary_json(summary: statistics.Summary) -> dict[str, Any]:
     span = summary.dynamic_range or abs(summary.max) or 1.0
     decimals = math.ceil(math.log10(STEPS / span))
 
@@ -238,13 +234,15 @@ def _histogram_json(histogram: Histogram, edges: NDArray[np.float64]) -> dict[st
 
 def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:
     """Returns statistics without histograms and channels, to compare between revisions."""
-    statistics: dict[str, Any] = {"activations": {}, "parameters": {}}
-    for layer, by_variant in layers["activations"]["calibration"].items():
-        for variant, row in by_variant.items():
-            statistics["activations"].setdefault(variant, {})[layer] = row["statistics"]
-    for layer, kinds in layers["parameters"].items():
-        for kind, by_variant in kinds.items():
+    kept: dict[str, Any] = {"activations": {}, "parameters": {}}
+    parameters = {
+        f"{layer}.{kind}": by_variant
+        for layer, kinds in layers["parameters"].items()
+        for kind, by_variant in kinds.items()
+    }
+    activations = layers["activations"]["calibration"]
+    for part, rows in (("activations", activations), ("parameters", parameters)):
+        for name, by_variant in rows.items():
             for variant, row in by_variant.items():
-                name = f"{layer}.{kind}"
-                statistics["parameters"].setdefault(variant, {})[name] = row["statistics"]
-    return statistics | {"n_images": layers["n_images"]["calibration"]}
+                kept[part].setdefault(variant, {})[name] = row["statistics"]
+    return kept | {"n_images": layers["n_images"]["calibration"]}

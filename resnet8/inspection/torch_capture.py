@@ -34,13 +34,7 @@ _TYPES = (torch.float32, torch.uint8, torch.int8)  # of floats and codes
 def forward_hooks(
     module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Passes names and outputs of submodules to `keep` within the block, even if it fails.
-
-    Args:
-        module: holds the submodules.
-        names: by the submodule's dotted name.
-        keep: called with the name and the output, which it must not change.
-    """
+    """Passes names, given by dotted paths, and outputs of submodules to `keep` within the block."""
 
     def hook(name: str) -> Callable[..., None]:
         return lambda _module, _inputs, output: keep(name, output)

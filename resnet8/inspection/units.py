@@ -58,13 +58,7 @@ def _read(path: Path, key: str, decode: Callable[[str], T], content: str) -> T:
 def in_float_units(
     watched: Watched, factors: Equalization, *, clipped: Collection[str] = ()
 ) -> Watched:
-    """Converts the outputs and parameters of an equalized model to the float model's units.
-
-    Args:
-        watched: the model.
-        factors: by which its channels were divided.
-        clipped: tensors that the model clips on purpose.
-    """
+    """Converts an equalized model, which clips some tensors on purpose, to float units."""
     points = {x: p._replace(clips_on_purpose=x in clipped) for x, p in watched.points.items()}
     scaled = {layer: x for layer, x in factors.outputs.items() if layer in points}
     for layer, factor in scaled.items():

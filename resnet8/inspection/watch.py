@@ -31,22 +31,17 @@ _RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 def watch_variants(
     names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
 ) -> dict[str, Watched]:
-    """Opens variants of the pipeline, with layers named after the ONNX nodes.
-
-    Args:
-        names: as in `Params.variants`.
-        folder: holds `<variant>.onnx` and `<variant>.pt2`.
-        raw: holds the Keras model.
-        n_classes: K.
-    """
+    """Opens variants in a folder, and the Keras model in another, with layers named after nodes."""
     from resnet8.inspection import keras_capture  # noqa: PLC0415 (TensorFlow takes seconds)
+    from resnet8.models import keras_model  # noqa: PLC0415
 
-    return {
-        name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
-        if name == Variant.KERAS_FP32
-        else watch_file(name.path(folder), n_classes=n_classes)
-        for name in names
-    }
+    def watch(name: Variant) -> Watched:
+        if name != Variant.KERAS_FP32:
+            return watch_file(name.path(folder), n_classes=n_classes)
+        model = keras_model.load_model(name.path(folder, raw=raw), n_classes=n_classes)
+        return keras_capture.watch(model, onnx_model.load_model(Variant.ONNX_FP32.path(folder)))
+
+    return {name: watch(name) for name in names}
 
 
 def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:

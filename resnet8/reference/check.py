@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.core.evaluation import map_ahead
-from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Captured, Watched
 from resnet8.models import onnx_model, torch_model
@@ -52,24 +51,20 @@ class Runtime(NamedTuple):
         return np.asarray(captured.outputs[tensor].astype(np.int64) - lowest)
 
 
-def load_runtime(variant: Variant, path: Path) -> Runtime:
+def load_runtime(path: Path) -> Runtime:
     """Opens the file of a quantized model as the pipeline runs it.
 
     Raises:
         ArtifactError: the file is missing or is not a model.
     """
-    if variant.runtime == "torch":
-        return in_torch(torch_model.load(path))
-    return in_onnx_runtime(onnx_model.load_model(path))
+    is_program = path.suffix == ".pt2"
+    return open_runtime(torch_model.load(path) if is_program else onnx_model.load_model(path))
 
 
-def in_torch(program: torch.export.ExportedProgram) -> Runtime:
-    """Opens a program, which multiplies 8-bit values in float."""
-    return Runtime(torch_capture.watch(program))
-
-
-def in_onnx_runtime(model: onnx.ModelProto) -> Runtime:
-    """Opens a model in QDQ form."""
+def open_runtime(model: onnx.ModelProto | torch.export.ExportedProgram) -> Runtime:
+    """Opens a model in QDQ form, or a program, which multiplies 8-bit values in float."""
+    if not isinstance(model, onnx.ModelProto):
+        return Runtime(torch_capture.watch(model))
     watched = onnx_capture.watch(model)
     exact = {f"tensor {x}" for x in onnx_model.integer_outputs(model)}
     layers = frozenset(layer for layer, point in watched.points.items() if point.place in exact)

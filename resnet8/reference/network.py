@@ -17,21 +17,12 @@ from resnet8.models.onnx_graph import PASSING, Graph, stores_outputs_last, with_
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.quantization import Quantization
-from resnet8.reference.operators import (
-    DEQUANTIZING,
-    QUANTIZING,
-    SCALING_A_SUM,
-    Bound,
-    UnknownOperatorError,
-    Values,
-    bound,
-    evaluate,
-    sum_products,
-)
+from resnet8.reference import operators
+from resnet8.reference.operators import Bound, Values
 
 IMAGES = "images"  # the key of the model's input among codes
 PIXELS = QuantizationParameters.per_tensor(1.0, 0)  # of the codes of images
-Codes = Mapping[str, NDArray[Any]]  # by tensor
+Codes = Mapping[str, NDArray[Any]]  # by tensor, the images as `IMAGES`
 
 
 class Step(NamedTuple):
@@ -119,12 +110,7 @@ class Network:
         return codes
 
     def compute(self, step: Step, codes: Codes) -> dict[str, Values]:
-        """Computes in float64 the tensors of a step that its operators read and return.
-
-        Args:
-            step: one of `steps`.
-            codes: of the tensors that it reads; the images as `IMAGES`.
-        """
+        """Computes in float64 the tensors that a step reads and returns, given codes by tensor."""
         values: dict[str, Values] = {}
         for node in step.nodes:
             if node.name in self.integers:
@@ -149,7 +135,7 @@ class Network:
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
         """Computes a node in float64 from its inputs that are not constants."""
         inputs = {x: values[x] if x in values else self.constants[x] for x in node.input if x}
-        return evaluate(node, inputs, opset=self._opset)
+        return operators.evaluate(node, inputs, opset=self._opset)
 
     def _sum_products(self, node: onnx.NodeProto, codes: Codes) -> Values:
         """Returns the output of an 8-bit layer: integers times both scales."""
@@ -164,7 +150,7 @@ class Network:
         products = onnx.NodeProto()
         products.CopyFrom(node)
         del products.input[2:]
-        sums = sum_products(products, inputs, opset=self._opset)
+        sums = operators.sum_products(products, inputs, opset=self._opset)
         axis = 1 if layer.kind == "Conv" else sums.ndim - 1
         if bias is not None:
             sums += _along(bias, sums.ndim, axis)
@@ -173,39 +159,39 @@ class Network:
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
     ) -> dict[str, Values]:
-        """Bounds the float32 error of the tensors that a step computes.
+        """Bounds the float32 error of the tensors that a step computes, in steps if it has codes.
 
         Bounds hold for kernels that dequantize first, and for kernels that add codes and subtract
-        zero points from the sum.
+        zero points from the sum. They end at the first operator without a known bound.
 
         Args:
             step: one of `steps`.
-            codes: of the tensors that it reads; the images as `IMAGES`.
+            codes: by tensor.
             exact: values returned by `compute`, if the runtime adds 8-bit products exactly.
-
-        Returns:
-            By tensor, in steps if it has codes; up to the first operator without a known bound.
         """
-        bounds: dict[str, Bound] = {}
-        if not step.nodes:
-            bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
+        pixels = Bound(codes[IMAGES].astype(np.float64), 0)
+        bounds = {} if step.nodes else {step.tensor: pixels}
         for node in step.nodes:
             if exact is not None and node.name in self.integers:
-                bounds[node.output[0]] = Bound(np.abs(exact[node.output[0]]), SCALING_A_SUM)
+                bounds[node.output[0]] = Bound(
+                    np.abs(exact[node.output[0]]), operators.SCALING_A_SUM
+                )
                 continue
             for tensor, key, parameters in self._sources(node, bounds):
                 magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
-                roundings = 0 if key == IMAGES else DEQUANTIZING
+                roundings = 0 if key == IMAGES else operators.DEQUANTIZING
                 bounds[tensor] = Bound(magnitude * float(parameters.scale), roundings)
             try:
-                bounds[node.output[0]] = bound(node, bounds, self.constants, opset=self._opset)
-            except UnknownOperatorError:
+                bounds[node.output[0]] = operators.bound(
+                    node, bounds, self.constants, opset=self._opset
+                )
+            except operators.UnknownOperatorError:
                 break
         if step.tensor in self.activations and step.tensor in bounds:
             parameters = self.activations[step.tensor]
             magnitude, roundings = bounds[step.tensor]
             in_steps = magnitude / float(parameters.scale) + float(parameters.zero_point)
-            bounds[step.tensor] = Bound(in_steps, roundings + QUANTIZING)
+            bounds[step.tensor] = Bound(in_steps, roundings + operators.QUANTIZING)
         return {name: x.error for name, x in bounds.items()}
 
 

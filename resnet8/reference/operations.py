@@ -114,7 +114,7 @@ def read_layer(scope: Scope, node: onnx.NodeProto) -> Operation:
         refuse(node, "add up to 32 bits whatever the image", f"sums up to {largest:.3g}")
     kind, numbers = "dense", {}
     if layer.kind == "Conv":
-        windows, _ = read_windows(scope, node, kernel=codes.shape[2:])
+        windows, _ = read_windows(scope, node)
         kind, numbers = "conv", {**windows, "groups": layer.groups}
         del numbers["kernel"]  # the shape of the weight has it
     elif len(scope.shapes[layer.input]) != 1:
@@ -185,15 +185,8 @@ def clip_output(scope: Scope, operation: Operation, node: onnx.NodeProto) -> Ope
     )
 
 
-def read_windows(
-    scope: Scope, node: onnx.NodeProto, *, kernel: Sequence[int] | None = None
-) -> tuple[dict[str, list[int]], frozenset[int]]:
+def read_windows(scope: Scope, node: onnx.NodeProto) -> tuple[dict[str, list[int]], frozenset[int]]:
     """Reads the windows that a convolution or pool moves over (C, H, W).
-
-    Args:
-        scope: of the node.
-        node: a Conv, or a pool of two axes, or a global pool.
-        kernel: (h, w); None to read it from the attributes.
 
     Returns:
         `kernel`, `strides` and `dilations` along H and W, and `pads` above, left, below and
@@ -205,7 +198,9 @@ def read_windows(
     if len(source) != 3:
         refuse(node, "read channels, rows and columns", f"shape {tuple(source)}")
     options = attributes(node)
-    kernel = kernel or options.get("kernel_shape", source[1:])  # global pools have none
+    kernel = options.get("kernel_shape", source[1:])  # global pools have none
+    if layer := scope.network.layers.get(node.name):
+        kernel = layer.weight.shape[2:]
     strides, dilations = (options.get(name, [1, 1]) for name in ("strides", "dilations"))
     spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
     before = [x for x, _ in find_padding(options, source[1:], spans=spans, strides=strides)]

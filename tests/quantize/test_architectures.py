@@ -17,7 +17,7 @@ from resnet8.models import (
 )
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
-from resnet8.reference.check import check, in_onnx_runtime, in_torch
+from resnet8.reference.check import check, open_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import refuse_unexplained
 from samples.layer_kinds import KINDS, REFUSED, build
@@ -83,7 +83,7 @@ def test_fit_serves_both_runtimes(made: Made, test_set: Any) -> None:
 
 def test_codes_are_those_of_exact_arithmetic(made: Made, test_set: Any) -> None:
     network = Network(made.float_model, made.quantization)
-    models = {"onnx_uint8": in_onnx_runtime(made.in_onnx), "torch_int8": in_torch(made.in_torch)}
+    models = {"onnx_uint8": open_runtime(made.in_onnx), "torch_int8": open_runtime(made.in_torch)}
     for name, found in check(network, models, test_set[0][:3]).items():
         refuse_unexplained(name, found)
         assert len([row for row in found.tensors.values() if row.in_codes]) >= 2

@@ -14,7 +14,7 @@ from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import QUANTIZE, copy_of
 from resnet8.quantize import onnx_writer, torch_writer
-from resnet8.reference.check import Runtime, check, in_onnx_runtime, in_torch, load_runtime
+from resnet8.reference.check import Runtime, check, load_runtime, open_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import Checked, refuse_unexplained
 
@@ -46,7 +46,7 @@ def checked(network: Network, runtime: Runtime, images: Any) -> Checked:
 def test_codes_of_runtimes_are_those_of_exact_arithmetic(
     variant: Variant, models_folder: Path, network: Network, images: Any
 ) -> None:
-    runtime = load_runtime(variant, variant.path(models_folder))
+    runtime = load_runtime(variant.path(models_folder))
     result = checked(network, runtime, images)
     rows = list(result.tensors.values())
     assert sum(row.in_codes for row in rows) == (13 if variant.runtime == "torch" else 15)
@@ -67,7 +67,7 @@ def test_codes_of_runtimes_are_those_of_exact_arithmetic(
 def test_exact_sums_have_far_smaller_error_bounds(
     uint8_model: onnx.ModelProto, network: Network, images: Any
 ) -> None:
-    runtime = in_onnx_runtime(uint8_model)
+    runtime = open_runtime(uint8_model)
     assert {"activation", "conv2d_2", "dense"} <= runtime.exact_sums
     assert not {"add", "activation_2", "average_pooling2d"} & runtime.exact_sums
     codes: dict[str, Any] = {"images": images[:2]} | network.run(images[:2])
@@ -121,7 +121,7 @@ def test_planted_fault_is_refused_by_the_name_of_the_layer(
     before = numpy_helper.to_array(stored)
     changed = change(before.copy()).astype(before.dtype)
     stored.CopyFrom(numpy_helper.from_array(changed, stored.name))
-    result = checked(network, in_onnx_runtime(model), images[:5])
+    result = checked(network, open_runtime(model), images[:5])
     with pytest.raises(ParityError, match=rf"^{layer} of onnx_uint8 must give what exact"):
         refuse_unexplained("onnx_uint8", result)
     if kind != OUTPUT:  # other layers are compared for their own inputs
@@ -145,6 +145,6 @@ def test_planted_fault_in_a_program_is_refused_by_the_name_of_the_layer(
     program = torch_model.export(
         torch_writer.quantize(torch_fp32, quantization._replace(layers=layers))
     )
-    result = checked(network, in_torch(program), images[:5])
+    result = checked(network, open_runtime(program), images[:5])
     with pytest.raises(ParityError, match="^conv2d_6 of torch_int8 must give what exact"):
         refuse_unexplained("torch_int8", result)

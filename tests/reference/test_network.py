@@ -11,7 +11,7 @@ from resnet8.core.sections import Fit
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import LayerParameters, Quantization
-from resnet8.reference.check import check, in_onnx_runtime
+from resnet8.reference.check import check, open_runtime
 from resnet8.reference.network import IMAGES, Network
 from resnet8.reference.results import refuse_unexplained
 from tests.quantize import graphs
@@ -63,7 +63,7 @@ def test_codes_are_exact_with(changes: Any, small: Any, fit_settings: Fit) -> No
     )
     quantization = fit(model, images, settings, points=points)
     written = onnx_writer.quantize(model, quantization, quant_type="int8")
-    found = check(Network(model, quantization), {"it": in_onnx_runtime(written)}, images)["it"]
+    found = check(Network(model, quantization), {"it": open_runtime(written)}, images)["it"]
     refuse_unexplained("it", found)
     assert found.end_to_end.codes > 10_000
 

@@ -22,7 +22,7 @@ from resnet8.core.evaluation import Predictor, Probabilities, predict
 from resnet8.core.names import INPUT
 from resnet8.core.qparams import Parameter, parameter_values
 from resnet8.core.variants import Variant
-from resnet8.inspection.units import read_equalization
+from resnet8.inspection.units import read_metadata
 from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
 from resnet8.models.onnx_graph import Graph
 from resnet8.quantize.equalization import equalized
@@ -92,7 +92,7 @@ def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
     """Returns the quantized layers of a variant, and a function that quantizes some of them."""
     path = variant.path(folder)
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
-    original = equalized(original, read_equalization(path))
+    original = equalized(original, read_metadata(path)[0])
     if variant.runtime == "torch":
         parameters, program = onnx_graph.read_parameters(original), torch_model.load(path)
         return torch_layers(program), lambda layers: torch_model.as_predictor(

@@ -122,7 +122,7 @@ class RunningValues:
 
 
 class RunningCodes:
-    """Exact statistics of 8-bit codes: counts of all 256 codes."""
+    """Exact statistics of 8-bit codes: (256,) counts of all codes, from the smallest."""
 
     def __init__(self, quantization: QuantizationParameters) -> None:
         self.quantization = quantization
@@ -130,13 +130,8 @@ class RunningCodes:
 
     def update(self, codes: NDArray[Any]) -> None:
         """Adds codes of any shape."""
-        bits = codes.reshape(-1).view(np.uint8)  # int8 codes wrap around; rolled back below
-        self.counts += np.bincount(bits, minlength=256)
-
-    @property
-    def counts_by_level(self) -> NDArray[np.int64]:
-        """(256,) counts of the codes, from the smallest code."""
-        return np.roll(self.counts, 128) if self.quantization.dtype == "int8" else self.counts
+        flip = np.uint8(0x80 if self.quantization.dtype == "int8" else 0)  # orders signed numbers
+        self.counts += np.bincount(codes.reshape(-1).view(np.uint8) ^ flip, minlength=256)
 
     @property
     def levels_used(self) -> int:
@@ -148,10 +143,10 @@ class RunningCodes:
         levels = self.quantization.levels.astype(np.float64)
         half = float(self.quantization.scale) / 2
         edges = np.append(levels - half, levels[-1] + half)
-        return Histogram(np.where(levels == 0, 0, self.counts_by_level).astype(float), edges)
+        return Histogram(np.where(levels == 0, 0, self.counts).astype(float), edges)
 
     def summary(self) -> Summary:
-        counts, levels = self.counts_by_level, self.quantization.levels.astype(np.float64)
+        counts, levels = self.counts, self.quantization.levels.astype(np.float64)
         count = int(counts.sum())
         mean = float(np.sum(counts * levels)) / count
         variance = float(np.sum(counts * np.square(levels - mean))) / count

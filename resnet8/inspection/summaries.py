@@ -85,8 +85,9 @@ def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
         }
         for variant, record in variants.items()
     }
+    bins = np.linspace(-reach, reach, BINS + 1)
     for variant, histogram in errors.items() if reach else ():
-        rows[variant]["error_histogram"] = _error_histogram_json(histogram, reach)
+        rows[variant]["error_histogram"] = _histogram_json(histogram, bins, with_rest=True)
     return rows
 
 
@@ -165,7 +166,7 @@ def _parameter_json(
     return row
 
 
-def _rounded_list(numbers: NDArray[Any]) -> list[float | None]:
+def _rounded_list(numbers: NDArray[Any]) -> list[Any]:
     return [significant(number, DIGITS) for number in numbers.tolist()]
 
 
@@ -213,23 +214,17 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
     return np.linspace(low - margin, high + margin, BINS + 1)
 
 
-def _error_histogram_json(histogram: Histogram, reach: float) -> dict[str, Any]:
-    """Returns a histogram from -reach to reach, with all errors beyond in the outer bins."""
-    row = _histogram_json(histogram, np.linspace(-reach, reach, BINS + 1))
-    below, _, above = histogram.rebinned(np.array([-np.inf, -reach, reach, np.inf]))
-    counts = row["counts"]
-    counts[0] = significant(counts[0] + below, DIGITS)
-    counts[-1] = significant(counts[-1] + above, DIGITS)
-    return row
-
-
-def _histogram_json(histogram: Histogram, edges: NDArray[np.float64]) -> dict[str, Any]:
-    counts = histogram.rebinned(edges)
-    return {
-        "low": significant(edges[0], DIGITS),
-        "high": significant(edges[-1], DIGITS),
-        "counts": _rounded_list(counts.round(1)),
-    }
+def _histogram_json(
+    histogram: Histogram, edges: NDArray[np.float64], *, with_rest: bool = False
+) -> dict[str, Any]:
+    """Returns counts between edges; the outer bins may include the rest of the values."""
+    counts = _rounded_list(histogram.rebinned(edges).round(1))
+    if with_rest:
+        below, _, above = histogram.rebinned(np.array([-np.inf, *edges[[0, -1]], np.inf]))
+        counts[0] = significant(counts[0] + below, DIGITS)
+        counts[-1] = significant(counts[-1] + above, DIGITS)
+    low, high = _rounded_list(edges[[0, -1]])
+    return {"low": low, "high": high, "counts": counts}
 
 
 def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:

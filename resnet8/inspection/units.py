@@ -3,9 +3,8 @@
 Shape letters: N images, C channels, O outputs and I inputs of a layer, h x w pixels.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,34 +20,24 @@ from resnet8.quantize.equalization import Equalization, Factors, check_count
 from resnet8.quantize.quantization import RELU_AWARE
 
 _NAMES = TypeAdapter(list[str])
-T = TypeVar("T")
 
 
-def read_equalization(path: Path) -> Equalization:
-    """Reads the equalization factors in the file of a model.
-
-    Raises:
-        ArtifactError: the file is not a model, or its factors are malformed.
-    """
-    return _read(path, equalization.METADATA, equalization.decode, "equalization factors")
-
-
-def read_relu_aware(path: Path) -> list[str]:
-    """Reads the names of tensors that a model clips on purpose.
+def read_metadata(path: Path) -> tuple[Equalization, list[str]]:
+    """Reads equalization factors, and the tensors clipped on purpose, from the file of a model.
 
     Raises:
-        ArtifactError: the file is not a model, or its names are malformed.
+        ArtifactError: the file is not a model, or its factors or names are malformed.
     """
-    return _read(path, RELU_AWARE, lambda text: _NAMES.validate_json(text or "[]"), "names")
-
-
-def _read(path: Path, key: str, decode: Callable[[str], T], content: str) -> T:
     if path.suffix == ".pt2":
-        text = torch_model.read_metadata(path, key)
+        keys = (equalization.METADATA, RELU_AWARE)
+        texts = {key: torch_model.read_metadata(path, key) for key in keys}
     else:
-        text = onnx_graph.metadata(onnx_model.load_model(path)).get(key, "")
+        texts = onnx_graph.metadata(onnx_model.load_model(path))
+    content = "equalization factors"
     try:
-        return decode(text)
+        factors = equalization.decode(texts.get(equalization.METADATA, ""))
+        content = "names"
+        return factors, _NAMES.validate_json(texts.get(RELU_AWARE) or "[]")
     except ValueError as exc:
         raise ArtifactError(
             f"{path} must hold {content}, got: {reason(exc)}. Run `dvc repro` to make it again."

@@ -20,7 +20,7 @@ from resnet8.core.names import INPUT, MODEL_SUFFIXES
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Watched, with_rows
-from resnet8.inspection.units import in_float_units, read_equalization, read_relu_aware
+from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
 from resnet8.models.faults import FAULTS, reason
 
@@ -62,7 +62,8 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
     else:
         known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
         raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
-    return in_float_units(watched, read_equalization(path), clipped=read_relu_aware(path))
+    factors, clipped = read_metadata(path)
+    return in_float_units(watched, factors, clipped=clipped)
 
 
 class Opened(NamedTuple):

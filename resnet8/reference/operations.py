@@ -36,7 +36,6 @@ class Operation(NamedTuple):
     parameters: quantization parameters of the output; None where it stays in 32-bit sums.
     numbers: its other properties, under the keys of docs/test-vectors.md.
     arrays: weight (int8), bias (int32), table (uint8) or indices (int32).
-    weight: quantization parameters of the weight, (O,) scales.
     grid: numbers of which exact values are multiples, one or one for each channel; empty where
         nothing is rounded.
     """
@@ -48,7 +47,6 @@ class Operation(NamedTuple):
     parameters: QuantizationParameters | None
     numbers: Mapping[str, Any] = {}
     arrays: Mapping[str, NDArray[Any]] = {}
-    weight: QuantizationParameters | None = None
     grid: tuple[Fraction, ...] = ()
 
 
@@ -97,6 +95,12 @@ def code_of(value: float, parameters: QuantizationParameters) -> int:
     return min(max(steps, 0), LAST_CODE)
 
 
+def exact_text(scale: float | list[float]) -> dict[str, Any]:
+    """Returns scales as decimals that parse back exactly, and in hexadecimal."""
+    text = scale.hex() if isinstance(scale, float) else [x.hex() for x in scale]
+    return {"decimal": scale, "hex": text}
+
+
 def _scale_of(parameters: QuantizationParameters) -> Fraction:
     return Fraction(float(parameters.scale))
 
@@ -112,18 +116,20 @@ def read_layer(scope: Scope, node: onnx.NodeProto) -> Operation:
     largest = float((steps.sum(axis=1) * LAST_CODE + np.abs(bias)).max())
     if largest > np.iinfo(np.int32).max:
         refuse(node, "add up to 32 bits whatever the image", f"sums up to {largest:.3g}")
-    kind, numbers = "dense", {}
+    scales = np.broadcast_to(weight.scale, len(codes)).tolist()
+    numbers: dict[str, Any] = {
+        "weight": {"zero_point": int(np.max(weight.zero_point)), "scales": exact_text(scales)}
+    }
     if layer.kind == "Conv":
         windows, _ = read_windows(scope, node)
-        kind, numbers = "conv", {**windows, "groups": layer.groups}
-        del numbers["kernel"]  # the shape of the weight has it
+        del windows["kernel"]  # the shape of the weight has it
+        numbers |= {**windows, "groups": layer.groups}
     elif len(scope.shapes[layer.input]) != 1:
         refuse(node, "read one axis", f"shape {tuple(scope.shapes[layer.input])}")
     grid = [Fraction(x) for x in np.broadcast_to(scale, len(codes)).tolist()]
-    return _rounded(scope, node, kind, [layer.input], grid, **numbers)._replace(
-        arrays={"weight": codes, "bias": bias.astype(np.int32)},
-        weight=weight._replace(scale=np.broadcast_to(weight.scale, len(codes))),
-    )
+    kind = "conv" if layer.kind == "Conv" else "dense"
+    arrays: dict[str, NDArray[Any]] = {"weight": codes, "bias": bias.astype(np.int32)}
+    return _rounded(scope, node, kind, [layer.input], grid, **numbers)._replace(arrays=arrays)
 
 
 def read_average(scope: Scope, node: onnx.NodeProto) -> Operation:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.reference.network import IMAGES, PIXELS, Network
-from resnet8.reference.operations import Operation
+from resnet8.reference.operations import Operation, exact_text
 from resnet8.reference.operators import Values
 from resnet8.reference.reading import read_operations
 
@@ -95,16 +95,11 @@ def _round(operation: Operation, values: Values) -> NDArray[Any]:
 
 
 def round_exactly(values: Values, *, scale: float, grid: Sequence[Fraction]) -> NDArray[np.float64]:
-    """Rounds exact values to integer steps, half to even, given their float64 approximations.
+    """Rounds exact values (N, C, ...) to integer steps, half to even, given in float64.
 
-    A value close to a tie is replaced by the nearest multiple of the grid. As float64 has a
-    relative error of a few 2**-53, and fewer than 2**50 multiples are in the range of 8-bit codes,
-    this is the exact value. Values beyond the range are clipped anyway.
-
-    Args:
-        values: (N, C, ...) float64 approximations.
-        scale: size of a step.
-        grid: numbers of which exact values are multiples, one or one for each of C channels.
+    A value close to a tie is replaced by the nearest multiple of the grid, one or one for each of
+    C channels. As float64 has a relative error of a few 2**-53, and fewer than 2**50 multiples are
+    in the range of 8-bit codes, this is the exact value. Values beyond are clipped anyway.
     """
     steps = values / scale
     rounded = np.rint(steps)
@@ -160,12 +155,12 @@ class _Writer:
     def tensor(self, operation: Operation, codes: NDArray[Any]) -> dict[str, Any]:
         name, parameters = operation.output, operation.parameters
         if parameters is None:
-            scales = _exact([float(x) for x in operation.grid])
+            scales = exact_text([float(x) for x in operation.grid])
             return self._file("codes", name, codes) | {"zero_point": 0, "scales": scales}
         zero_point = int(parameters.zero_point)
         if name != IMAGES:
             codes, zero_point = self._shift(codes), zero_point + self._offset
-        numbers = {"zero_point": zero_point, "scale": _exact(float(parameters.scale))}
+        numbers = {"zero_point": zero_point, "scale": exact_text(float(parameters.scale))}
         return self._file("codes", name, codes) | numbers
 
     def operation(self, operation: Operation) -> dict[str, Any]:
@@ -182,12 +177,8 @@ class _Writer:
             described[key] = number + self._offset if is_code else number
         for key, array in operation.arrays.items():
             stored = self._shift(array) if key == "table" else array
-            described[key] = self._file(_FOLDERS[key], described["name"], stored)
-        if operation.weight is not None:
-            described["weight"] |= {
-                "zero_point": int(np.max(operation.weight.zero_point)),
-                "scales": _exact([float(x) for x in operation.weight.scale]),
-            }
+            file = self._file(_FOLDERS[key], described["name"], stored)
+            described[key] = {**file, **described.get(key, {})}
         return described
 
     def _shift(self, codes: NDArray[np.uint8]) -> NDArray[Any]:
@@ -200,10 +191,3 @@ class _Writer:
         self.arrays[file] = array
         shape = array.shape[1:] if folder == "codes" else array.shape
         return {"file": file, "shape": list(shape), "type": array.dtype.name}
-
-
-def _exact(scale: float | Sequence[float]) -> dict[str, Any]:
-    """Returns scales as decimals that parse back exactly, and in hexadecimal."""
-    if isinstance(scale, float):
-        return {"decimal": scale, "hex": scale.hex()}
-    return {"decimal": list(scale), "hex": [x.hex() for x in scale]}

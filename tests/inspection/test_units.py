@@ -12,7 +12,7 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, recording, torch_capture, watch
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.inspection.units import in_float_units, read_equalization
+from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
 from resnet8.quantize.equalization import Equalization
 from resnet8.quantize.quantization import Quantization
@@ -26,9 +26,9 @@ IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
 
 @pytest.mark.parametrize("name", ["none.onnx", "none.pt2"])
-def test_read_equalization_names_a_missing_file(models_folder: Path, name: str) -> None:
+def test_read_metadata_names_a_missing_file(models_folder: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{name} must be an .+ Run `dvc repro`"):
-        read_equalization(models_folder / name)
+        read_metadata(models_folder / name)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -39,11 +39,11 @@ def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
     variant: Variant,
 ) -> None:
     path, original = variant.path(models_folder), variant.original.path(models_folder)
-    factors = read_equalization(path)
+    factors, _ = read_metadata(path)
     assert min(x.min() for x in factors.outputs.values()) < 0.5  # else this proves nothing
     for actual, written in zip(factors, quantization.equalization, strict=True):
         np.testing.assert_equal(dict(actual), dict(written))
-    assert read_equalization(original) == Equalization()
+    assert read_metadata(original) == (Equalization(), [])
 
     unscaled = (
         onnx_capture.watch(onnx_model.load_model(path))

@@ -106,6 +106,13 @@ def test_the_table_of_a_notebook_is_escaped_and_has_no_colours_of_its_own() -> N
     assert "<b>[red]" in repr(view)
 
 
+def test_select_keeps_the_order_of_layers_and_names_those_that_there_are(inside: Inside) -> None:
+    assert inside.select("[23], 0").layers == ["0", "2", "3"]
+    assert inside.select("*").layers == inside.layers
+    with pytest.raises(ValueError, match=r"must match a layer, got 'pool\*'\. Layers: 0, 1, 2, 3"):
+        inside.select("0,pool*")
+
+
 def test_figures_show_themselves_and_leave_pyplot_alone(inside: Inside) -> None:
     assert size_of(inside.histogram("0")) > (500, 300)
     assert size_of(inside.feature_maps("1", 1)) > (300, 300)
@@ -280,6 +287,8 @@ def test_models_of_the_pipeline_are_shown_in_the_units_of_the_float_model(
     assert errors.statistics("activation")["clipped_share"] < 0.1
     assert errors.statistics("conv2d", of="weight")["sqnr_db"] > 20
     np.testing.assert_allclose(original["conv2d"], keras["conv2d"], atol=1e-4)  # of 30
+    weights = [x.parameters("conv2d_5")["weight"] for x in (keras, original)]
+    assert np.array_equal(*weights)  # folded
     assert keras.name == "keras_fp32"
     for errors in (in_onnx.compare(in_torch), in_torch.compare(in_onnx)):  # not in codes
         row = errors.statistics("activation_3")

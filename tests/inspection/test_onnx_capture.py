@@ -7,12 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
 
 from resnet8.inspection import onnx_capture, recording, summaries
 from resnet8.inspection.inputs import batches
-from resnet8.models import onnx_graph, onnx_model
+from resnet8.models import onnx_model
 from tests.quantize.graphs import by_reference
 
 # The tools make every tensor an output, which keeps ONNX Runtime from joining nodes to integer
@@ -94,15 +93,3 @@ def test_errors_are_what_onnx_runtimes_debugging_tools_compute(
     for layer in ("conv2d", "conv2d_5", "dense"):
         sqnr = parameters[layer]["weight"]["onnx_int8"]["statistics"]["sqnr_db"]
         assert sqnr == pytest.approx(of_weights[f"{layer}.weight"], abs=ATOL_SQNR_DB)
-
-
-def test_read_parameters_are_what_dequantize_linear_gives(onnx_quantized: Any) -> None:
-    _, model = onnx_quantized
-    parameters = onnx_graph.read_parameters(model)
-    constants = {x.name: onnx.numpy_helper.to_array(x) for x in model.graph.initializer}
-    for node in model.graph.node:
-        layer, _, kind = node.name.removesuffix("_DequantizeLinear").partition(".")
-        if node.op_type == "DequantizeLinear" and kind:
-            numbers = ReferenceEvaluator(node).run(None, {x: constants[x] for x in node.input})[0]
-            stored = numbers.T if (layer, kind) == ("dense", "weight") else numbers
-            assert np.array_equal(parameters[layer][kind].values, stored), node.name

@@ -7,7 +7,7 @@ quantized tensor belongs to one layer, so all layers together are the quantized 
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from resnet8.compare.comparison import kl_divergence
 from resnet8.core.digits import divergence
 from resnet8.core.evaluation import Predictor, Probabilities, predict
 from resnet8.core.names import INPUT
-from resnet8.core.qparams import Parameter, parameter_values
+from resnet8.core.qparams import parameter_values
 from resnet8.core.variants import Variant
 from resnet8.inspection.units import read_metadata
 from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
@@ -30,13 +30,6 @@ from resnet8.quantize.equalization import equalized
 BATCH_SIZE = 25  # images run at once on a core
 # Returns a predictor in which the named layers are quantized and the others are float.
 Isolate = Callable[[Sequence[str]], Predictor]
-_ATEN = torch.ops.aten
-# Pass-through operators: their output is quantized in place of their input.
-_PASSING = (
-    *(_ATEN.clamp.default, _ATEN.flatten.using_ints, _ATEN.hardtanh.default),
-    *(_ATEN.leaky_relu.default, _ATEN.pad.default, _ATEN.permute.default, _ATEN.relu.default),
-    *(_ATEN.reshape.default, _ATEN.unflatten.int, _ATEN.view.default),
-)
 
 
 def rank(
@@ -94,21 +87,44 @@ def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
     original = equalized(original, read_metadata(path)[0])
     if variant.runtime == "torch":
-        parameters, program = onnx_graph.read_parameters(original), torch_model.load(path)
-        return torch_layers(program), lambda layers: torch_model.as_predictor(
-            in_torch(parameters, program, layers)
+        program = torch_model.load(path)
+        return find_layers(original, program), lambda layers: torch_model.as_predictor(
+            in_torch(original, program, layers)
         )
     quantized = onnx_model.load_model(path)
     # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
-    return onnx_layers(original, quantized), lambda layers: onnx_model.make_predictor(
+    return find_layers(original, quantized), lambda layers: onnx_model.make_predictor(
         in_onnx(original, quantized, layers), as_written=True
     )
 
 
-def onnx_layers(model: onnx.ModelProto, quantized: onnx.ModelProto) -> list[str]:
+def find_layers(
+    model: onnx.ModelProto, quantized: onnx.ModelProto | torch.export.ExportedProgram
+) -> list[str]:
     """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
-    names, owners = (x.name for x in model.graph.node), _onnx_owners(model, quantized)
-    return _quantized(names, owners.values(), onnx_graph.read_parameters(quantized))
+    if isinstance(quantized, onnx.ModelProto):
+        tensors = [*Graph(quantized).quantize_steps()]
+        parameters = onnx_graph.read_parameters(quantized)
+    else:
+        tensors = [*_torch_steps(quantized.module()).values()]
+        parameters = fx_graph.read_parameters(quantized)
+    in_codes = {x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())}
+    found = in_codes.union(_owners(model, tensors).values())
+    return [name for name in (INPUT, *(node.name for node in model.graph.node)) if name in found]
+
+
+def _owners(model: onnx.ModelProto, tensors: Iterable[str]) -> dict[str, str]:
+    """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
+    producers = Graph(model).producers
+
+    def owner(tensor: str) -> str:
+        node = producers.get(tensor)
+        if node is None:
+            return INPUT
+        is_passing = node.op_type in onnx_graph.PASSING
+        return owner(node.input[0]) if is_passing else str(node.name)
+
+    return {tensor: owner(tensor) for tensor in tensors}
 
 
 def in_onnx(
@@ -122,78 +138,42 @@ def in_onnx(
     stored = onnx_graph.read_parameters(quantized)
     parameters = {x: parameter_values(stored[x]) for x in stored if x in layers}
     graph = Graph(quantized)
-    steps, owners = graph.quantize_steps(), _onnx_owners(model, quantized)
+    steps = graph.quantize_steps()
+    owners = _owners(model, steps)
     kept = {x: graph.quantization_of(steps[x]) for x, owner in owners.items() if owner in layers}
     return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
 
-def _onnx_owners(model: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, str]:
-    """Maps each 8-bit tensor to its layer."""
-    producers = Graph(model).producers
-
-    def owner(tensor: str) -> str:
-        node = producers.get(tensor)
-        if node is None:
-            return INPUT
-        is_passing = node.op_type in onnx_graph.PASSING
-        return owner(node.input[0]) if is_passing else str(node.name)
-
-    return {tensor: owner(tensor) for tensor in Graph(quantized).quantize_steps()}
-
-
-def _quantized(
-    names: Iterable[str],
-    owners: Collection[str],
-    parameters: Mapping[str, Mapping[str, Parameter]],
-) -> list[str]:
-    in_codes = {x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())}
-    return [name for name in (INPUT, *names) if name in owners or name in in_codes]
-
-
-def torch_layers(quantized: torch.export.ExportedProgram) -> list[str]:
-    """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
-    names, owners = fx_graph.layer_nodes(quantized.module()), _torch_owners(quantized.module())
-    return _quantized(names, owners.values(), fx_graph.read_parameters(quantized))
-
-
 def in_torch(
-    originals: Mapping[str, Mapping[str, Parameter]],
-    quantized: torch.export.ExportedProgram,
-    layers: Collection[str],
+    model: onnx.ModelProto, quantized: torch.export.ExportedProgram, layers: Collection[str]
 ) -> torch.fx.GraphModule:
-    """Removes the quantization of all but some layers from a program, given float parameters.
+    """Replaces the quantization of all but some layers in a program by the float model's numbers.
 
     Returns:
         A module from (N, 32, 32, 3) to (N, K).
     """
     module = quantized.module()
-    for node, owner in _torch_owners(module).items():
-        if owner not in layers:
+    steps = _torch_steps(module)
+    owners = _owners(model, steps.values())
+    for node, tensor in steps.items():
+        if owners[tensor] not in layers:
             for multiply in fx_graph.dequantize_steps(node):
                 multiply.replace_all_uses_with(node.all_input_nodes[0])
+    originals = onnx_graph.read_parameters(model)
     float_layers = (fx_graph.layer_nodes(module).keys() & originals.keys()) - {*layers}
     fx_graph.set_parameters(
         module, {layer: parameter_values(originals[layer]) for layer in sorted(float_layers)}
     )
     for node in list(module.graph.nodes):
-        if node.target == _ATEN._assert_tensor_metadata.default:
+        if node.target == torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)  # would keep its unused input alive
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
 
 
-def _torch_owners(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
-    """Maps the first node of each quantize step to its layer."""
+def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
+    """Maps the first node of each quantize step to the tensor that it quantizes."""
     layers = {node: layer for layer, node in fx_graph.layer_nodes(module).items()}
-
-    def owner(node: torch.fx.Node) -> str:
-        if node.target in _PASSING:
-            return owner(node.all_input_nodes[0])
-        return layers.get(node, INPUT)
-
-    return {
-        node: owner(node.all_input_nodes[0])
-        for node in module.graph.nodes
-        if fx_graph.quantization_after(node)
-    }
+    firsts = filter(fx_graph.quantization_after, module.graph.nodes)
+    return {node: layers.get(node.all_input_nodes[0], INPUT) for node in firsts}

@@ -15,7 +15,6 @@ from resnet8.core.evaluation import Predictor
 from resnet8.core.variants import Variant
 from resnet8.inspection import isolation
 from resnet8.models import onnx_model, torch_model
-from resnet8.models.onnx_graph import read_parameters
 
 # Without saturating products, whose error depends on the CPU.
 VARIANTS = (Variant.ONNX_INT8, Variant.ONNX_UINT8, Variant.TORCH_INT8)
@@ -49,8 +48,7 @@ def test_each_quantized_tensor_belongs_to_one_layer(
     onnx_fp32: Any, onnx_quantized: Any, torch_int8: Any
 ) -> None:
     _, quantized = onnx_quantized
-    in_onnx = isolation.onnx_layers(onnx_fp32, quantized)
-    in_torch = isolation.torch_layers(torch_int8)
+    in_onnx, in_torch = (isolation.find_layers(onnx_fp32, x) for x in (quantized, torch_int8))
     assert in_onnx[0] == in_torch[0] == "input"
     assert {"conv2d", "add", "average_pooling2d", "dense"} <= {*in_onnx}
     # A ReLU's output is quantized in place of its convolution's.
@@ -65,8 +63,7 @@ def test_each_quantized_tensor_belongs_to_one_layer(
 
     alone = [isolation.in_onnx(onnx_fp32, quantized, [layer]) for layer in in_onnx]
     assert sum(map(count, alone)) == count(quantized)
-    parameters = read_parameters(onnx_fp32)
-    modules = [isolation.in_torch(parameters, torch_int8, [layer]) for layer in in_torch]
+    modules = [isolation.in_torch(onnx_fp32, torch_int8, [layer]) for layer in in_torch]
     assert sum(map(count, modules)) == count(torch_int8.module())
 
 

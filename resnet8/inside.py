@@ -27,7 +27,7 @@ from resnet8.compare import rendering
 from resnet8.compare.tables import ON_PURPOSE, layer_cells
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.inspection import recording, summaries
-from resnet8.inspection.capture import Watched, comparable, select_layers
+from resnet8.inspection.capture import Watched, comparable, dequantized, select_layers
 from resnet8.inspection.inputs import CHANNELS, Layout, take_images
 from resnet8.inspection.watch import open_model
 from resnet8.report.figures import feature_maps, histograms, layer_figures
@@ -160,11 +160,7 @@ class Inside:
     @cached_property
     def _outputs(self) -> dict[str, dict[str, NDArray[np.float32]]]:
         """Dequantized outputs by model and layer."""
-        captured = {name: model.run(self.images).outputs for name, model in self.models.items()}
-        return {
-            name: {x: point.dequantize(captured[name][x]) for x, point in model.points.items()}
-            for name, model in self.models.items()
-        }
+        return {name: dequantized(x, x.run(self.images)) for name, x in self.models.items()}
 
     @cached_property
     def inspection(self) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class Watched(NamedTuple):
     run: Callable[[NDArray[np.float32]], Captured]
 
 
+def dequantized(watched: Watched, captured: Captured) -> dict[str, NDArray[np.float32]]:
+    """Returns captured outputs by layer in the float model's units."""
+    return {x: point.dequantize(captured.outputs[x]) for x, point in watched.points.items()}
+
+
 def with_rows(watched: Watched, captured: Captured, n_images: int) -> Watched:
     """Makes the layers absent whose captured output has no row for each image."""
     rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
-from resnet8.inspection.capture import Point, Watched
+from resnet8.inspection.capture import Point, Watched, dequantized
 from resnet8.inspection.statistics import RunningCodes, RunningError, RunningValues
 from resnet8.models import parity
 
@@ -137,6 +137,4 @@ def check_conversions(records: Records) -> dict[str, dict[str, float]]:
 def capture(model: Watched, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """Returns the dequantized outputs of all layers for images (N, 32, 32, 3)."""
     captured = model.run(images.astype(np.float32))
-    return {
-        layer: point.dequantize(captured.outputs[layer]) for layer, point in model.points.items()
-    } | {"probabilities": captured.probabilities}
+    return dequantized(model, captured) | {"probabilities": captured.probabilities}

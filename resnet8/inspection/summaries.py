@@ -13,7 +13,7 @@ from resnet8.core.variants import Variant
 from resnet8.inspection import statistics
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.recording import LayerRecord, Records, reference_variants
-from resnet8.inspection.statistics import Histogram, RunningCodes, RunningError, RunningValues
+from resnet8.inspection.statistics import Histogram, RunningError, RunningValues
 
 BINS = 96  # of histograms
 SHOWN_ERRORS = 0.9999  # share of a layer's errors within the histogram's range
@@ -95,8 +95,17 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
     """Returns all figures of a layer, rounded."""
     summary = record.values.summary()
     row = _summary_json(summary) | {"captured_at": record.point.place}
-    if record.codes:
-        row |= _quantization_json(record.codes)
+    if codes := record.codes:
+        low, high = codes.quantization.clip_range
+        row |= {
+            "dtype": codes.quantization.dtype,
+            "scale": significant(float(codes.quantization.scale.max()), DIGITS),
+            "zero_point": int(codes.quantization.zero_point.max()),
+            "clip_low": significant(low, DIGITS),
+            "clip_high": significant(high, DIGITS),
+            "levels_used": codes.levels_used,
+            "levels_used_share": codes.levels_used / 256,
+        }
     if not record.errors:
         return row
     if record.codes:
@@ -183,20 +192,6 @@ def _summary_json(summary: statistics.Summary) -> dict[str, Any]:
         "n_values": summary.n_values,
         "zeros_share": round(summary.zeros_share, SHARE_DECIMALS),
         "percentiles": {f"{q:g}": in_steps(x) for q, x in summary.percentiles.items()},
-    }
-
-
-def _quantization_json(values: RunningCodes) -> dict[str, Any]:
-    quantization = values.quantization
-    low, high = quantization.clip_range
-    return {
-        "dtype": quantization.dtype,
-        "scale": significant(float(quantization.scale.max()), DIGITS),
-        "zero_point": int(quantization.zero_point.max()),
-        "clip_low": significant(low, DIGITS),
-        "clip_high": significant(high, DIGITS),
-        "levels_used": values.levels_used,
-        "levels_used_share": values.levels_used / 256,
     }
 
 

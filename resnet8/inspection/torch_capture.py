@@ -102,17 +102,10 @@ def _watch(program: torch.export.ExportedProgram) -> Watched:
 def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
     """Runs a module once in evaluation mode, without gradients, and keeps its layers' outputs.
 
-    Images are converted to the module's floating-point type and device. Training modes, buffers,
-    gradients, hooks and PyTorch's random state are restored, even after an error; only lazy modules
-    keep the shapes inferred from the images.
-
-    Args:
-        module: with one input.
-        images: (N, ...) as the module takes them.
-
-    Returns:
-        The layers in the order of computation; `run` returns the captured outputs. Layers that are
-        not called, or do not return floats with a row for each image, are absent.
+    Images (N, ...) are converted to the module's floating-point type and device. Training modes,
+    buffers, gradients, hooks and PyTorch's random state are restored, even after an error; only
+    lazy modules keep the shapes inferred from the images. Layers that are not called, or do not
+    return floats with a row for each image, are absent.
     """
     module = getattr(module, "_orig_mod", module)  # torch.compile skips hooks
     layers = {
@@ -130,8 +123,8 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
         calls[name] += 1
         layer = f"{name}:{calls[name]}" if calls[name] > 1 else name
         tensor = _first_tensor(output)
-        if reason := _find_fault(tensor, len(images)):
-            absent[layer] = reason
+        if fault := _find_fault(tensor, len(images)):
+            absent[layer] = fault
         else:
             outputs[layer] = _copied(tensor)  # before the next layer works in place
 

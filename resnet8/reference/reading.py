@@ -30,16 +30,10 @@ _FUNCTIONS_OF_TWO = ("Add", "Div", "Max", "Min", "Mul", "PRelu", "Sub")
 def read_operations(
     network: Network, step: Step, shapes: Mapping[str, Sequence[int]]
 ) -> list[Operation]:
-    """Reads the operations of one step of a network.
+    """Reads the operations of one step, given the shapes of its tensors for one image.
 
-    Args:
-        network: quantized.
-        step: one of its steps.
-        shapes: of the tensors that the step reads and computes, without the axis of images.
-
-    Returns:
-        In the order of computation. The last one gives the codes of the step's tensor; in the
-        last step, the input of the softmax, if that has no codes already.
+    The last operation gives the codes of the step's tensor; in the last step, the input of the
+    softmax, if that has no codes already.
 
     Raises:
         ArtifactError: integers and tables do not compute one of its operators.

@@ -1,6 +1,7 @@
 """Results of comparing quantized models with exact arithmetic, as JSON, text and errors."""
 
 import math
+from operator import add
 from typing import Any, NamedTuple, TypeVar
 
 from resnet8.core.errors import ParityError
@@ -9,7 +10,7 @@ from resnet8.core.errors import ParityError
 # the order in which a CPU adds.
 _SMALLEST_EXPONENT = -4
 _MAXIMA = ("largest", "farthest", "bound")
-_LABELS = ("tensor", "layer", "in_codes")
+_LABELS = {"tensor", "layer", "in_codes"}
 T = TypeVar("T", "TensorCheck", "EndToEnd")
 
 
@@ -71,12 +72,10 @@ class Checked(NamedTuple):
 
 
 def _joined(one: T, other: T) -> T:
-    numbers = one._asdict()
-    for name, number in other._asdict().items():
-        if name in _MAXIMA:
-            numbers[name] = max(numbers[name], number)
-        elif name not in _LABELS:
-            numbers[name] += number
+    numbers: dict[str, Any] = one._asdict()
+    for name in numbers.keys() - _LABELS:
+        join = max if name in _MAXIMA else add
+        numbers[name] = join(numbers[name], getattr(other, name))
     return type(one)(**numbers)
 
 

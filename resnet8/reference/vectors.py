@@ -122,15 +122,12 @@ def _classes(operation: Operation, codes: NDArray[Any]) -> list[int]:
 def describe(
     vectors: Vectors, *, dtype: str, chosen: str
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Describes test vectors in the format of docs/test-vectors.md.
+    """Returns network.json, as docs/test-vectors.md describes it, and arrays by file.
 
     Args:
         vectors: returned by `compute`.
         dtype: `uint8` or `int8`, of codes other than images.
         chosen: the text that selected the images.
-
-    Returns:
-        The content of network.json, and arrays by file.
     """
     writer = _Writer(np.dtype(dtype))
     pixels = Operation("images", (), (), IMAGES, PIXELS)

@@ -12,15 +12,15 @@ from tools.run_notebook import NOTEBOOK, execute
 
 def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
     """Outputs of the cells, without the digits, which calibration and CPU decide."""
-    found = []
+    rows = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             lines = output["data"]["text/plain"].splitlines()
             title = lines[0] if re.match(r"<Picture|\(|\w.* over ", lines[0]) else ""
-            found.append(
+            rows.append(
                 [re.sub(r"0x\w+|x\d+", "", title), *(x.split()[0] for x in lines if x[:1] == " ")]
             )
-    return found
+    return rows
 
 
 def test_the_notebook_shows_what_is_committed(

@@ -73,10 +73,10 @@ def test_look_gives_the_statistics_of_the_stage(
     assert list(view.models) == [variant.original, variant]
     models = watch.watch_variants(list(view.models), folder, raw=folder, n_classes=10)
     records = recording.inspect(models, batches(images))
-    found = view.inspection
-    assert found["activations"]["input"] == summaries.activations_json(records)
+    inspection = view.inspection
+    assert inspection["activations"]["input"] == summaries.activations_json(records)
     parameters = summaries.parameters_json(models)
-    for layer, kinds in found["parameters"].items():
+    for layer, kinds in inspection["parameters"].items():
         for kind, rows in kinds.items():
             expected = parameters[layer][kind][variant]["statistics"]
             assert rows[variant]["statistics"] == expected, (layer, kind)

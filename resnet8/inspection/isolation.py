@@ -109,8 +109,8 @@ def find_layers(
         tensors = [*_torch_steps(quantized.module()).values()]
         parameters = fx_graph.read_parameters(quantized)
     in_codes = {x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())}
-    found = in_codes.union(_owners(model, tensors).values())
-    return [name for name in (INPUT, *(node.name for node in model.graph.node)) if name in found]
+    names = in_codes.union(_owners(model, tensors).values())
+    return [x for x in (INPUT, *(node.name for node in model.graph.node)) if x in names]
 
 
 def _owners(model: onnx.ModelProto, tensors: Iterable[str]) -> dict[str, str]:

@@ -44,11 +44,11 @@ def read_operations(
     if not step.nodes:
         return [_read_table(scope, (), IMAGES, step.tensor)]
     rescaled = _rescale_inputs(scope, step)
-    found = [*rescaled.values()]
+    sequence = [*rescaled.values()]
     for node in step.nodes:
         if _is_softmax(scope, node):
             break
-        operation = _read(scope, node, found)
+        operation = _read(scope, node, sequence)
         if target is None and operation.kind not in ("conv", "dense") and not operation.parameters:
             refuse(node, "have 8-bit codes", "numbers that stay in float")
         moved = not operation.grid and operation.kind != "table"
@@ -57,8 +57,8 @@ def read_operations(
         else:
             scope.rounded[operation.output] = operation.parameters
         inputs = [rescaled[x].output if x in rescaled else x for x in operation.inputs]
-        found.append(operation._replace(inputs=tuple(inputs)))
-    return found
+        sequence.append(operation._replace(inputs=tuple(inputs)))
+    return sequence
 
 
 def _rescale_inputs(scope: Scope, step: Step) -> dict[str, Operation]:

@@ -79,8 +79,8 @@ def isolate(layers: Sequence[str]) -> Predictor:
 
 
 def test_rank_measures_each_layer_alone_and_spared_against_the_float_model() -> None:
-    found = isolation.rank(list(SHIFTS), isolate, IMAGES)
-    layers = found["layers"]
+    ranking = isolation.rank(list(SHIFTS), isolate, IMAGES)
+    layers = ranking["layers"]
     ranked = sorted(layers, key=lambda layer: layers[layer]["rank"])
     assert ranked == ["second", "third", "first", "none"]
     for row, quantized in (
@@ -91,5 +91,5 @@ def test_rank_measures_each_layer_alone_and_spared_against_the_float_model() -> 
         assert row["kl_divergence"] == pytest.approx(expected, rel=1e-3)
     assert layers["none"]["alone"] == {"kl_divergence": 0.0, "agreement": 1.0}
     assert layers["second"]["alone"]["agreement"] == 0.0
-    assert layers["none"]["spared"] == found["all"]
-    assert found["n_images"] == 4
+    assert layers["none"]["spared"] == ranking["all"]
+    assert ranking["n_images"] == 4

@@ -43,9 +43,9 @@ def test_codes_are_exact_with(changes: Any, fit_settings: Fit) -> None:
     quantization = fit(model, images, settings, points=points)
     network = Network(model, quantization)
     written = onnx_writer.quantize(model, quantization, quant_type="int8")
-    found = check(network, {"it": open_runtime(written)}, images)["it"]
-    refuse_unexplained("it", found)
-    assert found.end_to_end.codes > 10_000
+    checked = check(network, {"it": open_runtime(written)}, images)["it"]
+    refuse_unexplained("it", checked)
+    assert checked.end_to_end.codes > 10_000
     if not changes:  # steps are cut at the codes, and named after layers with weights
         assert {step.tensor: step.layer for step in network.steps} == {
             "input": "input", "permute": "permute", "relu0": "conv0", "relu1": "conv1",

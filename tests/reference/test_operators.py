@@ -52,8 +52,8 @@ def conv(**attributes: Any) -> onnx.NodeProto:
 def test_sum_products_is_exact(operator: Any, shapes: Any, largest: int) -> None:
     x = RNG.integers(-largest, largest + 1, shapes[0]).astype(np.float64)
     w = RNG.integers(-127, 128, shapes[1]).astype(np.float64)
-    found = sum_products(operator, {"x": x, "w": w}, opset=OPSET)
-    assert np.array_equal(found, evaluate(operator, {"x": x, "w": w}, opset=OPSET))
+    sums = sum_products(operator, {"x": x, "w": w}, opset=OPSET)
+    assert np.array_equal(sums, evaluate(operator, {"x": x, "w": w}, opset=OPSET))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_evaluate_pools_like_onnx_runtime(name: str, options: Any) -> None:
         name.split(maxsplit=1)[0], "y", "input", kernel_shape=[3, 2], **options, **included
     )
     x = RNG.integers(-6, 7, (2, 3, 10, 8)).astype(np.float32)  # few sums that float32 rounds
-    found = evaluate(operator, {"input": x.astype(np.float64)}, opset=OPSET)
-    assert found == pytest.approx(in_float32(operator, {"input": x}), abs=1e-6)
+    pooled = evaluate(operator, {"input": x.astype(np.float64)}, opset=OPSET)
+    assert pooled == pytest.approx(in_float32(operator, {"input": x}), abs=1e-6)
 
 
 # Operator, shapes, and the roundings of its output: terms of a sum, and three more.
@@ -103,18 +103,18 @@ def test_bound_holds_for_onnx_runtime(operator: Any, shapes: Any, roundings: int
     wide = {x: y.astype(np.float64) for x, y in inputs.items()}
     expected = evaluate(operator, wide, opset=OPSET)
     constants = {x: wide[x] for x in operator.input[1:]}
-    found = bound(operator, {"input": Bound(np.abs(wide["input"]), 0)}, constants, opset=OPSET)
-    assert found.roundings == roundings
+    limit = bound(operator, {"input": Bound(np.abs(wide["input"]), 0)}, constants, opset=OPSET)
+    assert limit.roundings == roundings
     u = Fraction(1, 2**24)
     gamma = float(roundings * u / (1 - roundings * u))
-    assert found.error == pytest.approx(gamma * found.magnitude, rel=1e-12)
+    assert limit.error == pytest.approx(gamma * limit.magnitude, rel=1e-12)
     error = np.abs(in_float32(operator, inputs) - expected)
-    assert (error <= found.error).all()
-    assert (found.magnitude >= np.abs(expected) * (1 - 1e-12)).all()
+    assert (error <= limit.error).all()
+    assert (limit.magnitude >= np.abs(expected) * (1 - 1e-12)).all()
     assert error.max() > 0  # float32 is another arithmetic
     if operator.op_type in ("Conv", "Gemm", "MatMul"):  # the sum of absolute products
         total = evaluate(operator, {x: np.abs(y) for x, y in wide.items()}, opset=OPSET)
-        assert found.magnitude == pytest.approx(total, rel=1e-12)
+        assert limit.magnitude == pytest.approx(total, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_bound_holds_for_onnx_runtime(operator: Any, shapes: Any, roundings: int
 )
 def test_bound_passes_through_what_does_not_round(operator: Any, expected: Any) -> None:
     constants = {"low": np.array(0.0), "high": np.array(1.0), "half": np.array([[0.5, 0.5]])}
-    found = bound(operator, {"x": Bound(np.array([[3.0, 2.0]]), 5)}, constants, opset=OPSET)
-    assert found.magnitude.tolist() == expected
-    assert found.roundings == 5
+    limit = bound(operator, {"x": Bound(np.array([[3.0, 2.0]]), 5)}, constants, opset=OPSET)
+    assert limit.magnitude.tolist() == expected
+    assert limit.roundings == 5
 
 
 def test_bound_of_a_product_counts_the_roundings_of_both() -> None:
     bounds = {"x": Bound(np.array([2.0]), 3), "w": Bound(np.array([5.0]), 4)}
-    found = bound(node("Mul", "y", "x", "w"), bounds, {}, opset=OPSET)
-    assert (found.magnitude.tolist(), found.roundings) == ([10.0], 3 + 4 + 2 + 3)
+    limit = bound(node("Mul", "y", "x", "w"), bounds, {}, opset=OPSET)
+    assert (limit.magnitude.tolist(), limit.roundings) == ([10.0], 3 + 4 + 2 + 3)
 
 
 @pytest.mark.parametrize("name", ["Softmax", "Sqrt"])

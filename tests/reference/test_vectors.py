@@ -106,9 +106,9 @@ def small(fitted: Fitted) -> vectors.Vectors:
     return vectors.compute(Network(model, quantization), graphs.drawn(model))
 
 
-def write(folder: Path, found: vectors.Vectors, dtype: str = "uint8") -> dict[str, Any]:
+def write(folder: Path, computed: vectors.Vectors, dtype: str = "uint8") -> dict[str, Any]:
     """Returns the written network.json."""
-    test_vectors.write(folder, *vectors.describe(found, dtype=dtype, chosen="test:0"))
+    test_vectors.write(folder, *vectors.describe(computed, dtype=dtype, chosen="test:0"))
     return json.loads((folder / "network.json").read_text())
 
 
@@ -122,10 +122,10 @@ def write(folder: Path, found: vectors.Vectors, dtype: str = "uint8") -> dict[st
 )
 def test_reader_recomputes(tmp_path: Path, fitted: Fitted, changes: dict[str, Any]) -> None:
     model, quantization = fitted(everything(), **changes)
-    found = vectors.compute(Network(model, quantization), graphs.drawn(model, 8))
-    write(tmp_path, found)
+    computed = vectors.compute(Network(model, quantization), graphs.drawn(model, 8))
+    write(tmp_path, computed)
     assert find_faults(tmp_path) == []
-    assert {x.kind for x in found.operations} == {*KINDS}
+    assert {x.kind for x in computed.operations} == {*KINDS}
 
 
 def test_reader_recomputes_a_clip_inside_of_the_range(tmp_path: Path, fitted: Fitted) -> None:
@@ -201,8 +201,8 @@ ABOVE, BELOW = Fraction(2**59 + 1, 2**60), Fraction(2**60 - 1, 2**61)  # 0.5 in 
 )
 def test_round_exactly(values: list[float], grid: Fraction, expected: list[float]) -> None:
     assert float(ABOVE) == float(BELOW) == 0.5
-    found = vectors.round_exactly(np.array([values]), scale=1.0, grid=[grid])
-    assert found.ravel().tolist() == expected
+    rounded = vectors.round_exactly(np.array([values]), scale=1.0, grid=[grid])
+    assert rounded.ravel().tolist() == expected
 
 
 # Networks without test vectors.

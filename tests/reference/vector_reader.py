@@ -50,7 +50,7 @@ def exact(scale: dict[str, Any]) -> Any:
 
 
 def find_faults(path: Path) -> list[str]:
-    """Recomputes all tensors from the images; says which codes are others."""
+    """Recomputes all tensors from the images, and lists those with other codes."""
     folder = Folder(path)
     image = folder.network["images"]["tensor"]
     codes = {image: folder.codes(image)}
@@ -59,10 +59,10 @@ def find_faults(path: Path) -> list[str]:
         codes[operation["output"]] = compute(folder, operation, inputs)
     assert codes.keys() == folder.tensors.keys()
     faults = []
-    for tensor, found in codes.items():
+    for tensor, recomputed in codes.items():
         stored = folder.codes(tensor)
-        assert stored.shape == found.shape, tensor
-        if differing := int(np.count_nonzero(stored != found)):
+        assert stored.shape == recomputed.shape, tensor
+        if differing := int(np.count_nonzero(stored != recomputed)):
             faults.append(f"{tensor}: {differing} of {stored.size} codes are others")
     output = folder.network["output"]
     scales = folder.tensors[output["tensor"]]
@@ -178,6 +178,6 @@ def round_half_even(sums: Any, ratios: Any) -> Any:
 
 
 if __name__ == "__main__":
-    found = find_faults(Path(sys.argv[1]))
-    print("\n".join(found) or "every code is as recomputed")
-    sys.exit(bool(found))
+    faults = find_faults(Path(sys.argv[1]))
+    print("\n".join(faults) or "every code is as recomputed")
+    sys.exit(bool(faults))

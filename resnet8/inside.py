@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +27,8 @@ from resnet8.compare import rendering
 from resnet8.compare.tables import ON_PURPOSE, layer_cells
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.inspection import recording, summaries
-from resnet8.inspection.capture import Watched, comparable, dequantized, only, select_layers
+from resnet8.inspection.capture import Watched, comparable, dequantized, select_layers
 from resnet8.inspection.inputs import CHANNELS, Layout, take_images
-from resnet8.inspection.torch_capture import threads_kept
 from resnet8.inspection.watch import open_model
 from resnet8.report.figures import feature_maps, histograms, layer_figures
 from resnet8.report.figures.canvas import Drawing, Figure
@@ -71,7 +70,8 @@ def look(
     """
     if size is not None and np.shape(size) != (3,):
         raise ValueError(f"size must be that of one image, such as (3, 224, 224), got {size}.")
-    with threads_kept():
+    threads = torch.get_num_threads()
+    try:
         opened = open_model(model)
         shape = size if size and None in (opened.size or [None]) else opened.size
         is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
@@ -83,6 +83,8 @@ def look(
         if any(want not in (None, got) for want, got in zip(shape, given.shape[1:], strict=False)):
             raise ValueError(f"{opened.name} takes images {shape}, got {given.shape[1:]}.")
         watched = opened.capture(given)
+    finally:
+        torch.set_num_threads(threads)
     if not watched.points:
         raise ValueError(
             f"{opened.name} must call modules that are its layers, got none. Of an exported "
@@ -92,10 +94,10 @@ def look(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class View:
-    """The layers of one model, or of a model and its reference.
+class Inside:
+    """The layers of one model for some images, maybe compared with a reference.
 
-    models: by name; their `run` returns the captured outputs.
+    models: the reference, if any, and the model by name; their `run` returns captured outputs.
     images: (N, H, W, C).
     over: description of the images.
     reference: name of the model that the other one is compared with.
@@ -106,6 +108,60 @@ class View:
     over: str
     reference: str | None = None
 
+    def __getitem__(self, layer: str) -> NDArray[np.float32]:
+        """Returns a layer's output (N, ...), dequantized; minus the reference's, if any."""
+        outputs = self._outputs[self.name]
+        if self._known(layer) not in outputs:
+            raise KeyError(f"{layer} is not in {self.name}.")
+        return outputs[layer] - (self._outputs[self.reference][layer] if self.reference else 0)
+
+    @property
+    def output(self) -> NDArray[np.float32]:
+        """The model's output, (N, ...)."""
+        return self._model.run(self.images).probabilities.copy()
+
+    def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
+        """Returns the `weight` (O, I, ...) and `bias` (O,) that a layer has."""
+        stored = self._model.parameters
+        kinds = stored.get(layer if layer in stored else self._known(layer), {})
+        return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
+
+    def compare(self, reference: "Inside | Model") -> "Inside":
+        """Compares each layer with that of a reference, such as the float model.
+
+        Args:
+            reference: returned by `look`, or a model, which then runs on the same images.
+
+        Raises:
+            ValueError: the images differ, or no layer has the name and shape of one here.
+        """
+        if not isinstance(reference, Inside):
+            reference = look(reference, self.images, layout="NHWC")
+        if not np.array_equal(self.images, reference.images):
+            raise ValueError(
+                f"Both models must have seen the same images, got {self.over} of shape "
+                f"{self.images.shape} and {reference.over} of shape {reference.images.shape}."
+            )
+        shared = comparable(self._model, reference._model)
+        if not shared.points:
+            raise ValueError(
+                f"{self.name} and {reference.name} must have layers of one name and shape, got "
+                f"{', '.join(self.layers[:5])} and {', '.join(reference.layers[:5])}."
+            )
+        is_clear = self.name not in (reference.name, *FLOAT_VARIANTS)
+        name = self.name if is_clear else f"{self.name} (compared)"
+        models = {reference.name: reference._model, name: shared}
+        return Inside(models, self.images, self.over, reference.name)
+
+    @property
+    def _model(self) -> Watched:
+        return self.models[self.name]
+
+    @cached_property
+    def _outputs(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """Dequantized outputs by model and layer."""
+        return {name: dequantized(x, x.run(self.images)) for name, x in self.models.items()}
+
     @cached_property
     def inspection(self) -> dict[str, Any]:
         """Statistics and histograms, as in artifacts/inspection/layers.json."""
@@ -113,15 +169,11 @@ class View:
             name: model._replace(points={**model.points}, absent={**model.absent})
             for name, model in self.models.items()
         }
-        records = recording.inspect(models, [self.images], reference=self.reference)
-        layers = summaries.layers_json(
-            models,
-            {"input": records},
-            over=self.over,
-            n_images={"input": len(self.images)},
-            reference=self.reference,
-        )
-        return layers | {"reference": self.reference}
+        compared = {"reference": self.reference}
+        records = {"input": recording.inspect(models, [self.images], **compared)}
+        counts = {"input": len(self.images)}
+        layers = summaries.layers_json(models, records, self.over, counts, **compared)
+        return layers | compared
 
     @property
     def _activations(self) -> dict[str, Any]:
@@ -151,14 +203,21 @@ class View:
             raise KeyError(f"{layer} of {self.name} has no {of}. It has: {', '.join(rows)}.")
         return dict(rows[of][self.name]["statistics"])
 
-    def select(self, pattern: str) -> Self:
+    def select(self, pattern: str) -> "Inside":
         """Selects the layers that a shell pattern such as `conv2d_*` matches; commas join several.
 
         Raises:
             ValueError: a pattern matches nothing.
         """
         layers = select_layers(self.layers, pattern)
-        return replace(self, models={name: only(x, layers) for name, x in self.models.items()})
+        models = {
+            name: model._replace(
+                points={x: model.points[x] for x in layers if x in model.points},
+                parameters={x: model.parameters[x] for x in layers if x in model.parameters},
+            )
+            for name, model in self.models.items()
+        }
+        return replace(self, models=models)
 
     def histogram(self, layer: str) -> Figure:
         """Draws the distributions of a layer's output, weight and bias."""
@@ -171,20 +230,20 @@ class View:
         if not 0 <= image < len(self.images):
             raise IndexError(f"image must be from 0 to {len(self.images) - 1}, got {image}.")
         words = self.over if len(self.images) == 1 else f"images[{image}] of {self.over}"
-        outputs = {x: _output(m, layer)[image] for x, m in self.models.items() if layer in m.points}
+        outputs = {name: x[layer][image] for name, x in self._outputs.items() if layer in x}
         return feature_maps.draw_feature_maps(layer, outputs, image=words, reference=self.reference)
 
     def ranges(self) -> Figure:
         """Draws the range of each layer's values, and the range of its 8-bit codes."""
         return layer_figures.draw_ranges(self.inspection, data="input")
 
+    def sqnr(self) -> Figure:
+        """Draws the signal-to-quantization-noise ratio of each compared layer."""
+        return layer_figures.draw_sqnr(self.inspection, data="input")
+
     def drawings(self) -> dict[str, Drawing]:
         """Returns functions that draw all figures, by file name."""
-        captures = {
-            name: {layer: _output(model, layer) for layer in self.layers if layer in model.points}
-            for name, model in self.models.items()
-        }
-        return layer_drawings(self.inspection, captures, data="input")
+        return layer_drawings(self.inspection, self._outputs, data="input")
 
     def _known(self, layer: str) -> str:
         if layer in self.layers:
@@ -218,70 +277,3 @@ class View:
 
     def _repr_html_(self) -> str:
         return rendering.as_html(*self._table())
-
-
-class Inside(View):
-    """The layers of one model for some images, as returned by `look`."""
-
-    def __getitem__(self, layer: str) -> NDArray[np.float32]:
-        """Returns a layer's output (N, ...), dequantized."""
-        return _output(self.models[self.name], self._known(layer)).copy()
-
-    @property
-    def output(self) -> NDArray[np.float32]:
-        """The model's output, (N, ...)."""
-        return self.models[self.name].run(self.images).probabilities.copy()
-
-    def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
-        """Returns the `weight` (O, I, ...) and `bias` (O,) that a layer has."""
-        stored = self.models[self.name].parameters
-        kinds = stored.get(layer if layer in stored else self._known(layer), {})
-        return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
-
-    def compare(self, reference: "Inside | Model") -> "Comparison":
-        """Compares each layer with that of a reference, such as the float model.
-
-        Args:
-            reference: returned by `look`, or a model, which then runs on the same images.
-
-        Raises:
-            ValueError: the images differ, or no layer has the name and shape of one here.
-        """
-        if not isinstance(reference, Inside):
-            reference = look(reference, self.images, layout="NHWC")
-        if not np.array_equal(self.images, reference.images):
-            raise ValueError(
-                f"Both models must have seen the same images, got {self.over} of shape "
-                f"{self.images.shape} and {reference.over} of shape {reference.images.shape}."
-            )
-        other = reference.models[reference.name]
-        shared = comparable(self.models[self.name], other)
-        if not shared.points:
-            raise ValueError(
-                f"{self.name} and {reference.name} must have layers of one name and shape, got "
-                f"{', '.join(self.layers[:5])} and {', '.join(reference.layers[:5])}."
-            )
-        is_clear = self.name not in (reference.name, *FLOAT_VARIANTS)
-        name = self.name if is_clear else f"{self.name} (compared)"
-        models = {reference.name: other, name: shared}
-        return Comparison(models, self.images, self.over, reference.name)
-
-
-class Comparison(View):
-    """The layers of a model and its reference, as returned by `Inside.compare`."""
-
-    def __getitem__(self, layer: str) -> NDArray[np.float32]:
-        """Returns a layer's output minus the reference's, (N, ...)."""
-        models = [self.models[name] for name in (self.name, str(self.reference))]
-        if self._known(layer) not in models[0].points:
-            raise KeyError(f"{layer} is not in {self.name}.")
-        return _output(models[0], layer) - _output(models[1], layer)
-
-    def sqnr(self) -> Figure:
-        """Draws the signal-to-quantization-noise ratio of each layer."""
-        return layer_figures.draw_sqnr(self.inspection, data="input")
-
-
-def _output(model: Watched, layer: str) -> NDArray[np.float32]:
-    """Returns a captured output, dequantized."""
-    return dequantized(model.points[layer], model.run(np.empty(0, np.float32)).outputs[layer])

@@ -6,6 +6,9 @@ points, all exact, in a network.json and raw binary files (docs/test-vectors.md)
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from resnet8.core.errors import ParamsError
 from resnet8.core.files import remove, write_bytes, write_json
@@ -21,13 +24,13 @@ from resnet8.reference.network import Network
 NETWORK = "network.json"
 
 
-def write(folder: Path, files: vectors.Files) -> None:
+def write(folder: Path, network: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Writes test vectors, network.json last: if it exists, all other files are complete."""
     remove(folder / NETWORK)
-    for name, array in files.arrays.items():
+    for name, array in arrays.items():
         little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
         write_bytes(folder / name, little_endian.tobytes())
-    write_json(folder / NETWORK, files.network)
+    write_json(folder / NETWORK, network)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,11 +55,10 @@ def main(argv: list[str] | None = None) -> None:
     network = Network(model, storage.read(args.quantization))
 
     result = vectors.compute(network, images)
-    files = vectors.describe(result, dtype=args.type, chosen=args.input)
-    write(args.out, files)
+    write(args.out, *vectors.describe(result, dtype=args.type, chosen=args.input))
     print(
         f"{args.out / NETWORK}: {len(result.operations)} operations, {len(images)} images, "
-        f"{sum(x.codes.size for x in result.tensors.values()):,} codes"
+        f"{sum(x.size for x in result.codes.values()):,} codes"
     )
 
 

@@ -17,23 +17,17 @@ from resnet8.core.input_spec import FORMS
 from resnet8.core.pictures import SUFFIXES
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.inside import View, look
+from resnet8.inside import Inside, look
 from resnet8.report.figures.canvas import png
 
 
-def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> View:
-    """Looks at a model, and compares a quantized one with its float model.
+def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path) -> Inside:
+    """Looks at a model, and compares a quantized one with a float model of its runtime.
 
-    Args:
-        model: a `.h5`, `.keras`, `.onnx` or `.pt2` file.
-        images: see `look`.
-        reference: the float model; None for `<runtime>_fp32` in the same folder, if present.
-        data: the pipeline's data folder.
+    Without a reference, this is `<runtime>_fp32` in the same folder, if present. See `look`.
 
     Raises:
-        ArtifactError: a file is missing or not a model, or the reference is not a float model
-            of the same runtime.
-        ValueError: the images do not fit the model.
+        ArtifactError: the reference is another kind of model.
     """
     inside = look(model, images, data=data)
     original = Variant(inside.name).original if inside.name in set(Variant) else None

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = InputSpec.parse(params.inspect.input)
     test_set = read_test_set(args.data)
     calibration = read_images(args.calibration / "images.npy")
-    chosen = inputs.choose(spec, test_images=test_set.images, calibration_images=calibration)
+    chosen = inputs.choose(spec, {"test": test_set.images, "calibration": calibration})
     watched = watch.watch_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
@@ -34,14 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     records = recording.inspect(watched, show_progress(streamed, desc="layers", unit="batches"))
     at_input = recording.inspect(watched, inputs.batches(chosen))
     n_images = {"calibration": min(len(calibration), params.inspect.images), "input": len(chosen)}
-    layers = summaries.layers_json(
-        watched,
-        {"calibration": records, "input": at_input},
-        over=spec.in_words,
-        n_images=n_images,
-    )
-    errors = recording.conversion_errors(records)
-    rows = parity.check_layers(errors, magnitudes=recording.magnitudes(records))
+    by_images = {"calibration": records, "input": at_input}
+    layers = summaries.layers_json(watched, by_images, spec.in_words, n_images)
+    rows = recording.check_conversions(records)
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():

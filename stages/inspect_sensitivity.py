@@ -14,7 +14,6 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
 from resnet8.inspection import isolation
-from resnet8.inspection.sensitivity import rank
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     images = read_images(args.images)[: params.inspect.sensitivity_images]
 
     ranking = {
-        name: rank(
+        name: isolation.rank(
             *isolation.load(name, args.models),
             images,
             progress=partial(show_progress, desc=name, unit="layers"),

@@ -43,8 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=choose(
             InputSpec.parse(params.inspect.input),
-            test_images=test_set.images,
-            calibration_images=read_images(calibration),
+            {"test": test_set.images, "calibration": read_images(calibration)},
         ),
         predictions=read_predictions(args.predictions, params.variants, shape=test_set.shape),
         test_set=test_set,

@@ -31,22 +31,21 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))
     network = Network(model, storage.read(args.quantization))
     images = read_test_set(args.data).images[: args.images]
-    runtimes = {str(x): load_runtime(x, x.path(args.models)) for x in params.quantized}
+    runtimes = {str(x): load_runtime(x.path(args.models)) for x in params.quantized}
 
     progress = partial(show_progress, desc="exact arithmetic", unit="batches")
     checked = check(network, runtimes, images, progress=progress)
     for name, result in checked.items():
-        if not runtimes[name].saturates:
-            results.refuse_unexplained(name, result)
+        results.refuse_unexplained(name, result)
 
     described, summarized = (
-        {name: part(result, saturates=runtimes[name].saturates) for name, result in checked.items()}
+        {"n_images": len(images), "variants": {name: part(x) for name, x in checked.items()}}
         for part in (results.describe, results.summarize)
     )
-    write_json(args.out, {"n_images": len(images), "variants": described})
-    write_json(args.metrics, {"n_images": len(images), "variants": summarized})
+    write_json(args.out, described)
+    write_json(args.metrics, summarized)
     for name, result in checked.items():
-        print(results.in_words(name, result, saturates=runtimes[name].saturates))
+        print(results.in_words(name, result))
 
 
 if __name__ == "__main__":

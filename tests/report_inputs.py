@@ -173,7 +173,7 @@ def _verification(layers: tuple[str, ...]) -> dict[str, Any]:
     logits = TensorCheck(layers[-1], layers[-1], in_codes=False, compared=200, largest=0.2)
     end_to_end = EndToEnd(n_images=20, same_class=19, codes=10_000, differing=12, largest=0.04)
     checked = Checked({row.tensor: row for row in [*rows, logits]}, end_to_end)
-    return describe(checked, saturates=False)
+    return describe(checked)
 
 
 def _predictions(

@@ -101,7 +101,7 @@ class QuantizationParameters(NamedTuple):
         scale, zero_point = (self._along(x, codes.ndim) for x in (self.scale, self.zero_point))
         return np.asarray((codes - zero_point) * scale, np.float32)
 
-    def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
+    def quantize(self, values: NDArray[np.floating]) -> NDArray[Any]:
         """Returns the codes nearest to values, in the values' shape; inverts `dequantize`."""
         scale, zero_point = (self._along(x, values.ndim) for x in (self.scale, self.zero_point))
         codes = np.rint(values / scale.astype(np.float64)) + zero_point

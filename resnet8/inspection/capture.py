@@ -5,7 +5,7 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from resnet8.core.evaluation import Probabilities
 from resnet8.core.qparams import Parameter, QuantizationParameters
+
+NO_ROWS = "no array with a row for each image"  # why a layer is absent
 
 
 class Point(NamedTuple):
@@ -28,13 +30,19 @@ class Point(NamedTuple):
     quantization: QuantizationParameters | None = None
     clips_on_purpose: bool = False
 
+    def dequantize(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns a captured output in the float model's units."""
+        return output if self.quantization is None else self.quantization.dequantize(output)
+
+    def clip_on_purpose(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Clips values from below, as the model does on purpose, if so."""
+        if not self.clips_on_purpose:
+            return values
+        return self.quantization.clip_below(values) if self.quantization else np.maximum(values, 0)
+
 
 class Captured(NamedTuple):
-    """Outputs of one run of a model.
-
-    outputs: by layer, (N, ...): codes if the layer's point is quantized, else float32.
-    probabilities: (N, K).
-    """
+    """Outputs (N, ...) of a run by layer, codes if its point is quantized, and of the model."""
 
     outputs: dict[str, NDArray[Any]]
     probabilities: Probabilities
@@ -55,9 +63,17 @@ class Watched(NamedTuple):
     run: Callable[[NDArray[np.float32]], Captured]
 
 
-def dequantized(point: Point, output: NDArray[Any]) -> NDArray[np.float32]:
-    """Returns a captured output in the float model's units."""
-    return output if point.quantization is None else point.quantization.dequantize(output)
+def dequantized(watched: Watched, captured: Captured) -> dict[str, NDArray[np.float32]]:
+    """Returns captured outputs by layer in the float model's units."""
+    return {x: point.dequantize(captured.outputs[x]) for x, point in watched.points.items()}
+
+
+def with_rows(watched: Watched, captured: Captured, n_images: int) -> Watched:
+    """Makes the layers absent whose captured output has no row for each image."""
+    rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}
+    absent = dict.fromkeys([x for x in watched.points if x not in rows], NO_ROWS)
+    points = {layer: point for layer, point in watched.points.items() if layer in rows}
+    return watched._replace(points=points, absent=watched.absent | absent)
 
 
 def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
@@ -78,20 +94,6 @@ def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
     return [layer for layer in layers if layer in selected]
 
 
-def only(watched: Watched, layers: Sequence[str]) -> Watched:
-    """Restricts a model to some of its layers."""
-
-    def run(images: NDArray[np.float32]) -> Captured:
-        captured = watched.run(images)
-        return captured._replace(outputs=_part(captured.outputs, layers))
-
-    return watched._replace(
-        points=_part(watched.points, layers),
-        parameters=_part(watched.parameters, layers),
-        run=run,
-    )
-
-
 def comparable(model: Watched, reference: Watched) -> Watched:
     """Restricts a model to the outputs and parameters that have the same shape in its reference.
 
@@ -99,23 +101,16 @@ def comparable(model: Watched, reference: Watched) -> Watched:
     """
     nothing = np.empty(0, np.float32)
     mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
-    points = {layer: point for layer, point in model.points.items() if layer in reference.points}
-    other = {layer for layer in points if mine[layer].shape != theirs[layer].shape}
+    shared = [layer for layer in model.points if layer in reference.points]
+    alike = [layer for layer in shared if mine[layer].shape == theirs[layer].shape]
+    other = {layer: "an output of another shape" for layer in shared if layer not in alike}
     parameters = {
         layer: {
-            kind: parameter
-            for kind, parameter in kinds.items()
-            if kind in (known := reference.parameters.get(layer, {}))
-            and known[kind].values.shape == parameter.values.shape
+            kind: kinds[kind]
+            for kind, theirs in reference.parameters.get(layer, {}).items()
+            if kind in kinds and kinds[kind].values.shape == theirs.values.shape
         }
         for layer, kinds in model.parameters.items()
     }
-    return model._replace(
-        points={layer: point for layer, point in points.items() if layer not in other},
-        absent={**model.absent, **dict.fromkeys(other, "an output of another shape")},
-        parameters=parameters,
-    )
-
-
-def _part(by_layer: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
-    return {layer: by_layer[layer] for layer in layers if layer in by_layer}
+    points = {layer: model.points[layer] for layer in alike}
+    return model._replace(points=points, absent=model.absent | other, parameters=parameters)

@@ -3,7 +3,7 @@
 Shape letters: N images, H and W pixels, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,63 +23,52 @@ _FILES = {"test": "cifar10/test_images.npy", "calibration": "calibration/images.
 
 def choose(
     spec: InputSpec,
+    images: Mapping[str, NDArray[np.uint8]],
     *,
-    test_images: NDArray[np.uint8] | None = None,
-    calibration_images: NDArray[np.uint8] | None = None,
     shape: tuple[int, ...] = IMAGE_SHAPE,
 ) -> NDArray[np.uint8]:
     """Selects or draws images.
 
     Args:
         spec: says which.
-        test_images: (N, 32, 32, 3), needed for `test`.
-        calibration_images: (N, 32, 32, 3), needed for `calibration`.
+        images: (N, 32, 32, 3) by source, `test` and `calibration`.
         shape: (H, W, C) of random images.
 
     Returns:
         (N, H, W, C) uint8; one image if it is random.
 
     Raises:
-        ValueError: an index or batch number is out of range, or the images are not given.
+        ValueError: an index or batch number is out of range.
     """
     if spec.source == "random":
         generator = np.random.default_rng(spec.numbers[0])
         return generator.integers(0, 256, (1, *shape), dtype=np.uint8)
-    images = test_images if spec.source == "test" else calibration_images
-    if images is None:
-        raise ValueError(f"{spec.source} images must be given to choose some of them.")
-    if fault := spec.find_fault(n_test=len(images), n_calibration=len(images)):
+    chosen = images[spec.source]
+    if fault := spec.find_fault(n_test=len(chosen), n_calibration=len(chosen)):
         raise ValueError(fault)
     if spec.source == "test":
-        return images[list(spec.numbers)]
-    return batches(images)[spec.numbers[0]]
+        return chosen[list(spec.numbers)]
+    return batches(chosen)[spec.numbers[0]]
 
 
 def read_chosen(
     text: str, data: Path, *, shape: tuple[int, ...] = IMAGE_SHAPE
 ) -> NDArray[np.uint8]:
-    """Reads the images that a text such as `test:7` selects from the pipeline's data.
-
-    Args:
-        text: see `InputSpec`.
-        data: the pipeline's data folder, needed for `test` and `calibration`.
-        shape: (H, W, C) of random images.
+    """Reads the images that a text such as `test:7` selects from the pipeline's data folder.
 
     Raises:
         ValueError: the text is malformed or out of range.
         ArtifactError: the data is missing or damaged.
     """
     spec = InputSpec.parse(text)
-    images = {}
-    if spec.source in _FILES:
-        try:
-            images[f"{spec.source}_images"] = read_images(data / _FILES[spec.source])
-        except ArtifactError as exc:
-            raise ArtifactError(
-                f"{exc} Name the pipeline's data folder if it is not {data} (data=, or --data), "
-                "such as build/demo/data, or choose random:0, which needs none."
-            ) from exc
-    return choose(spec, **images, shape=shape)
+    try:
+        images = {x: read_images(data / _FILES[x]) for x in _FILES if x == spec.source}
+    except ArtifactError as exc:
+        raise ArtifactError(
+            f"{exc} Name the pipeline's data folder if it is not {data} (data=, or --data), "
+            "such as build/demo/data, or choose random:0, which needs none."
+        ) from exc
+    return choose(spec, images, shape=shape)
 
 
 def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
@@ -90,16 +79,13 @@ def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 def take_images(
     images: Any, layout: Layout | None, shape: tuple[int | None, ...], data: Path
 ) -> tuple[NDArray[Any], str]:
-    """Converts images of any kind to an array; see `resnet8.inside.look`.
+    """Converts images of any kind to (N, H, W, C) floats, and describes them.
 
     Args:
         images: arrays, tensors, paths, or a text such as `test:7`.
         layout: of arrays whose shape is ambiguous.
         shape: (H, W, C) of random images, empty if unknown.
         data: the pipeline's data folder.
-
-    Returns:
-        (N, H, W, C) floats, and their description.
 
     Raises:
         ValueError: the layout or the size of random images must be given.

@@ -8,18 +8,12 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.models import keras_conversion, keras_layers, keras_model, onnx_graph, onnx_model
+from resnet8.models import keras_conversion, keras_layers, keras_model, onnx_graph
 from resnet8.models.keras_graph import Call, FlatModel, flatten
 from resnet8.models.keras_layers import Place
 
 # Shape letters: N images, H and W pixels, C channels.
 OPSET = 17  # of conversions that only name layers
-
-
-def watch_original(folder: Path, converted: Path, *, n_classes: int) -> Watched:
-    """Opens the Keras model in a folder, from which an ONNX model was converted."""
-    model = keras_model.load_model(folder, n_classes=n_classes)
-    return watch(model, onnx_model.load_model(converted))
 
 
 def watch_file(path: Path, *, n_classes: int) -> Watched:
@@ -34,14 +28,10 @@ def watch_file(path: Path, *, n_classes: int) -> Watched:
 
 
 def watch(model: Any, converted: onnx.ModelProto) -> Watched:
-    """Captures the outputs that correspond to nodes of the ONNX model.
+    """Captures the outputs that correspond to nodes of the ONNX model, by node name.
 
-    Args:
-        model: returned by `keras_model.load_model`.
-        converted: the ONNX model. Where its node's output is (N, C, H, W), Keras's is transposed.
-
-    Returns:
-        The layers by node name. Nodes inside a layer, or without a known layer, are absent.
+    Where a node's output is (N, C, H, W), Keras's is transposed. Nodes inside a layer, or without
+    a known layer, are absent.
     """
     flat = flatten(model, dtype="float64")
     calls = {call.name: call for call in flat.calls}

@@ -8,18 +8,8 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.models.onnx_graph import (
-    DEQUANTIZE,
-    KEPT_IN_FLOAT,
-    QUANTIZE,
-    Graph,
-    infer_types,
-    read_parameters,
-    with_outputs,
-)
+from resnet8.models import onnx_graph
 from resnet8.models.onnx_model import open_session
-
-_QUANTIZING = (QUANTIZE, DEQUANTIZE)
 
 
 def watch(model: onnx.ModelProto) -> Watched:
@@ -32,18 +22,17 @@ def watch(model: onnx.ModelProto) -> Watched:
     Args:
         model: with one input and one output.
     """
-    graph = Graph(model)
+    graph = onnx_graph.Graph(model)
     source, result = model.graph.input[0].name, model.graph.output[0].name
-    quantized = {
-        tensor: (step.output[0], graph.quantization_of(step))
-        for tensor, step in graph.quantize_steps().items()
-    }
+    steps = graph.quantize_steps()
+    types = {name: x.elem_type for name, x in onnx_graph.infer_types(model).items()}
     points: dict[str, Point] = {}
     absent, tensors = {}, {}
-    types = {name: x.elem_type for name, x in infer_types(model).items()}
     for node in graph.nodes:
         tensor = node.output[0]
-        if node.op_type in _QUANTIZING or tensor.endswith(KEPT_IN_FLOAT):
+        if node.op_type in (onnx_graph.QUANTIZE, onnx_graph.DEQUANTIZE):
+            continue
+        if tensor.endswith(onnx_graph.KEPT_IN_FLOAT):
             continue
         if types.get(tensor, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
             absent[node.name] = "computes no activations"
@@ -51,14 +40,16 @@ def watch(model: onnx.ModelProto) -> Watched:
         layer = node.name if tensor == result else tensor
         if layer != node.name and node.name:
             absent[node.name] = f"computed together with {layer}"
-        tensors[layer], quantization = quantized.get(tensor, (tensor, None))
+        step = steps.get(tensor)
+        tensors[layer] = step.output[0] if step else tensor
+        quantization = graph.quantization_of(step) if step else None
         points[layer] = Point(f"tensor {tensors[layer]}", quantization)
 
-    session = open_session(with_outputs(model, list(tensors.values())))
+    session = open_session(onnx_graph.with_outputs(model, list(tensors.values())))
 
     def run(images: NDArray[np.float32]) -> Captured:
         names = [result, *tensors.values()]
         probabilities, *outputs = session.run(names, {source: images})
         return Captured(dict(zip(tensors, outputs, strict=True)), probabilities)
 
-    return Watched(points, read_parameters(model), absent, run)
+    return Watched(points, onnx_graph.read_parameters(model), absent, run)

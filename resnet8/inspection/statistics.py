@@ -44,37 +44,6 @@ def sqnr_db(signal: float, noise: float) -> float | None:
     return float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None
 
 
-class RunningHistogram:
-    """A histogram of float32 values of any size.
-
-    A bin holds the values with equal upper 16 bits: sign, exponent and the first 7 mantissa bits.
-    Its width is at most 1/128 of its values, and the range need not be known beforehand.
-    """
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(2**16, np.int64)
-
-    def update(self, values: NDArray[np.float32]) -> None:
-        """Counts finite values of any shape."""
-        halves = np.ascontiguousarray(values, "<f4").reshape(-1, 1).view("<u2")  # (n, 2)
-        self._counts += np.bincount(halves[:, 1], minlength=2**16)
-
-    @property
-    def zeros(self) -> int:
-        """Number of zeros."""
-        return int(self._counts[_ZERO] + self._counts[_SIGN])
-
-    def result(self) -> Histogram:
-        """Returns the histogram without zeros, over the range of the values."""
-        positive, negative = self._counts[:_INFINITY].copy(), self._counts[_SIGN:][:_INFINITY]
-        counts = np.concatenate([negative[::-1], positive]).astype(np.float64)
-        counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and values below 1e-40
-        used = np.flatnonzero(counts)
-        first = min([*used[:1], _INFINITY])
-        last = max([*used[-1:], _INFINITY])
-        return Histogram(counts[first : last + 1], _EDGES[first : last + 2])
-
-
 # Upper 16 bits of zero, of minus zero and of infinity, which follows all finite numbers.
 _ZERO, _SIGN, _INFINITY = 0x0000, 0x8000, 0x7F80
 _POWERS = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
@@ -100,44 +69,60 @@ class Summary(NamedTuple):
 
 
 class RunningValues:
-    """Statistics of float values."""
+    """Statistics of float32 values of any size.
+
+    A bin of the histogram holds the values with equal upper 16 bits: sign, exponent and the first
+    7 mantissa bits. Its width is at most 1/128 of its values, and the range need not be known
+    beforehand.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
         self.sum = self.sum_of_squares = 0.0
         self.min, self.max = np.inf, -np.inf
-        self._histogram = RunningHistogram()
+        self._counts = np.zeros(2**16, np.int64)
 
     def update(self, values: NDArray[np.float32]) -> None:
-        """Adds values of any shape."""
-        flat = np.ascontiguousarray(values, np.float32).ravel()
-        self.count += flat.size
+        """Adds finite values of any shape."""
+        flat = np.ascontiguousarray(values, "<f4").ravel()
         self.sum += float(np.sum(flat, dtype=np.float64))
         self.sum_of_squares += _sum_of_products(flat, flat)
         self.min = min(self.min, float(flat.min()))
         self.max = max(self.max, float(flat.max()))
-        self._histogram.update(flat)
+        self._counts += np.bincount(flat.view("<u2")[1::2], minlength=2**16)
 
     def histogram(self) -> Histogram:
-        return self._histogram.result()
+        """Returns the histogram without zeros, over the range of the values."""
+        positive, negative = self._counts[:_INFINITY].copy(), self._counts[_SIGN:][:_INFINITY]
+        counts = np.concatenate([negative[::-1], positive]).astype(np.float64)
+        counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and values below 1e-40
+        used = np.flatnonzero(counts)
+        first = min([*used[:1], _INFINITY])
+        last = max([*used[-1:], _INFINITY])
+        return Histogram(counts[first : last + 1], _EDGES[first : last + 2])
 
     def summary(self) -> Summary:
-        mean = self.sum / self.count
-        variance = max(self.sum_of_squares / self.count - mean**2, 0.0)
-        zeros = self._histogram.zeros
-        return Summary(
-            n_values=self.count,
-            mean=mean,
-            std=variance**0.5,
-            min=self.min,
-            max=self.max,
-            zeros_share=zeros / self.count,
-            percentiles=_percentiles(self.histogram(), zeros, low=self.min, high=self.max),
-        )
+        count, zeros = int(self._counts.sum()), int(self._counts[_ZERO] + self._counts[_SIGN])
+        mean = self.sum / count
+        variance = max(self.sum_of_squares / count - mean**2, 0.0)
+        percentiles = self._percentiles(zeros)
+        return Summary(count, mean, variance**0.5, self.min, self.max, zeros / count, percentiles)
+
+    def _percentiles(self, zeros: int) -> dict[float, float]:
+        """Returns percentiles by their number, interpolated within bins."""
+        counts, edges = self.histogram()
+        middle = int(np.searchsorted(edges, 0.0))
+        counts = np.insert(counts, middle, zeros)  # a bin of width 0 for the zeros
+        edges = np.insert(edges, middle, 0.0)
+        below = np.concatenate([[0.0], np.cumsum(counts)])
+        wanted = np.array(PERCENTILES) / 100 * below[-1]
+        bins = np.clip(np.searchsorted(below, wanted) - 1, 0, len(counts) - 1)
+        share = (wanted - below[bins]) / np.maximum(counts[bins], 1)
+        values = np.clip(edges[bins] + share * np.diff(edges)[bins], self.min, self.max)
+        return dict(zip(PERCENTILES, values.tolist(), strict=True))
 
 
 class RunningCodes:
-    """Exact statistics of 8-bit codes: counts of all 256 codes."""
+    """Exact statistics of 8-bit codes: (256,) counts of all codes, from the smallest."""
 
     def __init__(self, quantization: QuantizationParameters) -> None:
         self.quantization = quantization
@@ -145,13 +130,8 @@ class RunningCodes:
 
     def update(self, codes: NDArray[Any]) -> None:
         """Adds codes of any shape."""
-        bits = codes.reshape(-1).view(np.uint8)  # int8 codes wrap around; rolled back below
-        self.counts += np.bincount(bits, minlength=256)
-
-    @property
-    def counts_by_level(self) -> NDArray[np.int64]:
-        """(256,) counts of the codes, from the smallest code."""
-        return np.roll(self.counts, 128) if self.quantization.dtype == "int8" else self.counts
+        flip = np.uint8(0x80 if self.quantization.dtype == "int8" else 0)  # orders signed numbers
+        self.counts += np.bincount(codes.reshape(-1).view(np.uint8) ^ flip, minlength=256)
 
     @property
     def levels_used(self) -> int:
@@ -163,49 +143,45 @@ class RunningCodes:
         levels = self.quantization.levels.astype(np.float64)
         half = float(self.quantization.scale) / 2
         edges = np.append(levels - half, levels[-1] + half)
-        return Histogram(np.where(levels == 0, 0, self.counts_by_level).astype(float), edges)
+        return Histogram(np.where(levels == 0, 0, self.counts).astype(float), edges)
 
     def summary(self) -> Summary:
-        counts, levels = self.counts_by_level, self.quantization.levels.astype(np.float64)
+        counts, levels = self.counts, self.quantization.levels.astype(np.float64)
         count = int(counts.sum())
         mean = float(np.sum(counts * levels)) / count
         variance = float(np.sum(counts * np.square(levels - mean))) / count
         used = levels[counts > 0].tolist()
+        zeros = int(counts[levels == 0].sum())
         rank = np.searchsorted(np.cumsum(counts), np.array(PERCENTILES) / 100 * count)
         percentiles = dict(zip(PERCENTILES, levels[np.minimum(rank, 255)].tolist(), strict=True))
-        return Summary(
-            n_values=count,
-            mean=mean,
-            std=variance**0.5,
-            min=used[0],
-            max=used[-1],
-            zeros_share=int(counts[levels == 0].sum()) / count,
-            percentiles=percentiles,
-        )
+        return Summary(count, mean, variance**0.5, used[0], used[-1], zeros / count, percentiles)
 
 
 class RunningError:
-    """Errors of values against a reference, optionally with a histogram."""
+    """Errors of values against a reference.
 
-    def __init__(self, *, with_histogram: bool = False) -> None:
-        self.signal = self.noise = self.product = self.power = self.largest = 0.0
-        self._histogram = RunningHistogram() if with_histogram else None
+    difference: statistics of value minus reference.
+    """
+
+    def __init__(self) -> None:
+        self.difference = RunningValues()
+        self.signal = self.product = self.power = 0.0
 
     def update(self, values: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         """Adds values and their references, of one shape."""
         values, reference = values.ravel(), reference.ravel()
-        difference = values - reference
-        self.largest = max(self.largest, -float(difference.min()), float(difference.max()))
+        self.difference.update(values - reference)
         self.signal += _sum_of_products(reference, reference)
-        self.noise += _sum_of_products(difference, difference)
         self.product += _sum_of_products(values, reference)
         self.power += _sum_of_products(values, values)
-        if self._histogram is not None:
-            self._histogram.update(difference)
+
+    @property
+    def largest(self) -> float:
+        return max(0.0, -self.difference.min, self.difference.max)
 
     @property
     def sqnr_db(self) -> float | None:
-        return sqnr_db(self.signal, self.noise)
+        return sqnr_db(self.signal, self.difference.sum_of_squares)
 
     @property
     def cosine_similarity(self) -> float | None:
@@ -213,26 +189,7 @@ class RunningError:
         lengths = (self.signal * self.power) ** 0.5
         return min(self.product / lengths, 1.0) if lengths else None  # float32 sums round
 
-    def histogram(self) -> Histogram | None:
-        """Returns the histogram of nonzero errors, if recorded."""
-        return self._histogram.result() if self._histogram is not None else None
-
 
 def _sum_of_products(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Adds products in NumPy's order; the order within a dot product depends on the CPU."""
     return float(np.sum(one * other, dtype=np.float64))
-
-
-def _percentiles(
-    histogram: Histogram, zeros: int, *, low: float, high: float
-) -> dict[float, float]:
-    """Returns percentiles by their number, interpolated within bins."""
-    middle = int(np.searchsorted(histogram.edges, 0.0))
-    counts = np.insert(histogram.counts, middle, zeros)  # a bin of width 0 for the zeros
-    edges = np.insert(histogram.edges, middle, 0.0)
-    below = np.concatenate([[0.0], np.cumsum(counts)])
-    wanted = np.array(PERCENTILES) / 100 * below[-1]
-    bins = np.clip(np.searchsorted(below, wanted) - 1, 0, len(counts) - 1)
-    share = (wanted - below[bins]) / np.maximum(counts[bins], 1)
-    values = edges[bins] + share * np.diff(edges)[bins]
-    return dict(zip(PERCENTILES, np.clip(values, low, high).tolist(), strict=True))

@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
+from resnet8.inspection import statistics
 from resnet8.inspection.capture import Watched
-from resnet8.inspection.recording import LayerRecord, Records, layer_order, reference_variants
-from resnet8.inspection.statistics import (
-    Histogram,
-    RunningCodes,
-    RunningError,
-    RunningValues,
-    Summary,
-    sqnr_db,
-)
+from resnet8.inspection.recording import LayerRecord, Records, reference_variants
+from resnet8.inspection.statistics import Histogram, RunningError, RunningValues
 
 BINS = 96  # of histograms
 SHOWN_ERRORS = 0.9999  # share of a layer's errors within the histogram's range
@@ -31,16 +25,16 @@ SHARE_DECIMALS = 5
 def layers_json(
     watched: Mapping[str, Watched],
     records: Mapping[str, Records],
-    *,
     over: str,
     n_images: Mapping[str, int],
+    *,
     reference: str | None = None,
 ) -> dict[str, Any]:
     """Returns the content of artifacts/inspection/layers.json.
 
     Args:
         watched: by variant.
-        records: by set of images, in the order of `n_images`; the first one orders the layers.
+        records: by set of images; the first one orders the layers.
         over: description of the chosen images.
         n_images: by set of images.
         reference: see `reference_variants`.
@@ -48,55 +42,74 @@ def layers_json(
     return {
         "input": over,
         "n_images": dict(n_images),
-        "layers": layer_order(next(iter(records.values()))),
+        "layers": _layer_order(next(iter(records.values()))),
         "absent": {name: model.absent for name, model in watched.items()},
         "activations": {name: activations_json(x) for name, x in records.items()},
         "parameters": parameters_json(watched, reference=reference),
     }
 
 
-def activations_json(records: Records) -> dict[str, Any]:
-    """Returns statistics and histograms by layer and variant.
+def _layer_order(records: Records) -> list[str]:
+    """Returns all layers in the order of computation, from the variant with most layers."""
+    longest_first = sorted(records.values(), key=len, reverse=True)
+    return list(dict.fromkeys(layer for layers in longest_first for layer in layers))
 
-    Histograms of a layer have equal bins for all variants, from `low` to `high`; `counts` exclude
-    zeros. The first and last bins of error histograms include the few errors beyond them.
+
+def activations_json(records: Records) -> dict[str, Any]:
+    """Returns statistics and histograms by layer and variant."""
+    return {
+        layer: _layer_json({name: x[layer] for name, x in records.items() if layer in x})
+        for layer in _layer_order(records)
+    }
+
+
+def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
+    """Returns statistics and histograms of a layer by variant.
+
+    Histograms have equal bins for all variants, from `low` to `high`; `counts` exclude zeros. The
+    first and last bins of error histograms include the few errors beyond them.
     """
-    by_layer: dict[str, dict[str, LayerRecord]] = {layer: {} for layer in layer_order(records)}
-    for variant, layers in records.items():
-        for layer, record in layers.items():
-            by_layer[layer][variant] = record
-    described: dict[str, Any] = {}
-    for layer, variants in by_layer.items():
-        summaries = [record.values.summary() for record in variants.values()]
-        edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
-        errors = {
-            variant: histogram
-            for variant, record in variants.items()
-            for error in record.errors.values()
-            if (histogram := error.histogram()) is not None
+    summaries = [record.values.summary() for record in variants.values()]
+    edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
+    errors = {
+        variant: error.difference.histogram()
+        for variant, record in variants.items()
+        for error in record.errors.values()
+        if record.is_measured
+    }
+    reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
+    rows = {
+        variant: {
+            "statistics": statistics_json(record),
+            "histogram": _histogram_json(record.values.histogram(), edges),
         }
-        reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
-        described[layer] = {}
-        for variant, record in variants.items():
-            row = described[layer][variant] = {
-                "statistics": statistics_json(record),
-                "histogram": _histogram_json(record.values.histogram(), edges),
-            }
-            if variant in errors and reach:
-                row["error_histogram"] = _error_histogram_json(errors[variant], reach)
-    return described
+        for variant, record in variants.items()
+    }
+    bins = np.linspace(-reach, reach, BINS + 1)
+    for variant, histogram in errors.items() if reach else ():
+        rows[variant]["error_histogram"] = _histogram_json(histogram, bins, with_rest=True)
+    return rows
 
 
 def statistics_json(record: LayerRecord) -> dict[str, Any]:
     """Returns all figures of a layer, rounded."""
     summary = record.values.summary()
     row = _summary_json(summary) | {"captured_at": record.point.place}
-    if record.codes:
-        row |= _quantization_json(record.codes)
+    if codes := record.codes:
+        low, high = codes.quantization.clip_range
+        row |= {
+            "dtype": codes.quantization.dtype,
+            "scale": significant(float(codes.quantization.scale.max()), DIGITS),
+            "zero_point": int(codes.quantization.zero_point.max()),
+            "clip_low": significant(low, DIGITS),
+            "clip_high": significant(high, DIGITS),
+            "levels_used": codes.levels_used,
+            "levels_used_share": codes.levels_used / 256,
+        }
     if not record.errors:
         return row
     if record.codes:
-        low, high = record.clipped_low, record.clipped_high
+        low, high = record.clipped.tolist()
         for key, clipped in (("clipped_low", low), ("clipped_high", high), ("clipped", low + high)):
             row[f"{key}_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
     if record.point.clips_on_purpose:
@@ -111,12 +124,7 @@ def statistics_json(record: LayerRecord) -> dict[str, Any]:
 def parameters_json(
     watched: Mapping[str, Watched], *, reference: str | None = None
 ) -> dict[str, Any]:
-    """Returns ranges, quantization and errors of parameters by layer, kind and variant.
-
-    Args:
-        watched: by variant.
-        reference: see `reference_variants`.
-    """
+    """Returns ranges, quantization and errors of parameters by layer, kind and variant."""
     described: dict[str, Any] = {}
     for variant, model in watched.items():
         for layer, kinds in model.parameters.items():
@@ -160,16 +168,18 @@ def _parameter_json(
         difference = (values - original.values).reshape(channels.shape).astype(np.float64)
         signal = original.values.reshape(channels.shape).astype(np.float64)
         powers = zip((signal**2).sum(axis=1), (difference**2).sum(axis=1), strict=True)
-        row["channel_sqnr_db"] = [significant(sqnr_db(*power), DIGITS) for power in powers]
+        row["channel_sqnr_db"] = [
+            significant(statistics.sqnr_db(*power), DIGITS) for power in powers
+        ]
         row["channel_max_abs_error"] = _rounded_list(np.abs(difference).max(axis=1))
     return row
 
 
-def _rounded_list(numbers: NDArray[Any]) -> list[float | None]:
+def _rounded_list(numbers: NDArray[Any]) -> list[Any]:
     return [significant(number, DIGITS) for number in numbers.tolist()]
 
 
-def _summary_json(summary: Summary) -> dict[str, Any]:
+def _summary_json(summary: statistics.Summary) -> dict[str, Any]:
     span = summary.dynamic_range or abs(summary.max) or 1.0
     decimals = math.ceil(math.log10(STEPS / span))
 
@@ -182,20 +192,6 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
         "n_values": summary.n_values,
         "zeros_share": round(summary.zeros_share, SHARE_DECIMALS),
         "percentiles": {f"{q:g}": in_steps(x) for q, x in summary.percentiles.items()},
-    }
-
-
-def _quantization_json(values: RunningCodes) -> dict[str, Any]:
-    quantization = values.quantization
-    low, high = quantization.clip_range
-    return {
-        "dtype": quantization.dtype,
-        "scale": significant(float(quantization.scale.max()), DIGITS),
-        "zero_point": int(quantization.zero_point.max()),
-        "clip_low": significant(low, DIGITS),
-        "clip_high": significant(high, DIGITS),
-        "levels_used": values.levels_used,
-        "levels_used_share": values.levels_used / 256,
     }
 
 
@@ -213,34 +209,30 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
     return np.linspace(low - margin, high + margin, BINS + 1)
 
 
-def _error_histogram_json(histogram: Histogram, reach: float) -> dict[str, Any]:
-    """Returns a histogram from -reach to reach, with all errors beyond in the outer bins."""
-    row = _histogram_json(histogram, np.linspace(-reach, reach, BINS + 1))
-    below, _, above = histogram.rebinned(np.array([-np.inf, -reach, reach, np.inf]))
-    counts = row["counts"]
-    counts[0] = significant(counts[0] + below, DIGITS)
-    counts[-1] = significant(counts[-1] + above, DIGITS)
-    return row
-
-
-def _histogram_json(histogram: Histogram, edges: NDArray[np.float64]) -> dict[str, Any]:
-    counts = histogram.rebinned(edges)
-    return {
-        "low": significant(edges[0], DIGITS),
-        "high": significant(edges[-1], DIGITS),
-        "counts": _rounded_list(counts.round(1)),
-    }
+def _histogram_json(
+    histogram: Histogram, edges: NDArray[np.float64], *, with_rest: bool = False
+) -> dict[str, Any]:
+    """Returns counts between edges; the outer bins may include the rest of the values."""
+    counts = _rounded_list(histogram.rebinned(edges).round(1))
+    if with_rest:
+        below, _, above = histogram.rebinned(np.array([-np.inf, *edges[[0, -1]], np.inf]))
+        counts[0] = significant(counts[0] + below, DIGITS)
+        counts[-1] = significant(counts[-1] + above, DIGITS)
+    low, high = _rounded_list(edges[[0, -1]])
+    return {"low": low, "high": high, "counts": counts}
 
 
 def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:
     """Returns statistics without histograms and channels, to compare between revisions."""
-    statistics: dict[str, Any] = {"activations": {}, "parameters": {}}
-    for layer, by_variant in layers["activations"]["calibration"].items():
-        for variant, row in by_variant.items():
-            statistics["activations"].setdefault(variant, {})[layer] = row["statistics"]
-    for layer, kinds in layers["parameters"].items():
-        for kind, by_variant in kinds.items():
+    kept: dict[str, Any] = {"activations": {}, "parameters": {}}
+    parameters = {
+        f"{layer}.{kind}": by_variant
+        for layer, kinds in layers["parameters"].items()
+        for kind, by_variant in kinds.items()
+    }
+    activations = layers["activations"]["calibration"]
+    for part, rows in (("activations", activations), ("parameters", parameters)):
+        for name, by_variant in rows.items():
             for variant, row in by_variant.items():
-                name = f"{layer}.{kind}"
-                statistics["parameters"].setdefault(variant, {})[name] = row["statistics"]
-    return statistics | {"n_images": layers["n_images"]["calibration"]}
+                kept[part].setdefault(variant, {})[name] = row["statistics"]
+    return kept | {"n_images": layers["n_images"]["calibration"]}

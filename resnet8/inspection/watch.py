@@ -18,40 +18,30 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
 from resnet8.core.names import INPUT, MODEL_SUFFIXES
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.inspection import module_capture, onnx_capture, torch_capture
-from resnet8.inspection.capture import Watched
-from resnet8.inspection.units import in_float_units, read_equalization, read_relu_aware
-from resnet8.models import onnx_graph, onnx_model, torch_model
+from resnet8.inspection import onnx_capture, torch_capture
+from resnet8.inspection.capture import Watched, with_rows
+from resnet8.inspection.units import in_float_units, read_metadata
+from resnet8.models import onnx_model, torch_model
+from resnet8.models.faults import FAULTS, reason
 
 N_CLASSES = 10  # of CIFAR-10
 _RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
-_NO_ROWS = "no array with a row for each image"
-# Raised by models for images that they do not take, and for unknown kinds of graphs.
-_FAULTS: tuple[type[Exception], ...] = (
-    *(AssertionError, LookupError, RuntimeError, TypeError, ValueError),
-    *onnx_model.ONNX_FAULTS,
-)
 
 
 def watch_variants(
     names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
 ) -> dict[str, Watched]:
-    """Opens variants of the pipeline, with layers named after the ONNX nodes.
-
-    Args:
-        names: as in `Params.variants`.
-        folder: holds `<variant>.onnx` and `<variant>.pt2`.
-        raw: holds the Keras model.
-        n_classes: K.
-    """
+    """Opens variants in a folder, and the Keras model in another, with layers named after nodes."""
     from resnet8.inspection import keras_capture  # noqa: PLC0415 (TensorFlow takes seconds)
+    from resnet8.models import keras_model  # noqa: PLC0415
 
-    return {
-        name: keras_capture.watch_original(raw, folder / "onnx_fp32.onnx", n_classes=n_classes)
-        if name == Variant.KERAS_FP32
-        else watch_file(name.path(folder), n_classes=n_classes)
-        for name in names
-    }
+    def watch(name: Variant) -> Watched:
+        if name != Variant.KERAS_FP32:
+            return watch_file(name.path(folder), n_classes=n_classes)
+        model = keras_model.load_model(name.path(folder, raw=raw), n_classes=n_classes)
+        return keras_capture.watch(model, onnx_model.load_model(Variant.ONNX_FP32.path(folder)))
+
+    return {name: watch(name) for name in names}
 
 
 def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
@@ -72,7 +62,8 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
     else:
         known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
         raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
-    return in_float_units(watched, read_equalization(path), clipped=read_relu_aware(path))
+    factors, clipped = read_metadata(path)
+    return in_float_units(watched, factors, clipped=clipped)
 
 
 class Opened(NamedTuple):
@@ -99,7 +90,7 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
     if isinstance(model, torch.export.ExportedProgram):
         return _open_program(model, "ExportedProgram")
     if isinstance(model, torch.nn.Module):
-        return Opened(type(model).__name__, (), partial(module_capture.capture, model))
+        return Opened(type(model).__name__, (), partial(torch_capture.capture, model))
     if not isinstance(model, str | Path):
         raise TypeError(
             f"model must be a PyTorch module, an exported program or a path, got {type(model)}."
@@ -128,10 +119,7 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
 def _run_once(watched: Watched, images: NDArray[Any]) -> Watched:
     """Runs a model and keeps its outputs; layers without a row for each image become absent."""
     captured = watched.run(images.astype(np.float32))
-    rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == len(images)}
-    points = {layer: point for layer, point in watched.points.items() if layer in rows}
-    absent = watched.absent | dict.fromkeys(watched.points.keys() - rows, _NO_ROWS)
-    return watched._replace(points=points, absent=absent, run=lambda _: captured)
+    return with_rows(watched, captured, len(images))._replace(run=lambda _: captured)
 
 
 def _open_program(program: torch.export.ExportedProgram, name: str) -> Opened:
@@ -141,16 +129,14 @@ def _open_program(program: torch.export.ExportedProgram, name: str) -> Opened:
     values = [x.meta.get("val") for x in program.graph.nodes if x.name in inputs]
     if len(values) != 1 or not isinstance(values[0], torch.Tensor):
         raise ArtifactError(f"{name} must have one input, an array, got {len(inputs)}.")
-    size = tuple(x if isinstance(x, int) else None for x in values[0].shape[1:])
     module = torch.export.unflatten(program)
-    return Opened(name, size, _naming(name, partial(module_capture.capture, module)))
+    return _open_other(name, values[0].shape, partial(torch_capture.capture, module))
 
 
 def _open_graph(graph: onnx.ModelProto, name: str, inputs: Sequence[Any]) -> Opened:
     if len(inputs) != 1 or inputs[0]["dtype"] != "float32":
         described = ", ".join(f"{x['name']} ({x['dtype']})" for x in inputs)
         raise ArtifactError(f"{name} must have one input, of float32, got {described}.")
-    size = tuple(x if isinstance(x, int) and x else None for x in inputs[0]["shape"][1:])
 
     def capture(images: NDArray[Any]) -> Watched:
         watched = onnx_capture.watch(graph)
@@ -160,30 +146,29 @@ def _open_graph(graph: onnx.ModelProto, name: str, inputs: Sequence[Any]) -> Ope
         tensors = {node.name: node.output[0] for node in graph.graph.node}
         parameters = {
             layer: kinds
-            for node, kinds in onnx_graph.read_parameters(graph).items()
+            for node, kinds in watched.parameters.items()
             for layer in (node, tensors[node])
             if layer in watched.points
         }
         return _run_once(watched._replace(parameters=parameters), images)
 
-    return Opened(name, size, _naming(name, capture))
+    return _open_other(name, inputs[0]["shape"], capture)
 
 
-def _naming(
-    name: str, capture: Callable[[NDArray[Any]], Watched]
-) -> Callable[[NDArray[Any]], Watched]:
-    """Adds the model's name and the images' shape to errors."""
+def _open_other(
+    name: str, shape: Sequence[Any], capture: Callable[[NDArray[Any]], Watched]
+) -> Opened:
+    """Opens a model of any input, whose errors get the model's name and the images' shape."""
 
     def named(images: NDArray[Any]) -> Watched:
         try:
             return capture(images)
-        except _FAULTS as exc:
-            reason = " ".join(str(exc).split())[:300].rstrip(".")
+        except (*FAULTS, *onnx_model.ONNX_FAULTS) as exc:
             raise ArtifactError(
-                f"{name} must run on images of shape {images.shape}, got: {reason}."
+                f"{name} must run on images of shape {images.shape}, got: {reason(exc, limit=300)}."
             ) from exc
 
-    return named
+    return Opened(name, tuple(x if isinstance(x, int) and x else None for x in shape[1:]), named)
 
 
 def _variant(path: Path, watched: Watched) -> Variant:

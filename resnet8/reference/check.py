@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.core.evaluation import map_ahead
-from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Captured, Watched
 from resnet8.models import onnx_model, torch_model
@@ -40,8 +39,8 @@ class Runtime(NamedTuple):
     """
 
     watched: Watched
-    exact_sums: frozenset[str]
-    saturates: bool
+    exact_sums: frozenset[str] = frozenset()
+    saturates: bool = False
 
     def codes(self, captured: Captured, tensor: str) -> NDArray[np.int64] | None:
         """Returns the codes of a tensor as uint8 codes; None if it has none."""
@@ -52,31 +51,24 @@ class Runtime(NamedTuple):
         return np.asarray(captured.outputs[tensor].astype(np.int64) - lowest)
 
 
-def load_runtime(variant: Variant, path: Path) -> Runtime:
+def load_runtime(path: Path) -> Runtime:
     """Opens the file of a quantized model as the pipeline runs it.
 
     Raises:
         ArtifactError: the file is missing or is not a model.
     """
-    if variant.runtime == "torch":
-        return in_torch(torch_model.load_model(path))
-    return in_onnx_runtime(onnx_model.load_model(path))
+    is_program = path.suffix == ".pt2"
+    return open_runtime(torch_model.load_model(path) if is_program else onnx_model.load_model(path))
 
 
-def in_torch(program: torch.export.ExportedProgram) -> Runtime:
-    """Opens a program, which multiplies 8-bit values in float."""
-    return Runtime(torch_capture.watch(program), frozenset(), saturates=False)
-
-
-def in_onnx_runtime(model: onnx.ModelProto) -> Runtime:
-    """Opens a model in QDQ form."""
+def open_runtime(model: onnx.ModelProto | torch.export.ExportedProgram) -> Runtime:
+    """Opens a model in QDQ form, or a program, which multiplies 8-bit values in float."""
+    if not isinstance(model, onnx.ModelProto):
+        return Runtime(torch_capture.watch(model))
     watched = onnx_capture.watch(model)
     exact = {f"tensor {x}" for x in onnx_model.integer_outputs(model)}
-    return Runtime(
-        watched,
-        frozenset(layer for layer, point in watched.points.items() if point.place in exact),
-        saturates=onnx_model.saturates(model),
-    )
+    layers = frozenset(layer for layer, point in watched.points.items() if point.place in exact)
+    return Runtime(watched, layers, onnx_model.saturates(model))
 
 
 def check(
@@ -104,7 +96,7 @@ def check(
         pixels, captured = batch
         exact = network.run(pixels)
         return {
-            name: _check(network, runtime, pixels, captured[name], exact)
+            name: _check(network, runtime, captured[name], exact)
             for name, runtime in runtimes.items()
         }
 
@@ -117,54 +109,45 @@ def check(
 
 
 def _check(
-    network: Network,
-    runtime: Runtime,
-    images: NDArray[np.uint8],
-    captured: Captured,
-    exact: Mapping[str, NDArray[Any]],
+    network: Network, runtime: Runtime, captured: Captured, exact: Mapping[str, NDArray[Any]]
 ) -> Checked:
-    codes: dict[str, NDArray[Any]] = {IMAGES: images}
+    """Compares a batch, given the exact codes end to end."""
+    codes = {IMAGES: exact[IMAGES]}
     rows: list[TensorCheck] = []
     n_differing = 0
     for step in network.steps:
         values = network.compute(step, codes)
-        exact_sums = not runtime.exact_sums.isdisjoint([step.tensor, *values])
-        computed = _Computed(network, step, values, codes, exact_sums)
+        computed = _Computed(network, step, values, codes, runtime.exact_sums)
         if step.tensor == OUTPUT:
             rows += computed.compare_floats(captured)
             break
         actual = runtime.codes(captured, step.tensor)
-        expected = network.quantize(step.tensor, values[step.tensor])
+        codes[step.tensor] = network.activations[step.tensor].quantize(values[step.tensor])
         if actual is not None:
-            rows.append(computed.compare_codes(actual, expected))
+            rows.append(computed.compare_codes(actual, codes[step.tensor]))
             n_differing += int(np.count_nonzero(actual != exact[step.tensor]))
-        codes[step.tensor] = expected if actual is None else actual
+            codes[step.tensor] = actual
     classes = [x.argmax(axis=1) for x in (captured.probabilities, exact[OUTPUT])]
     end_to_end = EndToEnd(
-        n_images=len(images),
+        n_images=len(classes[0]),
         same_class=int(np.count_nonzero(classes[0] == classes[1])),
         codes=sum(row.compared for row in rows if row.in_codes),
         differing=n_differing,
         largest=float(np.abs(captured.probabilities - exact[OUTPUT]).max()),
     )
-    return Checked({row.tensor: row for row in rows}, end_to_end)
+    return Checked({row.tensor: row for row in rows}, end_to_end, runtime.saturates)
 
 
 class _Computed(NamedTuple):
-    """The exact values of a step, computed from a runtime's codes.
-
-    values: by tensor, as `Network.compute` returns them.
-    codes: by tensor that the step may read.
-    exact_sums: True if the runtime adds 8-bit products exactly.
-    """
+    """The exact `values` of a step by tensor, computed from a runtime's codes."""
 
     network: Network
     step: Step
     values: Mapping[str, Values]
     codes: Mapping[str, NDArray[Any]]
-    exact_sums: bool
+    exact_sums: frozenset[str]
 
-    def compare_codes(self, actual: NDArray[np.int64], expected: NDArray[np.int64]) -> TensorCheck:
+    def compare_codes(self, actual: NDArray[np.int64], expected: NDArray[np.uint8]) -> TensorCheck:
         tensor = self.step.tensor
         row = TensorCheck(tensor, self.step.layer, in_codes=True, compared=actual.size)
         rows = (actual != expected).reshape(len(actual), -1).any(axis=1)
@@ -199,20 +182,13 @@ class _Computed(NamedTuple):
                 continue
             off = np.abs(actual - self.values[tensor])
             n_differing = int(np.count_nonzero(off > errors[tensor]))
-            yield TensorCheck(
-                tensor,
-                node.name,
-                in_codes=False,
-                compared=actual.size,
-                differing=n_differing,
-                unexplained=n_differing,
-                largest=float(np.max(off / np.maximum(errors[tensor], np.finfo(float).tiny))),
-            )
+            largest = float(np.max(off / np.maximum(errors[tensor], np.finfo(float).tiny)))
+            row = TensorCheck(tensor, node.name, in_codes=False, compared=actual.size)
+            yield row._replace(differing=n_differing, unexplained=n_differing, largest=largest)
 
     def _errors(self, chosen: NDArray[np.bool_] | slice) -> dict[str, Values]:
-        """Error bounds of the step's tensors, for some of the images; see `Network`."""
+        """Returns the error bounds of tensors, for some of the images; see `Network`."""
         codes = {name: x[chosen] for name, x in self.codes.items()}
         values = {name: x[chosen] for name, x in self.values.items()}
-        return self.network.bound_errors(
-            self.step, codes, exact=values if self.exact_sums else None
-        )
+        is_exact = not self.exact_sums.isdisjoint([self.step.tensor, *values])
+        return self.network.bound_errors(self.step, codes, exact=values if is_exact else None)

@@ -1,10 +1,10 @@
 """A quantized network in exact arithmetic, split into steps between quantized tensors.
 
 Codes are uint8, as in `Quantization.activations`, whatever type a runtime uses.
-Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
+Shape letters: N images, H = W = 32 pixels, C = 3 channels, O outputs of a layer, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,20 +17,12 @@ from resnet8.models.onnx_graph import PASSING, Graph, stores_outputs_last, with_
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.quantization import Quantization
-from resnet8.reference.operators import (
-    DEQUANTIZING,
-    QUANTIZING,
-    SCALING_A_SUM,
-    Bound,
-    UnknownOperatorError,
-    Values,
-    bound,
-    evaluate,
-    sum_products,
-)
+from resnet8.reference import operators
+from resnet8.reference.operators import Bound, Values
 
 IMAGES = "images"  # the key of the model's input among codes
-Codes = Mapping[str, NDArray[Any]]  # by tensor
+PIXELS = QuantizationParameters.per_tensor(1.0, 0)  # of the codes of images
+Codes = Mapping[str, NDArray[Any]]  # by tensor, the images as `IMAGES`
 
 
 class Step(NamedTuple):
@@ -64,29 +56,39 @@ class Integers(NamedTuple):
 class Network:
     """A float model with quantization parameters.
 
-    steps: in the order of computation; the last one computes the model's output in float.
-    layers: with weights, by node.
+    activations: quantization parameters by tensor.
     constants: of the model by name, floats as float64.
+    layers: with weights, by node; `integers` those that multiply 8-bit values with 8-bit weights.
+    steps: in the order of computation; the last one computes the model's output in float.
     """
 
     def __init__(self, model: onnx.ModelProto, quantization: Quantization) -> None:
         quantized = with_parameters(model, quantization.parameters)
+        graph = Graph(quantized)
         self.activations = quantization.activations
-        self._opset = next(x.version for x in model.opset_import if not x.domain)
         self.constants = {
             name: x.astype(np.float64) if x.dtype == np.float32 else x
-            for name, x in Graph(quantized).constants.items()
+            for name, x in graph.constants.items()
         }
         self.layers = {x.name: x for x in read_layers(quantized)}
-        self._quantization = quantization
-        self._codes = quantization.codes
-        self.steps = [self._step(Graph(quantized), tensor) for tensor in self._targets(quantized)]
+        self.integers = {
+            name: self._read_integers(self.layers[name], codes, quantization.weights[name])
+            for name, codes in quantization.codes.items()
+            if name in self.layers and self.layers[name].input in self.activations
+        }
+        self._opset = next(x.version for x in model.opset_import if not x.domain)
+        computed = [INPUT, *(tensor for node in graph.nodes for tensor in node.output)]
+        targets = (x for x in computed if x in self.activations or x == OUTPUT)
+        self.steps = [self._read_step(graph, tensor) for tensor in targets]
 
-    def _targets(self, model: onnx.ModelProto) -> list[str]:
-        computed = [INPUT, *(tensor for node in model.graph.node for tensor in node.output)]
-        return [tensor for tensor in computed if tensor in self.activations or tensor == OUTPUT]
+    def _read_integers(
+        self, layer: Layer, codes: NDArray[np.int8], weight: QuantizationParameters
+    ) -> Integers:
+        scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
+        bias = None if layer.bias is None else np.rint(layer.bias / scale)
+        return Integers(codes, weight, scale, bias)
 
-    def _step(self, graph: Graph, tensor: str) -> Step:
+    def _read_step(self, graph: Graph, tensor: str) -> Step:
         needed: list[onnx.NodeProto] = []
         wanted = {tensor}
         for node in reversed(graph.nodes):
@@ -103,128 +105,94 @@ class Network:
         codes: dict[str, NDArray[Any]] = {IMAGES: images}
         for step in self.steps:
             values = self.compute(step, codes)[step.tensor]
-            is_quantized = step.tensor in self.activations
-            codes[step.tensor] = self.quantize(step.tensor, values) if is_quantized else values
+            parameters = self.activations.get(step.tensor)
+            codes[step.tensor] = parameters.quantize(values) if parameters else values
         return codes
 
     def compute(self, step: Step, codes: Codes) -> dict[str, Values]:
-        """Computes the tensors of a step in float64.
-
-        Args:
-            step: one of `steps`.
-            codes: of the tensors that it reads; the images as `IMAGES`.
-
-        Returns:
-            Values by tensor, including the tensors that it reads.
-        """
+        """Computes in float64 the tensors that a step reads and returns, given codes by tensor."""
         values: dict[str, Values] = {}
         for node in step.nodes:
-            layer = self.layers.get(node.name)
-            if layer is not None and self.is_in_codes(layer):
-                values[node.output[0]] = self._sum_products(node, layer, codes[layer.input])
+            if node.name in self.integers:
+                values[node.output[0]] = self._sum_products(node, codes)
                 continue
-            for tensor in node.input:
-                if tensor in self.activations and tensor not in values:
-                    values[tensor] = _dequantize(self.activations[tensor], codes[tensor])
-                elif tensor == INPUT:  # that is not quantized
-                    values[tensor] = codes[IMAGES].astype(np.float64)
+            for tensor, key, parameters in self._sources(node, values):
+                steps = codes[key].astype(np.float64) - int(parameters.zero_point)
+                values[tensor] = steps * float(parameters.scale)
             values[node.output[0]] = self.apply(node, values)
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
+
+    def _sources(
+        self, node: onnx.NodeProto, known: Mapping[str, object]
+    ) -> Iterator[tuple[str, str, QuantizationParameters]]:
+        """Yields tensors whose codes a node reads, their keys among codes, and their parameters."""
+        for tensor in {*node.input} - known.keys():
+            if tensor in self.activations:
+                yield tensor, tensor, self.activations[tensor]
+            elif tensor == INPUT:  # that is not quantized
+                yield tensor, IMAGES, PIXELS
 
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
         """Computes a node in float64 from its inputs that are not constants."""
         inputs = {x: values[x] if x in values else self.constants[x] for x in node.input if x}
-        return evaluate(node, inputs, opset=self._opset)
+        return operators.evaluate(node, inputs, opset=self._opset)
 
-    def is_in_codes(self, layer: Layer) -> bool:
-        """True if a layer multiplies 8-bit values with 8-bit weights."""
-        return layer.name in self._codes and layer.input in self.activations
-
-    def integers(self, layer: Layer) -> Integers:
-        """Returns the integers of an 8-bit layer."""
-        weight = self._quantization.weights[layer.name]
-        scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
-        bias = None if layer.bias is None else np.rint(layer.bias / scale)
-        return Integers(self._codes[layer.name], weight, scale, bias)
-
-    def _sum_products(self, node: onnx.NodeProto, layer: Layer, codes: NDArray[Any]) -> Values:
+    def _sum_products(self, node: onnx.NodeProto, codes: Codes) -> Values:
         """Returns the output of an 8-bit layer: integers times both scales."""
-        integers = self.integers(layer)
-        steps = integers.codes.astype(np.float64) - _along(
-            integers.weight.zero_point, layer.weight.ndim, 0
-        )
+        weights, parameters, scale, bias = self.integers[node.name]
+        layer = self.layers[node.name]
+        steps = weights.astype(np.float64) - _along(parameters.zero_point, weights.ndim, 0)
+        zero_point = self.activations[layer.input].zero_point
         inputs = {
-            node.input[0]: codes.astype(np.float64) - self.activations[layer.input].zero_point,
+            node.input[0]: codes[layer.input].astype(np.float64) - zero_point,
             node.input[1]: steps.T if stores_outputs_last(node) else steps,
         }
         products = onnx.NodeProto()
         products.CopyFrom(node)
         del products.input[2:]
-        sums = sum_products(products, inputs, opset=self._opset)
+        sums = operators.sum_products(products, inputs, opset=self._opset)
         axis = 1 if layer.kind == "Conv" else sums.ndim - 1
-        if integers.bias is not None:
-            sums += _along(integers.bias, sums.ndim, axis)
-        return np.asarray(sums * _along(integers.scale, sums.ndim, axis))
-
-    def quantize(self, tensor: str, values: Values) -> NDArray[np.int64]:
-        """Rounds the exact values of a tensor, half to even.
-
-        Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
-        """
-        parameters = self.activations[tensor]
-        steps = np.rint(values / parameters.scale.astype(np.float64))
-        lowest, highest = parameters.codes[[0, -1]]
-        codes = np.clip(steps + parameters.zero_point, lowest, highest)
-        return np.asarray(codes.astype(np.int64))
+        if bias is not None:
+            sums += _along(bias, sums.ndim, axis)
+        return np.asarray(sums * _along(scale, sums.ndim, axis))
 
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
     ) -> dict[str, Values]:
-        """Bounds the float32 error of the tensors that a step computes.
+        """Bounds the float32 error of the tensors that a step computes, in steps if it has codes.
 
         Bounds hold for kernels that dequantize first, and for kernels that add codes and subtract
-        zero points from the sum.
+        zero points from the sum. They end at the first operator without a known bound.
 
         Args:
             step: one of `steps`.
-            codes: of the tensors that it reads; the images as `IMAGES`.
+            codes: by tensor.
             exact: values returned by `compute`, if the runtime adds 8-bit products exactly.
-
-        Returns:
-            By tensor, in steps if it has codes; up to the first operator without a known bound.
         """
-        bounds: dict[str, Bound] = {}
-        if not step.nodes:
-            bounds[step.tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
+        pixels = Bound(codes[IMAGES].astype(np.float64), 0)
+        bounds = {} if step.nodes else {step.tensor: pixels}
         for node in step.nodes:
-            layer, output = self.layers.get(node.name), node.output[0]
-            if exact is not None and layer is not None and self.is_in_codes(layer):
-                bounds[output] = Bound(np.abs(exact[output]), SCALING_A_SUM)
+            if exact is not None and node.name in self.integers:
+                bounds[node.output[0]] = Bound(
+                    np.abs(exact[node.output[0]]), operators.SCALING_A_SUM
+                )
                 continue
-            for tensor in node.input:
-                if tensor in self.activations and tensor not in bounds:
-                    parameters = self.activations[tensor]
-                    magnitude = codes[tensor].astype(np.float64) + int(parameters.zero_point)
-                    bounds[tensor] = Bound(magnitude * float(parameters.scale), DEQUANTIZING)
-                elif tensor == INPUT:
-                    bounds[tensor] = Bound(codes[IMAGES].astype(np.float64), 0)
+            for tensor, key, parameters in self._sources(node, bounds):
+                magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
+                roundings = 0 if key == IMAGES else operators.DEQUANTIZING
+                bounds[tensor] = Bound(magnitude * float(parameters.scale), roundings)
             try:
-                bounds[output] = bound(node, bounds, self.constants, opset=self._opset)
-            except UnknownOperatorError:
+                bounds[node.output[0]] = operators.bound(
+                    node, bounds, self.constants, opset=self._opset
+                )
+            except operators.UnknownOperatorError:
                 break
-        errors = {name: x.error for name, x in bounds.items()}
         if step.tensor in self.activations and step.tensor in bounds:
             parameters = self.activations[step.tensor]
             magnitude, roundings = bounds[step.tensor]
             in_steps = magnitude / float(parameters.scale) + float(parameters.zero_point)
-            errors[step.tensor] = Bound(in_steps, roundings + QUANTIZING).error
-        return errors
-
-
-def _dequantize(parameters: QuantizationParameters, codes: NDArray[Any]) -> Values:
-    """Returns the exact values of codes."""
-    steps = codes.astype(np.float64) - int(parameters.zero_point)
-    return np.asarray(steps * float(parameters.scale))
+            bounds[step.tensor] = Bound(in_steps, roundings + operators.QUANTIZING)
+        return {name: x.error for name, x in bounds.items()}
 
 
 def _along(numbers: NDArray[Any], ndim: int, axis: int) -> NDArray[Any]:

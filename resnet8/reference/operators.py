@@ -74,13 +74,7 @@ class UnknownOperatorError(ValueError):
 
 
 def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
-    """Computes a node with one output, in float64 unless the output is integer or boolean.
-
-    Args:
-        node: of a model.
-        inputs: by tensor; float64, or int64 for shapes.
-        opset: of the model.
-    """
+    """Computes a node from float64 inputs, or int64 shapes; floats of any type become float64."""
     if node.op_type in _POOLS and inputs[node.input[0]].ndim == 4:
         options = attributes(node)
         if not options.get("ceil_mode") and "dilations" not in options:
@@ -92,15 +86,10 @@ def evaluate(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
 
 
 def sum_products(node: onnx.NodeProto, inputs: Arrays, *, opset: int) -> Values:
-    """Adds products of integers, exactly.
+    """Adds products of integers exactly, in a convolution or matrix product without a bias.
 
     Float32 adds integers up to 2**24 exactly in any order, and many times faster than float64,
     which serves for larger sums.
-
-    Args:
-        node: a convolution or matrix product without a bias.
-        inputs: float64, by tensor.
-        opset: of the model.
     """
     values, weights = (inputs[x] for x in node.input)
     axes = tuple(range(1, weights.ndim)) if node.op_type == "Conv" else None
@@ -144,19 +133,9 @@ def _pool(node: onnx.NodeProto, values: Values) -> Values:
 
 
 def bound(
-    node: onnx.NodeProto,
-    bounds: Mapping[str, Bound],
-    constants: Arrays,
-    *,
-    opset: int,
+    node: onnx.NodeProto, bounds: Mapping[str, Bound], constants: Arrays, *, opset: int
 ) -> Bound:
-    """Bounds the error of a node's output.
-
-    Args:
-        node: with one output.
-        bounds: of its inputs that are computed.
-        constants: by name, its other inputs.
-        opset: of the model.
+    """Bounds the error of a node's output, given those of its computed inputs.
 
     Raises:
         UnknownOperatorError: no bound is known.
@@ -171,9 +150,8 @@ def bound(
     divides_by_constant = operator == "Div" and node.input[1] in constants
     if operator not in _MOVING + _SUMS + _SELECTING and not divides_by_constant:
         raise UnknownOperatorError(operator)
-    inputs = {
-        x: bounds[x].magnitude if x in bounds else _absolute(constants[x]) for x in node.input if x
-    }
+    inputs = {x: bounds[x].magnitude if x in bounds else constants[x] for x in node.input if x}
+    inputs = {x: np.abs(y) if y.dtype.kind == "f" else y for x, y in inputs.items()}
     positive = onnx.NodeProto()
     positive.CopyFrom(node)
     positive.op_type = operator
@@ -184,10 +162,6 @@ def bound(
         return Bound(magnitude, before)
     total = sum(x.roundings for x in computed) if operator == "Mul" else before
     return Bound(magnitude, total + _count_terms(node, inputs) + ADDING_UP)
-
-
-def _absolute(constant: NDArray[Any]) -> NDArray[Any]:
-    return np.abs(constant) if constant.dtype.kind == "f" else constant
 
 
 def _count_terms(node: onnx.NodeProto, inputs: Arrays) -> int:

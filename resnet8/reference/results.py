@@ -1,6 +1,7 @@
 """Results of comparing quantized models with exact arithmetic, as JSON, text and errors."""
 
 import math
+from operator import add
 from typing import Any, NamedTuple, TypeVar
 
 from resnet8.core.errors import ParityError
@@ -9,7 +10,7 @@ from resnet8.core.errors import ParityError
 # the order in which a CPU adds.
 _SMALLEST_EXPONENT = -4
 _MAXIMA = ("largest", "farthest", "bound")
-_LABELS = ("tensor", "layer", "in_codes")
+_LABELS = {"tensor", "layer", "in_codes"}
 T = TypeVar("T", "TensorCheck", "EndToEnd")
 
 
@@ -53,15 +54,16 @@ class EndToEnd(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Results of one model."""
+    """Results of one model, whose 8-bit products may saturate on this CPU."""
 
     tensors: dict[str, TensorCheck]
     end_to_end: EndToEnd
+    saturates: bool = False
 
     def joined(self, other: "Checked") -> "Checked":
         """Returns the results over the images of both."""
         tensors = {name: _joined(x, other.tensors[name]) for name, x in self.tensors.items()}
-        return Checked(tensors, _joined(self.end_to_end, other.end_to_end))
+        return Checked(tensors, _joined(self.end_to_end, other.end_to_end), self.saturates)
 
     @property
     def code_rows(self) -> list[TensorCheck]:
@@ -70,29 +72,27 @@ class Checked(NamedTuple):
 
 
 def _joined(one: T, other: T) -> T:
-    numbers = one._asdict()
-    for name, number in other._asdict().items():
-        if name in _MAXIMA:
-            numbers[name] = max(numbers[name], number)
-        elif name not in _LABELS:
-            numbers[name] += number
+    numbers: dict[str, Any] = one._asdict()
+    for name in numbers.keys() - _LABELS:
+        join = max if name in _MAXIMA else add
+        numbers[name] = join(numbers[name], getattr(other, name))
     return type(one)(**numbers)
 
 
-def describe(checked: Checked, *, saturates: bool) -> dict[str, Any]:
+def describe(checked: Checked) -> dict[str, Any]:
     """Returns all results of a model, for the report."""
     rows = [
         row._asdict() | {"bound": row.bound if math.isfinite(row.bound) else None}
         for row in checked.tensors.values()
     ]
     return {
-        "saturating_products": saturates,
+        "saturating_products": checked.saturates,
         "tensors": rows,
         "end_to_end": checked.end_to_end._asdict(),
     }
 
 
-def summarize(checked: Checked, *, saturates: bool) -> dict[str, Any]:
+def summarize(checked: Checked) -> dict[str, Any]:
     """Returns the results that are equal on every CPU whose 8-bit products are exact."""
     rows = checked.code_rows
     farthest = max((row.farthest for row in rows), default=0.0)
@@ -102,18 +102,18 @@ def summarize(checked: Checked, *, saturates: bool) -> dict[str, Any]:
         "codes": sum(row.compared for row in rows),
         "largest_difference": int(max((row.largest for row in rows), default=0)),
         "distance_from_tie_at_most": float(f"1e{max(exponent, _SMALLEST_EXPONENT)}"),
-        "saturating_products": saturates,
+        "saturating_products": checked.saturates,
     }
 
 
 def refuse_unexplained(name: str, checked: Checked) -> None:
-    """Refuses a model with differences that float32 rounding does not explain.
+    """Refuses a model with differences that neither float32 rounding nor saturation explains.
 
     Raises:
         ParityError: names the first layer with such differences, and the other layers.
     """
     faults = [row for row in checked.tensors.values() if row.unexplained]
-    if not faults:
+    if checked.saturates or not faults:
         return
     first, *others = faults
     kind, unit = ("codes", "steps") if first.in_codes else ("numbers", "error bounds")
@@ -127,12 +127,12 @@ def refuse_unexplained(name: str, checked: Checked) -> None:
     )
 
 
-def in_words(name: str, checked: Checked, *, saturates: bool) -> str:
+def in_words(name: str, checked: Checked) -> str:
     """Describes the results of a model in one line."""
     rows = checked.code_rows
     compared, differing = (sum(getattr(x, key) for x in rows) for key in ("compared", "differing"))
     text = f"{name}: {differing:,} of {compared:,} codes are not those of exact arithmetic"
-    if saturates:
+    if checked.saturates:
         return f"{text}; 8-bit products saturate on this CPU, which has no VNNI"
     if not differing:
         return text

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.qparams import QuantizationParameters
-from resnet8.reference.network import IMAGES, Network
-from resnet8.reference.operations import Operation
+from resnet8.reference.network import IMAGES, PIXELS, Network
+from resnet8.reference.operations import Operation, exact_text
 from resnet8.reference.operators import Values
-from resnet8.reference.reading import PIXELS, read_operations
+from resnet8.reference.reading import read_operations
 
 FORMAT, VERSION = "resnet8 test vectors", 1
 # Distance from a tie in steps; errors of float64 are far smaller, except for clipped codes.
@@ -25,30 +24,17 @@ _NEAR = 1e-6
 _FOLDERS = {"weight": "weights", "bias": "biases", "table": "tables", "indices": "indices"}
 
 
-class Tensor(NamedTuple):
-    """A tensor for some images.
-
-    codes: (N, ...) uint8; int32 of sums.
-    parameters: quantization parameters of codes.
-    scale: (O,) exact scales of sums.
-    """
-
-    codes: NDArray[Any]
-    parameters: QuantizationParameters | None
-    scale: tuple[Fraction, ...] = ()
-
-
 class Vectors(NamedTuple):
     """Operations of a network and their exact codes.
 
     operations: in order.
-    tensors: by name, the images first.
+    codes: by tensor, the images first; (N, ...) uint8, int32 of sums.
     output: the tensor whose largest number is the class.
     classes: (N,) of the images.
     """
 
     operations: list[Operation]
-    tensors: dict[str, Tensor]
+    codes: dict[str, NDArray[Any]]
     output: str
     classes: list[int]
 
@@ -60,20 +46,17 @@ def compute(network: Network, images: NDArray[np.uint8]) -> Vectors:
         ArtifactError: integers and tables do not compute one of the network's operators.
     """
     codes: dict[str, NDArray[Any]] = {IMAGES: images}
-    tensors = {IMAGES: Tensor(images, PIXELS)}
-    operations = []
+    operations: list[Operation] = []
     for step in network.steps:
         values = network.compute(step, codes)
-        arrays = {**codes, **values}
-        shapes = {name: x.shape[1:] for name, x in arrays.items()}
+        shapes = {name: x.shape[1:] for name, x in {**codes, **values}.items()}
         for operation in read_operations(network, step, shapes):
-            output = codes[operation.output] = _run(operation, network, codes, values)
-            scale = () if operation.parameters else operation.grid
-            tensors[operation.output] = Tensor(output, operation.parameters, scale)
+            codes[operation.output] = _run(operation, network, codes, values)
             operations.append(operation)
     last = network.steps[-1].nodes[-1]
-    result = last.input[0] if last.op_type == "Softmax" else last.output[0]
-    return Vectors(operations, tensors, result, _classes(tensors[result]))
+    output = last.input[0] if last.op_type == "Softmax" else last.output[0]
+    (scored,) = (x for x in operations if x.output == output)
+    return Vectors(operations, codes, output, _classes(scored, codes[output]))
 
 
 def _run(
@@ -88,18 +71,15 @@ def _run(
     sources = [codes[x] for x in operation.inputs]
     if operation.kind == "table":
         return np.asarray(operation.arrays["table"][sources[0]])
-    if operation.kind == "concat":
-        return np.concatenate(sources, axis=operation.numbers["axis"] + 1)
+    (node,) = operation.nodes
     if operation.kind == "move":
         indices = operation.arrays["indices"]
         moved = sources[0].reshape(len(sources[0]), -1)[:, indices]
         moved[:, indices < 0] = operation.numbers.get("fill", 0)
         return np.asarray(moved.reshape(values[operation.output].shape))
-    if operation.kind == "reshape":
-        return np.asarray(sources[0].reshape(values[operation.output].shape))
-    (node,) = operation.nodes
-    largest = network.apply(node, {node.input[0]: sources[0].astype(np.float64)})
-    return np.asarray(largest.astype(np.uint8))
+    numbers = (x.astype(np.float64) for x in sources)
+    copied = network.apply(node, dict(zip(node.input, numbers, strict=False)))
+    return np.asarray(copied.astype(sources[0].dtype))
 
 
 def _round(operation: Operation, values: Values) -> NDArray[Any]:
@@ -115,16 +95,11 @@ def _round(operation: Operation, values: Values) -> NDArray[Any]:
 
 
 def round_exactly(values: Values, *, scale: float, grid: Sequence[Fraction]) -> NDArray[np.float64]:
-    """Rounds exact values to integer steps, half to even, given their float64 approximations.
+    """Rounds exact values (N, C, ...) to integer steps, half to even, given in float64.
 
-    A value close to a tie is replaced by the nearest multiple of the grid. As float64 has a
-    relative error of a few 2**-53, and fewer than 2**50 multiples are in the range of 8-bit codes,
-    this is the exact value. Values beyond the range are clipped anyway.
-
-    Args:
-        values: (N, C, ...) float64 approximations.
-        scale: size of a step.
-        grid: numbers of which exact values are multiples, one or one for each of C channels.
+    A value close to a tie is replaced by the nearest multiple of the grid, one or one for each of
+    C channels. As float64 has a relative error of a few 2**-53, and fewer than 2**50 multiples are
+    in the range of 8-bit codes, this is the exact value. Values beyond are clipped anyway.
     """
     steps = values / scale
     rounded = np.rint(steps)
@@ -136,29 +111,18 @@ def round_exactly(values: Values, *, scale: float, grid: Sequence[Fraction]) -> 
     return rounded
 
 
-def _classes(output: Tensor) -> list[int]:
+def _classes(operation: Operation, codes: NDArray[Any]) -> list[int]:
     """Returns the first class with the largest number for each image."""
-    if output.parameters is not None:
-        return [int(x) for x in output.codes.argmax(axis=1)]
-    numbers = (
-        [int(x) * unit for x, unit in zip(row, output.scale, strict=True)] for row in output.codes
-    )
-    return [row.index(max(row)) for row in numbers]
+    if operation.parameters is not None:
+        return [int(x) for x in codes.argmax(axis=1)]
+    rows = [[int(x) * y for x, y in zip(row, operation.grid, strict=True)] for row in codes]
+    return [row.index(max(row)) for row in rows]
 
 
-class Files(NamedTuple):
-    """Files of test vectors.
-
-    network: the content of network.json.
-    arrays: by file.
-    """
-
-    network: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
-
-
-def describe(vectors: Vectors, *, dtype: str, chosen: str) -> Files:
-    """Describes test vectors in the format of docs/test-vectors.md.
+def describe(
+    vectors: Vectors, *, dtype: str, chosen: str
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Returns network.json, as docs/test-vectors.md describes it, and arrays by file.
 
     Args:
         vectors: returned by `compute`.
@@ -166,15 +130,17 @@ def describe(vectors: Vectors, *, dtype: str, chosen: str) -> Files:
         chosen: the text that selected the images.
     """
     writer = _Writer(np.dtype(dtype))
+    pixels = Operation("images", (), (), IMAGES, PIXELS)
+    by_output = {operation.output: operation for operation in [pixels, *vectors.operations]}
     content = {
         "format": FORMAT,
         "version": VERSION,
         "images": {"chosen": chosen, "count": len(vectors.classes), "tensor": IMAGES},
-        "tensors": {name: writer.tensor(name, x) for name, x in vectors.tensors.items()},
+        "tensors": {x: writer.tensor(by_output[x], codes) for x, codes in vectors.codes.items()},
         "operations": [writer.operation(x) for x in vectors.operations],
         "output": {"tensor": vectors.output, "classes": vectors.classes},
     }
-    return Files(content, writer.arrays)
+    return content, writer.arrays
 
 
 class _Writer:
@@ -183,15 +149,15 @@ class _Writer:
         self._dtype = dtype
         self._offset = int(np.iinfo(dtype).min)
 
-    def tensor(self, name: str, tensor: Tensor) -> dict[str, Any]:
-        codes, parameters = tensor.codes, tensor.parameters
+    def tensor(self, operation: Operation, codes: NDArray[Any]) -> dict[str, Any]:
+        name, parameters = operation.output, operation.parameters
         if parameters is None:
-            scales = _exact([float(x) for x in tensor.scale])
+            scales = exact_text([float(x) for x in operation.grid])
             return self._file("codes", name, codes) | {"zero_point": 0, "scales": scales}
         zero_point = int(parameters.zero_point)
         if name != IMAGES:
             codes, zero_point = self._shift(codes), zero_point + self._offset
-        numbers = {"zero_point": zero_point, "scale": _exact(float(parameters.scale))}
+        numbers = {"zero_point": zero_point, "scale": exact_text(float(parameters.scale))}
         return self._file("codes", name, codes) | numbers
 
     def operation(self, operation: Operation) -> dict[str, Any]:
@@ -208,12 +174,8 @@ class _Writer:
             described[key] = number + self._offset if is_code else number
         for key, array in operation.arrays.items():
             stored = self._shift(array) if key == "table" else array
-            described[key] = self._file(_FOLDERS[key], described["name"], stored)
-        if operation.weight is not None:
-            described["weight"] |= {
-                "zero_point": int(np.max(operation.weight.zero_point)),
-                "scales": _exact([float(x) for x in operation.weight.scale]),
-            }
+            file = self._file(_FOLDERS[key], described["name"], stored)
+            described[key] = {**file, **described.get(key, {})}
         return described
 
     def _shift(self, codes: NDArray[np.uint8]) -> NDArray[Any]:
@@ -226,10 +188,3 @@ class _Writer:
         self.arrays[file] = array
         shape = array.shape[1:] if folder == "codes" else array.shape
         return {"file": file, "shape": list(shape), "type": array.dtype.name}
-
-
-def _exact(scale: float | Sequence[float]) -> dict[str, Any]:
-    """Returns scales as decimals that parse back exactly, and in hexadecimal."""
-    if isinstance(scale, float):
-        return {"decimal": scale, "hex": scale.hex()}
-    return {"decimal": list(scale), "hex": [x.hex() for x in scale]}

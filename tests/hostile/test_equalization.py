@@ -12,7 +12,7 @@ import pytest
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_array
-from resnet8.inspection.units import read_equalization
+from resnet8.inspection.units import read_metadata
 from resnet8.models import torch_file, torch_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.equalization import as_metadata
@@ -156,14 +156,14 @@ def test_visualizer_refuses_a_text_of_other_bytes_in_onnx(
     refuse(main, arguments, capfd, folder=tmp_path / "models", message=message)
 
 
-def test_read_equalization_refuses_to_unpack_more_than_a_program_may_have(
+def test_read_metadata_refuses_to_unpack_more_than_a_program_may_have(
     tmp_path: Path, models: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.pt2"
     path.write_bytes(models["torch_int8.pt2"])
     monkeypatch.setattr(torch_file, "MAX_BYTES", 10_000)
     with pytest.raises(ArtifactError, match=r"got: \d+ bytes when unpacked\. Run `dvc repro`"):
-        read_equalization(path)
+        read_metadata(path)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,19 +1,25 @@
-"""Models with some quantized layers, in both runtimes."""
+"""Models with some quantized layers, in both runtimes, and the ranking of layers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
+from resnet8.compare.comparison import kl_divergence
+from resnet8.core.evaluation import Predictor
 from resnet8.core.variants import Variant
 from resnet8.inspection import isolation
 from resnet8.models import onnx_model, torch_model
-from resnet8.models.onnx_graph import read_parameters
 
 # Without saturating products, whose error depends on the CPU.
 VARIANTS = (Variant.ONNX_INT8, Variant.ONNX_UINT8, Variant.TORCH_INT8)
+SHIFTS = {"first": 0.1, "second": -2.0, "third": 0.5, "none": 0.0}  # of the first class's logit
+IMAGES = np.arange(4 * 32 * 32 * 3).astype(np.uint8).reshape(4, 32, 32, 3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -42,31 +48,48 @@ def test_each_quantized_tensor_belongs_to_one_layer(
     onnx_fp32: Any, onnx_quantized: Any, torch_int8: Any
 ) -> None:
     _, quantized = onnx_quantized
-    in_onnx, in_torch = (
-        isolation.onnx_layers(onnx_fp32, quantized),
-        isolation.torch_layers(torch_int8),
-    )
+    in_onnx, in_torch = (isolation.find_layers(onnx_fp32, x) for x in (quantized, torch_int8))
     assert in_onnx[0] == in_torch[0] == "input"
-    assert {"conv2d", "add", "average_pooling2d", "dense"} <= set(in_onnx)
+    assert {"conv2d", "add", "average_pooling2d", "dense"} <= {*in_onnx}
     # A ReLU's output is quantized in place of its convolution's.
     assert not [layer for layer in in_onnx if layer.startswith(("activation", "flatten"))]
-    assert {"conv2d", "conv2d_8", "add", "dense"} <= set(in_torch)
+    assert {"conv2d", "conv2d_8", "add", "dense"} <= {*in_torch}
     assert in_torch == [layer for layer in in_onnx if layer in in_torch]
 
     def count(model: Any) -> int:
+        if isinstance(model, torch.fx.GraphModule):
+            return sum("round" in str(node.target) for node in model.graph.nodes)
         return sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
     alone = [isolation.in_onnx(onnx_fp32, quantized, [layer]) for layer in in_onnx]
     assert sum(map(count, alone)) == count(quantized)
+    modules = [isolation.in_torch(onnx_fp32, torch_int8, [layer]) for layer in in_torch]
+    assert sum(map(count, modules)) == count(torch_int8.module())
 
 
-def test_each_quantize_step_of_a_program_belongs_to_one_layer(
-    onnx_fp32: Any, torch_int8: Any
-) -> None:
-    def count(module: Any) -> int:
-        return sum("round" in str(node.target) for node in module.graph.nodes)
+def probabilities(*layers: str, n: int = 4) -> NDArray[np.float32]:
+    """Known amounts that quantized layers add to a logit."""
+    logits = np.tile(np.array([1.0, 0.5, -1.0], np.float32), (n, 1))
+    logits[:, 0] += sum(SHIFTS[layer] for layer in layers)
+    return softmax(logits, axis=1)
 
-    parameters = read_parameters(onnx_fp32)
-    layers = isolation.torch_layers(torch_int8)
-    alone = [isolation.in_torch(parameters, torch_int8, [layer]) for layer in layers]
-    assert sum(map(count, alone)) == count(torch_int8.module())
+
+def isolate(layers: Sequence[str]) -> Predictor:
+    return lambda images: probabilities(*layers, n=len(images))
+
+
+def test_rank_measures_each_layer_alone_and_spared_against_the_float_model() -> None:
+    ranking = isolation.rank(list(SHIFTS), isolate, IMAGES)
+    layers = ranking["layers"]
+    ranked = sorted(layers, key=lambda layer: layers[layer]["rank"])
+    assert ranked == ["second", "third", "first", "none"]
+    for row, quantized in (
+        (layers["third"]["alone"], ["third"]),
+        (layers["second"]["spared"], ["first", "third"]),
+    ):
+        expected = kl_divergence(probabilities(), probabilities(*quantized))
+        assert row["kl_divergence"] == pytest.approx(expected, rel=1e-3)
+    assert layers["none"]["alone"] == {"kl_divergence": 0.0, "agreement": 1.0}
+    assert layers["second"]["alone"]["agreement"] == 0.0
+    assert layers["none"]["spared"] == ranking["all"]
+    assert ranking["n_images"] == 4

@@ -13,8 +13,9 @@ from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.inspection.inputs import batches
 
 SCALE = 0.5
-UINT8 = QuantizationParameters(np.array(SCALE, np.float32), np.array(10), "uint8")
+UINT8 = QuantizationParameters.per_tensor(SCALE, 10)  # -5 to 122.5
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+VALUES = IMAGES.astype(np.float64) - 20  # -20 to 235
 
 
 def watched(
@@ -27,14 +28,12 @@ def watched(
         points={"layer": Point("here", quantization)},
         parameters={"layer": {"weight": weight}} if weight else {},
         absent={},
-        run=lambda images: Captured(
-            {"layer": output(images)}, np.full((len(images), 2), 0.5, np.float32)
-        ),
+        run=lambda images: Captured({"layer": output(images)}, images),
     )
 
 
 def numbers(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    return images - 20  # -20 to 235
+    return images - 20
 
 
 def codes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -42,78 +41,61 @@ def codes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def records() -> recording.Records:
+def rows() -> dict[str, Any]:
     models = {"onnx_fp32": watched(numbers), "onnx_uint8": watched(codes, UINT8)}
-    return recording.inspect(models, batches(IMAGES))
+    records = recording.inspect(models, batches(IMAGES))
+    return summaries.activations_json(records)["layer"]
 
 
-def test_inspect_sees_every_value_of_every_batch(records: recording.Records) -> None:
-    found = summaries.statistics_json(records["onnx_fp32"]["layer"])
-    assert found["n_values"] == IMAGES.size
-    assert found["mean"] == pytest.approx(IMAGES.mean() - 20, rel=1e-5)
-    assert (found["min"], found["max"]) == (-20, 235)
-
-
-def test_inspect_counts_what_lies_beyond_the_ends_of_the_range(
-    records: recording.Records,
-) -> None:
-    low, high = -10 * SCALE, 245 * SCALE  # -5 to 122.5
-    values = numbers(IMAGES.astype(np.float32))
-    found = summaries.statistics_json(records["onnx_uint8"]["layer"])
-    assert (found["clip_low"], found["clip_high"]) == (low, high)
-    assert found["clipped_low_share"] == pytest.approx(np.mean(values < low - SCALE / 2), rel=1e-5)
-    assert found["clipped_high_share"] == pytest.approx(
-        np.mean(values > high + SCALE / 2), rel=1e-5
-    )
-    assert found["clipped_share"] == pytest.approx(
-        found["clipped_low_share"] + found["clipped_high_share"], rel=1e-5
-    )
+def test_inspect_records_every_value_of_every_batch(rows: dict[str, Any]) -> None:
+    row = rows["onnx_fp32"]["statistics"]
+    assert row["n_values"] == IMAGES.size
+    assert row["mean"] == pytest.approx(VALUES.mean(), rel=1e-5)
+    assert (row["min"], row["max"]) == (-20, 235)
 
 
 def test_inspect_compares_a_quantized_variant_with_the_float_one_of_its_runtime(
-    records: recording.Records,
+    rows: dict[str, Any],
 ) -> None:
-    values = numbers(IMAGES.astype(np.float64))
-    error = np.clip(values, -5, 122.5) - values
-    found = summaries.statistics_json(records["onnx_uint8"]["layer"])
-    assert found["reference"] == "onnx_fp32"
-    assert found["sqnr_db"] == pytest.approx(
-        10 * np.log10((values**2).sum() / (error**2).sum()), abs=0.005
-    )
-    assert found["max_abs_error"] == 112.5
+    row = rows["onnx_uint8"]["statistics"]
+    low, high = np.mean(VALUES < -5 - SCALE / 2), np.mean(VALUES > 122.5 + SCALE / 2)
+    assert (row["clip_low"], row["clip_high"]) == (-5, 122.5)
+    assert row["clipped_low_share"] == pytest.approx(low, rel=1e-5)
+    assert row["clipped_high_share"] == pytest.approx(high, rel=1e-5)
+    assert row["clipped_share"] == pytest.approx(low + high, rel=1e-5)
+    error = np.clip(VALUES, -5, 122.5) - VALUES
+    sqnr = 10 * np.log10((VALUES**2).sum() / (error**2).sum())
+    assert (row["reference"], row["max_abs_error"]) == ("onnx_fp32", 112.5)
+    assert row["sqnr_db"] == pytest.approx(sqnr, abs=0.005)
 
 
-def test_activations_json_shares_bins_between_variants(records: recording.Records) -> None:
-    found = summaries.activations_json(records)["layer"]
-    first, second = (found[variant]["histogram"] for variant in ("onnx_fp32", "onnx_uint8"))
+def test_activations_json_shares_bins_between_variants(rows: dict[str, Any]) -> None:
+    first, second = (rows[variant]["histogram"] for variant in ("onnx_fp32", "onnx_uint8"))
     assert (first["low"], first["high"]) == (second["low"], second["high"])
     assert (first["low"], first["high"]) == pytest.approx((-22.55, 237.55))  # 1% beyond
-    values = numbers(IMAGES.astype(np.float32))
-    assert sum(first["counts"]) == pytest.approx(np.count_nonzero(values), rel=1e-3)
-    assert "error_histogram" not in found["onnx_fp32"]
-    assert sum(found["onnx_uint8"]["error_histogram"]["counts"]) == pytest.approx(
-        np.sum((values < -5) | (values > 122.5)), rel=0.01
+    assert sum(first["counts"]) == pytest.approx(np.count_nonzero(VALUES), rel=1e-3)
+    assert "error_histogram" not in rows["onnx_fp32"]
+    assert sum(rows["onnx_uint8"]["error_histogram"]["counts"]) == pytest.approx(
+        np.sum((VALUES < -5) | (VALUES > 122.5)), rel=0.01
     )
 
 
 def test_parameters_json_has_ranges_and_errors_of_each_channel() -> None:
     original = np.array([[1.0, -2.0], [0.25, 0.5]], np.float32)
-    quantization = QuantizationParameters(
-        np.array([0.1, 0.01], np.float32), np.zeros(2, np.int64), "int8", axis=0
-    )
+    scales = np.array([0.1, 0.01], np.float32)
+    quantization = QuantizationParameters.per_channel(scales, "int8", 0)
     values = original + np.array([[0.05, 0.0], [0.0, 0.005]], np.float32)
     models = {
         "onnx_fp32": watched(numbers, weight=Parameter(original)),
         "onnx_int8": watched(codes, UINT8, Parameter(values, quantization)),
     }
-    found = summaries.parameters_json(models)["layer"]["weight"]["onnx_int8"]
-    assert found["channel_min"] == pytest.approx([-2, 0.25])
-    assert found["channel_max"] == pytest.approx([1.05, 0.505])
-    assert found["channel_max_abs_error"] == pytest.approx([0.05, 0.005], rel=1e-4)
-    assert found["channel_sqnr_db"] == pytest.approx(
-        [10 * np.log10(5 / 0.05**2), 10 * np.log10(0.3125 / 0.005**2)], rel=1e-4
-    )
-    assert found["scale"] == pytest.approx([0.1, 0.01])
+    row = summaries.parameters_json(models)["layer"]["weight"]["onnx_int8"]
+    assert row["channel_min"] == pytest.approx([-2, 0.25])
+    assert row["channel_max"] == pytest.approx([1.05, 0.505])
+    assert row["channel_max_abs_error"] == pytest.approx([0.05, 0.005], rel=1e-4)
+    sqnr = [10 * np.log10(5 / 0.05**2), 10 * np.log10(0.3125 / 0.005**2)]
+    assert row["channel_sqnr_db"] == pytest.approx(sqnr, rel=1e-4)
+    assert row["scale"] == pytest.approx([0.1, 0.01])
 
 
 def test_reference_variants_are_the_originals() -> None:

@@ -26,39 +26,37 @@ def relu_outputs(size: int = 20_000) -> NDArray[np.float32]:
     return np.maximum(np.random.default_rng(0).normal(0.5, 2, size), 0).astype(np.float32)
 
 
-def in_batches(values: NDArray[np.float32]) -> RunningValues:
+def in_batches(values: NDArray[np.float32], count: int = 7) -> RunningValues:
     running = RunningValues()
-    for batch in np.array_split(values, 7):
+    for batch in np.array_split(values, count):
         running.update(batch)
     return running
 
 
-def per_tensor(scale: float, zero_point: int, dtype: str) -> QuantizationParameters:
-    return QuantizationParameters(np.array(scale, np.float32), np.array(zero_point), dtype)
-
-
-@pytest.mark.parametrize("values", [relu_outputs(), relu_outputs() - 3, np.zeros(50, np.float32)])
-def test_running_values_has_the_moments_of_all_batches_together(
+@pytest.mark.parametrize(
+    "values",
+    [relu_outputs(), -relu_outputs(), relu_outputs() - 3, np.zeros(50, np.float32)],
+    ids=["above zero", "below zero", "both", "zeros"],
+)
+def test_running_values_has_the_statistics_of_all_batches_together(
     values: NDArray[np.float32],
 ) -> None:
-    summary = in_batches(values).summary()
+    running = in_batches(values)
+    summary = running.summary()
     assert summary.n_values == len(values)
     assert summary.mean == pytest.approx(values.mean(dtype=np.float64), rel=RTOL_SUMS)
     assert summary.std == pytest.approx(values.std(dtype=np.float64), rel=RTOL_SUMS)
     assert (summary.min, summary.max) == (values.min(), values.max())
     assert summary.dynamic_range == pytest.approx(float(np.ptp(values)))
     assert summary.zeros_share == np.mean(values == 0)
-
-
-@pytest.mark.parametrize("values", [relu_outputs(), -relu_outputs(), relu_outputs() - 3])
-def test_running_values_percentiles_are_numpys_within_a_bin(values: NDArray[np.float32]) -> None:
-    found = in_batches(values).summary().percentiles
+    counts = running.histogram().rebinned(np.linspace(-30, 30, 50))
+    assert counts.sum() == pytest.approx(np.count_nonzero(values))
     # Of 20,000 values, the 20th is exact to a few: take NumPy's on both sides.
     low, high = (
         np.percentile(values, np.clip(np.array(PERCENTILES) + step, 0, 100))
         for step in (-0.02, 0.02)
     )
-    for position, value in enumerate(found.values()):
+    for position, value in enumerate(summary.percentiles.values()):
         room = RTOL_PERCENTILE * abs(value)
         assert low[position] - room <= value <= high[position] + room
 
@@ -67,27 +65,27 @@ def test_running_values_percentiles_are_numpys_within_a_bin(values: NDArray[np.f
 def test_running_values_histogram_counts_every_value_but_zeros(
     values: NDArray[np.float32],
 ) -> None:
-    running = RunningValues()
-    running.update(values)
-    histogram = running.histogram()
+    counts, edges = in_batches(values, 1).histogram()
     large = values[np.abs(values) > 1e-38]
-    assert histogram.counts.sum() == len(large)
+    assert counts.sum() == len(large)
     for value in large:
-        position = np.searchsorted(histogram.edges, value, side="right" if value > 0 else "left")
-        assert histogram.counts[position - 1] > 0
+        position = np.searchsorted(edges, value, side="right" if value > 0 else "left")
+        assert counts[position - 1] > 0
 
 
-def test_histogram_rebinned_keeps_the_number_of_values() -> None:
-    histogram = in_batches(relu_outputs()).histogram()
-    counts = histogram.rebinned(np.linspace(-1, 20, 50))
-    assert counts.sum() == pytest.approx(np.count_nonzero(relu_outputs()))
+def test_histogram_reach_is_a_percentile_of_the_absolute_values() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 50_000).astype(np.float32)
+    histogram = in_batches(values).histogram()
+    expected = float(np.percentile(np.abs(values), 99))
+    assert histogram.reach(0.99) == pytest.approx(expected, rel=0.02)
+    assert histogram.reach(1.0) >= np.abs(values).max()
 
 
 @pytest.mark.parametrize(("dtype", "zero_point"), [("uint8", 3), ("int8", -100), ("int8", 0)])
 def test_running_codes_agrees_with_the_dequantized_values(dtype: str, zero_point: int) -> None:
     limits = np.iinfo(dtype)
     codes = np.random.default_rng(1).integers(limits.min, limits.max + 1, 5000).astype(dtype)
-    quantization = per_tensor(0.1, zero_point, dtype)
+    quantization = QuantizationParameters.per_tensor(0.1, zero_point, dtype)
     values = ((codes.astype(np.int64) - zero_point) * np.float32(0.1)).astype(np.float32)
     running = RunningCodes(quantization)
     for batch in np.array_split(codes, 3):
@@ -103,7 +101,7 @@ def test_running_codes_agrees_with_the_dequantized_values(dtype: str, zero_point
 
 
 def test_running_codes_histogram_spreads_a_level_over_what_is_rounded_to_it() -> None:
-    running = RunningCodes(per_tensor(0.5, 10, "uint8"))
+    running = RunningCodes(QuantizationParameters.per_tensor(0.5, 10))
     running.update(np.array([10, 12, 12], np.uint8))  # zero, and twice 1.0
     assert running.histogram().rebinned(np.array([0.0, 0.75, 1.0, 1.25, 2.0])).tolist() == [
         0, 1, 1, 0,
@@ -130,12 +128,3 @@ def test_running_error_cosine_is_that_of_the_angle() -> None:
 @pytest.mark.parametrize(("signal", "noise"), [(0.0, 1.0), (1.0, 0.0)])
 def test_sqnr_db_is_none_without_a_ratio(signal: float, noise: float) -> None:
     assert sqnr_db(signal, noise) is None
-
-
-def test_histogram_reach_is_a_percentile_of_the_absolute_values() -> None:
-    values = np.random.default_rng(3).normal(0, 1, 50_000).astype(np.float32)
-    running = RunningValues()
-    running.update(values)
-    expected = float(np.percentile(np.abs(values), 99))
-    assert running.histogram().reach(0.99) == pytest.approx(expected, rel=0.02)
-    assert running.histogram().reach(1.0) >= np.abs(values).max()

@@ -1,36 +1,43 @@
-"""Watched PyTorch programs: hooks that change nothing, and what they see."""
+"""Captured layers of PyTorch programs and modules, which are afterwards as they were."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from resnet8.core.errors import ArtifactError
 from resnet8.inspection import torch_capture
+from resnet8.inspection.torch_capture import capture
 from resnet8.models import torch_model
 
-ATOL_SQNR_DB = 0.01  # torchao sums in float32
+IMAGES = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 
 
-@pytest.fixture(params=["torch_fp32", "torch_int8"])
-def program(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
+class Calling(nn.Module):
+    """Calls a function with its input and its submodules."""
+
+    def __init__(self, call: Callable[..., Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.call = call
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.call(x, **dict(self.named_children()))
 
 
-def test_watch_leaves_the_probabilities(
-    program: Any, calibration_images: NDArray[np.uint8]
-) -> None:
-    images = calibration_images[:20].astype(np.float32)
-    expected = torch_model.make_predictor(program)(images)
-    assert np.array_equal(torch_capture.watch(program).run(images).probabilities, expected)
+# Programs of the pipeline.
 
 
 def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any) -> None:
     points = torch_capture.watch(torch_int8).points
     quantized = [layer for layer, point in points.items() if point.quantization]
-    # What only moves values, like a flattening, has those of its input.
+    # A pass-through operator, like a flattening, has the codes of its input.
     assert {"activation", "conv2d_2", "activation_2", "average_pooling2d"} <= set(quantized)
     assert not {"conv2d_permute", "flatten"} & set(quantized)
     assert points["activation"].quantization.dtype == "uint8"
@@ -48,95 +55,205 @@ def test_watch_refuses_codes_outside_of_modules(torch_int8: Any) -> None:
         torch_capture.watch(program)
 
 
-def test_forward_hooks_are_gone_after_an_error() -> None:
-    module = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2))
-    seen: list[str] = []
+def test_watch_refuses_codes_of_an_infinite_scale() -> None:
+    def quantize(x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+        codes = (layer(x).clamp(0.0, 255.0) * 0.0).round().to(torch.uint8)
+        return codes.to(torch.float32).mean((1, 2)).softmax(1)
 
-    def keep(name: str, output: torch.Tensor) -> None:
-        seen.append(name)
-        raise RuntimeError("full")
-
-    with (
-        pytest.raises(RuntimeError, match="full"),
-        torch_capture.forward_hooks(module, {"0": "first", "1": "second"}, keep),
-    ):
-        module(torch.zeros(1, 2))
-    module(torch.zeros(1, 2))
-    assert seen == ["first"]
-    assert not any(child._forward_hooks for child in module.modules())
+    inside = Calling(quantize, layer=nn.ReLU())
+    program = torch_model.export(Calling(lambda x, codes: codes(x), codes=inside))
+    with pytest.raises(ArtifactError, match=r"quantize layers as .+ZeroDivisionError.+ again\."):
+        torch_capture.watch(program)
 
 
-def test_hooks_see_what_an_interpreter_computes_node_by_node(
+def test_hooks_capture_what_an_interpreter_computes_node_by_node(
     torch_int8: Any, calibration_images: NDArray[np.uint8]
 ) -> None:
     class Recorder(torch.fx.Interpreter):
         def run_node(self, node: torch.fx.Node) -> Any:
-            found[node.name] = super().run_node(node)
-            return found[node.name]
+            computed[node.name] = super().run_node(node)
+            return computed[node.name]
 
-    found: dict[str, Any] = {}
+    computed: dict[str, Any] = {}
     images = np.ascontiguousarray(calibration_images[:3], np.float32)
     module = torch_int8.module()
-    Recorder(module).run(torch.from_numpy(images))
+    probabilities = Recorder(module).run(torch.from_numpy(images))
     last = {
         path: node.name
         for node in module.graph.nodes
         for path, _ in (node.meta.get("nn_module_stack") or {}).values()
     }
     watched = torch_capture.watch(torch_int8)
-    outputs = watched.run(images).outputs
+    captured = watched.run(images)
     for layer, point in watched.points.items():
         node = last[point.place.removeprefix("forward hook on ")]
-        assert np.array_equal(outputs[layer], found[node].detach().numpy()), layer
+        assert np.array_equal(captured.outputs[layer], computed[node].detach().numpy()), layer
+    assert np.array_equal(captured.probabilities, probabilities.detach().numpy())
 
 
 def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> None:
-    class Halves(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return x.chunk(2, 1)
+    def call(x: torch.Tensor, block: Any, halves: Any, dense: Any) -> torch.Tensor:
+        first, second = halves(block(x))
+        return dense((first * second).mean((2, 3))).softmax(1)
 
-    class Blocks(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.block = torch.nn.Sequential(torch.nn.Conv2d(32, 4, 3), torch.nn.BatchNorm2d(4))
-            self.halves = Halves()
-            self.dense = torch.nn.Linear(2, 10)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            first, second = self.halves(self.block(images))
-            return self.dense((first * second).mean((2, 3))).softmax(1)
-
-    watched = torch_capture.watch(torch_model.export(Blocks().eval()))
+    model = Calling(
+        call,
+        block=nn.Sequential(nn.Conv2d(32, 4, 3), nn.BatchNorm2d(4)),
+        halves=Calling(lambda x: x.chunk(2, 1)),
+        dense=nn.Linear(2, 10),
+    )
+    watched = torch_capture.watch(torch_model.export(model.eval()))
     outputs = watched.run(np.ones((3, 32, 32, 3), np.float32)).outputs
-    assert {layer: output.shape for layer, output in outputs.items()} == {
-        "block": (3, 4, 30, 1),
-        "dense": (3, 10),
-    }
+    shapes = {layer: output.shape for layer, output in outputs.items()}
+    assert shapes == {"block": (3, 4, 30, 1), "dense": (3, 10)}
     assert list(watched.absent) == ["halves"]
     assert list(watched.parameters) == ["dense"]
 
 
-class Codes(torch.nn.Module):
-    """Makes codes of images, with a type and a factor that may be those of no quantization."""
+# Any module.
 
-    def __init__(self, dtype: torch.dtype, inverse: float) -> None:
+
+def outputs(module: nn.Module, images: NDArray[np.float32] = IMAGES) -> dict[str, Any]:
+    return capture(module, images).run(images).outputs
+
+
+def test_outputs_are_those_of_each_layer() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+    captured = outputs(module)
+    assert list(captured) == ["0", "1.0", "1.1"]
+    module.eval()
+    after = torch.from_numpy(IMAGES)
+    with torch.no_grad():
+        for name, layer in (("0", module[0]), ("1.0", module[1][0]), ("1.1", module[1][1])):
+            after = layer(after)
+            assert np.array_equal(captured[name], after.numpy())
+
+
+def test_calls_are_kept_apart_and_work_in_place_changes_no_earlier_output() -> None:
+    module = Calling(
+        lambda x, conv, relu, unused: relu(conv(relu(x.clone()))),
+        conv=nn.Conv2d(3, 3, 1), relu=nn.ReLU(inplace=True), unused=nn.Tanh(),
+    )  # fmt: skip
+    watched = capture(module, IMAGES)
+    kept = watched.run(IMAGES).outputs
+    assert list(kept) == ["relu", "conv", "relu:2"]
+    assert kept["conv"].min() < 0 == kept["relu:2"].min()
+    assert watched.absent == {"unused": "not called"}
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda x: (None, x), None),
+        (lambda x: {"a": x, "b": x + 1}, None),
+        (lambda x: [(x,)], None),
+        (lambda x: x.argmax(1), "gives int64"),
+        (lambda x: x.sum(), "no array with a row for each image"),
+        (lambda x: x[:1], "no array with a row for each image"),
+        (lambda x: None, "no array with a row for each image"),
+    ],
+)
+def test_the_first_tensor_is_taken_or_absent_with_the_reason(call: Any, reason: Any) -> None:
+    watched = capture(Calling(call), IMAGES)
+    assert watched.absent == ({"Calling": reason} if reason else {})
+    assert watched.points.keys() == ({"Calling"} - watched.absent.keys())
+    if not reason:
+        assert np.array_equal(watched.run(IMAGES).outputs["Calling"], IMAGES)
+
+
+class Busy(nn.Module):
+    """Has all the state that a forward pass may change."""
+
+    def __init__(self, *, fails: bool = False) -> None:
         super().__init__()
-        self.layer = torch.nn.ReLU()
-        self.dtype, self.inverse = dtype, inverse
+        self.norm, self.drop, self.fails = nn.BatchNorm2d(3), nn.Dropout(), fails
+        self.register_buffer("calls", torch.zeros(()))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        codes = (self.layer(images).clamp(0.0, 255.0) * self.inverse).round().to(self.dtype)
-        return codes.to(torch.float32).mean((1, 2)).softmax(1)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        result = self.drop(self.norm(x)) + torch.rand(())
+        if self.fails:
+            raise RuntimeError("no more")
+        return result
 
 
-def test_watch_refuses_codes_of_an_infinite_scale() -> None:
-    class InModule(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.codes = Codes(torch.uint8, 0.0)
+def state(module: nn.Module) -> list[Any]:
+    """All that must be as before."""
+    return [
+        *([x.training, len(x._forward_hooks), len(x._buffers)] for x in module.modules()),
+        *((name, x.tolist()) for name, x in module.state_dict().items()),
+        *((x.requires_grad, None if x.grad is None else x.grad.tolist(), id(x))
+          for x in module.parameters()),
+        *(id(x) for x in module.buffers()),
+        torch.is_grad_enabled(), torch.get_rng_state().tolist(), torch.get_num_threads(),
+    ]  # fmt: skip
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.codes(images)
 
-    with pytest.raises(ArtifactError, match=r"quantize layers as .+ZeroDivisionError.+ again\."):
-        torch_capture.watch(torch_model.export(InModule()))
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_module_is_as_it_was_also_after_an_error(fails: bool) -> None:
+    module = Busy(fails=fails)
+    module.drop.eval()  # of several modes
+    module.norm.weight.grad = torch.ones(3)
+    module.norm.bias.requires_grad_(False)
+    module.norm.register_forward_hook(lambda *_: None)
+    before = state(module)
+    if fails:
+        with pytest.raises(RuntimeError, match="no more"):
+            capture(module, IMAGES)
+    else:
+        capture(module, IMAGES)
+    assert state(module) == before
+    module.fails = False
+    module(torch.from_numpy(IMAGES)).sum().backward()  # it still learns
+
+
+def test_modes_are_set_where_a_module_refuses_to_be_evaluated() -> None:
+    program = torch.export.export(nn.Sequential(nn.ReLU()), (torch.zeros(2, 3, 8, 8),))
+    assert np.array_equal(outputs(torch.export.unflatten(program))["0"], np.maximum(IMAGES, 0))
+    with pytest.raises(NotImplementedError, match="eval"):
+        program.module().eval()
+    assert capture(program.module(), IMAGES).points.keys() <= {"_guards_fn"}
+
+
+def test_hooks_of_the_user_are_run_and_stay() -> None:
+    module = nn.Sequential(nn.ReLU())
+    module[0].register_forward_hook(lambda _module, _inputs, output: output + 1)
+    assert np.array_equal(outputs(module)["0"], np.maximum(IMAGES, 0) + 1)
+    assert len(module[0]._forward_hooks) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_images_get_the_type_of_the_module(dtype: torch.dtype) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3)).to(dtype)
+    captured = outputs(module)["0"]
+    expected = module(torch.from_numpy(IMAGES).to(dtype)).detach().float().numpy()
+    assert captured.dtype == np.float32
+    assert np.array_equal(captured, expected)
+
+
+def test_frozen_and_compiled_modules_are_taken() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3)).requires_grad_(False)
+    traced = torch.fx.symbolic_trace(copy.deepcopy(module))
+    for other in (traced, torch.compile(module)):
+        assert np.array_equal(outputs(other)["0"], outputs(module)["0"])
+
+
+def test_parameters_have_output_channels_first_and_the_values_in_use() -> None:
+    module = nn.Sequential(
+        nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ConvTranspose2d(4, 5, 2), nn.PReLU(),
+        nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(245, 3)),
+    )  # fmt: skip
+    watched = capture(module, IMAGES)
+    assert list(watched.points) == ["0", "1", "2", "3", "4", "5"]
+    shapes = {
+        f"{layer}.{kind}": x.values.shape
+        for layer, kinds in watched.parameters.items()
+        for kind, x in kinds.items()
+    }
+    assert shapes == {
+        "0.weight": (4, 3, 3, 3), "0.bias": (4,), "1.weight": (4,), "1.bias": (4,),
+        "2.weight": (5, 4, 2, 2), "2.bias": (5,), "3.weight": (1,), "5.weight": (3, 245),
+        "5.bias": (3,),
+    }  # fmt: skip
+    used = module[5].weight.detach().numpy()
+    assert np.array_equal(watched.parameters["5"]["weight"].values, used)

@@ -12,7 +12,7 @@ from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, recording, torch_capture, watch
 from resnet8.inspection.capture import Captured, Point, Watched
-from resnet8.inspection.units import in_float_units, read_equalization
+from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
 from resnet8.quantize.equalization import Equalization
 from resnet8.quantize.quantization import Quantization
@@ -25,40 +25,35 @@ OUTPUTS, INPUTS = np.array([1, 0.5], np.float32), np.array([0.25, 1, 0.125], np.
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_read_equalization_returns_the_written_factors(
-    models_folder: Path, quantization: Quantization, variant: Variant
-) -> None:
-    factors = read_equalization(variant.path(models_folder))
-    assert min(x.min() for x in factors.outputs.values()) < 0.5  # else the tests prove nothing
-    for actual, expected in zip(factors, quantization.equalization, strict=True):
-        np.testing.assert_equal(dict(actual), dict(expected))
-    assert read_equalization(variant.original.path(models_folder)) == Equalization({}, {})
-
-
 @pytest.mark.parametrize("name", ["none.onnx", "none.pt2"])
-def test_read_equalization_names_a_missing_file(models_folder: Path, name: str) -> None:
+def test_read_metadata_names_a_missing_file(models_folder: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match=rf"{name} must be an .+ Run `dvc repro`"):
-        read_equalization(models_folder / name)
+        read_metadata(models_folder / name)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_watch_file_shows_outputs_in_the_float_models_units(
-    models_folder: Path, calibration_images: NDArray[np.uint8], variant: Variant
+def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
+    models_folder: Path,
+    quantization: Quantization,
+    calibration_images: NDArray[np.uint8],
+    variant: Variant,
 ) -> None:
-    path = variant.path(models_folder)
+    path, original = variant.path(models_folder), variant.original.path(models_folder)
+    factors, _ = read_metadata(path)
+    assert min(x.min() for x in factors.outputs.values()) < 0.5  # else this proves nothing
+    for actual, written in zip(factors, quantization.equalization, strict=True):
+        np.testing.assert_equal(dict(actual), dict(written))
+    assert read_metadata(original) == (Equalization(), [])
+
     unscaled = (
         onnx_capture.watch(onnx_model.load_model(path))
         if variant.runtime == "onnx"
         else torch_capture.watch(torch_model.load_model(path))
     )
-    models = (
-        watch.watch_file(variant.original.path(models_folder)),
-        watch.watch_file(path),
-        unscaled,
-    )
+    watched = watch.watch_file(path)
+    models = (watch.watch_file(original), watched, unscaled)
     expected, outputs, other = (recording.capture(x, calibration_images[:20]) for x in models)
-    names = outputs.keys() & read_equalization(path).outputs.keys()
+    names = outputs.keys() & factors.outputs.keys()
     assert len(names) >= 6
 
     def error(outputs: dict[str, Any], name: str) -> float:
@@ -68,21 +63,14 @@ def test_watch_file_shows_outputs_in_the_float_models_units(
     assert max(error(outputs, name) for name in names) < QUANTIZATION_ERROR
     assert min(error(other, name) for name in names) > UNIT_ERROR
 
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_watch_file_shows_parameters_in_the_float_models_units(
-    models_folder: Path, quantization: Quantization, variant: Variant
-) -> None:
-    parameters = watch.watch_file(variant.path(models_folder)).parameters
-    outputs, inputs = quantization.equalization
-    assert parameters.keys() == quantization.layers.keys()
+    assert watched.parameters.keys() == quantization.layers.keys()
     for layer, (weight, bias) in quantization.parameters.items():
-        by_output = outputs.get(layer, np.ones(len(weight))).astype(np.float64)
-        by_input = inputs.get(layer, np.ones(weight.shape[1])).astype(np.float64)
+        by_output = factors.outputs.get(layer, np.ones(len(weight))).astype(np.float64)
+        by_input = factors.inputs.get(layer, np.ones(weight.shape[1])).astype(np.float64)
         pixels = [1] * (weight.ndim - 2)
-        expected = weight * by_output.reshape(-1, 1, *pixels) / by_input.reshape(-1, *pixels)
-        kinds = parameters[layer]
-        np.testing.assert_allclose(kinds["weight"].values, expected, rtol=1e-5, err_msg=layer)
+        right = weight * by_output.reshape(-1, 1, *pixels) / by_input.reshape(-1, *pixels)
+        kinds = watched.parameters[layer]
+        np.testing.assert_allclose(kinds["weight"].values, right, rtol=1e-5, err_msg=layer)
         np.testing.assert_allclose(kinds["bias"].values, bias * by_output, rtol=1e-5, err_msg=layer)
 
 
@@ -96,19 +84,16 @@ def watched_with(
     return Watched(points, {"conv": parameters}, {}, lambda images: Captured(outputs, images))
 
 
-def test_in_float_units_multiplies_float_outputs() -> None:
+def test_in_float_units_multiplies_outputs_or_the_scales_of_codes() -> None:
     output = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
     scaled = in_float_units(watched_with(output), Equalization({"conv": OUTPUTS}))
     assert scaled.points["conv"].quantization is None
     assert scaled.run(IMAGES).outputs["conv"].ravel().tolist() == [0, 1, 2, 3, 2, 2.5, 3, 3.5]
-
-
-def test_in_float_units_keeps_codes_and_multiplies_their_scales() -> None:
     codes = np.array([[10, 12]], np.uint8)
     model = watched_with(codes, QuantizationParameters.per_tensor(0.5, 10))
     scaled = in_float_units(model, Equalization({"conv": OUTPUTS}))
     assert scaled.run(IMAGES).outputs["conv"].tolist() == [[10, 12]]
-    assert scaled.points["conv"].quantization.dequantize(codes).tolist() == [[0.0, 0.5]]
+    assert scaled.points["conv"].dequantize(codes).tolist() == [[0.0, 0.5]]
 
 
 @pytest.mark.parametrize(
@@ -121,21 +106,21 @@ def test_in_float_units_keeps_codes_and_multiplies_their_scales() -> None:
     ids=["weight", "bias", "depthwise weight"],
 )
 def test_in_float_units_scales_parameters(values: Any, outputs: Any, expected: Any) -> None:
+    stored = Parameter(values.astype(np.float32), QuantizationParameters.per_tensor(0.5, 0, "int8"))
     factors = Equalization({"conv": outputs}, {"conv": INPUTS})
-    model = watched_with(kind=Parameter(values.astype(np.float32)))
-    scaled = in_float_units(model, factors).parameters["conv"]["kind"].values
-    assert scaled.ravel().tolist() == np.ravel(expected).tolist()
-
-
-def test_in_float_units_gives_the_weight_scale_of_the_input_with_the_largest() -> None:
-    quantization = QuantizationParameters.per_tensor(0.5, 0, "int8")
-    model = watched_with(weight=Parameter(np.ones((2, 3), np.float32), quantization))
-    factors = Equalization({"conv": OUTPUTS}, {"conv": INPUTS})
-    scaled = in_float_units(model, factors).parameters["conv"]["weight"].quantization
-    assert (scaled.scale.tolist(), scaled.axis) == ([4.0, 2.0], 0)
+    scaled = in_float_units(watched_with(kind=stored), factors).parameters["conv"]["kind"]
+    assert scaled.values.ravel().tolist() == np.ravel(expected).tolist()
+    # The scale is that of the input with the largest scale.
+    largest = np.reshape(expected, (len(values), -1)).max(axis=1) / values.max()
+    if values.ndim > 1:
+        assert (scaled.quantization.scale / 0.5).tolist() == largest.tolist()
 
 
 HALVES = np.full(9, 0.5, np.float32)
+
+
+def with_parameter(*shape: int) -> Watched:
+    return watched_with(kind=Parameter(np.ones(shape, np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -143,21 +128,9 @@ HALVES = np.full(9, 0.5, np.float32)
     [
         (watched_with(np.ones((1, 2), np.float32)), Equalization({"conv": HALVES[:1]}), (2, 1)),
         (watched_with(np.ones(1, np.float32)), Equalization({"conv": HALVES[:1]}), (0, 1)),
-        (
-            watched_with(bias=Parameter(np.ones(2, np.float32))),
-            Equalization({"conv": HALVES[:3]}),
-            (2, 3),
-        ),
-        (
-            watched_with(weight=Parameter(np.ones((2, 3), np.float32))),
-            Equalization({}, {"conv": HALVES[:6]}),
-            (3, 6),
-        ),
-        (
-            watched_with(weight=Parameter(np.ones((6, 1, 3, 3), np.float32))),
-            Equalization({}, {"conv": HALVES[:3]}),
-            (6, 3),
-        ),
+        (with_parameter(2), Equalization({"conv": HALVES[:3]}), (2, 3)),
+        (with_parameter(2, 3), Equalization({}, {"conv": HALVES[:6]}), (3, 6)),
+        (with_parameter(6, 1, 3, 3), Equalization({}, {"conv": HALVES[:3]}), (6, 3)),
     ],
     ids=["output", "no channels", "bias", "inputs", "depthwise"],
 )

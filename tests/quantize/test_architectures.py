@@ -12,13 +12,12 @@ from resnet8.models import (
     keras_conversion,
     keras_model,
     onnx_model,
-    parity,
     torch_conversion,
     torch_model,
 )
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.fit import fit
-from resnet8.reference.check import check, in_onnx_runtime, in_torch
+from resnet8.reference.check import check, open_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import refuse_unexplained
 from samples.layer_kinds import KINDS, REFUSED, build
@@ -63,9 +62,7 @@ def test_float_models_are_the_same_layer_by_layer(made: Made, test_set: Any) -> 
         "torch_fp32": torch_capture.watch(made.program),
     }
     records = recording.inspect(watched, [test_set[0][:4]])
-    table = parity.check_layers(
-        recording.conversion_errors(records), magnitudes=recording.magnitudes(records)
-    )
+    table = recording.check_conversions(records)
     assert any("keras_onnx" in row and "keras_torch" in row for row in table.values())
     images = test_set[0][:20].astype(np.float32)
     expected = keras_model.make_predictor(made.original)(images)
@@ -86,7 +83,7 @@ def test_fit_serves_both_runtimes(made: Made, test_set: Any) -> None:
 
 def test_codes_are_those_of_exact_arithmetic(made: Made, test_set: Any) -> None:
     network = Network(made.float_model, made.quantization)
-    models = {"onnx_uint8": in_onnx_runtime(made.in_onnx), "torch_int8": in_torch(made.in_torch)}
+    models = {"onnx_uint8": open_runtime(made.in_onnx), "torch_int8": open_runtime(made.in_torch)}
     for name, found in check(network, models, test_set[0][:3]).items():
         refuse_unexplained(name, found)
         assert len([row for row in found.tensors.values() if row.in_codes]) >= 2

@@ -14,11 +14,14 @@ from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import QUANTIZE, copy_of
 from resnet8.quantize import onnx_writer, torch_writer
-from resnet8.reference.check import Runtime, check, in_onnx_runtime, in_torch, load_runtime
+from resnet8.quantize.quantization import LayerParameters
+from resnet8.reference.check import Runtime, check, load_runtime, open_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import Checked, refuse_unexplained
 
 N_IMAGES = 30  # more than a batch
+OUTPUT, WEIGHT, BIAS = 0, 1, 2
+CODES, SCALE, ZERO_POINT = 0, 1, 2
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def checked(network: Network, runtime: Runtime, images: Any) -> Checked:
 def test_codes_of_runtimes_are_those_of_exact_arithmetic(
     variant: Variant, models_folder: Path, network: Network, images: Any
 ) -> None:
-    runtime = load_runtime(variant, variant.path(models_folder))
+    runtime = load_runtime(variant.path(models_folder))
     result = checked(network, runtime, images)
     rows = list(result.tensors.values())
     assert sum(row.in_codes for row in rows) == (13 if variant.runtime == "torch" else 15)
@@ -65,7 +68,7 @@ def test_codes_of_runtimes_are_those_of_exact_arithmetic(
 def test_exact_sums_have_far_smaller_error_bounds(
     uint8_model: onnx.ModelProto, network: Network, images: Any
 ) -> None:
-    runtime = in_onnx_runtime(uint8_model)
+    runtime = open_runtime(uint8_model)
     assert {"activation", "conv2d_2", "dense"} <= runtime.exact_sums
     assert not {"add", "activation_2", "average_pooling2d"} & runtime.exact_sums
     codes: dict[str, Any] = {"images": images[:2]} | network.run(images[:2])
@@ -74,19 +77,6 @@ def test_exact_sums_have_far_smaller_error_bounds(
     floats, integers = (network.bound_errors(step, codes, exact=x) for x in (None, values))
     assert (integers["conv2d_2"] <= floats["conv2d_2"]).all()
     assert integers["conv2d_2"].mean() < floats["conv2d_2"].mean() / 5
-
-
-def constant_of(model: onnx.ModelProto, place: str) -> str:
-    """Returns the name of a constant: `<layer> weight|bias|output codes|scale|zero_point`."""
-    layer, kind, part = place.split()
-    (node,) = (x for x in model.graph.node if x.name == layer)
-    if kind == "output":
-        tensor = {"add_1": "activation_4"}.get(layer, layer)
-        (step,) = (x for x in model.graph.node if x.op_type == QUANTIZE and x.input[0] == tensor)
-    else:
-        producers = {x.output[0]: x for x in model.graph.node}
-        step = producers[node.input[1 if kind == "weight" else 2]]
-    return str(step.input[("codes", "scale", "zero_point").index(part)])
 
 
 def change_first(by: int) -> Callable[[Any], Any]:
@@ -100,53 +90,51 @@ def change_first(by: int) -> Callable[[Any], Any]:
     return change
 
 
-FAULTS: list[tuple[str, Callable[[Any], Any]]] = [
-    ("conv2d weight scale", lambda x: x * np.float32(1.1)),
-    ("dense weight scale", lambda x: x * np.float32(1.1)),
-    ("conv2d_3 weight codes", change_first(40)),
-    ("dense weight codes", change_first(40)),
-    ("conv2d_8 bias codes", lambda x: x + (np.arange(len(x)) == 0) * np.int32(3000)),
-    ("conv2d_1 bias codes", lambda x: x + 1),  # far less than a step of the output
-    ("conv2d_4 output scale", lambda x: x * np.float32(1.01)),
-    ("add_1 output scale", lambda x: x * np.float32(0.99)),
-    ("average_pooling2d output scale", lambda x: x * np.float32(1.01)),
-    ("conv2d_2 output zero_point", lambda x: x + x.dtype.type(1)),
+# By layer, constant (the number of the node's input and of the input of its DequantizeLinear), and
+# change of the stored array. Input 0 stands for the QuantizeLinear of the node's output.
+FAULTS: list[tuple[str, int, int, Callable[[Any], Any]]] = [
+    ("conv2d", WEIGHT, SCALE, lambda x: x * np.float32(1.1)),
+    ("dense", WEIGHT, SCALE, lambda x: x * np.float32(1.1)),
+    ("conv2d_3", WEIGHT, CODES, change_first(40)),
+    ("dense", WEIGHT, CODES, change_first(40)),
+    ("conv2d_8", BIAS, CODES, lambda x: x + (np.arange(len(x)) == 0) * np.int32(3000)),
+    ("conv2d_1", BIAS, CODES, lambda x: x + 1),  # far less than a step of the output
+    ("conv2d_4", OUTPUT, SCALE, lambda x: x * np.float32(1.01)),
+    ("add_1", OUTPUT, SCALE, lambda x: x * np.float32(0.99)),
+    ("average_pooling2d", OUTPUT, SCALE, lambda x: x * np.float32(1.01)),
+    ("conv2d_2", OUTPUT, ZERO_POINT, lambda x: x + x.dtype.type(1)),
 ]
 
 
-@pytest.mark.parametrize(("place", "change"), FAULTS, ids=[place for place, _ in FAULTS])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda x: "-".join(map(str, x[:3])))
 def test_planted_fault_is_refused_by_the_name_of_the_layer(
-    place: str, change: Any, uint8_model: onnx.ModelProto, network: Network, images: Any
+    fault: Any, uint8_model: onnx.ModelProto, network: Network, images: Any
 ) -> None:
-    model, layer = copy_of(uint8_model), place.split(maxsplit=1)[0]
-    name = constant_of(model, place)
-    (stored,) = (x for x in model.graph.initializer if x.name == name)
+    layer, kind, part, change = fault
+    model = copy_of(uint8_model)
+    (node,) = (x for x in model.graph.node if x.name == layer)
+    if kind == OUTPUT:
+        tensor = {"add_1": "activation_4"}.get(layer, layer)
+        (step,) = (x for x in model.graph.node if x.op_type == QUANTIZE and x.input[0] == tensor)
+    else:
+        (step,) = (x for x in model.graph.node if x.output[0] == node.input[kind])
+    (stored,) = (x for x in model.graph.initializer if x.name == step.input[part])
     before = numpy_helper.to_array(stored)
-    stored.CopyFrom(numpy_helper.from_array(change(before.copy()).astype(before.dtype), name))
-    result = checked(network, in_onnx_runtime(model), images[:5])
+    changed = change(before.copy()).astype(before.dtype)
+    stored.CopyFrom(numpy_helper.from_array(changed, stored.name))
+    result = checked(network, open_runtime(model), images[:5])
     with pytest.raises(ParityError, match=rf"^{layer} of onnx_uint8 must give what exact"):
         refuse_unexplained("onnx_uint8", result)
-    if "output" not in place:  # other layers are compared for their own inputs
+    if kind != OUTPUT:  # other layers are compared for their own inputs
         assert {row.layer for row in result.tensors.values() if row.unexplained} == {layer}
 
 
-@pytest.mark.parametrize("kind", ["weight", "bias"])
 def test_planted_fault_in_a_program_is_refused_by_the_name_of_the_layer(
-    kind: str, network: Network, torch_fp32: Any, quantization: Any, images: Any
+    network: Network, torch_fp32: Any, quantization: Any, images: Any
 ) -> None:
     weight, bias = quantization.layers["conv2d_6"]
-    if kind == "bias":
-        bias = bias + 0.5
-    else:
-        scale = (weight.quantization.scale * 1.1).astype(np.float32)
-        parameters = weight.quantization._replace(scale=scale)
-        values = parameters.dequantize(weight.quantization.quantize(weight.values))
-        weight = weight._replace(values=values, quantization=parameters)
-    changed = quantization.layers["conv2d_6"]._replace(weight=weight, bias=bias)
-    layers = {**quantization.layers, "conv2d_6": changed}
-    program = torch_model.export(
-        torch_writer.quantize(torch_fp32, quantization._replace(layers=layers))
-    )
-    result = checked(network, in_torch(program), images[:5])
+    layers = {**quantization.layers, "conv2d_6": LayerParameters(weight, bias + 0.5)}
+    changed = torch_writer.quantize(torch_fp32, quantization._replace(layers=layers))
+    result = checked(network, open_runtime(torch_model.export(changed)), images[:5])
     with pytest.raises(ParityError, match="^conv2d_6 of torch_int8 must give what exact"):
         refuse_unexplained("torch_int8", result)

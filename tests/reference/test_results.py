@@ -17,12 +17,12 @@ from resnet8.reference.results import (
 
 
 def row(tensor: str = "relu", **changes: object) -> TensorCheck:
-    found = TensorCheck(tensor, "conv", in_codes=True, compared=1000)
-    return found._replace(**changes)  # type: ignore[arg-type]
+    right = TensorCheck(tensor, "conv", in_codes=True, compared=1000)
+    return right._replace(**changes)  # type: ignore[arg-type]
 
 
-def of(*rows: TensorCheck) -> Checked:
-    return Checked({x.tensor: x for x in rows}, EndToEnd(10, 9, 1000, 3, 0.01))
+def of(*rows: TensorCheck, saturates: bool = False) -> Checked:
+    return Checked({x.tensor: x for x in rows}, EndToEnd(10, 9, 1000, 3, 0.01), saturates)
 
 
 RIGHT = row(differing=2, largest=1, farthest=3e-5, bound=2e-3)
@@ -30,11 +30,11 @@ RIGHT = row(differing=2, largest=1, farthest=3e-5, bound=2e-3)
 
 def test_joined_adds_counts_and_keeps_the_largest() -> None:
     other = row(differing=3, unexplained=1, largest=4, farthest=1e-6, bound=3e-3)
-    found = of(RIGHT).joined(of(other))
-    assert found.tensors["relu"] == row(
+    joined = of(RIGHT).joined(of(other))
+    assert joined.tensors["relu"] == row(
         compared=2000, differing=5, unexplained=1, largest=4, farthest=3e-5, bound=3e-3
     )
-    assert found.end_to_end == EndToEnd(20, 18, 2000, 6, 0.01)
+    assert joined.end_to_end == EndToEnd(20, 18, 2000, 6, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_joined_adds_counts_and_keeps_the_largest() -> None:
     [(0.0, 1e-4), (1e-9, 1e-4), (3e-5, 1e-4), (1e-4, 1e-4), (2e-4, 1e-3), (0.3, 1.0)],
 )
 def test_summarize_gives_distances_as_a_power_of_ten(distance: float, expected: float) -> None:
-    found = summarize(of(row(differing=1, largest=1, farthest=distance)), saturates=False)
-    assert found["distance_from_tie_at_most"] == expected
+    summary = summarize(of(row(differing=1, largest=1, farthest=distance)))
+    assert summary["distance_from_tie_at_most"] == expected
 
 
 def test_summarize_leaves_out_what_a_cpu_decides() -> None:
     logits = row("dense", in_codes=False, compared=10, largest=0.7)
     elsewhere = RIGHT._replace(differing=5, farthest=9e-5)
-    one, other = (summarize(of(x, logits), saturates=False) for x in (RIGHT, elsewhere))
+    one, other = (summarize(of(x, logits)) for x in (RIGHT, elsewhere))
     assert one == other == {
         "tensors": 1,
         "codes": 1000,
@@ -60,7 +60,7 @@ def test_summarize_leaves_out_what_a_cpu_decides() -> None:
 
 
 def test_describe_has_no_infinity() -> None:
-    described = describe(of(row(differing=1, bound=math.inf)), saturates=True)
+    described = describe(of(row(differing=1, bound=math.inf)))
     assert [x["bound"] for x in described["tensors"]] == [None]
 
 
@@ -77,27 +77,21 @@ def test_refuse_unexplained_names_the_first_layer_and_the_others() -> None:
     with pytest.raises(ParityError, match=r"1 of 1,000 numbers .* up to 5\.25 error bounds off"):
         refuse_unexplained("onnx_int8", of(RIGHT, dense))
     refuse_unexplained("onnx_int8", of(RIGHT))
+    refuse_unexplained("onnx_uint8_int8", of(wrong, saturates=True))
 
 
 @pytest.mark.parametrize(
-    ("rows", "saturates", "expected"),
+    ("checked", "count", "end"),
     [
-        ([row()], False, "model: 0 of 1,000 codes are not those of exact arithmetic"),
+        (of(row()), "0 of 1,000", ""),
+        (of(RIGHT, row("x")), "2 of 2,000", ", all by one and within 3e-05 steps of a tie"),
         (
-            [RIGHT, row("x")],
-            False,
-            "model: 2 of 2,000 codes are not those of exact arithmetic, all by one and within "
-            "3e-05 steps of a tie",
-        ),
-        (
-            [RIGHT],
-            True,
-            "model: 2 of 1,000 codes are not those of exact arithmetic; 8-bit products saturate "
-            "on this CPU, which has no VNNI",
+            of(RIGHT, saturates=True),
+            "2 of 1,000",
+            "; 8-bit products saturate on this CPU, which has no VNNI",
         ),
     ],
 )
-def test_in_words_describes_the_codes(
-    rows: list[TensorCheck], saturates: bool, expected: str
-) -> None:
-    assert in_words("model", of(*rows), saturates=saturates) == expected
+def test_in_words_describes_the_codes(checked: Checked, count: str, end: str) -> None:
+    text = f"model: {count} codes are not those of exact arithmetic{end}"
+    assert in_words("model", checked) == text

@@ -19,8 +19,7 @@ from resnet8.quantize.quantization import Quantization
 from resnet8.reference import vectors
 from resnet8.reference.network import Network
 from tests.quantize import graphs
-from tests.quantize.test_fit import depthwise
-from tests.reference.everything import everything
+from tests.quantize.graphs import layer, node, weights
 from tests.reference.vector_reader import find_faults
 
 KINDS = (
@@ -28,6 +27,62 @@ KINDS = (
     *("reshape", "subtract", "table"),
 )
 Fitted = Callable[..., tuple[onnx.ModelProto, Quantization]]
+
+
+def everything() -> onnx.ModelProto:
+    """Has every operation that test vectors have, on 8 x 8 places of (N, 32, 32, 3)."""
+    arrays = weights(
+        conv=(6, 3, 5, 5), deep=(6, 1, 3, 3), point=(6, 6, 1, 1), gate=(6, 6, 1, 1),
+        dense=(5, 48), logits=(4, 5),
+    )  # fmt: skip
+    arrays["conv.weight"] /= 100
+    arrays["dense.weight"] = np.ascontiguousarray(arrays["dense.weight"].T)
+    del arrays["dense.bias"], arrays["point.bias"]
+    arrays |= {
+        "zero": np.array(0, np.float32),
+        "three": np.array(3, np.float32),
+        "six": np.array(6, np.float32),
+        "sixth": np.full((1, 1, 1, 1), 1 / 6, np.float32),
+        "frame": np.array([0, 0, 1, 0, 0, 0, 0, 1]),
+        "outside": np.array(0.75, np.float32),
+        "from": np.array([0, 1]),
+        "to": np.array([4, 5]),
+        "axes": np.array([2, 3]),
+        "row": np.array([-1, 48]),
+    }
+    nodes = [
+        node("Transpose", "permute", "input", perm=[0, 3, 1, 2]),
+        layer("Conv", "conv", "permute", strides=[4, 4], auto_pad="SAME_UPPER"),
+        node("LeakyRelu", "leaky", "conv", alpha=0.1),
+        node("MaxPool", "max", "leaky", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0],
+             ceil_mode=1),
+        layer("Conv", "deep", "max", group=6, dilations=[2, 2], pads=[2, 2, 2, 2]),
+        node("Clip", "clip", "deep", "zero", "six"),
+        node("Conv", "point", "clip", "point.weight"),
+        node("GlobalAveragePool", "mean", "point"),
+        layer("Conv", "gate", "mean"),
+        node("Add", "gate_add", "gate", "three"),
+        node("Clip", "gate_clip", "gate_add", "zero", "six"),
+        node("Mul", "gate_mul", "gate_clip", "sixth"),
+        node("Mul", "gated", "point", "gate_mul"),
+        node("Sub", "less", "gated", "max"),
+        node("Add", "sum", "less", "clip"),
+        node("Relu", "relu", "sum"),
+        node("Concat", "both", "relu", "gated", axis=1),
+        node("Pad", "framed", "both", "frame", "outside"),
+        node("AveragePool", "inside", "framed", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Sigmoid", "sigmoid", "inside"),
+        node("AveragePool", "around", "sigmoid", kernel_shape=[2, 2], pads=[1, 1, 0, 0],
+             count_include_pad=1),
+        node("Slice", "crop", "around", "from", "to", "axes"),
+        node("MaxPool", "halved", "crop", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Reshape", "flatten", "halved", "row"),
+        node("MatMul", "dense", "flatten", "dense.weight"),
+        node("Relu", "dense_relu", "dense"),
+        layer("Gemm", "logits", "dense_relu", transB=1),
+        node("Softmax", "probabilities", "logits"),
+    ]  # fmt: skip
+    return graphs.build(nodes, arrays, shape=(32, 32, 3))
 
 
 @pytest.fixture(scope="module")
@@ -45,59 +100,40 @@ def fitted(fit_settings: Fit) -> Fitted:
 
 
 @pytest.fixture(scope="module")
-def small(fitted: Fitted) -> tuple[onnx.ModelProto, Quantization]:
-    return fitted(everything())
+def small(fitted: Fitted) -> vectors.Vectors:
+    """Vectors of four images."""
+    model, quantization = fitted(everything())
+    return vectors.compute(Network(model, quantization), graphs.drawn(model))
 
 
-def write(
-    folder: Path, model: Any, quantization: Quantization, images: Any, dtype: str = "uint8"
-) -> vectors.Vectors:
-    found = vectors.compute(Network(model, quantization), images)
-    test_vectors.write(folder, vectors.describe(found, dtype=dtype, chosen="test:0"))
-    return found
-
-
-def stored(folder: Path) -> dict[str, Any]:
+def write(folder: Path, computed: vectors.Vectors, dtype: str = "uint8") -> dict[str, Any]:
+    """Returns the written network.json."""
+    test_vectors.write(folder, *vectors.describe(computed, dtype=dtype, chosen="test:0"))
     return json.loads((folder / "network.json").read_text())
 
 
 # An independent reader.
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_reader_recomputes_20_images_of_the_sample(
-    tmp_path: Path, onnx_fp32: Any, quantization: Any, test_set: Any, dtype: str
-) -> None:
-    write(tmp_path, onnx_fp32, quantization, test_set[0][:20], dtype)
-    assert find_faults(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     "changes",
-    [
-        {},
-        {"activation_symmetric": True},
-        {"weight_symmetric": False, "per_channel": False},
-    ],
+    [{}, {"activation_symmetric": True}, {"weight_symmetric": False, "per_channel": False}],
     ids=str,
 )
-@pytest.mark.parametrize("build", [everything, depthwise], ids=lambda build: build.__name__)
-def test_reader_recomputes(
-    tmp_path: Path, fitted: Fitted, build: Any, changes: dict[str, Any]
-) -> None:
-    model, quantization = fitted(build(), **changes)
-    found = write(tmp_path, model, quantization, graphs.drawn(model, 8))
+def test_reader_recomputes(tmp_path: Path, fitted: Fitted, changes: dict[str, Any]) -> None:
+    model, quantization = fitted(everything(), **changes)
+    computed = vectors.compute(Network(model, quantization), graphs.drawn(model, 8))
+    write(tmp_path, computed)
     assert find_faults(tmp_path) == []
-    if build is everything:
-        assert {x.kind for x in found.operations} == {*KINDS}
+    assert {x.kind for x in computed.operations} == {*KINDS}
 
 
-def test_reader_recomputes_a_clip_inside_of_the_range(tmp_path: Path, small: Any) -> None:
-    model, quantization = small
+def test_reader_recomputes_a_clip_inside_of_the_range(tmp_path: Path, fitted: Fitted) -> None:
+    model, quantization = fitted(everything())
     wide = quantization.activations["clip"]._replace(scale=np.array(6 / 100, np.float32))
     changed = quantization._replace(activations={**quantization.activations, "clip": wide})
-    write(tmp_path, model, changed, graphs.drawn(model))
-    (clip,) = [x for x in stored(tmp_path)["operations"] if x["output"] == "clip"]
+    network = write(tmp_path, vectors.compute(Network(model, changed), graphs.drawn(model)))
+    (clip,) = [x for x in network["operations"] if x["output"] == "clip"]
     assert (clip["lowest"], clip["highest"]) == (0, 100)
     assert find_faults(tmp_path) == []
 
@@ -121,93 +157,52 @@ def plant(path: Path) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("folder", [x for x in PLANTED if x != "codes"])
-def test_reader_finds_a_planted_fault_in(tmp_path: Path, small: Any, folder: str) -> None:
-    model, quantization = small
-    write(tmp_path, model, quantization, graphs.drawn(model))
-    for path in sorted((tmp_path / folder).iterdir()):
-        content = plant(path)
-        assert find_faults(tmp_path), path
-        path.write_bytes(content)
-    assert find_faults(tmp_path) == []
-
-
-def test_reader_finds_a_wrong_code_in_the_tensor_of_each_operation(
-    tmp_path: Path, small: Any
-) -> None:
-    model, quantization = small
-    write(tmp_path, model, quantization, graphs.drawn(model))
-    network = stored(tmp_path)
+def test_reader_finds_a_planted_fault_in_each_file(tmp_path: Path, small: vectors.Vectors) -> None:
+    network = write(tmp_path, small)
+    for path in sorted(tmp_path.glob("*/*.bin")):
+        if path.parent.name != "codes":
+            content = plant(path)
+            assert find_faults(tmp_path), path
+            path.write_bytes(content)
     for operation in {x["kind"]: x for x in network["operations"]}.values():
         path = tmp_path / network["tensors"][operation["output"]]["file"]
         content = plant(path)
         (fault,) = find_faults(tmp_path)
         assert fault.startswith(f"{operation['output']}: 1 of ")
         path.write_bytes(content)
+    assert find_faults(tmp_path) == []
 
 
-def test_reader_finds_another_scale_and_another_class(tmp_path: Path, small: Any) -> None:
-    model, quantization = small
-    write(tmp_path, model, quantization, graphs.drawn(model))
-    network = stored(tmp_path)
+def test_reader_finds_another_scale_and_another_class(
+    tmp_path: Path, small: vectors.Vectors
+) -> None:
+    network = write(tmp_path, small)
     network["output"]["classes"][0] ^= 1
     scale = network["tensors"]["point"]["scale"]
     scale["decimal"] *= 1.01
     scale["hex"] = scale["decimal"].hex()
     (tmp_path / "network.json").write_text(json.dumps(network))
-    found = find_faults(tmp_path)
-    assert found[0].startswith("point: ")
-    assert found[-1] == "classes are others"
+    first, *_, last = find_faults(tmp_path)
+    assert first.startswith("point: ")
+    assert last == "classes are others"
 
 
-# What is written.
+ABOVE, BELOW = Fraction(2**59 + 1, 2**60), Fraction(2**60 - 1, 2**61)  # 0.5 in float64
 
 
-def test_codes_of_int8_are_128_less(small: Any) -> None:
-    model, quantization = small
-    found = vectors.compute(Network(model, quantization), graphs.drawn(model))
-    one, other = (vectors.describe(found, dtype=x, chosen="") for x in ("uint8", "int8"))
-    assert one.arrays.keys() == other.arrays.keys()
-    for name, array in one.arrays.items():
-        shifted = name.startswith(("codes", "tables")) and array.dtype == np.uint8
-        offset = 128 if shifted and not name.endswith("_images.bin") else 0
-        assert np.array_equal(array.astype(int) - offset, other.arrays[name]), name
-        assert offset == 0 or other.arrays[name].dtype == np.int8
-
-
-def test_scales_and_weights_are_those_of_the_quantization(
-    tmp_path: Path, onnx_fp32: Any, quantization: Any, test_set: Any
-) -> None:
-    write(tmp_path, onnx_fp32, quantization, test_set[0][:1])
-    network = stored(tmp_path)
-    for name, parameters in quantization.activations.items():
-        described = network["tensors"][name]
-        assert float.fromhex(described["scale"]["hex"]) == float(parameters.scale), name
-        assert described["zero_point"] == parameters.zero_point, name
-    layers = {x["name"]: x["weight"] for x in network["operations"] if "weight" in x}
-    assert layers.keys() == quantization.weights.keys()
-    for name, weight in layers.items():
-        codes = np.fromfile(tmp_path / weight["file"], np.int8).reshape(weight["shape"])
-        assert np.array_equal(codes, quantization.codes[name]), name
-        scales = [float.fromhex(x) for x in weight["scales"]["hex"]]
-        assert scales == weight["scales"]["decimal"] == quantization.weights[name].scale.tolist()
-
-
-def rounded(values: list[float], grid: Fraction, scale: float = 1.0) -> list[float]:
-    found = vectors.round_exactly(np.array([values]), scale=scale, grid=[grid])
-    return found.ravel().tolist()
-
-
-def test_round_exactly_rounds_ties_half_to_even() -> None:
-    assert rounded([0.5, 1.5, 2.5, -0.5, -1.5], Fraction(1, 2)) == [0, 2, 2, 0, -2]
-
-
-def test_round_exactly_sees_what_float64_does_not() -> None:
-    above, below = Fraction(2**59 + 1, 2**60), Fraction(2**60 - 1, 2**61)
-    assert float(above) == float(below) == 0.5
-    assert rounded([0.5], above) == [1]
-    assert rounded([0.5], below) == [0]
-    assert rounded([1.5], 3 * below) == [1]
+@pytest.mark.parametrize(
+    ("values", "grid", "expected"),
+    [
+        ([0.5, 1.5, 2.5, -0.5, -1.5], Fraction(1, 2), [0, 2, 2, 0, -2]),  # half to even
+        ([0.5], ABOVE, [1]),
+        ([0.5], BELOW, [0]),
+        ([1.5], 3 * BELOW, [1]),
+    ],
+)
+def test_round_exactly(values: list[float], grid: Fraction, expected: list[float]) -> None:
+    assert float(ABOVE) == float(BELOW) == 0.5
+    rounded = vectors.round_exactly(np.array([values]), scale=1.0, grid=[grid])
+    assert rounded.ravel().tolist() == expected
 
 
 # Networks without test vectors.
@@ -244,7 +239,7 @@ def averaged_twice() -> onnx.ModelProto:
         (averaged_twice, {}, r"pool \(GlobalAveragePool\) must read 8-bit codes .*, got halved in"),
     ],
 )
-def test_main_refuses_and_writes_nothing(
+def test_main_refuses_a_network_and_writes_nothing(
     tmp_path: Path, fitted: Fitted, build: Any, changes: Any, message: str
 ) -> None:
     prepare(tmp_path, *fitted(build(), **changes))
@@ -275,17 +270,30 @@ def project(tmp_path: Path, onnx_fp32: Any, quantization: Any, test_set: Any) ->
     return tmp_path
 
 
-def test_main_writes_the_chosen_images(
-    project: Path, test_set: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("dtype", "offset"), [("uint8", 0), ("int8", -128)])
+def test_main_writes_images_and_parameters_as_the_reader_recomputes_them(
+    project: Path, quantization: Quantization, test_set: Any, dtype: str, offset: int
 ) -> None:
-    out = run(project, "--input=test:3,1", "--type=int8")
-    assert "17 operations, 2 images" in capsys.readouterr().out
-    network = stored(out)
-    images = network["tensors"]["images"]
-    pixels = np.fromfile(out / images["file"], np.uint8).reshape(2, *images["shape"])
-    assert np.array_equal(pixels, test_set[0][[3, 1]])
-    assert network["images"] == {"chosen": "test:3,1", "count": 2, "tensor": "images"}
+    numbers = [3, 1, *range(10, 28)]
+    chosen = f"test:{','.join(map(str, numbers))}"
+    out = run(project, f"--input={chosen}", f"--type={dtype}")
+    network = json.loads((out / "network.json").read_text())
+    tensors = network["tensors"]
     assert find_faults(out) == []
+    assert network["images"] == {"chosen": chosen, "count": 20, "tensor": "images"}
+    pixels = np.fromfile(out / tensors["images"]["file"], np.uint8).reshape(20, 32, 32, 3)
+    assert np.array_equal(pixels, test_set[0][numbers])
+    for name, parameters in quantization.activations.items():
+        scale, zero_point = tensors[name]["scale"]["hex"], tensors[name]["zero_point"]
+        assert float.fromhex(scale) == float(parameters.scale), name
+        assert (tensors[name]["type"], zero_point - offset) == (dtype, parameters.zero_point), name
+    layers = {x["name"]: x["weight"] for x in network["operations"] if "weight" in x}
+    assert layers.keys() == quantization.weights.keys()
+    for name, weight in layers.items():
+        codes = np.fromfile(out / weight["file"], np.int8).reshape(weight["shape"])
+        assert np.array_equal(codes, quantization.codes[name]), name
+        scales = [float.fromhex(x) for x in weight["scales"]["hex"]]
+        assert scales == weight["scales"]["decimal"] == quantization.weights[name].scale.tolist()
 
 
 def test_main_leaves_no_description_of_files_that_are_not_complete(
@@ -307,22 +315,17 @@ def test_main_leaves_no_description_of_files_that_are_not_complete(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
+    ("argument", "kind", "message"),
     [
-        (["--input=test:500"], ParamsError, "--input: test numbers must be from 0 to 499, got 500"),
-        (["--input=image"], ParamsError, "--input: the input must be test:<index>"),
-        (
-            ["--data=nowhere"],
-            ArtifactError,
-            "test_images.npy must be .* such as build/demo/data, or choose random:",
-        ),
-        (["--models=nowhere"], ArtifactError, "onnx_fp32.onnx must "),
-        (["--quantization=nowhere"], ArtifactError, "nowhere must hold a quantization"),
+        ("--input=test:500", ParamsError, "--input: test numbers must be from 0 to 499, got 500"),
+        ("--data=nowhere", ArtifactError, "must be .* such as build/demo/data, or choose random:"),
+        ("--models=nowhere", ArtifactError, "onnx_fp32.onnx must "),
+        ("--quantization=nowhere", ArtifactError, "nowhere must hold a quantization"),
     ],
 )
 def test_main_refuses_what_does_not_exist(
-    project: Path, arguments: list[str], kind: Any, message: str
+    project: Path, argument: str, kind: Any, message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        run(project, *arguments)
+        run(project, argument)
     assert not (project / "out").exists()

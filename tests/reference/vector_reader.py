@@ -50,7 +50,7 @@ def exact(scale: dict[str, Any]) -> Any:
 
 
 def find_faults(path: Path) -> list[str]:
-    """Recomputes all tensors from the images; says which codes are others."""
+    """Recomputes all tensors from the images, and lists those with other codes."""
     folder = Folder(path)
     image = folder.network["images"]["tensor"]
     codes = {image: folder.codes(image)}
@@ -59,10 +59,10 @@ def find_faults(path: Path) -> list[str]:
         codes[operation["output"]] = compute(folder, operation, inputs)
     assert codes.keys() == folder.tensors.keys()
     faults = []
-    for tensor, found in codes.items():
+    for tensor, recomputed in codes.items():
         stored = folder.codes(tensor)
-        assert stored.shape == found.shape, tensor
-        if differing := int(np.count_nonzero(stored != found)):
+        assert stored.shape == recomputed.shape, tensor
+        if differing := int(np.count_nonzero(stored != recomputed)):
             faults.append(f"{tensor}: {differing} of {stored.size} codes are others")
     output = folder.network["output"]
     scales = folder.tensors[output["tensor"]]
@@ -76,16 +76,30 @@ def find_faults(path: Path) -> list[str]:
     return faults
 
 
-def compute(folder: Folder, operation: dict[str, Any], inputs: list[Any]) -> Any:
+def compute(folder: Folder, operation: Any, inputs: list[Any]) -> Any:  # noqa: PLR0911
     """(N, ...) the output of an operation."""
     sources = [folder.tensors[name] for name in operation["inputs"]]
     output = folder.tensors[operation["output"]]
     shape = (len(inputs[0]), *output["shape"])
-    if operation["kind"] in CODES:
-        return CODES[operation["kind"]](folder, operation, inputs, sources, shape)
+    match operation["kind"]:
+        case "table":
+            table = folder.array(operation["table"])
+            return table[inputs[0] - np.iinfo(sources[0]["type"]).min]
+        case "reshape":
+            return inputs[0].reshape(shape)
+        case "concat":
+            return np.concatenate(inputs, axis=1 + operation["axis"])
+        case "move":
+            indices = folder.array(operation["indices"])
+            moved = inputs[0].reshape(shape[0], -1)[:, indices]
+            moved[:, indices < 0] = operation["fill"] if (indices < 0).any() else 0
+            return moved.reshape(shape)
+        case "max_pool":
+            lowest = np.iinfo(np.int64).min
+            return windows(inputs[0], operation, operation["kernel"], shape, lowest).max(axis=0)
     steps = [x - source["zero_point"] for x, source in zip(inputs, sources, strict=True)]
     scales = [exact(source["scale"]) for source in sources]
-    sums, units = SUMS[operation["kind"]](folder, operation, steps, scales, shape)
+    sums, units = add_up(folder, operation, steps, scales, shape)
     if output["type"] == "int32":
         assert exact(output["scales"]) == units.ravel().tolist()
         return sums
@@ -93,97 +107,63 @@ def compute(folder: Folder, operation: dict[str, Any], inputs: list[Any]) -> Any
     return np.clip(rounded, operation["lowest"], operation["highest"])
 
 
-def table(folder: Folder, operation: Any, inputs: Any, sources: Any, shape: Any) -> Any:
-    return folder.array(operation["table"])[inputs[0] - np.iinfo(sources[0]["type"]).min]
-
-
-def reshape(folder: Folder, operation: Any, inputs: Any, sources: Any, shape: Any) -> Any:
-    return inputs[0].reshape(shape)
-
-
-def concat(folder: Folder, operation: Any, inputs: Any, sources: Any, shape: Any) -> Any:
-    return np.concatenate(inputs, axis=1 + operation["axis"])
-
-
-def move(folder: Folder, operation: Any, inputs: Any, sources: Any, shape: Any) -> Any:
-    indices = folder.array(operation["indices"])
-    moved = inputs[0].reshape(shape[0], -1)[:, indices]
-    if (indices < 0).any():
-        moved[:, indices < 0] = operation["fill"]
-    return moved.reshape(shape)
-
-
-def max_pool(folder: Folder, operation: Any, inputs: Any, sources: Any, shape: Any) -> Any:
-    lowest = np.iinfo(np.int64).min
-    return windows(inputs[0], operation, operation["kernel"], shape, lowest).max(axis=0)
+def add_up(folder: Folder, operation: Any, steps: Any, scales: Any, shape: Any) -> tuple[Any, Any]:
+    """(N, ...) integers, and the rational numbers that they are multiplied with."""
+    match operation["kind"]:
+        case "conv":
+            return conv(folder, operation, steps[0], scales[0], shape)
+        case "dense":
+            weight, bias = folder.array(operation["weight"]), folder.array(operation["bias"])
+            sums = steps[0] @ (weight - operation["weight"]["zero_point"]).T + bias
+            return sums, np.array(exact(operation["weight"]["scales"])) * scales[0]
+        case "average_pool":
+            kernel = operation["kernel"]
+            sums = windows(steps[0], operation, kernel, shape, 0).sum(axis=0)
+            ones = np.ones_like(steps[0][:1, :1])
+            counts = windows(ones, operation, kernel, shape, 0).sum(axis=0)
+            if operation["counts_pads"]:
+                counts[:] = prod(kernel)
+            return sums, scales[0] / counts.astype(object)
+        case "multiply":
+            return prod(steps), np.array([prod(scales)])
+        case "add" | "subtract":
+            denominator = max(scale.denominator for scale in scales)  # all are powers of two
+            sums, sign = np.zeros(shape, np.int64), 1
+            for x, scale in zip(steps, scales, strict=True):
+                sums = sums + sign * x * int(scale * denominator)
+                sign = -1 if operation["kind"] == "subtract" else 1
+            assert sum(255 * scale * denominator for scale in scales) < 2**63
+            return sums, np.array([Fraction(1, denominator)])
+    raise ValueError(operation["kind"])
 
 
 def windows(x: Any, operation: dict[str, Any], kernel: list[int], shape: Any, outside: int) -> Any:
-    """(h w, N, C, H, W) what each place of a window sees."""
+    """(h w, N, C, H, W) what each place of a window covers."""
     top, left, bottom, right = operation["pads"]
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
     (down, along), (rows, columns) = operation["strides"], operation["dilations"]
-    found = []
-    for i, j in product(range(kernel[0]), range(kernel[1])):
-        seen = padded[:, :, i * rows :: down, j * columns :: along]
-        found.append(seen[:, :, : shape[2], : shape[3]])
-    return np.stack(found)
+    covered = [
+        padded[:, :, i * rows :: down, j * columns :: along][:, :, : shape[2], : shape[3]]
+        for i, j in product(range(kernel[0]), range(kernel[1]))
+    ]
+    return np.stack(covered)
 
 
-def conv(folder: Folder, operation: dict[str, Any], steps: Any, scales: Any, shape: Any) -> Any:
+def conv(folder: Folder, operation: dict[str, Any], steps: Any, scale: Any, shape: Any) -> Any:
     weight, bias = folder.array(operation["weight"]), folder.array(operation["bias"])
     weight = weight - operation["weight"]["zero_point"]
     outputs, _, *kernel = weight.shape
     n, _, height, width = shape
     sums = np.empty((n, outputs, height * width), np.int64)
-    seen = windows(steps[0], operation, kernel, shape, 0)  # the zero point, less itself
+    covered = windows(steps, operation, kernel, shape, 0)  # the zero point, less itself
     groups = operation["groups"]
-    inputs_of, outputs_of = np.split(seen, groups, axis=2), np.split(np.arange(outputs), groups)
+    inputs_of, outputs_of = np.split(covered, groups, axis=2), np.split(np.arange(outputs), groups)
     for x, channels in zip(inputs_of, outputs_of, strict=True):
         columns = x.transpose(1, 2, 0, 3, 4).reshape(n, -1, height * width)  # (N, I h w, H W)
         sums[:, channels] = weight[channels].reshape(len(channels), -1) @ columns
     sums = sums.reshape(shape) + bias[:, None, None]
-    units = np.array(exact(operation["weight"]["scales"])) * scales[0]
+    units = np.array(exact(operation["weight"]["scales"])) * scale
     return sums, units[:, None, None]
-
-
-def dense(folder: Folder, operation: dict[str, Any], steps: Any, scales: Any, shape: Any) -> Any:
-    weight, bias = folder.array(operation["weight"]), folder.array(operation["bias"])
-    sums = steps[0] @ (weight - operation["weight"]["zero_point"]).T + bias
-    return sums, np.array(exact(operation["weight"]["scales"])) * scales[0]
-
-
-def average(folder: Folder, operation: dict[str, Any], steps: Any, scales: Any, shape: Any) -> Any:
-    kernel = operation["kernel"]
-    sums = windows(steps[0], operation, kernel, shape, 0).sum(axis=0)
-    counts = windows(np.ones_like(steps[0][:1, :1]), operation, kernel, shape, 0).sum(axis=0)
-    if operation["counts_pads"]:
-        counts[:] = prod(kernel)
-    return sums, scales[0] / counts.astype(object)
-
-
-def add(folder: Folder, operation: dict[str, Any], steps: Any, scales: Any, shape: Any) -> Any:
-    denominator = max(scale.denominator for scale in scales)  # all are powers of two
-    sums, sign = np.zeros(shape, np.int64), 1
-    for x, scale in zip(steps, scales, strict=True):
-        sums = sums + sign * x * int(scale * denominator)
-        sign = -1 if operation["kind"] == "subtract" else 1
-    assert sum(255 * scale * denominator for scale in scales) < 2**63
-    return sums, np.array([Fraction(1, denominator)])
-
-
-def multiply(folder: Folder, operation: dict[str, Any], steps: Any, scales: Any, shape: Any) -> Any:
-    return prod(steps), np.array([prod(scales)])
-
-
-CODES = {
-    **{"concat": concat, "max_pool": max_pool, "move": move},
-    **{"reshape": reshape, "table": table},
-}
-SUMS = {
-    **{"conv": conv, "dense": dense, "average_pool": average},
-    **{"add": add, "subtract": add, "multiply": multiply},
-}
 
 
 def round_half_even(sums: Any, ratios: Any) -> Any:
@@ -198,6 +178,6 @@ def round_half_even(sums: Any, ratios: Any) -> Any:
 
 
 if __name__ == "__main__":
-    found = find_faults(Path(sys.argv[1]))
-    print("\n".join(found) or "every code is as recomputed")
-    sys.exit(bool(found))
+    faults = find_faults(Path(sys.argv[1]))
+    print("\n".join(faults) or "every code is as recomputed")
+    sys.exit(bool(faults))

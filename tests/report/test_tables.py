@@ -89,7 +89,7 @@ UNBOUNDED = CONV._replace(differing=1, largest=1, farthest=0.25, bound=float("in
 
 def verified(*rows: TensorCheck) -> dict[str, Any]:
     whole = EndToEnd(n_images=8, same_class=7, codes=1000, differing=5, largest=0.25)
-    return describe(Checked({row.tensor: row for row in rows}, whole), saturates=False)
+    return describe(Checked({row.tensor: row for row in rows}, whole))
 
 
 def test_arithmetic_tables_have_a_line_for_each_variant_or_tensor() -> None:

@@ -174,6 +174,7 @@ def pack_code() -> bytes:
 
 def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]:
     """Hands the runs to the scheduler."""
+    call = remote.caller(name)
     quantizations: dict[str, Future] = {}
     futures = {}
     # Long and short ones mixed, so that the first tell how long the rest will take.
@@ -181,16 +182,10 @@ def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]
         key = f"fit-{name}-{run.settings}"
         if key not in quantizations:
             settings = run.settings.model_dump()
-            quantizations[key] = client.submit(remote.call, name, "fit", settings, key=key)
-        future = client.submit(
-            remote.call,
-            name,
-            "measure",
-            quantizations[key],
-            run.variant,
-            key=f"measure-{name}-{run}",
-            priority=1,  # before other fits, so that finished quantizations do not pile up
-        )
+            quantizations[key] = client.submit(call, "fit", settings, key=key)
+        quantization, key = quantizations[key], f"measure-{name}-{run}"
+        # Before other fits, so that finished quantizations do not pile up.
+        future = client.submit(call, "measure", quantization, run.variant, key=key, priority=1)
         futures[future] = run
     return futures
 

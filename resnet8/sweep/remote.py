@@ -8,7 +8,7 @@ project.
 import importlib
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         self.name = name
         self._archive, self._inputs, self._libraries = archive, inputs, libraries
         self.fault = ""
+        self.workbench: Any = None
 
     def setup(self, worker: Any) -> None:
         self._path = Path(worker.local_directory) / f"{self.name}.zip"
@@ -46,8 +47,8 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         for module in [name for name in sys.modules if name.partition(".")[0] == "resnet8"]:
             del sys.modules[module]  # of an earlier sweep, perhaps with other code
         installed = importlib.import_module("resnet8.sweep.identity").identify_libraries()
-        if others := sorted({*self._libraries.split()} ^ {*installed.split()}):
-            raise ImportError(f"libraries differ ({', '.join(others)})")
+        if missing := sorted({*self._libraries.split()} - {*installed.split()}):
+            raise ImportError(f"needs {', '.join(missing)}; install requirements.txt there")
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         measure = importlib.import_module("resnet8.sweep.measure")
@@ -55,16 +56,26 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         del self._archive, self._inputs
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
-        sys.path.remove(str(self._path))
-        self._path.unlink()
-        del self.workbench
+        sys.path[:] = [path for path in sys.path if path != str(self._path)]
+        self._path.unlink(missing_ok=True)
+        self.workbench = None
 
 
-def call(name: str, method: str, *arguments: Any) -> Any:
-    """Calls a method of the `measure.Workbench` of the plugin `name`, on a worker."""
-    worker = get_worker()
-    project: Project = worker.plugins[name]
-    if project.fault:
-        raise RuntimeError(f"the worker {worker.address} {project.fault}")
-    with project.turn:  # libraries change global state
-        return getattr(project.workbench, method)(*arguments)
+def caller(name: str) -> Callable[..., Any]:
+    """Returns a function that calls a method of the `measure.Workbench` on a worker.
+
+    The function is nested, because Dask would pickle one of a module by reference.
+
+    Args:
+        name: of the plugin.
+    """
+
+    def call(method: str, *arguments: Any) -> Any:
+        worker = get_worker()
+        project = worker.plugins[name]
+        if project.fault:
+            raise RuntimeError(f"the worker {worker.address} {project.fault}")
+        with project.turn:  # libraries change global state
+            return getattr(project.workbench, method)(*arguments)
+
+    return call

@@ -9,7 +9,7 @@ from resnet8.report.page import render
 from resnet8.report.sweep import BEST, settings_table, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import CHANCE, USUAL, make_selection
+from tests.sweep.results import CHANCE, make_selection
 
 
 @pytest.fixture(scope="module")
@@ -63,5 +63,5 @@ def test_table_counts_runs_of_an_earlier_version_among_others(summary: dict[str,
 
 
 def test_page_without_runs_tells_how_to_make_them() -> None:
-    none = summarize(make_selection([]), USUAL, n_runs=7, chance=CHANCE)
+    none = summarize(make_selection([]), n_runs=7, chance=CHANCE)
     assert "these data; <code>make sweep</code> makes all 7." in page(none)

@@ -62,6 +62,11 @@ def settings_of(*folders: Path) -> Any:
     return dask.config.set(dask.config.merge(*dask.config.defaults, *found))
 
 
+def at(address: str | None) -> Any:
+    """Names the scheduler's address in Dask's configuration."""
+    return dask.config.set({"scheduler-address": address})
+
+
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy takes its time to answer."""
@@ -109,7 +114,7 @@ def test_rows_over_tls_are_those_of_a_loop(inputs: Inputs, folder: Path, cluster
     expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
     with settings_of(folder):
         for address in (cluster.address, None):  # None: this machine's own cluster
-            with open_client(address, n_workers=1) as client:
+            with at(address), open_client(n_workers=1) as client:
                 assert client.scheduler.address.startswith("tls://")
                 outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
                 assert {str(run): result for run, result in outcomes} == expected
@@ -120,7 +125,7 @@ def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
     folder: Path, cluster: Cluster, own: bool
 ) -> None:
     address = None if own else cluster.address
-    with settings_of(folder), open_client(address, n_workers=1) as client:
+    with settings_of(folder), at(address), open_client(n_workers=1) as client:
         client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         scheduler = client.scheduler_info(n_workers=-1)
         (worker,) = scheduler["workers"].values()
@@ -143,7 +148,8 @@ def refused(address: str) -> str:
     """The sentence with which a sweep at an address is refused."""
     with (
         pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
-        open_client(address, n_workers=1),
+        at(address),
+        open_client(n_workers=1),
     ):
         pass
     return str(caught.value)
@@ -184,7 +190,7 @@ def test_settings_without_a_scheduler_key_do_not_start_this_machines_cluster(fol
         settings_of(folder),
         dask.config.set({"distributed.comm.tls.scheduler.cert": "nowhere.pem"}),
         pytest.raises(ClusterError, match=expected),
-        open_client(None, n_workers=1),
+        open_client(n_workers=1),
     ):
         pass
 
@@ -197,10 +203,10 @@ def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 CLIENT = """
 from resnet8.core.processes import run_stage
-from resnet8.sweep.cluster import open_client, scheduler_address
+from resnet8.sweep.cluster import open_client
 
 def main():
-    with open_client(scheduler_address(), n_workers=1) as client:
+    with open_client(n_workers=1) as client:
         print("connected to", client.scheduler.address)
 
 run_stage(main)

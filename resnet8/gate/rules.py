@@ -18,7 +18,6 @@ from resnet8.compare.hits import Correctness
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params
 from resnet8.core.variants import FLOAT_VARIANTS
-from resnet8.gate.evidence import Proof
 
 
 class Limit(NamedTuple):
@@ -100,8 +99,16 @@ class Verdict(NamedTuple):
         )
 
 
-def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list[Limit]:
-    """Holds a revision's own results against the limits of `params.gate`."""
+def check_limits(
+    correctness: Correctness, conversion_errors: Mapping[str, float], params: Params
+) -> list[Limit]:
+    """Compares a revision's own results with the limits of `params.gate`.
+
+    Args:
+        correctness: right answers of each variant.
+        conversion_errors: largest difference of a probability from the original, by variant.
+        params: the parameters.
+    """
     gate, by_class = params.gate, correctness.by_class
     baseline = params.compare.baseline
     limits = [
@@ -116,7 +123,7 @@ def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list
     limits += [
         Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
               "difference to its original")
-        for name, error in proof.conversion_errors.items()
+        for name, error in conversion_errors.items()
     ]  # fmt: skip
     for name in params.variants:
         if name not in (*FLOAT_VARIANTS, baseline):

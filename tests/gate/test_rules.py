@@ -10,7 +10,6 @@ from resnet8.compare.hits import Correctness, describe_correctness, read_correct
 from resnet8.core.dataset import TestSet
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params, load_params
-from resnet8.gate.evidence import Proof
 from resnet8.gate.rules import Change, check_limits, find_changes
 from tests.gate.project import (
     IMAGES,
@@ -140,8 +139,8 @@ def params(**gate: object) -> Params:
 
 def broken(correct: Right, chosen: Params, error: float = 1e-6) -> list[tuple[str, str, str]]:
     """Parameter, variant and detail of each limit that is broken."""
-    proof = Proof({"onnx_fp32": error, "torch_fp32": error / 2})
-    found = check_limits(correctness(correct), proof, chosen)
+    errors = {"onnx_fp32": error, "torch_fp32": error / 2}
+    found = check_limits(correctness(correct), errors, chosen)
     return [(x.parameter, x.variant, x.detail) for x in found if not x.passed]
 
 

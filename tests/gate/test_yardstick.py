@@ -120,7 +120,7 @@ def test_code_that_judges_is_told(project: Path, gate: Gate) -> None:
 def test_a_repository_that_git_cannot_compare_is_no_verdict(project: Path, gate: Gate) -> None:
     git(project, "config", "diff.renames", "bogus")
     ended = gate()
-    assert (ended.code, "git must list what was edited, got: " in ended.error) == (2, True)
+    assert (ended.code, "git must list what was edited, got an error (" in ended.error) == (2, True)
 
 
 def test_nothing_is_told_where_nothing_moved(project: Path, gate: Gate) -> None:

@@ -31,19 +31,18 @@ _OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibi
 
 
 def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
-    """Compares the project in a folder with a Git revision of it.
-
-    Args:
-        folder: the project.
-        base: the revision.
-        moved: list to which the sentences of `find_moved` are added, even if an error follows.
+    """Compares a project with a Git revision, and adds the sentences of `find_moved` to `moved`.
 
     Raises:
         PipelineError: files are missing, damaged or not comparable.
     """
     params = load_params(folder / PARAMS)
     commit = resolve(folder, base)
-    read, read_base = partial(_read, folder), partial(read_at, folder, commit)
+    read_base = partial(read_at, folder, commit)
+
+    def read(path: str) -> bytes:
+        return read_bytes(folder / path)
+
     old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
     new, old = read_results(read), read_results(read_base)
     edited = find_edited(folder, commit, CODE)
@@ -64,10 +63,6 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
         moved=moved,
         notes=[f"{name}: {_OTHER_CPU}" for name in order if name in elsewhere],
     )
-
-
-def _read(folder: Path, path: str) -> bytes:
-    return read_bytes(folder / path)
 
 
 def answer(folder: Path, base: str) -> tuple[int, render.Answer]:

@@ -558,12 +558,6 @@ def test_json_to_a_file_comes_beside_the_table(project: Path, gate: Gate) -> Non
     assert "### ✅ The gate passes against HEAD" in (project / "out/gate.md").read_text()
 
 
-def test_exit_code_is_2_where_the_answer_cannot_be_written(project: Path, gate: Gate) -> None:
-    ended = gate("--json", "params.yaml/gate.json")
-    assert ended.code == 2
-    assert re.match("error: .+params.yaml", ended.error)
-
-
 def test_markdown_has_both_tables_and_the_reasons(project: Path, gate: Gate) -> None:
     write_metrics(project, usual() | {"onnx_int8": right(*range(200))})
     ended = gate("--markdown")

@@ -39,7 +39,10 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         try:
             self._load()
         except Exception as exc:  # Dask would only log it, and give the worker runs
-            self.fault = f"cannot load the project: {type(exc).__name__}: {exc}"
+            self.fault = (
+                "must load the project, install requirements.txt there: "
+                f"{type(exc).__name__}: {exc}"
+            )
 
     def _load(self) -> None:
         self._path.write_bytes(self._archive)
@@ -48,7 +51,7 @@ class Project(WorkerPlugin):  # type: ignore[misc]
             del sys.modules[module]  # of an earlier sweep, perhaps with other code
         installed = importlib.import_module("resnet8.sweep.identity").identify_libraries()
         if missing := sorted({*self._libraries.split()} - {*installed.split()}):
-            raise ImportError(f"needs {', '.join(missing)}; install requirements.txt there")
+            raise ImportError(f"needs {', '.join(missing)}")
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         measure = importlib.import_module("resnet8.sweep.measure")

@@ -238,7 +238,7 @@ def test_worker_that_comes_late_gets_the_data_and_one_with_other_libraries_makes
     monkeypatch.setattr(module, "identify_libraries", lambda: "numpy==0.1")
     failed = sweep(path, inputs, cluster.address, runs=RUNS[2:4])
     assert len(failed) == 2
-    assert "needs numpy==0.1; install requirements.txt there" in failed[0][1]
+    assert "install requirements.txt there: ImportError: needs numpy==0.1" in failed[0][1]
 
 
 def test_watch_reports_each_change_of_the_number_of_workers_and_gives_up_in_the_end(

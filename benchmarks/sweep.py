@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 from benchmarks import machine, tables
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import write_json
-from resnet8.core.grid import Block
+from resnet8.core.grid import Block, Run, expand
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.sweep import cluster
-from resnet8.sweep.grid import Run, expand
-from resnet8.sweep.inputs import read_inputs
-from resnet8.sweep.measure import Inputs, Workbench
+from resnet8.sweep.measure import Inputs, Workbench, read_inputs
 from resnet8.sweep.result import Result
 from samples.demo import ROOT
 
@@ -69,7 +67,7 @@ def sweep(runs: Sequence[Run], inputs: Inputs) -> tuple[dict[str, Any], list[lis
     """
     found: dict[str, Any] = {}
     peaks = []
-    with cluster.open_client(None, n_workers=len(runs)) as client:
+    with cluster.open_client(n_workers=len(runs)) as client:
         for run, result in cluster.compute(client, runs, inputs, say=print):
             found[str(run)] = result
             if len(found) in (len(runs) // 4, len(runs)):

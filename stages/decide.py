@@ -19,7 +19,7 @@ from resnet8.core.provenance import fingerprint
 from resnet8.core.variants import Variant
 from resnet8.decision import mlperf_tiny, model_card, words
 from resnet8.decision.decide import Evidence, decide
-from resnet8.gate.evidence import read_proof
+from resnet8.gate.evidence import read_conversion_errors
 from resnet8.gate.rules import check_limits
 
 
@@ -31,17 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     names = ("comparison", "correct", "network", "quantization_lint", "sweep", "verify_quantized")
     results = {name: read_json(args.metrics / f"{name}.json") for name in names}
     correctness = read_correctness(results["correct"])
-    proof = read_proof(
-        lambda path: read_bytes(args.metrics / Path(path).name),
-        correctness,
-        params.variants,
-        baseline=params.compare.baseline,
-    )
+    errors = read_conversion_errors(lambda path: read_bytes(args.metrics / Path(path).name))
     _, labels, label_names = read_test_set(args.data)
     is_cifar10 = params.fetch.dataset == mlperf_tiny.DATASET
     scores = mlperf_tiny.scores(correctness.by_class, labels, label_names) if is_cifar10 else None
 
-    limits = check_limits(correctness, proof, params)
+    limits = check_limits(correctness, errors, params)
     sizes = {variant: path.stat().st_size for variant, path in paths.items()}
     decision = decide(Evidence(results, limits, sizes, scores))
     variant = model_card.choose_variant(decision, params.candidate)

@@ -11,11 +11,16 @@ from resnet8.core.dataset import read_labels
 from resnet8.core.files import csv_bytes, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.sweep import plot_data, record
-from resnet8.sweep.grid import list_runs
+from resnet8.sweep import record
 from resnet8.sweep.identity import identify
 from resnet8.sweep.selection import select
-from resnet8.sweep.summary import summarize
+from resnet8.sweep.summary import (
+    CHOICE_COLUMNS,
+    DRAW_COLUMNS,
+    list_choices,
+    list_draws,
+    summarize,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,18 +30,16 @@ def main(argv: list[str] | None = None) -> None:
     identity = identify(params, raw=args.raw, data=args.data)
     finished = record.read(args.record)
 
-    keys = {record.key_of(run, identity): run for run in list_runs(params)}
-    labels = read_labels(args.data / "test_labels.npy")
-    selection = select(finished, keys, identity, n_images=len(labels))
-    chance = chance_accuracy(labels)
-    summary = summarize(selection, params.settings, n_runs=len(keys), chance=chance)
-    draws = plot_data.list_draws(selection.rows, params.settings)
-    choices = plot_data.list_choices(summary)
+    labels, runs, usual = read_labels(args.data / "test_labels.npy"), params.runs, params.settings
+    selection = select(finished, runs, identity, usual=usual, n_images=len(labels))
+    summary = summarize(selection, n_runs=len(runs), chance=chance_accuracy(labels))
+    draws = csv_bytes(DRAW_COLUMNS, list_draws(selection.settings))
+    choices = csv_bytes(CHOICE_COLUMNS, list_choices(summary))
 
     write_json(args.out, summary)
-    write_bytes(args.plots / "sweep_size.csv", csv_bytes(plot_data.Draw._fields, draws))
-    write_bytes(args.plots / "sweep_front.csv", csv_bytes(plot_data.Choice._fields, choices))
-    print(summary["note"] or f"All {len(keys)} runs are finished.")
+    write_bytes(args.plots / "sweep_size.csv", draws)
+    write_bytes(args.plots / "sweep_front.csv", choices)
+    print(summary["note"] or f"All {len(runs)} runs are finished.")
     print(summary["answer"] or "No run says how much calibration is enough: see `make sweep`.")
 
 

@@ -1,4 +1,4 @@
-"""Makes the runs of the grid that are not finished yet, on Dask.
+"""Makes the unfinished runs of the grid on Dask.
 
 Reads: data/raw/ (the model), artifacts/models/{onnx_fp32.onnx,torch_fp32.pt2}, data/cifar10/,
     artifacts/predictions/<baseline>.npy, sweep/runs.csv
@@ -17,10 +17,8 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
 from resnet8.sweep import cluster, record
-from resnet8.sweep.grid import list_runs
 from resnet8.sweep.identity import identify
-from resnet8.sweep.inputs import read_inputs
-from resnet8.sweep.runs import describe_failures, keep, missing_runs
+from resnet8.sweep.measure import read_inputs
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,32 +26,30 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
 
     identity = identify(params, raw=args.raw, data=args.data)
-    keys = {record.key_of(run, identity): run for run in list_runs(params)}
-    missing = missing_runs(args.record, keys)
-    print(f"{len(keys)} runs: {len(keys) - len(missing)} finished before, {len(missing)} to make")
+    runs, finished = params.runs, record.read(args.record)
+    missing = [run for run in runs if record.key_of(run, identity) not in finished]
+    print(f"{len(runs)} runs: {len(runs) - len(missing)} finished before, {len(missing)} to make")
     if not missing:
         return
 
-    everything = read_inputs(
-        params, models=args.models, data=args.data, predictions=args.predictions
-    )
+    inputs = read_inputs(params, models=args.models, data=args.data, predictions=args.predictions)
     progress = partial(show_progress, desc="sweep", unit="runs", total=len(missing))
     say = partial(tqdm.write, file=sys.stderr)
-    with cluster.open_client(cluster.scheduler_address(), n_workers=len(missing)) as client:
-        outcomes = cluster.compute(client, missing, everything, say=say)
+    with cluster.open_client(n_workers=len(missing)) as client:
+        outcomes = cluster.compute(client, missing, inputs, say=say)
         try:
-            failed = keep(args.record, outcomes, identity, progress=progress)
+            failed = record.keep(args.record, outcomes, identity, progress=progress)
         except KeyboardInterrupt:
             say(f"finished runs are kept in {args.record}; the next sweep goes on from there")
             raise
 
     if failed:
-        print(describe_failures(failed, params.settings), file=sys.stderr)
+        print(record.describe_failures(failed, params.settings), file=sys.stderr)
         raise PipelineError(
             f"All runs must succeed, but {len(failed)} of {len(missing)} failed (see above). The "
             "others are kept; the next sweep tries these again."
         )
-    print(f"{len(missing)} runs made, all {len(keys)} are in {args.record}")
+    print(f"{len(missing)} runs made, all {len(runs)} are in {args.record}")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from resnet8.core.dataset import TestSet
 from resnet8.core.provenance import Fingerprint
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report.data import ReportInputs
-from resnet8.sweep.selection import Row
 from resnet8.sweep.summary import summarize
-from tests.sweep.results import CHANCE, USUAL, make_result, make_run, make_selection
+from tests.sweep.results import CHANCE, make_result, make_run, make_selection
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
@@ -160,8 +159,8 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
             for seed in range(n_seeds):
                 run = make_run(variant, calibrate__seed=seed, **changes)
                 lost, file_bytes = range(seed + 5 * place), n_bytes - 5000 * (place == 3)
-                rows.append(Row(run, make_result(lost=lost, file_bytes=file_bytes)))
-    return summarize(make_selection(rows), USUAL, n_runs=len(rows) + 1, chance=CHANCE)
+                rows.append((run, make_result(lost=lost, file_bytes=file_bytes)))
+    return summarize(make_selection(rows), n_runs=len(rows) + 1, chance=CHANCE)
 
 
 def _verification(layers: tuple[str, ...]) -> dict[str, Any]:

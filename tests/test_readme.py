@@ -12,7 +12,7 @@ from resnet8.core.params import Params, check_params
 from resnet8.sweep.summary import summarize
 from tests.parameters import TEST_PARAMS
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import CHANCE, USUAL, make_selection
+from tests.sweep.results import CHANCE, make_selection
 from tools import update_readme
 from tools.update_readme import PARTS, model_sizes, render_parts, replace_part
 
@@ -88,7 +88,7 @@ def test_sweep_has_its_answer_note_picture_and_table(metrics: dict[str, Any]) ->
 
 
 def test_a_model_without_a_sweep_has_neither_table_nor_picture(metrics: dict[str, Any]) -> None:
-    none = summarize(make_selection([], n_other_model=278), USUAL, n_runs=4, chance=CHANCE)
+    none = summarize(make_selection([], n_other_model=278), n_runs=4, chance=CHANCE)
     parts = rendered(metrics | {"sweep": none})
     assert parts["sweep"] == parts["settings"] == none["note"]
     assert "278 runs" in none["note"]

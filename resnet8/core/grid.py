@@ -1,12 +1,13 @@
-"""The grid of a sweep: blocks that give parameters lists of values, and their validation.
+"""The grid of a sweep: blocks that give parameters lists of values, and the runs they expand to.
 
-Every combination of a block's values is a run; resnet8/sweep/grid.py lists them.
+Every combination of a block's values is a run for each of its variants.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -44,12 +45,44 @@ class Settings(Section):
 
     def values(self) -> dict[str, Any]:
         """Returns the value of each knob, in the order of `KNOBS`."""
-        raw = self.model_dump()
-        parts = (knob.partition(".") for knob in KNOBS)
-        return {f"{section}.{name}": raw[section][name] for section, _, name in parts}
+        raw = {f"{section}.{name}": x for section, values in self for name, x in values}
+        return {knob: raw[knob] for knob in KNOBS}
+
+    def differences(self, usual: "Settings") -> list[str]:
+        """Describes the settings that differ from the usual ones, as `name value`."""
+        before = usual.values()
+        return [
+            f"{knob.partition('.')[2]} {json.dumps(value)}".replace('"', "")
+            for knob, value in self.values().items()
+            if value != before[knob]
+        ]
 
 
-def combinations(block: Block) -> Iterator[dict[str, Any]]:
+class Run(NamedTuple):
+    """A quantized model to make and measure."""
+
+    variant: str
+    settings: Settings
+
+
+def expand(grid: Sequence[Block], settings: Settings, *, variants: Sequence[str]) -> list[Run]:
+    """Returns the runs of a valid grid in its order; runs that several blocks share appear once.
+
+    Args:
+        grid: the blocks.
+        settings: values of the knobs that a block does not name.
+        variants: for blocks that name none.
+    """
+    runs: dict[str, Run] = {}
+    for block in grid:
+        for changes in _combinations(block):
+            changed = settings.changed(changes)
+            for variant in block.get(VARIANT, variants):
+                runs.setdefault(f"{variant} {changed.values()}", Run(variant, changed))
+    return list(runs.values())
+
+
+def _combinations(block: Block) -> Iterator[dict[str, Any]]:
     """Yields every combination of values of a block's knobs; the last knob changes fastest."""
     knobs = [knob for knob in block if knob != VARIANT]
     for values in product(*(block[knob] for knob in knobs)):
@@ -59,12 +92,12 @@ def combinations(block: Block) -> Iterator[dict[str, Any]]:
 def find_faults(
     grid: Sequence[Block], settings: Settings | None, dataset: Dataset | None
 ) -> list[str]:
-    """Describes everything that is wrong with a grid.
+    """Describes all faults of a grid.
 
     Args:
         grid: the blocks.
         settings: values of the knobs that a block does not name; None if they are invalid.
-        dataset: the data set to draw calibration images from; None if `settings` is.
+        dataset: source of the calibration images; None if it is invalid.
     """
     faults = [fault for n, block in enumerate(grid) for fault in _block_faults(n, block)]
     n_runs = sum(math.prod(map(len, block.values())) for block in grid)
@@ -74,7 +107,7 @@ def find_faults(
         faults = [
             f"sweep.grid[{n}]: {fault}"
             for n, block in enumerate(grid)
-            for changes in combinations(block)
+            for changes in _combinations(block)
             for fault in _combination_faults(settings, changes, dataset)
         ]
     return list(dict.fromkeys(faults))
@@ -99,7 +132,7 @@ def _combination_faults(
     settings: Settings, changes: Mapping[str, Any], dataset: Dataset
 ) -> list[str]:
     try:
-        found = settings.changed(changes).calibrate.find_fault(dataset)
+        fault = settings.changed(changes).calibrate.find_fault(dataset)
     except ValidationError as exc:
         return [describe_error(error, Settings) for error in exc.errors(include_url=False)]
-    return [found] if found else []
+    return [fault] if fault else []

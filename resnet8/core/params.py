@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from resnet8.core import grid
 from resnet8.core.errors import ParamsError
-from resnet8.core.grid import Settings
+from resnet8.core.grid import Run, Settings
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
 from resnet8.core.param_errors import ParameterError, describe_error, parse_yaml
@@ -60,6 +60,11 @@ class Params(Section):
     def settings(self) -> Settings:
         """The settings that determine the numbers of the quantized variants."""
         return Settings(calibrate=self.calibrate, fit=self.fit)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of the sweep's grid; blocks that name no variants have all quantized ones."""
+        return grid.expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
 
     @field_validator("calibrate")
     @classmethod

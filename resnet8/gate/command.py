@@ -16,7 +16,12 @@ from resnet8.core.files import read_bytes, write_in_place
 from resnet8.core.param_errors import parse_yaml
 from resnet8.core.params import load_params
 from resnet8.gate import render
-from resnet8.gate.evidence import metrics_files, read_proof, read_results
+from resnet8.gate.evidence import (
+    check_comparison,
+    metrics_files,
+    read_conversion_errors,
+    read_results,
+)
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import find_edited, read_at, resolve
 from resnet8.gate.rules import Verdict, check_limits, find_changes
@@ -26,25 +31,25 @@ _OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibi
 
 
 def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
-    """Compares the project in a folder with a Git revision of it.
-
-    Args:
-        folder: the project.
-        base: the revision.
-        moved: list to which the sentences of `find_moved` are added, even if an error follows.
+    """Compares a project with a Git revision, and adds the sentences of `find_moved` to `moved`.
 
     Raises:
         PipelineError: files are missing, damaged or not comparable.
     """
     params = load_params(folder / PARAMS)
     commit = resolve(folder, base)
-    read, read_base = partial(_read, folder), partial(read_at, folder, commit)
+    read_base = partial(read_at, folder, commit)
+
+    def read(path: str) -> bytes:
+        return read_bytes(folder / path)
+
     old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
     new, old = read_results(read), read_results(read_base)
     edited = find_edited(folder, commit, CODE)
     moved += find_moved(old_params, params, old=old, new=new, edited=edited)
     baseline = params.compare.baseline
-    proof = read_proof(read, new.correctness, params.variants, baseline=baseline)
+    warning = check_comparison(read, new.correctness, params.variants, baseline=baseline)
+    limits = check_limits(new.correctness, read_conversion_errors(read), params)
     check_lock(folder, params.model_dump(), metrics_files(params.variants))
     changes = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
     order: dict[str, int] = {name: i for i, name in enumerate(params.variants)}
@@ -52,16 +57,12 @@ def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
     return Verdict(
         revision=base,
         commit=commit,
-        limits=check_limits(new.correctness, proof, params),
-        warning=proof.warning,
+        limits=limits,
+        warning=warning,
         changes=sorted(changes, key=lambda x: order.get(x.variant, len(order))),
         moved=moved,
         notes=[f"{name}: {_OTHER_CPU}" for name in order if name in elsewhere],
     )
-
-
-def _read(folder: Path, path: str) -> bytes:
-    return read_bytes(folder / path)
 
 
 def answer(folder: Path, base: str) -> tuple[int, render.Answer]:

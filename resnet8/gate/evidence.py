@@ -1,7 +1,7 @@
-"""Reads the metrics of a revision, and holds them against each other.
+"""Reads the metrics of a revision and checks them against the recorded right answers.
 
-Fails closed: whatever is missing, damaged, not finite or in contradiction to the rest is an
-error, never a pass.
+Metrics that are missing, damaged, not finite or contradictory raise an error and never pass.
+`lock.py` cannot replace this: whoever edits a metric can edit its checksum in dvc.lock, too.
 """
 
 import sys
@@ -18,16 +18,16 @@ from resnet8.core.variants import FLOAT_VARIANTS
 CORRECT_FILE, COMPARISON_FILE = "metrics/correct.json", "metrics/comparison.json"
 _REMEDY = "Run `dvc repro` to make it again."
 
-# Path in the project -> content; raises PipelineError where there is no such file.
+# Path in the project -> content; raises PipelineError for a missing file.
 Read = Callable[[str], bytes]
 
 
 class Results(NamedTuple):
     """The results of a revision.
 
-    correctness: which images each variant got right.
+    correctness: right answers of each variant.
     saturating: variants that ran on a CPU on which their 8-bit products saturate.
-    model_sha256: of the Keras model; None in those of an earlier version.
+    model_sha256: of the Keras model; None in the results of an earlier version.
     """
 
     correctness: Correctness
@@ -35,29 +35,18 @@ class Results(NamedTuple):
     model_sha256: str | None
 
 
-class Proof(NamedTuple):
-    """The comparison of the variants and the proofs of conversion.
-
-    conversion_errors: largest difference of a probability to the model before, by variant.
-    warning: of a baseline that is not better than chance; empty where it is.
-    """
-
-    conversion_errors: dict[str, float]
-    warning: str = ""
-
-
 def metrics_file(name: str) -> str:
     return f"metrics/{name}.json"
 
 
 def metrics_files(variants: Sequence[str]) -> list[str]:
-    """The files that `read_results` and `read_proof` read."""
+    """Returns the paths of all files that this module reads."""
     names = ("correct", "comparison", "verify_onnx", "verify_torch", *variants)
     return [metrics_file(x) for x in names]
 
 
 def read_results(read: Read) -> Results:
-    """Reads the results of a revision, and holds each accuracy against the images behind it.
+    """Reads the results of a revision, and checks each accuracy against the right answers.
 
     Raises:
         GateError: a file is missing or damaged, or files contradict each other.
@@ -82,50 +71,54 @@ def read_results(read: Read) -> Results:
     return Results(correctness, saturating, str(model) if model else None)
 
 
-def read_proof(
-    read: Read, correctness: Correctness, variants: Sequence[str], *, baseline: str
-) -> Proof:
-    """Reads the comparison and the proofs of conversion.
-
-    Args:
-        read: gives the content of a file of the project.
-        correctness: what the comparison must fit.
-        variants: those that must be there.
-        baseline: what they must have been compared with.
+def read_conversion_errors(read: Read) -> dict[str, float]:
+    """Returns the largest difference of a probability from the original, by converted variant.
 
     Raises:
-        GateError: a file is missing or damaged, or files contradict each other.
+        GateError: a file is missing or damaged.
+    """
+    errors: dict[str, float] = {}
+    for name, original in zip(FLOAT_VARIANTS[1:], FLOAT_VARIANTS, strict=False):
+        path, parity = metrics_file(f"verify_{name.runtime}"), f"parity_with_{original.runtime}"
+        errors[name] = _number(path, _parse(read, path), parity, "max_abs_probability_diff")
+    return errors
+
+
+def check_comparison(
+    read: Read, correctness: Correctness, variants: Sequence[str], *, baseline: str
+) -> str:
+    """Checks that the right answers agree with a comparison of these variants with the baseline.
+
+    Returns:
+        A warning about a baseline that is not better than chance, else an empty text.
+
+    Raises:
+        GateError: the file is missing or damaged, or contradicts the right answers.
     """
     comparison = _parse(read, COMPARISON_FILE)
-    for path, rows in ((CORRECT_FILE, correctness.by_class), (COMPARISON_FILE, comparison)):
-        names = rows.get("variants", rows)
+    rows = comparison.get("variants", {})
+    for path, names in ((CORRECT_FILE, correctness.by_class), (COMPARISON_FILE, rows)):
         if set(names) != set(variants):
             raise GateError(
                 f"{path} must hold the variants {', '.join(variants)}, got {shown(list(names))}. "
                 f"{_REMEDY}"
             )
     if comparison.get("baseline") != baseline:
-        found = shown(comparison.get("baseline"))
-        raise GateError(f"{COMPARISON_FILE} must compare with {baseline}, got {found}. {_REMEDY}")
+        got = shown(comparison.get("baseline"))
+        raise GateError(f"{COMPARISON_FILE} must compare with {baseline}, got {got}. {_REMEDY}")
     expected = compare_hits(correctness.by_class, baseline)
     _refuse_contradictions(COMPARISON_FILE, comparison, expected)
     n_right = int(join_classes(correctness.by_class[baseline]).sum())
     for name, row in expected["variants"].items():
         _number(COMPARISON_FILE, comparison, "variants", name, "kl_divergence")
         agreement = _number(COMPARISON_FILE, comparison, "variants", name, "agreement")
-        # Right answers of both agree, those of one alone do not; wrong ones may.
+        # Images that both get right agree, those that one alone gets right do not.
         both, n = n_right - row["images_lost"], expected["n_images"]
         least = 1.0 if name == baseline else both / n
         most = 1 - (row["images_lost"] + row["images_won"]) / n
         if not least - 1e-9 <= agreement <= most + 1e-9:
             raise _contradiction(COMPARISON_FILE, [f"variants.{name}.agreement"])
-    errors: dict[str, float] = {}
-    for name, original in zip(FLOAT_VARIANTS[1:], FLOAT_VARIANTS, strict=False):
-        path = metrics_file(f"verify_{name.runtime}")
-        errors[name] = _number(
-            path, _parse(read, path), f"parity_with_{original.runtime}", "max_abs_probability_diff"
-        )
-    return Proof(errors, chance_warning(expected))
+    return chance_warning(expected)
 
 
 def _parse(read: Read, path: str) -> dict[str, Any]:
@@ -136,7 +129,7 @@ def _parse(read: Read, path: str) -> dict[str, Any]:
 
 
 def _number(path: str, content: Any, *keys: str) -> float:
-    """The number at some keys, finite and not negative."""
+    """Returns the number under nested keys, finite and not negative."""
     for key in keys:
         content = content.get(key) if isinstance(content, Mapping) else None
     if type(content) not in (int, float) or not 0 <= content <= sys.float_info.max:
@@ -144,25 +137,32 @@ def _number(path: str, content: Any, *keys: str) -> float:
     return float(content)
 
 
-def _damaged(path: str, found: str) -> GateError:
-    return GateError(f"{path} must be whole, got: {found}. {_REMEDY}")
+def _refuse_contradictions(path: str, content: Any, expected: Mapping[str, Any]) -> None:
+    """Compares the expected entries with those of a file, which may have others, but no class."""
+    entries, required = dict(_flatten(content)), dict(_flatten(expected))
+    for key, value in entries.items():
+        if value is not None and any(part.startswith("per_class_") for part in key[:-1]):
+            required.setdefault(key, None)
+    wrong = [
+        key
+        for key, value in required.items()
+        if type(entries.get(key)) is not type(value) or entries[key] != value
+    ]
+    if wrong:
+        raise _contradiction(path, [".".join(key) for key in wrong])
 
 
-def _refuse_contradictions(path: str, told: Any, found: Mapping[str, Any]) -> None:
-    if differing := [".".join(x) for x in _differing(told, found)]:
-        raise _contradiction(path, differing)
+def _flatten(content: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields the keys and the value of each entry of a nested mapping."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _flatten(value, (*key, name))
+    else:
+        yield key, content
 
 
-def _differing(told: Any, found: Any) -> Iterator[tuple[str, ...]]:
-    """The keys of `found` whose value is told otherwise."""
-    if isinstance(found, Mapping):
-        for key, value in found.items():
-            inner = told.get(key) if isinstance(told, Mapping) else None
-            yield from ((key, *x) for x in _differing(inner, value))
-        if isinstance(told, Mapping) and all(isinstance(x, float) for x in found.values()):
-            yield from ((key,) for key, x in told.items() if key not in found and x is not None)
-    elif type(told) is not type(found) or told != found:
-        yield ()
+def _damaged(path: str, got: str) -> GateError:
+    return GateError(f"{path} must be whole, got: {got}. {_REMEDY}")
 
 
 def _contradiction(path: str, keys: Sequence[str]) -> GateError:

@@ -20,22 +20,17 @@ from resnet8.core.errors import GateError
 from resnet8.core.param_errors import refuse_deep
 
 PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
-_JUDGED = "compare"  # the stage behind which all metrics are that the gate judges
-_LINKED = "data/linked"  # leads to the user's own model; no stage makes it
+_JUDGED = "compare"  # all metrics that the gate judges come from it or from stages upstream
+_LINKED = "data/linked"  # a link to the user's own model, which no stage makes
 _FAULTS = (DvcException, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-State = dict[str, Any]  # of a stage: its command, and checksum or value by path or parameter
+State = dict[str, Any]  # command of a stage, checksums by path, values by parameter
 
 
 def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) -> None:
-    """Checks that dvc.lock records the current state of everything that determines the metrics.
+    """Checks that dvc.lock records the current state of everything that determines `metrics`.
 
-    Stages downstream of `compare` determine no judged metric: only their commands, the names of
+    Stages downstream of `compare` determine none of these files: only their commands, the names of
     their dependencies and their outputs in Git are compared.
-
-    Args:
-        folder: the project.
-        params: content of params.yaml, a nested mapping.
-        metrics: paths of the judged files.
 
     Raises:
         GateError: dvc.yaml or dvc.lock is missing or damaged, or a recorded state differs.
@@ -60,7 +55,11 @@ def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) 
             "damaged with `git restore`."
         ) from exc
     changed = {*metrics} - {out.def_path for name in judged for out in stages[name].outs}
-    if changed := changed.union(*(_differing(states[x], recorded[x]) for x in states)):
+    for name, now in states.items():
+        before = recorded[name]
+        changed |= now.keys() ^ before.keys()
+        changed |= {x for x in now.keys() & before.keys() if now[x] != before[x]}
+    if changed:
         raise GateError(
             f"The metrics must be those of the code and the parameters beside them, got another "
             f"state than {LOCK} records of: {', '.join(sorted(changed))}. Run `dvc repro`."
@@ -145,10 +144,3 @@ def _at(params: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         params = params.get(part) if isinstance(params, Mapping) else None
     return params
-
-
-def _differing(now: State, recorded: State) -> set[str]:
-    """Returns the keys whose values differ or that one state lacks."""
-    return {
-        x for x in {**now, **recorded} if x not in now or x not in recorded or now[x] != recorded[x]
-    }

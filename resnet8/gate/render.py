@@ -2,22 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from resnet8.core.markdown import escape, table
-from resnet8.gate.rules import Change, Difference, Limit, Verdict
+from resnet8.gate.rules import Change, Limit, Verdict
 
 CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
 )  # fmt: skip
 LIMIT_COLUMNS = ("limits of", "in", "value", "allowed", "verdict")
+_TEXT_COLUMNS = {"variant", "limits of", "in", "verdict"}
 _FORMS = {"fraction": "{:.2%}", "pp": "{:.2f} pp", "probability": "{:.2g}", "images": "{:g}"}
 _MOVED = "The yardstick moved: "
-_Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # columns and rows
 _MEANING = (
     "Change: now minus base, on the same images; lost, won: images that only the base, only this "
     "revision got right; p: McNemar's exact test, corrected for all variants (Holm)."
@@ -32,46 +32,44 @@ class Answer(NamedTuple):
     markdown: str
 
 
-def explain_failures(verdict: Verdict) -> list[str]:
-    """Returns a sentence for each reason why the gate fails."""
-    broken = [_explain_limit(x) for x in verdict.limits if not x.passed]
-    return broken + [_explain_change(x) for x in verdict.changes if x.verdict == "worse"]
-
-
-def headline(verdict: Verdict) -> str:
-    """Returns one line: pass or fail, the base, and a caveat if the baseline is chance."""
-    count = len(explain_failures(verdict))
-    against = f"against {verdict.revision} ({verdict.commit[:10]})"
-    if verdict.passed:
-        but = ", but the baseline is not better than chance" if verdict.warning else ""
-        return f"The gate passes {against}{but}."
-    return f"The gate fails {against}: {count} {'reason' if count == 1 else 'reasons'}."
-
-
 def describe(verdict: Verdict) -> Answer:
     """Renders a verdict; JSON holds fractions, and percentage points in `*_pp`."""
-    as_json = {
+    failures = [_explain_limit(x) for x in verdict.limits if not x.passed]
+    failures += [_explain_change(x) for x in verdict.changes if x.verdict == "worse"]
+    against = f"against {verdict.revision} ({verdict.commit[:10]})"
+    if not verdict.passed:
+        count = f"{len(failures)} {'reason' if len(failures) == 1 else 'reasons'}"
+        headline = f"The gate fails {against}: {count}."
+    elif verdict.warning:
+        headline = f"The gate passes {against}, but the baseline is not better than chance."
+    else:
+        headline = f"The gate passes {against}."
+    tables = (
+        [CHANGE_COLUMNS, *map(_change_cells, verdict.changes)],
+        [LIMIT_COLUMNS, *map(_limit_cells, verdict.limits)],
+    )
+    content = {
         "moved": verdict.moved,
         "verdict": "pass" if verdict.passed else "fail",
         "base": {"revision": verdict.revision, "commit": verdict.commit},
-        "failures": explain_failures(verdict),
+        "failures": failures,
         "notes": verdict.notes,
         "warning": verdict.warning,
         "limits": [{**x._asdict(), "passed": x.passed} for x in verdict.limits],
         "changes": {
             x.variant: {
                 "verdict": x.verdict,
-                **(_difference_json(x.difference) if x.difference else {}),
-                "classes": {name: _difference_json(y) for name, y in x.classes.items()},
+                **(x.difference._asdict() if x.difference else {}),
+                "classes": {name: y._asdict() for name, y in x.classes.items()},
                 "classes_worse": list(x.classes_worse),
             }
             for x in verdict.changes
         },
     }
     return Answer(
-        _to_table(verdict),
-        json.dumps(as_json, indent=2, allow_nan=False) + "\n",
-        _to_markdown(verdict),
+        _to_text(verdict, headline, failures, tables),
+        json.dumps(content, indent=2, allow_nan=False) + "\n",
+        _to_markdown(verdict, headline, failures, tables),
     )
 
 
@@ -85,37 +83,50 @@ def describe_error(reason: str, moved: Sequence[str]) -> Answer:
     )
 
 
-def _to_table(verdict: Verdict) -> str:
+_Rows = Sequence[Sequence[str]]  # the first has the names of the columns
+
+
+def _to_text(
+    verdict: Verdict, headline: str, failures: Sequence[str], tables: Sequence[_Rows]
+) -> str:
     console = Console(highlight=False, markup=False)
-    console.width = max(console.width, 100)  # no name is cut, in a narrow log either
+    console.width = max(console.width, 100)  # cuts no name in a narrow log
     with console.capture() as captured:
         for text in verdict.moved:
             console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")
         if verdict.warning:
             console.print(f"WARNING: {verdict.warning}", soft_wrap=True, style="bold red")
-        changes, limits = _tables(verdict)
-        _print_table(console, *changes, left=1)
-        _print_table(console, *limits, left=2)
+        for columns, *rows in tables:
+            grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for name in columns:
+                grid.add_column(
+                    name, justify="left" if name in _TEXT_COLUMNS else "right", no_wrap=True
+                )
+            for cells in rows:
+                grid.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
+            console.print(grid)
         console.print(_MEANING)
         for note in verdict.notes:
             console.print(f"note: {note}", soft_wrap=True)
-        for reason in explain_failures(verdict):
+        for reason in failures:
             console.print(f"FAIL {reason}", soft_wrap=True, style="red")
-        console.print(headline(verdict), soft_wrap=True, style="bold")
+        console.print(headline, soft_wrap=True, style="bold")
     return captured.get()
 
 
-def _to_markdown(verdict: Verdict) -> str:
+def _to_markdown(
+    verdict: Verdict, headline: str, failures: Sequence[str], tables: Sequence[_Rows]
+) -> str:
     passed = "⚠️" if verdict.warning else "✅"
     changes, limits = (
         table([columns, *([escape(x) for x in cells] for cells in rows)])
-        for columns, rows in _tables(verdict)
+        for columns, *rows in tables
     )
     lines = [
-        f"### {passed if verdict.passed else '❌'} {escape(headline(verdict))}",
+        f"### {passed if verdict.passed else '❌'} {escape(headline)}",
         "",
         *([f"- ⚠️ {escape(verdict.warning)}"] if verdict.warning else []),
-        *(f"- ❌ {escape(reason)}" for reason in explain_failures(verdict)),
+        *(f"- ❌ {escape(reason)}" for reason in failures),
         *(f"- note: {escape(note)}" for note in verdict.notes),
         f"\n{changes}\n",
         f"{_MEANING}\n",
@@ -139,18 +150,19 @@ def _explain_limit(x: Limit) -> str:
 
 
 def _explain_change(x: Change) -> str:
-    total = x.difference
-    if total is None:
+    y = x.difference
+    if y is None:
         raise ValueError("a change without a difference has nothing to explain")
-    losers = sorted((y.new - y.old, name) for name, y in x.classes.items() if y.new < y.old)
-    named = ", ".join(
-        f"{name} {100 * delta:+.1f} pp{' (certain by itself)' if name in x.classes_worse else ''}"
-        for delta, name in losers
+    losses = sorted((z.accuracy_delta_pp, name) for name, z in x.classes.items())
+    classes = ", ".join(
+        f"{name} {delta:+.1f} pp{' (certain by itself)' if name in x.classes_worse else ''}"
+        for delta, name in losses
+        if delta < 0
     )
     return (
-        f"{x.variant}: worse than the base: {100 * total.old:.2f}% to {100 * total.new:.2f}% "
-        f"({100 * (total.new - total.old):+.2f} pp, {total.lost} images lost and {total.won} won, "
-        f"p {total.p:.2g}). Classes that lost: {named}."
+        f"{x.variant}: worse than the base: {y.base_accuracy:.2%} to {y.accuracy:.2%} "
+        f"({y.accuracy_delta_pp:+.2f} pp, {y.images_lost} images lost and {y.images_won} won, "
+        f"p {y.mcnemar_p_holm:.2g}). Classes that lost: {classes}."
     )
 
 
@@ -160,12 +172,12 @@ def _change_cells(x: Change) -> tuple[str, ...]:
     y = x.difference
     return (
         x.variant,
-        f"{100 * y.old:.2f}",
-        f"{100 * y.new:.2f}",
-        f"{100 * (y.new - y.old):+.2f}",
-        f"{100 * y.ci95.low:+.2f} to {100 * y.ci95.high:+.2f}",
-        f"{y.lost}/{y.won}",
-        f"{y.p:.2g}",
+        f"{100 * y.base_accuracy:.2f}",
+        f"{100 * y.accuracy:.2f}",
+        f"{y.accuracy_delta_pp:+.2f}",
+        f"{y.ci95_low_pp:+.2f} to {y.ci95_high_pp:+.2f}",
+        f"{y.images_lost}/{y.images_won}",
+        f"{y.mcnemar_p_holm:.2g}",
         x.verdict.upper() if x.verdict == "worse" else x.verdict,
     )
 
@@ -173,41 +185,9 @@ def _change_cells(x: Change) -> tuple[str, ...]:
 def _limit_cells(x: Limit) -> tuple[str, ...]:
     side = "≥" if x.at_least else "≤"
     return (
-        f"{x.variant}",
+        x.variant,
         x.detail,
         _FORMS[x.unit].format(x.value),
         f"{side} {_FORMS[x.unit].format(x.limit)}",
         "ok" if x.passed else "BROKEN",
     )
-
-
-def _difference_json(x: Difference) -> dict[str, Any]:
-    return {
-        "base_accuracy": x.old,
-        "accuracy": x.new,
-        "accuracy_delta_pp": 100 * (x.new - x.old),
-        "ci95_low_pp": 100 * x.ci95.low,
-        "ci95_high_pp": 100 * x.ci95.high,
-        "images_lost": x.lost,
-        "images_won": x.won,
-        "mcnemar_p_holm": x.p,
-    }
-
-
-def _tables(verdict: Verdict) -> tuple[_Table, _Table]:
-    return (
-        (CHANGE_COLUMNS, [_change_cells(x) for x in verdict.changes]),
-        (LIMIT_COLUMNS, [_limit_cells(x) for x in verdict.limits]),
-    )
-
-
-def _print_table(
-    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int
-) -> None:
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, column in enumerate(columns):
-        is_text = i < left or column == "verdict"
-        grid.add_column(column, justify="left" if is_text else "right", no_wrap=True)
-    for cells in rows:
-        grid.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
-    console.print(grid)

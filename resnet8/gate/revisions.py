@@ -13,29 +13,24 @@ def resolve(folder: Path, revision: str) -> str:
     Raises:
         GateError: there is no git, no repository or no such revision in it.
     """
-    if not revision:
-        raise GateError(
-            "The base must be a Git revision, got none. Name one, for example: "
-            "make gate BASE=origin/main"
-        )
-    shallow = _run(folder, "rev-parse", "--is-shallow-repository")
-    if shallow.returncode:
-        raise GateError(
-            f"{folder.resolve()} must be in a Git repository, got: {_first_line(shallow.stderr)} "
-            "Run the gate in a clone of the project."
-        )
-    found = _run(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
-    if found.returncode == 0:
-        return found.stdout.decode().strip()
+    shallow = _git(
+        folder, "rev-parse", "--is-shallow-repository",
+        problem=f"{folder.resolve()} must be in a Git repository, got none",
+        remedy="Run the gate in a clone of the project.",
+    )  # fmt: skip
     remedy = (
         "The clone is shallow: complete it with `git fetch --unshallow` (in GitHub Actions: "
         "fetch-depth: 0)."
-        if shallow.stdout == b"true\n"
-        else "Fetch it with `git fetch origin`, or name another (`git log --oneline` lists them)."
+        if shallow == b"true\n"
+        else "Fetch it with `git fetch origin`, or name another (`git log --oneline` lists them): "
+        "make gate BASE=origin/main"
     )
-    raise GateError(
-        f"The base must be a Git revision, got {revision!r}, which is no commit here. {remedy}"
-    )
+    commit = _git(
+        folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}",
+        problem=f"The base must be a Git revision, got {revision!r}",
+        remedy=remedy,
+    )  # fmt: skip
+    return commit.decode().strip()
 
 
 def read_at(folder: Path, commit: str, path: str) -> bytes:
@@ -44,13 +39,11 @@ def read_at(folder: Path, commit: str, path: str) -> bytes:
     Raises:
         GateError: the commit does not have it.
     """
-    found = _run(folder, "cat-file", "blob", f"{commit}:./{path}")
-    if found.returncode:
-        raise GateError(
-            f"{path} must be in the base {commit[:10]}, got: {_first_line(found.stderr)} "
-            "Name a base whose results are committed."
-        )
-    return found.stdout
+    return _git(
+        folder, "cat-file", "blob", f"{commit}:./{path}",
+        problem=f"{path} must be in the base {commit[:10]}, got none",
+        remedy="Name a base whose results are committed.",
+    )  # fmt: skip
 
 
 def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
@@ -59,23 +52,29 @@ def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
     Raises:
         GateError: git fails.
     """
-    changed = _run(folder, "diff", "--name-only", "-z", "--relative", commit, "--", *paths)
-    new = _run(folder, "ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
-    for found in (changed, new):
-        if found.returncode:
-            raise GateError(f"git must list what was edited, got: {_first_line(found.stderr)}")
-    names = (changed.stdout + new.stdout).decode(errors="backslashreplace").split("\0")
+    listings = [
+        _git(folder, *command, "--", *paths, problem="git must list what was edited, got an error")
+        for command in (
+            ("diff", "--name-only", "-z", "--relative", commit),
+            ("ls-files", "--others", "--exclude-standard", "-z"),
+        )
+    ]
+    names = b"".join(listings).decode(errors="backslashreplace").split("\0")
     return sorted(x for x in names if x)
 
 
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _git(folder: Path, *arguments: str, problem: str, remedy: str = "") -> bytes:
+    """Returns the output of a git command.
+
+    Raises:
+        GateError: the command fails, with `problem`, git's reason and `remedy` in the message.
+    """
     command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
     except FileNotFoundError as exc:
         raise GateError("git must be installed, got no such command. Install it.") from exc
-
-
-def _first_line(message: bytes) -> str:
-    lines = message.decode(errors="replace").strip().splitlines()
-    return lines[0].removeprefix("fatal: ").rstrip(".") + "." if lines else "nothing."
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise GateError(f"{problem} ({reason.removeprefix('fatal: ')}). {remedy}".strip())
+    return done.stdout

@@ -1,15 +1,14 @@
-"""Decides: limits that hold for a revision alone, and losses against another."""
+"""Decides by limits of a revision alone, and by losses against another."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
-
-import numpy as np
 
 from resnet8.compare.comparison import (
     Correct,
-    Interval,
     compare_correct,
     correct_p_values,
+    count_changes,
     difference_interval,
     join_classes,
     mcnemar_p,
@@ -18,16 +17,15 @@ from resnet8.compare.hits import Correctness
 from resnet8.core.errors import GateError
 from resnet8.core.params import Params
 from resnet8.core.variants import FLOAT_VARIANTS
-from resnet8.gate.evidence import Proof
 
 
 class Limit(NamedTuple):
-    """A value that must keep to a limit.
+    """A value and its limit, both in `unit`.
 
-    parameter: where the limit stands in params.yaml.
-    variant: whose value it is, or the stage's.
-    value, limit: in `unit`; `at_least` says on which side the value must be.
-    detail: which class, or against what.
+    parameter: name in the section `gate` of params.yaml.
+    variant: the variant, or the stage, that has the value.
+    at_least: True if the value must not be below the limit, False if not above it.
+    detail: the quantity, or the class and the baseline.
     """
 
     parameter: str
@@ -44,45 +42,50 @@ class Limit(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Changes of correct answers on the same images.
+    """Changes of right answers on the same images, now minus base.
 
-    old, new: accuracies, as fractions.
-    ci95: interval of new minus old, as fractions.
-    lost, won: images that only the old, only the new got right.
-    p: McNemar's, corrected for the number of tests made together (Holm).
+    base_accuracy, accuracy: fractions.
+    accuracy_delta_pp, ci95_low_pp, ci95_high_pp: their difference and its interval.
+    images_lost, images_won: numbers of images that only the base, only this revision got right.
+    mcnemar_p_holm: McNemar's p, corrected for the tests that are made together.
     """
 
-    old: float
-    new: float
-    ci95: Interval
-    lost: int
-    won: int
-    p: float
+    base_accuracy: float
+    accuracy: float
+    accuracy_delta_pp: float
+    ci95_low_pp: float
+    ci95_high_pp: float
+    images_lost: int
+    images_won: int
+    mcnemar_p_holm: float
+
+    def is_loss(self, significance: float) -> bool:
+        return self.accuracy_delta_pp < 0 and self.mcnemar_p_holm < significance
 
 
 class Change(NamedTuple):
-    """A variant against the base revision.
+    """A variant compared with the base revision.
 
-    verdict: `worse` fails. `noise` is a difference that chance explains.
+    verdict: `worse` fails; `noise` is a difference that chance explains.
     difference: over all images; None for a variant that only one revision has.
-    classes: by class.
-    classes_worse: those that lost more than chance explains, each by itself.
+    classes: differences by class.
+    classes_worse: the classes that lost more than chance explains, each by itself.
     """
 
     variant: str
     verdict: Literal["unchanged", "noise", "better", "worse", "new", "removed"]
-    difference: Difference | None
-    classes: dict[str, Difference]
-    classes_worse: tuple[str, ...]
+    difference: Difference | None = None
+    classes: Mapping[str, Difference] = MappingProxyType({})
+    classes_worse: tuple[str, ...] = ()
 
 
 class Verdict(NamedTuple):
     """Decision of the gate, with reasons.
 
-    revision, commit: the base as it was named, and what it is.
-    moved: by what else than the base the change is judged.
-    notes: what a reader should know, but does not fail.
-    warning: of a baseline that is not better than chance, so that passing says little.
+    revision, commit: name and hash of the base.
+    moved: edits of the yardstick.
+    notes: remarks that do not fail the gate.
+    warning: about a baseline that is not better than chance, so that passing says little.
     """
 
     revision: str
@@ -100,8 +103,16 @@ class Verdict(NamedTuple):
         )
 
 
-def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list[Limit]:
-    """Holds a revision's own results against the limits of `params.gate`."""
+def check_limits(
+    correctness: Correctness, conversion_errors: Mapping[str, float], params: Params
+) -> list[Limit]:
+    """Compares a revision's own results with the limits of `params.gate`.
+
+    Args:
+        correctness: right answers of each variant.
+        conversion_errors: of `evidence.read_conversion_errors`.
+        params: the parameters.
+    """
     gate, by_class = params.gate, correctness.by_class
     baseline = params.compare.baseline
     limits = [
@@ -116,7 +127,7 @@ def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list
     limits += [
         Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
               "difference to its original")
-        for name, error in proof.conversion_errors.items()
+        for name, error in conversion_errors.items()
     ]  # fmt: skip
     for name in params.variants:
         if name not in (*FLOAT_VARIANTS, baseline):
@@ -137,14 +148,9 @@ def check_limits(correctness: Correctness, proof: Proof, params: Params) -> list
 def find_changes(base: Correctness, current: Correctness, *, significance: float) -> list[Change]:
     """Compares each variant with itself in another revision, image by image.
 
-    A loss counts when McNemar's exact test finds it, over all images or in a class, with p
-    below `significance` after Holm's correction: over the variants for all images, and over all
-    classes of all variants for classes.
-
-    Args:
-        base: which images were right in the base revision.
-        current: which are now.
-        significance: the chance of a false alarm that is accepted, for each of both families.
+    A loss counts if p of McNemar's exact test, over all images or in a class, is below
+    `significance` after Holm's correction: over the variants for all images, and over all classes
+    of all variants for classes.
 
     Raises:
         GateError: the test sets differ.
@@ -162,39 +168,35 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
     changes = [
         _change(x, totals[x], {y: classes[x, y] for y in old[x]}, significance) for x in both
     ]
-    changes += [Change(x, "new", None, {}, ()) for x in new if x not in old]
-    return changes + [Change(x, "removed", None, {}, ()) for x in old if x not in new]
+    changes += [Change(x, "new") for x in new if x not in old]
+    return changes + [Change(x, "removed") for x in old if x not in new]
 
 
 def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
-    """Names and images of all classes; the checksum tells them, too, unless it is made up."""
+    """Names and numbers of images of all classes; the checksum covers them unless it is forged."""
     return {(y, len(z)) for x in correctness.by_class.values() for y, z in x.items()}
 
 
 def _change(
     name: str, total: Difference, classes: dict[str, Difference], significance: float
 ) -> Change:
-    def is_certain(x: Difference) -> bool:
-        return x.p < significance
-
-    worse = tuple(label for label, x in classes.items() if x.new < x.old and is_certain(x))
-    if worse or (total.new < total.old and is_certain(total)):
+    worse = tuple(label for label, x in classes.items() if x.is_loss(significance))
+    if worse or total.is_loss(significance):
         return Change(name, "worse", total, classes, worse)
-    if not total.lost + total.won:
-        return Change(name, "unchanged", total, classes, ())
-    return Change(name, "better" if is_certain(total) else "noise", total, classes, ())
+    if not total.images_lost + total.images_won:
+        return Change(name, "unchanged", total, classes)
+    is_better = total.mcnemar_p_holm < significance
+    return Change(name, "better" if is_better else "noise", total, classes)
 
 
 def _differences(pairs: Mapping[Any, tuple[Correct, Correct]]) -> dict[Any, Difference]:
     corrected = correct_p_values([mcnemar_p(old, new) for old, new in pairs.values()])
-    return {
-        key: Difference(
-            old=float(old.mean()),
-            new=float(new.mean()),
-            ci95=difference_interval(old, new),
-            lost=int(np.sum(old & ~new)),
-            won=int(np.sum(~old & new)),
-            p=p,
+    differences = {}
+    for (key, (old, new)), p in zip(pairs.items(), corrected, strict=True):
+        before, after = float(old.mean()), float(new.mean())
+        low, high = difference_interval(old, new)
+        lost, won = count_changes(old, new)
+        differences[key] = Difference(
+            before, after, 100 * (after - before), 100 * low, 100 * high, lost, won, p
         )
-        for (key, (old, new)), p in zip(pairs.items(), corrected, strict=True)
-    }
+    return differences

@@ -20,14 +20,9 @@ CODE = (  # decides, or sets what the decision is based on
 def find_moved(
     old_params: object, params: Params, *, old: Results, new: Results, edited: Sequence[str]
 ) -> Iterator[str]:
-    """Yields a sentence for each edit of the yardstick since the base.
+    """Yields a sentence for each edit of the yardstick since the base, `old`.
 
-    Args:
-        old_params: content of the base's params.yaml.
-        params: the parameters now.
-        old: the base's results.
-        new: the results now.
-        edited: files in `CODE` that differ from the base.
+    `edited` are the files under `CODE` that differ.
 
     Raises:
         GateError: the base's parameters lack a section.

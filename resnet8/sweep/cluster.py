@@ -1,11 +1,14 @@
-"""Runs of a sweep on Dask: on this machine's cores, or where a scheduler runs."""
+"""Runs of a sweep on Dask: on this machine's cores, or on the workers of a scheduler."""
 
 import asyncio
 import gc
+import io
 import logging
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from random import Random
 from uuid import uuid4
 
@@ -17,45 +20,50 @@ from distributed.comm import connect
 from distributed.system import MEMORY_LIMIT
 
 from resnet8.core.errors import ClusterError, PipelineError
+from resnet8.core.grid import Run
 from resnet8.sweep import remote
-from resnet8.sweep.grid import Run
-from resnet8.sweep.identity import LIBRARIES, pack_code, public_version
+from resnet8.sweep.identity import identify_libraries
 from resnet8.sweep.measure import Inputs
-from resnet8.sweep.result import Result
+from resnet8.sweep.record import Outcome
 
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to start one
-POLL_SECONDS = 0.25
-COUNT_SECONDS = 2.0  # between looks at how many workers there are
-WORKER_BYTES = 10**9  # a worker needs less
+POLL_SECONDS = 0.5
+WORKER_BYTES = 10**9  # more than a worker needs
+_PACKAGE = Path(__file__).parents[1]
+_LOCAL = {
+    # Dask has glibc return each freed array to the system and clear the next one, which costs a
+    # tenth of the time. These are glibc's own upper limits.
+    # Source: https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**26,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+    "distributed.deploy.lost-worker-timeout": PATIENCE_SECONDS,  # nannies start them again
+    "distributed.worker.profile.enabled": False,  # costs time, and nobody looks at it
+}
 
 Say = Callable[[str], None]
 
 
-def scheduler_address() -> str | None:
-    """The scheduler that Dask's configuration names, as in DASK_SCHEDULER_ADDRESS."""
-    address: str | None = dask.config.get("scheduler-address", None)
-    return address or None
-
-
 @contextmanager
-def open_client(address: str | None, *, n_workers: int) -> Iterator[Client]:
+def open_client(*, n_workers: int) -> Iterator[Client]:
     """Connects to a scheduler, or starts one with workers on this machine.
 
+    The scheduler is that of Dask's configuration, as in DASK_SCHEDULER_ADDRESS. Without one, there
+    is a worker for each core.
+
     Args:
-        address: of the scheduler, None for workers on this machine, one for each core.
-        n_workers: of which there is use, at most.
+        n_workers: largest useful number of workers.
 
     Raises:
         ClusterError: the address cannot be reached, or Dask does not start on this machine.
     """
     gc.enable()  # a sweep takes long
-    # What it says about workers that come and go, or end, is said here.
+    # `compute` reports the workers that come and go.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    address = dask.config.get("scheduler-address", None)
     with ExitStack() as stack:
-        if address is None:
-            # Its sampling of what workers do costs them time, and nobody looks at it.
-            stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
+        if not address:
+            stack.enter_context(dask.config.set(_LOCAL))
             cluster = stack.enter_context(_start_here(n_workers))
         # A client that finds no scheduler is never closed, and when Python collects it, it may wait
         # for a lock of the next client forever. So the scheduler is asked first.
@@ -100,7 +108,7 @@ async def _connect(address: str) -> None:
         OSError: nobody answers, or a side does not accept the certificate of the other.
         RuntimeError: Dask's configuration requires TLS, the address has none.
         TypeError: the address has TLS, Dask's configuration has no certificate.
-        ValueError: the address is none.
+        ValueError: the address is invalid.
     """
     arguments = Security().get_connection_args("client")
     async with asyncio.timeout(2 * CONNECT_SECONDS):  # Dask waits forever for a first answer
@@ -108,16 +116,14 @@ async def _connect(address: str) -> None:
         await connection.close()
 
 
-def compute(
-    client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Say
-) -> Iterator[tuple[Run, Result | str]]:
-    """Computes runs, in whatever order they finish.
+def compute(client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Say) -> Iterator[Outcome]:
+    """Computes runs on a scheduler's workers, and yields them in the order in which they finish.
 
     Args:
         client: of the scheduler.
-        runs: what to compute; those with the same settings share their quantization.
-        inputs: what all start from; sent to each worker once.
-        say: tells the user what happens to the workers.
+        runs: those with the same settings share their quantization.
+        inputs: of all runs; sent to each worker once.
+        say: tells the user when the number of workers changes.
 
     Yields:
         A run and its result, or the reason why it failed.
@@ -127,14 +133,27 @@ def compute(
     """
     cloudpickle.register_pickle_by_value(remote)
     name = f"resnet8-{uuid4().hex}"
-    versions = {library: public_version(library) for library in LIBRARIES}
-    project = remote.Project(name, archive=pack_code(), inputs=inputs.pack(), versions=versions)
     futures: dict[Future, Run] = {}
     try:
-        client.register_plugin(project)
-        del project
+        client.register_plugin(
+            remote.Project(
+                name,
+                archive=pack_code(),
+                inputs=inputs._asdict(),
+                libraries=identify_libraries(),
+            )
+        )
         futures |= _submit(client, name, runs)
-        yield from _collect(client, futures, say)
+        waiting = as_completed(list(futures), with_results=True)
+        for _ in _watch(client, say):
+            for future, value in waiting.next_batch(block=False):
+                if future.status not in ("finished", "error"):
+                    raise _gone(client)
+                failed = future.status == "error"
+                yield futures.pop(future), _reason(future.exception()) if failed else value
+            if waiting.is_empty():
+                return
+            time.sleep(POLL_SECONDS)
     except (OSError, TimeoutError) as exc:
         raise _gone(client) from exc
     finally:
@@ -144,84 +163,56 @@ def compute(
                 client.unregister_worker_plugin(name)
 
 
+def pack_code() -> bytes:
+    """Returns the project's library as a zip file that Python imports from."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(_PACKAGE.rglob("*.py")):
+            archive.write(path, path.relative_to(_PACKAGE.parent))
+    return file.getvalue()
+
+
 def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]:
     """Hands the runs to the scheduler."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(str(run.settings), []).append(run)
+    call = remote.caller(name)
+    quantizations: dict[str, Future] = {}
+    futures = {}
     # Long and short ones mixed, so that the first tell how long the rest will take.
-    order = Random(0).sample(list(groups.values()), len(groups))  # noqa: S311
-    fit, measure = remote.tasks(name)
-    found = {}
-    for number, group in enumerate(order):
-        settings = group[0].settings.model_dump()
-        quantization = client.submit(fit, settings, key=f"fit-{name}-{number}")
-        for run in group:
-            key = f"measure-{name}-{number}-{run.variant}"
-            # Before other fits, so that finished quantizations do not pile up.
-            found[client.submit(measure, quantization, run.variant, key=key, priority=1)] = run
-    return found
+    for run in Random(0).sample(runs, len(runs)):  # noqa: S311
+        key = f"fit-{name}-{run.settings}"
+        if key not in quantizations:
+            settings = run.settings.model_dump()
+            quantizations[key] = client.submit(call, "fit", settings, key=key)
+        quantization, key = quantizations[key], f"measure-{name}-{run}"
+        # Before other fits, so that finished quantizations do not pile up.
+        future = client.submit(call, "measure", quantization, run.variant, key=key, priority=1)
+        futures[future] = run
+    return futures
 
 
-def _collect(
-    client: Client, futures: dict[Future, Run], say: Say
-) -> Iterator[tuple[Run, Result | str]]:
-    waiting = as_completed(list(futures), with_results=True)
-    watch = WorkerWatch(client, say)
-    while not waiting.is_empty():
-        for future, value in waiting.next_batch(block=False):
-            if future.status == "finished":
-                yield futures.pop(future), Result(*value)
-            elif future.status == "error":
-                yield futures.pop(future), _reason(future.exception())
-            else:
-                raise _gone(client)
-        watch.look()
-        time.sleep(POLL_SECONDS)
+def _watch(client: Client, say: Say) -> Iterator[None]:
+    """Reports each change of the number of workers, and yields until an error.
 
-
-class WorkerWatch:
-    """Tells when the number of workers changes, and raises when there are none for too long.
-
-    Workers of this machine that are lost are started again.
-
-    Args:
-        client: of the scheduler.
-        say: tells the user.
-        clock: seconds.
+    Raises:
+        ClusterError: the scheduler went away, or there has been no worker for a long time.
     """
-
-    def __init__(
-        self, client: Client, say: Say, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._client, self._say, self._clock = client, say, clock
-        self._count: int | None = None
-        self._seen = self._looked = clock()
-
-    def look(self) -> None:
-        now = self._clock()
-        if self._client.status != "running":
-            raise _gone(self._client)
-        if self._count is not None and now - self._looked < COUNT_SECONDS:
-            return
-        if cluster := self._client.cluster:
-            # Dask gives up a worker of its own that takes over 15 seconds to start again.
-            cluster.scale(len(cluster.worker_spec))
-        count = len(self._client.nthreads())
-        self._looked = now
-        if count:
-            self._seen = now
-        if count != self._count:
-            address = self._client.scheduler.address
+    count, last_seen = None, time.monotonic()
+    while client.status == "running":
+        before, count = count, len(client.nthreads())
+        address = client.scheduler.address
+        if count != before:
             waits = f"; waiting {PATIENCE_SECONDS / 60:.0f} minutes for one" if not count else ""
-            self._say(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
-        self._count = count
-        if now - self._seen > PATIENCE_SECONDS:
+            say(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
+        if count:
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > PATIENCE_SECONDS:
             raise ClusterError(
                 f"The scheduler must have workers, got none for {PATIENCE_SECONDS / 60:.0f} "
-                f"minutes ({self._client.scheduler.address}). Start some with `dask worker`, then "
-                "start the sweep again: finished runs are kept."
+                f"minutes ({address}). Start some with `dask worker`, then start the sweep again: "
+                "finished runs are kept."
             )
+        yield
+    raise _gone(client)
 
 
 def _gone(client: Client) -> ClusterError:

@@ -2,63 +2,60 @@
 
 import ast
 import hashlib
-import io
 import json
-import zipfile
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from resnet8.core.dataset import read_images, read_label_names, read_labels
 from resnet8.core.files import find_model, read_bytes
 from resnet8.core.params import Params
+from resnet8.core.sections import ConvertOnnx, Evaluate
 from resnet8.core.variants import Variant
 
 _PACKAGE = Path(__file__).parents[1]
-# The modules that make and measure a quantized model, starting with the Keras file. What they
-# import belongs to the code, too; of `core` only what computes: the rest of it reads
-# parameters and files, and words messages.
-_ROOTS = (
-    "models/keras_conversion.py",
-    "models/onnx_graph.py",
-    "models/torch_conversion.py",
-    "sweep/measure.py",
-)
-_COMPUTES = ("core/evaluation.py", "core/qparams.py")
-LIBRARIES = (
+# The modules that make and measure a quantized model, starting with the Keras file. Of `core`,
+# only those that compute: the rest reads parameters and files, and words messages.
+_CODE = (
+    "compare/comparison.py", "core/digits.py", "core/evaluation.py", "core/qparams.py",
+    "models/*.py", "quantize/*.py", "sweep/measure.py", "sweep/result.py",
+)  # fmt: skip
+_LIBRARIES = (
     "keras", "numpy", "onnx", "onnx2torch", "onnxruntime", "tensorflow", "tf2onnx", "torch",
     "torchao",
 )  # fmt: skip
-# What Python's versions add to their syntax trees, and the code does not say.
+# Fields of syntax trees that only some versions of Python fill.
 _NOT_CODE = ("type_comment", "kind", "type_ignores")
 _DIGITS = 16  # hexadecimal: the chance that two of a million agree is one in ten million
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class Identity(NamedTuple):
     """Identity of model, data, code, libraries and settings that all runs of a sweep share.
 
     model_sha256: of the Keras file.
-    data: a checksum of the training images to draw from, the test set and the class names.
-    code: a checksum of the code as it runs, without comments and docstrings.
+    data: checksum of the training images to draw from, the test set and the class names.
+    code: checksum of the code, without comments and docstrings.
     libraries: their public versions.
     opset: of the ONNX models.
-    batch_size: test images that are run at once.
-    baseline: what runs are compared with; a quantized one with what it was made with.
+    batch_size: number of test images in a batch.
+    baseline: the variant that runs are compared with; a quantized one with its settings.
     """
 
-    model_sha256: str
-    data: str
-    code: str
-    libraries: str
-    opset: int
-    batch_size: int
-    baseline: str
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    data: _Digest
+    code: _Digest
+    libraries: Annotated[str, Field(pattern="^[!-~]+( [!-~]+)*$")]
+    opset: Annotated[int, ConvertOnnx.model_fields["opset"]]
+    batch_size: Annotated[int, Evaluate.model_fields["batch_size"]]
+    baseline: Annotated[str, Field(pattern=f"^({'|'.join(Variant)})( [ -~]+)?$")]
 
 
 def identify(params: Params, *, raw: Path, data: Path) -> Identity:
-    """Identifies what runs start from.
+    """Identifies the inputs of all runs.
 
     Args:
         params: the parameters.
@@ -66,7 +63,7 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
         data: folder of the arrays that `prepare` wrote.
 
     Raises:
-        ArtifactError: a file is missing or holds something else.
+        ArtifactError: a file is missing or invalid.
     """
     arrays = [
         read(data / f"{part}_{name}.npy").tobytes()
@@ -74,6 +71,9 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
         for name, read in (("images", read_images), ("labels", read_labels))
     ]
     names = json.dumps(list(read_label_names(data / "labels.json")))
+    baseline = params.compare.baseline
+    if not Variant(baseline).is_float:
+        baseline += f" {json.dumps(params.settings.values(), separators=(',', ':'))}"
     return Identity(
         model_sha256=hashlib.sha256(read_bytes(find_model(raw))).hexdigest(),
         data=_digest(*arrays, names.encode()),
@@ -81,54 +81,44 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
         libraries=identify_libraries(),
         opset=params.convert_onnx.opset,
         batch_size=params.evaluate.batch_size,
-        baseline=_describe_baseline(params),
+        baseline=baseline,
     )
 
 
-def _describe_baseline(params: Params) -> str:
-    """The baseline's name; where it is quantized, with the settings behind it."""
-    name = params.compare.baseline
-    if Variant(name).is_float:
-        return name
-    return f"{name} {json.dumps(params.settings.values(), separators=(',', ':'))}"
-
-
 def identify_libraries() -> str:
-    """The public versions of the libraries that can change a figure."""
-    return " ".join(f"{name}=={public_version(name)}" for name in LIBRARIES)
+    """Returns the versions of the libraries that can change a figure, without local parts.
 
-
-def public_version(library: str) -> str:
-    """A library's version without its local part: 2.13.0 for 2.13.0+cpu.
-
-    Source: https://packaging.python.org/en/latest/specifications/version-specifiers/
+    Source: https://packaging.python.org/en/latest/specifications/version-specifiers/, "Local
+    version identifiers": 2.13.0+cpu is a build of 2.13.0.
     """
-    return metadata.version(library).partition("+")[0]
+    versions = {name: metadata.version(name).partition("+")[0] for name in _LIBRARIES}
+    return " ".join(f"{name}=={version}" for name, version in versions.items())
+
+
+def code_files() -> list[Path]:
+    """Returns the paths of the modules that can change a figure, sorted."""
+    return sorted(path for pattern in _CODE for path in _PACKAGE.glob(pattern))
 
 
 @cache
 def identify_code() -> str:
-    """A checksum of the code that can change a figure."""
+    """Returns a checksum of the code that can change a figure."""
     return digest_code([path.read_text(encoding="utf-8") for path in code_files()])
 
 
 def digest_code(sources: list[str]) -> str:
-    """A checksum of code as it runs: comments, docstrings and layout do not count.
+    """Returns a checksum of modules that ignores comments, docstrings and layout.
 
-    The syntax trees are compared by what they say, because `ast.dump` and `ast.unparse` differ
-    between Python's versions.
-
-    Args:
-        sources: of the modules, in an order that is always the same.
+    It hashes the content of the syntax trees, because the results of `ast.dump` and `ast.unparse`
+    differ between versions of Python.
     """
-    trees = [json.dumps(_as_json(ast.parse(source))).encode() for source in sources]
-    return _digest(*trees)
+    return _digest(*(json.dumps(_as_json(ast.parse(source))).encode() for source in sources))
 
 
 def _as_json(node: object) -> Any:
-    """A syntax tree as lists, without fields that have no content: some versions leave them out."""
+    """Converts a syntax tree to lists, without empty fields: some versions leave them out."""
     if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty text to nested format specifiers
-        return ["JoinedStr", *(_as_json(x) for x in node.values if not _is_empty_text(x))]
+        return ["JoinedStr", *(_as_json(x) for x in node.values if not _is_text(x, empty=True))]
     if isinstance(node, ast.AST):
         fields = {
             name: value
@@ -137,53 +127,14 @@ def _as_json(node: object) -> Any:
         }
         return [type(node).__name__, *([name, _as_json(x)] for name, x in sorted(fields.items()))]
     if isinstance(node, list):
-        return [_as_json(x) for x in node if not _is_docstring(x)]
+        docstrings = [x for x in node if isinstance(x, ast.Expr) and _is_text(x.value)]
+        return [_as_json(x) for x in node if x not in docstrings]
     return ascii(node)  # `repr` would depend on the version's table of printable characters
 
 
-def _is_docstring(node: object) -> bool:
-    """Whether a statement is only a string."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
-def _is_empty_text(node: object) -> bool:
-    return isinstance(node, ast.Constant) and node.value == ""
-
-
-def code_files() -> list[Path]:
-    """The modules that can change a figure, sorted."""
-    found: set[Path] = set()
-    waiting = [_PACKAGE / name for name in (*_ROOTS, *_COMPUTES)]
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += _imported_by(path)
-    return sorted(found)
-
-
-def _imported_by(path: Path) -> Iterator[Path]:
-    """The project's modules that a module imports, but those of `core`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-            for parts in (name.split(".") for name in names):
-                module = _PACKAGE.joinpath(*parts[1:]).with_suffix(".py")
-                if parts[0] == _PACKAGE.name and "core" not in parts and module.is_file():
-                    yield module
-
-
-def pack_code() -> bytes:
-    """The project's library as a zip file that Python imports from."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(_PACKAGE.rglob("*.py")):
-            archive.write(path, path.relative_to(_PACKAGE.parent))
-    return file.getvalue()
+def _is_text(node: object, *, empty: bool = False) -> bool:
+    text = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(text, str) and not (empty and text)
 
 
 def _digest(*parts: bytes) -> str:

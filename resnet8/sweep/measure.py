@@ -1,11 +1,11 @@
-"""Makes the quantized models of a sweep and measures them, on one core.
+"""Makes and measures the quantized models of a sweep, on one core.
 
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -13,10 +13,12 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
+from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.evaluation import Predictor, Probabilities, predict
-from resnet8.core.files import scratch_folder
+from resnet8.core.files import read_bytes, scratch_folder
 from resnet8.core.grid import Settings
 from resnet8.core.names import OnnxType
+from resnet8.core.params import Params
 from resnet8.core.variants import Variant
 from resnet8.models import onnx_model
 from resnet8.quantize import onnx_writer
@@ -27,20 +29,21 @@ from resnet8.sweep.result import Result
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Written = tuple[Predictor, int, bool]  # the model, its bytes, True if its products saturate
 
 
 class Inputs(NamedTuple):
     """Inputs of all runs of a sweep.
 
-    model: the float ONNX model.
-    program: the float PyTorch program; empty where no run needs it.
-    pool_images: (N, H, W, C) training images to draw from.
+    model: content of the float ONNX model.
+    program: content of the float PyTorch program.
+    pool_images: (N, H, W, C) uint8 training images to draw from.
     pool_labels: (N,) their classes.
     test_images: (N, H, W, C) uint8.
     test_labels: (N,).
     label_names: K names.
     baseline: (N, K) probabilities of the baseline for the test images.
-    batch_size: test images that are run at once.
+    batch_size: number of test images in a batch.
     """
 
     model: bytes
@@ -53,33 +56,35 @@ class Inputs(NamedTuple):
     baseline: Probabilities
     batch_size: int
 
-    def pack(self) -> bytes:
-        """As one file."""
-        file = io.BytesIO()
-        np.savez(
-            file, allow_pickle=False, **{name: _array(x) for name, x in self._asdict().items()}
-        )
-        return file.getvalue()
 
-    @classmethod
-    def unpack(cls, content: bytes) -> "Inputs":
-        """From what `pack` made."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            found: dict[str, Any] = {name: file[name] for name in file.files}
-        return cls(**found)._replace(
-            model=found["model"].tobytes(),
-            program=found["program"].tobytes(),
-            label_names=found["label_names"].tolist(),
-            batch_size=int(found["batch_size"]),
-        )
+def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) -> Inputs:
+    """Reads the models, the images and the baseline's predictions.
 
+    Args:
+        params: the parameters.
+        models: folder of `onnx_fp32.onnx` and `torch_fp32.pt2`.
+        data: folder of the arrays that `prepare` wrote.
+        predictions: folder of `<baseline>.npy`.
 
-def _array(value: object) -> NDArray[Any]:
-    return np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
+    Raises:
+        ArtifactError: a file is missing or invalid.
+    """
+    test_set, baseline = read_test_set(data), params.compare.baseline
+    return Inputs(
+        model=read_bytes(models / "onnx_fp32.onnx"),
+        program=read_bytes(models / "torch_fp32.pt2"),
+        pool_images=read_images(data / "train_images.npy"),
+        pool_labels=read_labels(data / "train_labels.npy"),
+        test_images=test_set.images,
+        test_labels=test_set.labels,
+        label_names=test_set.label_names,
+        baseline=read_predictions(predictions, [baseline], shape=test_set.shape)[baseline],
+        batch_size=params.evaluate.batch_size,
+    )
 
 
 class Workbench:
-    """The inputs of all runs, with the models opened once."""
+    """Makes runs from inputs whose models are loaded once."""
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
@@ -98,8 +103,9 @@ class Workbench:
             (folder / "program.pt2").write_bytes(self.inputs.program)
             return torch_model.load_model(folder / "program.pt2")
 
-    def fit(self, settings: Settings) -> Quantization:
-        """Draws calibration images and decides the quantization, like the stages of these names."""
+    def fit(self, settings: Settings | Mapping[str, Any]) -> Quantization:
+        """Draws calibration images and fits a quantization, as the stages do."""
+        settings = Settings.model_validate(settings)
         calibrate = settings.calibrate
         drawn = draw_balanced(self.inputs.pool_labels, calibrate.size, seed=calibrate.seed)
         points = onnx_writer.find_points(
@@ -112,42 +118,34 @@ class Workbench:
 
     def measure(self, quantization: Quantization, variant: str) -> Result:
         """Writes a quantized model and compares it with the baseline on all test images."""
-        make = self._make_onnx if Variant(variant).runtime == "onnx" else self._make_torch
-        predictor, n_bytes, saturates = make(quantization, Variant(variant).type)
-        inputs = self.inputs
-        found = predict(predictor, inputs.test_images, batch_size=inputs.batch_size, cores=1)
-        labels = inputs.test_labels
-        row = compare(inputs.baseline, found, labels, label_names=inputs.label_names)
-        old, new = inputs.baseline.argmax(axis=1), found.argmax(axis=1)
+        write = self._write_onnx if Variant(variant).runtime == "onnx" else self._write_torch
+        predictor, n_bytes, saturates = write(quantization, Variant(variant).type)
+        inputs, labels = self.inputs, self.inputs.test_labels
+        predicted = predict(predictor, inputs.test_images, batch_size=inputs.batch_size, cores=1)
+        row = compare(inputs.baseline, predicted, labels, label_names=inputs.label_names)
+        old, new = inputs.baseline.argmax(axis=1), predicted.argmax(axis=1)
         before, after = old == labels, new == labels
-        neither = (old != new) & ~before & ~after
         return Result(
             n_images=len(labels),
             saturating_products=saturates,
             file_bytes=n_bytes,
             lost=np.flatnonzero(before & ~after).tolist(),
             won=np.flatnonzero(~before & after).tolist(),
-            other=np.flatnonzero(neither).tolist(),
+            other=np.flatnonzero((old != new) & ~before & ~after).tolist(),
             **{name: row[name] for name in Result._fields if name in row},
         )
 
-    def _make_onnx(
-        self, quantization: Quantization, quant_type: str
-    ) -> tuple[Predictor, int, bool]:
-        model = onnx_writer.quantize(
-            self.model, quantization, quant_type=cast("OnnxType", quant_type)
-        )
+    def _write_onnx(self, quantization: Quantization, quant_type: str) -> Written:
+        onnx_type = cast("OnnxType", quant_type)
+        model = onnx_writer.quantize(self.model, quantization, quant_type=onnx_type)
         content = model.SerializeToString(deterministic=True)
         return onnx_model.make_predictor(model), len(content), onnx_model.saturates(model)
 
-    def _make_torch(
-        self, quantization: Quantization, _quant_type: str
-    ) -> tuple[Predictor, int, bool]:
+    def _write_torch(self, quantization: Quantization, _quant_type: str) -> Written:
         from resnet8.models import torch_model  # noqa: PLC0415
         from resnet8.quantize import torch_writer  # noqa: PLC0415
 
-        quantized = torch_writer.quantize(self.program, quantization)
-        program = torch_model.export(quantized)
+        program = torch_model.export(torch_writer.quantize(self.program, quantization))
         torch_writer.check(program, self.program, quantization)
         content = torch_model.encode(program, quantization.metadata)
         return torch_model.make_predictor(program), len(content), False  # multiplies in float

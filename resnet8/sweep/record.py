@@ -4,185 +4,163 @@ import csv
 import io
 import json
 import os
-import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from resnet8.core.errors import ArtifactError, shown
-from resnet8.core.files import read_bytes, write_bytes
-from resnet8.core.grid import KNOBS, Settings
-from resnet8.core.sections import ConvertOnnx, Evaluate
-from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
-from resnet8.sweep.grid import Run
+from resnet8.core.files import csv_bytes, read_bytes, write_bytes
+from resnet8.core.grid import KNOBS, Run, Settings
+from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.result import Result, check_result
 
-VERSION = ("code", "libraries")
-SETTINGS = (  # of the pipeline, then of the run
-    "convert_onnx.opset", "evaluate.batch_size", "compare.baseline", "variant", *KNOBS,
-)  # fmt: skip
-KEY = ("model_sha256", "data", *VERSION, *SETTINGS)
+# As in the parameters, for the fields of `Identity` that are one.
+_NAMES = {
+    "opset": "convert_onnx.opset", "batch_size": "evaluate.batch_size",
+    "baseline": "compare.baseline",
+}  # fmt: skip
+KEY = (*(_NAMES.get(name, name) for name in Identity._fields), "variant", *KNOBS)
 COLUMNS = (*KEY, *Result._fields)
-_VARIANT = "|".join(Variant)
-_FORMS = {
-    "model_sha256": "[0-9a-f]{64}",
-    "data": "[0-9a-f]{16}",
-    "code": "[0-9a-f]{16}",
-    "libraries": "[!-~]+( [!-~]+)*",
-    "compare.baseline": f"({_VARIANT})( [ -~]+)?",
-    "variant": "|".join(QUANTIZED_VARIANTS),
-}
+_IDENTITY = TypeAdapter(Identity)
+
+Outcome = tuple[Run, Result | str]  # a string is the reason why the run failed
 
 
 class Key(NamedTuple):
-    """Identity of a run, as the cells of a line; see `identity.Identity`.
+    """Identity of a run.
 
-    settings: the cells of `SETTINGS`.
+    shared: what it has in common with the other runs of a sweep.
+    cells: its variant and the values of `KNOBS`, as the record writes them.
     """
 
-    model_sha256: str
-    data: str
-    code: str
-    libraries: str
-    settings: tuple[str, ...]
+    shared: Identity
+    cells: tuple[str, ...]
 
     @property
-    def task(self) -> tuple[str, ...]:
-        """All but the version of code and libraries."""
-        return (self.model_sha256, self.data, *self.settings)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The cells that determine the baseline's predictions."""
-        return (*self[:-1], *self.settings[: SETTINGS.index("variant")])
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return (*self[:-1], *self.settings)
-
-
-class Finished(NamedTuple):
-    """A line of the record: what determines a run, and what it gave."""
-
-    key: Key
-    result: Result
+    def task(self) -> tuple[object, ...]:
+        """Everything but the versions of code and libraries."""
+        return self.shared._replace(code="", libraries=""), self.cells
 
 
 def key_of(run: Run, identity: Identity) -> Key:
-    """Returns the identity of a run.
-
-    Args:
-        run: its settings.
-        identity: what all runs of the sweep have in common.
-    """
-    cells = {name: _cell(value) for name, value in run.settings.values().items()}
-    cells |= {
-        "convert_onnx.opset": _cell(identity.opset),
-        "evaluate.batch_size": _cell(identity.batch_size),
-        "compare.baseline": identity.baseline,
-        "variant": run.variant,
-    }
-    return _key({**identity._asdict(), **cells})
-
-
-def _key(cells: Mapping[str, str]) -> Key:
-    return Key(
-        model_sha256=cells["model_sha256"],
-        data=cells["data"],
-        code=cells["code"],
-        libraries=cells["libraries"],
-        settings=tuple(cells[name] for name in SETTINGS),
-    )
+    """Returns the identity of a run, one of a sweep with this identity."""
+    return Key(identity, (run.variant, *map(_cell, run.settings.values().values())))
 
 
 def read(path: Path) -> dict[Key, Result]:
     """Reads the finished runs; an incomplete last line is ignored.
 
     Raises:
-        ArtifactError: the file is missing or holds something else.
+        ArtifactError: the file is missing or invalid.
     """
-    whole, ended, torn = read_bytes(path).rpartition(b"\n")
-    if not ended and not _format([list(COLUMNS)]).startswith(torn):
-        raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(torn)}")
+    content = read_bytes(path)
     try:
-        lines = list(csv.reader(io.StringIO(whole.decode(), newline=""), strict=True))
+        text = content[: content.rfind(b"\n") + 1].decode()
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as exc:
         raise _damaged(path, f"CSV in UTF-8, got: {exc}") from exc
-    if lines and lines[0] != list(COLUMNS):
-        raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(lines[0])}")
-    found: dict[Key, Result] = {}
-    counts: dict[tuple[str, ...], tuple[int, int]] = {}  # images of a baseline: all and right ones
-    right: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    wrong: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    header = lines[0] if lines else content
+    if content and header != list(COLUMNS):
+        raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(header)}")
+    results: dict[Key, Result] = {}
+    baselines: dict[Identity, tuple[tuple[int, int], set[int], set[int]]] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
             key, result = _parse(line)
-            if key in found:
+            if key in results:
                 raise ValueError("the run is there twice")
             count = (result.n_images, result.baseline_right)
-            right[key.inputs].update(result.lost)
-            wrong[key.inputs].update(result.won, result.other)
-            is_same = counts.setdefault(key.inputs, count) == count
-            if not is_same or right[key.inputs] & wrong[key.inputs]:
+            first, right, wrong = baselines.setdefault(key.shared, (count, set(), set()))
+            right.update(result.lost)
+            wrong.update(result.won, result.other)
+            if count != first or right & wrong:
                 raise ValueError("the baseline must be that of the lines above")
         except (ValueError, RecursionError) as exc:
-            found_line = f"{shown(','.join(line))} ({_reason(exc)})"
-            raise _damaged(path, f"a finished run in line {number}, got {found_line}") from exc
-        found[key] = result
-    return found
+            got = f"{shown(','.join(line))} ({_reason(exc)})"
+            raise _damaged(path, f"a finished run in line {number}, got {got}") from exc
+        results[key] = result
+    return results
 
 
-def append(path: Path, finished: Finished) -> None:
-    """Adds a run and waits until the disk has it."""
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(end - 1, 0))
-        if file.read() != b"\n":  # an interrupted write left half a line
-            file.seek(0)
-            file.seek(file.read().rfind(b"\n") + 1)
-            file.truncate()
-        lines = [] if file.tell() else [list(COLUMNS)]
-        file.write(_format([*lines, _line(finished)]))
+def keep(
+    path: Path,
+    outcomes: Iterator[Outcome],
+    identity: Identity,
+    *,
+    progress: Callable[[Iterator[Outcome]], Iterable[Outcome]] = iter,
+) -> list[tuple[Run, str]]:
+    """Adds each run to the record as soon as it is finished, and sorts the record at the end.
+
+    Args:
+        path: of the record.
+        outcomes: runs with their results, or the reason why they failed.
+        identity: of the sweep.
+        progress: wraps the loop over the runs, as `tqdm.tqdm` does.
+
+    Returns:
+        The failed runs and their errors.
+    """
+    failed = []
+    tidy(path, identity)
+    try:
+        for run, result in progress(outcomes):
+            if isinstance(result, Result):
+                append(path, key_of(run, identity), result)
+            else:
+                failed.append((run, result))
+    finally:
+        tidy(path, identity)
+    return failed
+
+
+def append(path: Path, key: Key, result: Result) -> None:
+    """Adds a run to a tidy record, and waits until it is on the disk."""
+    with path.open("ab") as file:
+        file.write(csv_bytes(_line(key, result), []))
         file.flush()
         os.fsync(file.fileno())
 
 
 def tidy(path: Path, identity: Identity) -> None:
-    """Sorts the runs, so that their order does not tell when they finished.
+    """Sorts the runs, completes the header and removes an incomplete last line.
 
-    Args:
-        path: of the record.
-        identity: of the sweep that ends; its runs replace those of other versions.
+    Runs of other versions of code and libraries are removed if they were made again with those of
+    `identity`.
     """
-    found = read(path)
+    results = read(path)
     version = (identity.code, identity.libraries)
-    renewed = {key.task for key in found if (key.code, key.libraries) == version}
-    keys = sorted(
-        (x for x in found if (x.code, x.libraries) == version or x.task not in renewed),
-        key=lambda key: [_sortable(cell) for cell in key.cells],
-    )
-    lines = [_line(Finished(key, found[key])) for key in keys]
-    content = _format([list(COLUMNS), *lines])
+    current = {key: (key.shared.code, key.shared.libraries) == version for key in results}
+    renewed = {key.task for key in results if current[key]}
+    lines = [_line(x, results[x]) for x in results if current[x] or x.task not in renewed]
+    lines.sort(key=lambda line: [_sortable(cell) for cell in line[: len(KEY)]])
+    content = csv_bytes(COLUMNS, lines)
     if content != path.read_bytes():
         write_bytes(path, content)
 
 
-def _line(finished: Finished) -> list[str]:
-    return [*finished.key.cells, *(_cell(value) for value in finished.result)]
+def describe_failures(failed: Sequence[tuple[Run, str]], usual: Settings) -> str:
+    """Describes failed runs, a line for each reason with the runs that failed for it.
+
+    Args:
+        failed: runs and reasons.
+        usual: settings that are left out of the descriptions.
+    """
+    runs: dict[str, list[str]] = {}
+    for run, reason in failed:
+        name = ", ".join([run.variant, *run.settings.differences(usual)])
+        runs.setdefault(reason, []).append(name)
+    return "\n".join(f"failed: {'; '.join(names)}\n  {reason}" for reason, names in runs.items())
 
 
-def _format(lines: list[list[str]]) -> bytes:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(lines)
-    return file.getvalue().encode()
+def _line(key: Key, result: Result) -> list[str]:
+    return [*map(_cell, key.shared), *key.cells, *map(_cell, result)]
 
 
 def _cell(value: object) -> str:
-    """Text as it is, everything else as JSON; floats so that they are read back exactly."""
+    """Writes text as it is, everything else as JSON, from which floats are read back exactly."""
     if isinstance(value, float):
         value += 0.0  # -0.0 is 0.0, and the same setting
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
@@ -195,25 +173,26 @@ def _sortable(cell: str) -> tuple[float, str]:
         return float("inf"), cell
 
 
-def _parse(line: list[str]) -> Finished:
-    """Raises ValueError for what `_line` does not write."""
+def _parse(line: list[str]) -> tuple[Key, Result]:
+    """Parses and validates a line.
+
+    Raises:
+        ValueError: `_line` does not write such a line.
+    """
     cells = dict(zip(COLUMNS, line, strict=True))
-    for name, pattern in _FORMS.items():
-        if not re.fullmatch(pattern, cells[name]):
-            raise ValueError(f"{name} is none")
+    identity = _IDENTITY.validate_python({x: cells[_NAMES.get(x, x)] for x in Identity._fields})
+    if cells["variant"] not in QUANTIZED_VARIANTS:
+        raise ValueError(f"variant must be out of {', '.join(QUANTIZED_VARIANTS)}")
     raw: dict[str, Any] = {"calibrate": {"batches": [1]}, "fit": {}}
     for knob in KNOBS:
         section, _, name = knob.partition(".")
         raw[section][name] = _value(cells[knob])
-    settings = Settings.model_validate(raw)
-    opset = ConvertOnnx.model_validate({"opset": _value(cells["convert_onnx.opset"])}).opset
-    batch = Evaluate.model_validate({"batch_size": _value(cells["evaluate.batch_size"])}).batch_size
-    fixed = {"convert_onnx.opset": opset, "evaluate.batch_size": batch}
-    for knob, value in {**settings.values(), **fixed}.items():
-        if _cell(value) != cells[knob]:
-            raise ValueError(f"{knob} must be written as {_cell(value)}")
+    key = key_of(Run(cells["variant"], Settings.model_validate(raw)), identity)
     result = check_result({name: json.loads(cells[name]) for name in Result._fields})
-    return Finished(_key(cells), result)
+    for name, cell, written in zip(COLUMNS, line, _line(key, result), strict=True):
+        if cell != written:
+            raise ValueError(f"{name} must be written as {written}")
+    return key, result
 
 
 def _value(cell: str) -> Any:
@@ -233,6 +212,6 @@ def _reason(exc: Exception) -> str:
 
 def _damaged(path: Path, expected: str) -> ArtifactError:
     return ArtifactError(
-        f"{path} must hold {expected}. Bring it back with `git restore {path}`, or empty it: its "
-        "runs are then made again."
+        f"{path} must hold {expected}. Restore it with `git restore {path}`, or empty it: its runs "
+        "are then made again."
     )

@@ -1,4 +1,4 @@
-"""The result of a run of a sweep, and what can be wrong in one that was read from a file."""
+"""The result of a run of a sweep, and the validation of one that was read from a file."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -15,13 +15,13 @@ _Images = list[Annotated[int, Field(ge=0, lt=MAX_IMAGES)]]
 
 
 class Result(NamedTuple):
-    """Cost of a quantized model against the baseline; see `comparison.compare`.
+    """Comparison of a quantized model with the baseline; see `comparison.compare`.
 
-    saturating_products: whether 8-bit products saturate on the CPU that ran it.
+    saturating_products: True if 8-bit products saturate on the CPU that ran it.
     file_bytes: size of the model's file.
-    lost: test images, by index, that only the baseline gets right.
-    won: those that only the quantized model does.
-    other: those with another class from each, both wrong.
+    lost: indices of the test images that only the baseline gets right.
+    won: indices of those that only the quantized model gets right.
+    other: indices of those that both get wrong, with different classes.
     """
 
     n_images: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
@@ -48,14 +48,13 @@ _RESULT = TypeAdapter(Result, config={"strict": True, "allow_inf_nan": False})
 
 
 def check_result(values: dict[str, Any]) -> Result:
-    """Checks a result: types, ranges, and that its figures do not contradict each other.
+    """Checks types and ranges of a result, and that its figures do not contradict each other.
 
     Args:
         values: by the names of `Result`.
 
     Raises:
-        ValueError: a value is none that a run gives; `pydantic.ValidationError` where it is so
-            by itself.
+        ValueError: a value is impossible; `pydantic.ValidationError` if it is so by itself.
     """
     result = _RESULT.validate_python(values)
     n, changed = result.n_images, [*result.lost, *result.won, *result.other]

@@ -1,52 +1,70 @@
 """Selects the finished runs of a grid, measured with this or an earlier version."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from resnet8.core.errors import ArtifactError
-from resnet8.sweep.grid import Run
+from resnet8.core.grid import Run, Settings
 from resnet8.sweep.identity import Identity
-from resnet8.sweep.record import Key
+from resnet8.sweep.record import Key, key_of
 from resnet8.sweep.result import Result
 
 
-class Row(NamedTuple):
-    """A finished run of the grid.
+class Setting(NamedTuple):
+    """The finished runs that differ only in their seed, one for each draw of calibration images.
 
-    is_earlier: True if an earlier version of the code or the libraries measured it.
+    variant: the quantized variant.
+    changes: settings that differ from those of the pipeline, besides the number of images.
+    images: number of calibration images.
+    is_default: True if these are the settings of the pipeline.
+    results: by seed.
+    n_earlier: number of results that an earlier version of code or libraries measured.
     """
 
-    run: Run
-    result: Result
-    is_earlier: bool = False
+    variant: str
+    changes: tuple[str, ...]
+    images: int
+    is_default: bool
+    results: dict[int, Result]
+    n_earlier: int = 0
 
 
 class Selection(NamedTuple):
-    """Finished runs of a grid in the record, and counts of other runs.
+    """The finished runs of a grid, and counts of other runs in the record.
 
-    rows: its finished runs.
-    n_other_model: runs of the record that are of another model.
-    n_other_data: runs of the record that are of this model and other data.
+    settings: in the order of the grid.
+    n_other_model: number of runs of another model.
+    n_other_data: number of runs of this model on other data.
     """
 
-    rows: list[Row]
-    n_other_model: int
-    n_other_data: int
+    settings: list[Setting]
+    n_other_model: int = 0
+    n_other_data: int = 0
+
+    @property
+    def n_finished(self) -> int:
+        return sum(len(x.results) for x in self.settings)
+
+    @property
+    def n_earlier(self) -> int:
+        return sum(x.n_earlier for x in self.settings)
 
 
 def select(
     finished: Mapping[Key, Result],
-    runs: Mapping[Key, Run],
+    runs: Iterable[Run],
     identity: Identity,
     *,
+    usual: Settings,
     n_images: int,
 ) -> Selection:
-    """Selects the finished runs of a grid: of this version, or else of an earlier one.
+    """Selects the finished runs of a grid: those of this version, or else of an earlier one.
 
     Args:
         finished: results in the record, by key.
-        runs: the grid's runs, by key.
-        identity: model, data and versions of the grid's runs.
+        runs: of the grid.
+        identity: of the grid's runs.
+        usual: the settings of the pipeline.
         n_images: number of test images.
 
     Raises:
@@ -54,33 +72,42 @@ def select(
     """
 
     def closeness(key: Key) -> tuple[bool, bool]:
-        return key.code == identity.code, key.libraries == identity.libraries
+        return key.shared.code == identity.code, key.shared.libraries == identity.libraries
 
     # The last of a run counts: of this version, else with the same code, else the same libraries.
     latest = {key.task: key for key in sorted(finished, key=closeness)}
-    rows = [
-        Row(run, finished[latest[key.task]], is_earlier=latest[key.task] != key)
-        for key, run in runs.items()
-        if key.task in latest
+    draws: dict[tuple[str, tuple[str, ...], int, bool], dict[int, Key]] = {}
+    for run in runs:
+        if key := latest.get(key_of(run, identity).task):
+            size, seed = run.settings.calibrate.size, run.settings.calibrate.seed
+            changes = Settings(calibrate=usual.calibrate, fit=run.settings.fit).differences(usual)
+            is_default = not changes and size == usual.calibrate.size
+            draws.setdefault((run.variant, tuple(changes), size, is_default), {})[seed] = key
+    settings = [
+        Setting(
+            *setting,
+            results={seed: finished[key] for seed, key in keys.items()},
+            n_earlier=sum(key.shared != identity for key in keys.values()),
+        )
+        for setting, keys in draws.items()
     ]
-    if wrong := {row.result.n_images for row in rows} - {n_images}:
+    if wrong := {x.n_images for setting in settings for x in setting.results.values()} - {n_images}:
         raise ArtifactError(
             f"The record's runs on these data must be on the {n_images} images of the test set, "
-            f"got n_images {min(wrong)}. Bring it back with `git restore sweep/runs.csv`, or empty "
+            f"got n_images {min(wrong)}. Restore it with `git restore sweep/runs.csv`, or empty "
             "it: its runs are then made again."
         )
-    same = [key.data for key in finished if key.model_sha256 == identity.model_sha256]
+    same = [key.shared.data for key in finished if key.shared.model_sha256 == identity.model_sha256]
     return Selection(
-        rows,
+        settings,
         n_other_model=len(finished) - len(same),
         n_other_data=sum(data != identity.data for data in same),
     )
 
 
 def note(selection: Selection, *, n_runs: int) -> str:
-    """Describes missing, outdated and excluded runs, and how to renew them."""
-    n_finished = len(selection.rows)
-    n_earlier = sum(row.is_earlier for row in selection.rows)
+    """Describes missing, outdated and excluded runs of a grid, and how to renew them."""
+    n_finished, n_earlier = selection.n_finished, selection.n_earlier
     sentences = []
     if not n_runs:
         sentences += ["The grid has no runs."]

@@ -1,10 +1,9 @@
 """A project as the gate sees it: metrics, parameters and dvc.lock in a Git repository."""
 
 import hashlib
-import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,8 +165,11 @@ def make_project(folder: Path, correct: Right | None = None) -> Path:
     return folder
 
 
-def edit(path: Path, change: Callable[[Any], None]) -> None:
-    """Changes the content of a JSON file."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+def set_value(content: Any, keys: Sequence[Any], value: Any, dropped: object) -> None:
+    """Sets an entry of nested data, or deletes it where the value is `dropped`."""
+    *outer, last = keys
+    for key in outer:
+        content = content[key]
+    content[last] = value
+    if value is dropped:
+        del content[last]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -43,27 +44,19 @@ def test_a_reader_who_leaves_changes_no_code(project: Path) -> None:
         worse(project)
 
 
-def test_output_that_has_no_room_is_an_error(project: Path) -> None:
+def test_output_without_room_is_an_error_and_no_regression(project: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(project, stdout=full, stderr=subprocess.PIPE)
-    assert done.returncode == 2
+        unread = run(project, "--base=nope", stdout=subprocess.DEVNULL, stderr=full)
+    assert (done.returncode, unread.returncode) == (2, 2)
     assert done.stderr.startswith(b"error: [Errno 28]")
 
 
-def test_an_error_that_nobody_can_read_is_no_regression(project: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = run(project, "--base=nope", stdout=subprocess.DEVNULL, stderr=full)
-    assert done.returncode == 2
-
-
-def test_a_name_of_other_bytes_is_no_regression(project: Path) -> None:
+def test_names_and_encodings_of_other_bytes_change_no_code(project: Path) -> None:
     name = b"f\xe9"
     subprocess.run(["git", "branch", name], cwd=project, check=True)
     done = run(project, b"--base=" + name, "--markdown", "a.md", capture_output=True)  # type: ignore[arg-type]
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
-
-
-def test_an_encoding_without_the_signs_changes_no_code(project: Path) -> None:
     done = run(project, environment={"PYTHONIOENCODING": "ascii"}, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u2265" in done.stdout
@@ -128,10 +121,20 @@ def test_a_lock_of_references_ends_soon(project: Path, gate: Gate, place: str) -
     assert len(ended.error) < 3000
 
 
-def test_a_folder_for_the_answer_is_an_error(project: Path, gate: Gate) -> None:
-    for form in ("--json", "--markdown"):
-        ended = gate(form, ".")
-        assert (ended.code, "error: [Errno 21]" in ended.error) == (2, True)
+@pytest.mark.parametrize(
+    ("form", "path", "reason"),
+    [
+        ("--json", ".", r"\[Errno 21\]"),
+        ("--markdown", ".", r"\[Errno 21\]"),
+        ("--json", "params.yaml/gate.json", ".+params.yaml"),
+    ],
+)
+def test_an_answer_that_cannot_be_written_is_an_error(
+    project: Path, gate: Gate, form: str, path: str, reason: str
+) -> None:
+    ended = gate(form, path)
+    assert ended.code == 2
+    assert re.match(f"error: {reason}", ended.error)
 
 
 def test_the_answer_goes_through_links_pipes_and_devices(

@@ -1,5 +1,7 @@
 """Rules by which revisions pass or fail."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
@@ -9,8 +11,7 @@ from resnet8.compare.comparison import correct_p_values
 from resnet8.compare.hits import Correctness, describe_correctness, read_correctness
 from resnet8.core.dataset import TestSet
 from resnet8.core.errors import GateError
-from resnet8.core.params import Params, load_params
-from resnet8.gate.evidence import Proof
+from resnet8.core.params import load_params
 from resnet8.gate.rules import Change, check_limits, find_changes
 from tests.gate.project import (
     IMAGES,
@@ -38,10 +39,6 @@ def changes(base: Right, current: Right, significance: float = 0.01) -> dict[str
     return {change.variant: change for change in found}
 
 
-def one(base: tuple[int, ...], current: tuple[int, ...]) -> Change:
-    return changes({"onnx_int8": right(*base)}, {"onnx_int8": right(*current)})["onnx_int8"]
-
-
 @pytest.mark.parametrize("count", [1, 2, 6, 60])
 def test_correct_p_values_are_holms(count: int) -> None:
     p_values = list(np.random.default_rng(count).random(count) ** 4)
@@ -49,26 +46,29 @@ def test_correct_p_values_are_holms(count: int) -> None:
     assert correct_p_values(p_values) == pytest.approx(list(expected), abs=1e-12)
 
 
-def test_no_change_is_unchanged() -> None:
-    found = one(BASE, BASE)
-    assert (found.verdict, found.difference.p, found.difference.lost) == ("unchanged", 1.0, 0)
+CATS = tuple(i for i in range(100, 400) if LABELS[i] == 3)
 
 
-def test_a_loss_that_chance_explains_is_noise() -> None:
-    found = one(BASE, tuple(range(8, 112)))  # 12 lost, 8 won
-    assert found.verdict == "noise"
-    assert (found.difference.lost, found.difference.won) == (12, 8)
-
-
-def test_a_loss_that_chance_does_not_explain_is_worse() -> None:
-    found = one(BASE, tuple(range(130)))  # 30 lost, none won: spread over all classes
-    assert found.verdict == "worse"
-    assert found.difference.new == pytest.approx(0.87)
-    assert found.classes_worse == ()
-
-
-def test_a_gain_that_chance_does_not_explain_is_better() -> None:
-    assert one(BASE, tuple(range(30, 100))).verdict == "better"
+@pytest.mark.parametrize(
+    ("base", "current", "verdict", "counts", "classes"),
+    [
+        (BASE, BASE, "unchanged", (0, 0), ()),
+        (BASE, range(8, 112), "noise", (12, 8), ()),
+        (BASE, range(130), "worse", (30, 0), ()),  # spread over all classes
+        (BASE, range(30, 100), "better", (0, 30), ()),
+        # As many won, in all classes, as cats lost.
+        (BASE, (*range(30, 100), *CATS), "worse", (30, 30), ("cat",)),
+        ((*BASE, *CATS), BASE, "better", (0, 30), ()),  # a class that improves is not named
+    ],
+)
+def test_verdict_of_changes_on_the_same_images(
+    base: Any, current: Any, verdict: str, counts: tuple[int, int], classes: tuple[str, ...]
+) -> None:
+    found = changes({"onnx_int8": right(*base)}, {"onnx_int8": right(*current)})["onnx_int8"]
+    assert (found.verdict, found.classes_worse) == (verdict, classes)
+    assert (found.difference.images_lost, found.difference.images_won) == counts
+    delta = 100 * (counts[1] - counts[0]) / 1000
+    assert found.difference.accuracy_delta_pp == pytest.approx(delta)
 
 
 def test_p_is_that_of_mcnemars_exact_test_times_the_number_of_variants() -> None:
@@ -77,22 +77,7 @@ def test_p_is_that_of_mcnemars_exact_test_times_the_number_of_variants() -> None
     found = changes(dict.fromkeys(names, base), dict.fromkeys(names, now))
     table = [[np.sum(base & now), np.sum(base & ~now)], [np.sum(~base & now), 0]]
     expected = mcnemar(table, exact=True).pvalue
-    assert found["onnx_int8"].difference.p == pytest.approx(3 * expected)
-
-
-def test_one_broken_class_is_worse_by_its_name_although_the_total_is_the_same() -> None:
-    cats = tuple(i for i in range(100, 400) if LABELS[i] == 3)
-    found = one(BASE, (*range(30, 100), *cats))  # as many won, in all classes, as cats lost
-    assert found.difference.lost == found.difference.won == 30
-    assert found.verdict == "worse"
-    assert found.classes_worse == ("cat",)
-    assert found.classes["cat"].lost == 30
-
-
-def test_a_class_that_improves_is_not_named() -> None:
-    base = (*BASE, *(i for i in range(100, 400) if LABELS[i] == 3))
-    assert one(base, BASE).classes_worse == ()
-    assert one(base, BASE).verdict == "better"
+    assert found["onnx_int8"].difference.mcnemar_p_holm == pytest.approx(3 * expected)
 
 
 def test_a_variant_without_a_base_is_new_and_one_that_is_gone_is_removed() -> None:
@@ -133,51 +118,52 @@ def test_noise_alone_fails_seldom() -> None:
     assert failed <= 6  # 10% of 60
 
 
-def params(**gate: object) -> Params:
+# 4 points of 100 cats, as many images as win elsewhere.
+FEW_CATS = (*(x for x in BASE if x not in (0, 1, 2, 4)), *CATS[:4])
+
+
+@pytest.mark.parametrize(
+    ("correct", "gate", "error", "expected"),
+    [
+        ({}, {}, 1e-6, []),
+        (
+            {"torch_fp32": range(151)},
+            {},
+            1e-6,
+            [("float_accuracy_min", "torch_fp32", "top-1 accuracy")],
+        ),
+        ({}, {}, 1.5e-4, [("float_parity_max", "onnx_fp32", "difference to its original")]),
+        (
+            {"onnx_int8": range(108)},  # 0.8 points
+            {},
+            1e-6,
+            [("drop_max_pp", "onnx_int8", "below keras_fp32, all images")],
+        ),
+        (
+            {"onnx_int8": range(108)},
+            {"drop_max_pp": {"default": 0.5, "onnx_int8": 0.8}},
+            1e-6,
+            [],
+        ),
+        (
+            {"onnx_int8": FEW_CATS},
+            {},
+            1e-6,
+            [("class_drop_max_pp", "onnx_int8", "below keras_fp32, cat")],
+        ),
+        (
+            {},
+            {"calibration_images_min": 2000},
+            1e-6,
+            [("calibration_images_min", "calibration", "training images")],
+        ),
+    ],
+)
+def test_broken_limits(
+    correct: dict[str, Any], gate: dict[str, Any], error: float, expected: list[Any]
+) -> None:
     found = load_params(TEST_PARAMS)
-    return found.model_copy(update={"gate": found.gate.model_copy(update=gate)})
-
-
-def broken(correct: Right, chosen: Params, error: float = 1e-6) -> list[tuple[str, str, str]]:
-    """Parameter, variant and detail of each limit that is broken."""
-    proof = Proof({"onnx_fp32": error, "torch_fp32": error / 2})
-    found = check_limits(correctness(correct), proof, chosen)
-    return [(x.parameter, x.variant, x.detail) for x in found if not x.passed]
-
-
-def test_usual_results_keep_all_limits() -> None:
-    assert broken(usual(), params()) == []
-
-
-def test_each_float_model_has_a_floor() -> None:
-    correct = usual() | {"torch_fp32": right(*range(151))}
-    assert broken(correct, params()) == [("float_accuracy_min", "torch_fp32", "top-1 accuracy")]
-
-
-def test_float_models_must_be_the_same() -> None:
-    assert broken(usual(), params(), 1.5e-4) == [
-        ("float_parity_max", "onnx_fp32", "difference to its original")
-    ]
-
-
-def test_a_quantized_variant_may_not_drop_further_than_its_limit() -> None:
-    correct = usual() | {"onnx_int8": right(*range(108))}  # 0.8 points
-    assert broken(correct, params()) == [
-        ("drop_max_pp", "onnx_int8", "below keras_fp32, all images")
-    ]
-    own = {"default": 0.5, "onnx_int8": 0.8}
-    assert broken(correct, params(drop_max_pp=own)) == []
-
-
-def test_no_class_may_drop_further_than_its_limit() -> None:
-    cats = tuple(i for i in range(100, 200) if LABELS[i] == 3)[:4]  # 4 points of 100 cats
-    correct = usual() | {"onnx_int8": right(*(x for x in BASE if x not in (0, 1, 2, 4)), *cats)}
-    assert broken(correct, params()) == [
-        ("class_drop_max_pp", "onnx_int8", "below keras_fp32, cat")
-    ]
-
-
-def test_calibration_on_few_images_is_refused() -> None:
-    chosen = params()
-    few = chosen.model_copy(update={"calibrate": chosen.calibrate.model_copy(update={"size": 8})})
-    assert broken(usual(), few) == [("calibration_images_min", "calibration", "training images")]
+    params = found.model_copy(update={"gate": found.gate.model_copy(update=gate)})
+    results = correctness(usual() | {name: right(*wrong) for name, wrong in correct.items()})
+    limits = check_limits(results, {"onnx_fp32": error, "torch_fp32": error / 2}, params)
+    assert [(x.parameter, x.variant, x.detail) for x in limits if not x.passed] == expected

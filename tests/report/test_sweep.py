@@ -9,7 +9,7 @@ from resnet8.report.page import render
 from resnet8.report.sweep import BEST, settings_table, sweep_view
 from resnet8.sweep.summary import summarize
 from tests.report_inputs import make_inputs, make_summary
-from tests.sweep.results import CHANCE, USUAL, make_selection
+from tests.sweep.results import CHANCE, make_selection
 
 VARIANT, SETTINGS, DRAWS, _, TOP1, _, _, ABOVE, _ = range(9)  # columns
 
@@ -56,7 +56,7 @@ def test_settings_count_runs_of_an_earlier_version_among_others(summary: dict[st
 
 
 def test_page_has_the_answer_and_tells_how_to_make_missing_runs(summary: dict[str, Any]) -> None:
-    none = summarize(make_selection([]), USUAL, n_runs=7, chance=CHANCE)
+    none = summarize(make_selection([]), n_runs=7, chance=CHANCE)
     for content, expected in (
         (summary, [
             summary["answer"], "8 settings in 24 finished runs",

@@ -11,7 +11,7 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_array, write_arrays, write_json
 from resnet8.core.variants import Variant
 from resnet8.report.thumbnails import png_uri
-from resnet8.sweep.plot_data import Choice, Draw
+from resnet8.sweep.summary import CHOICE_COLUMNS, DRAW_COLUMNS
 from stages import plots, plots_data, report
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
@@ -90,7 +90,7 @@ def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml(folder: Path) -> No
         with path.open(encoding="utf-8", newline="") as file:
             tables[path.stem] = list(csv.DictReader(file))
     columns: dict[str, set[str]] = {name: set(rows[0]) for name, rows in tables.items()}
-    columns |= {"sweep_size": set(Draw._fields), "sweep_front": set(Choice._fields)}
+    columns |= {"sweep_size": set(DRAW_COLUMNS), "sweep_front": set(CHOICE_COLUMNS)}
     drawn = set()
     for definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
         for plot in definition.values():

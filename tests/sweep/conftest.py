@@ -7,8 +7,15 @@ import pytest
 
 from resnet8.core.evaluation import predict
 from resnet8.models import onnx_model, torch_model
+from resnet8.sweep import cluster
 from resnet8.sweep.measure import Inputs
 from samples.shapes import LABEL_NAMES, draw_batch
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes its time to answer."""
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 120.0)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,17 @@
-"""Runs and results that tests make up."""
+"""Made-up runs and results."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from resnet8.compare.comparison import compare_correct
+from resnet8.core.grid import Run
 from resnet8.core.params import load_params
-from resnet8.sweep.grid import Run
 from resnet8.sweep.identity import Identity
+from resnet8.sweep.record import key_of
 from resnet8.sweep.result import Result
-from resnet8.sweep.selection import Selection
+from resnet8.sweep.selection import Selection, select
 from tests.parameters import TEST_PARAMS
 
 USUAL = load_params(TEST_PARAMS).settings
@@ -23,7 +25,7 @@ CHANCE = 0.1
 
 
 def make_run(variant: str = "onnx_int8", **changes: Any) -> Run:
-    """A run with the usual settings but for some, `section__name=value`."""
+    """A run with the usual settings except for some, `section__name=value`."""
     knobs = {name.replace("__", "."): value for name, value in changes.items()}
     return Run(variant, USUAL.changed(knobs))
 
@@ -58,6 +60,15 @@ def make_result(
     )
 
 
-def make_selection(rows: Any, **others: int) -> Selection:
-    """Rows, and how many other runs the record has."""
-    return Selection(list(rows), **{"n_other_model": 0, "n_other_data": 0, **others})
+def make_selection(
+    rows: Iterable[tuple[Run, Result]], *, n_earlier: int = 0, **others: int
+) -> Selection:
+    """Finished runs, the first of an earlier version, and counts of other runs of the record."""
+    runs = list(rows)
+    earlier = IDENTITY._replace(code="0" * 16)
+    finished = {
+        key_of(run, earlier if number < n_earlier else IDENTITY): result
+        for number, (run, result) in enumerate(runs)
+    }
+    selection = select(finished, [run for run, _ in runs], IDENTITY, usual=USUAL, n_images=N_IMAGES)
+    return selection._replace(**others)

@@ -40,15 +40,9 @@ def commands(*starts: str) -> list[str]:
 
 def set_up(home: Path) -> Path:
     """Makes key and settings in a home folder, as the section does; returns their folder."""
-    keys = commands("mkdir", "openssl", "chmod")
-    assert [x.split()[0] for x in keys] == ["mkdir", "openssl", "chmod"]
-    script = "\n".join(keys)
-    subprocess.run(
-        ["sh", "-ec", script],
-        env={**os.environ, "HOME": str(home)},
-        check=True,
-        capture_output=True,
-    )
+    script = "\n".join(commands("mkdir", "openssl", "chmod"))
+    variables = {**os.environ, "HOME": str(home)}
+    subprocess.run(["sh", "-ec", script], env=variables, check=True, capture_output=True)
     (settings,) = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
     assert "/home/alice/" in settings
     folder = home / ".config/dask"
@@ -62,10 +56,9 @@ def settings_of(*folders: Path) -> Any:
     return dask.config.set(dask.config.merge(*dask.config.defaults, *found))
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy takes its time to answer."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 120.0)
+def at(address: str | None) -> Any:
+    """Names the scheduler's address in Dask's configuration."""
+    return dask.config.set({"scheduler-address": address})
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +85,8 @@ def cluster(
         yield cluster
 
 
-def test_key_is_for_its_owner_alone(folder: Path) -> None:
+def test_page_makes_a_key_for_its_owner_alone_and_names_one_address(folder: Path) -> None:
     assert stat.S_IMODE((folder / "tls.pem").stat().st_mode) == 0o600
-
-
-def test_page_has_the_commands_that_are_tried_and_one_address() -> None:
     (worker,) = commands("dask worker")
     assert worker.split()[2] == ADDRESS
     assert "--nworkers 16" in worker
@@ -109,7 +99,7 @@ def test_rows_over_tls_are_those_of_a_loop(inputs: Inputs, folder: Path, cluster
     expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
     with settings_of(folder):
         for address in (cluster.address, None):  # None: this machine's own cluster
-            with open_client(address, n_workers=1) as client:
+            with at(address), open_client(n_workers=1) as client:
                 assert client.scheduler.address.startswith("tls://")
                 outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
                 assert {str(run): result for run, result in outcomes} == expected
@@ -120,7 +110,7 @@ def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
     folder: Path, cluster: Cluster, own: bool
 ) -> None:
     address = None if own else cluster.address
-    with settings_of(folder), open_client(address, n_workers=1) as client:
+    with settings_of(folder), at(address), open_client(n_workers=1) as client:
         client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         scheduler = client.scheduler_info(n_workers=-1)
         (worker,) = scheduler["workers"].values()
@@ -143,48 +133,42 @@ def refused(address: str) -> str:
     """The sentence with which a sweep at an address is refused."""
     with (
         pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
-        open_client(address, n_workers=1),
+        at(address),
+        open_client(n_workers=1),
     ):
         pass
     return str(caught.value)
 
 
-def test_client_without_a_key_is_refused(cluster: Cluster) -> None:
+def test_client_without_the_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
     with settings_of():
         assert "TLS expects" in refused(cluster.address)
         assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
-
-
-def test_client_with_another_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
-    other = set_up(tmp_path)
-    with settings_of(other):
+    with settings_of(set_up(tmp_path)):  # has another key
         assert "TLS certificate does not match" in refused(cluster.address)
         # Trusting the scheduler does not make the scheduler trust.
         with dask.config.set({"distributed.comm.tls.ca-file": str(folder / "tls.pem")}):
             assert "cannot be reached" in refused(cluster.address)
 
 
-def test_address_without_tls_is_refused_where_the_settings_require_it(
+def test_settings_that_require_tls_refuse_an_address_without_it_and_missing_keys(
     folder: Path, tmp_path: Path
 ) -> None:
+    def without(role: str) -> Any:
+        return dask.config.set({f"distributed.comm.tls.{role}.cert": "nowhere.pem"})
+
     open_to_all = dask_cluster(tmp_path, variables={"HOME": str(tmp_path)})
     with open_to_all as cluster, settings_of(folder):
         assert cluster.address.startswith("tcp://")
         assert "encryption required by Dask configuration" in refused(cluster.address)
-
-
-def test_settings_without_their_key_are_refused(folder: Path) -> None:
-    with settings_of(folder), dask.config.set({"distributed.comm.tls.client.cert": "nowhere.pem"}):
+    with settings_of(folder), without("client"):
         assert "No such file" in refused("tls://127.0.0.1:1")
-
-
-def test_settings_without_a_scheduler_key_do_not_start_this_machines_cluster(folder: Path) -> None:
     expected = r"must start on this machine, got: .*No such file.* docs/cluster.md has the TLS"
     with (
         settings_of(folder),
-        dask.config.set({"distributed.comm.tls.scheduler.cert": "nowhere.pem"}),
+        without("scheduler"),
         pytest.raises(ClusterError, match=expected),
-        open_client(None, n_workers=1),
+        open_client(n_workers=1),
     ):
         pass
 
@@ -197,10 +181,10 @@ def test_listener_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 CLIENT = """
 from resnet8.core.processes import run_stage
-from resnet8.sweep.cluster import open_client, scheduler_address
+from resnet8.sweep.cluster import open_client
 
 def main():
-    with open_client(scheduler_address(), n_workers=1) as client:
+    with open_client(n_workers=1) as client:
         print("connected to", client.scheduler.address)
 
 run_stage(main)

@@ -1,0 +1,132 @@
+"""Finds the number of calibration images beyond which more change nothing measurable.
+
+Shape letters: N images.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet8.sweep.crossed import Estimate, estimate
+from resnet8.sweep.result import Result
+from resnet8.sweep.selection import Setting
+
+Figure = Callable[[Result], NDArray[Any]]
+
+
+class Enough(NamedTuple):
+    """Smallest number of calibration images beyond which more change nothing measurable.
+
+    variant: the quantized variant.
+    largest: number of images that smaller numbers are compared with.
+    seeds: number of draws that are compared.
+    images: the number for accuracy and agreement; None if the last step still changes one.
+    accuracy_room_pp, agreement_room_pp: largest distance from zero of the intervals from `images`
+        on, in percentage points: a change that might have gone unnoticed.
+    divergence_images: the number for KL divergence, which is more sensitive.
+    """
+
+    variant: str
+    largest: int
+    seeds: int
+    images: int | None
+    accuracy_room_pp: float | None
+    agreement_room_pp: float | None
+    divergence_images: int | None
+
+
+def accuracy(result: Result) -> NDArray[np.int8]:
+    """(N,) accuracy of each image above the baseline's."""
+    values = np.zeros(result.n_images, np.int8)
+    values[result.won] = 1
+    values[result.lost] = -1
+    return values
+
+
+def agreement(result: Result) -> NDArray[np.int8]:
+    """(N,) 0 if the predicted class is the baseline's, else -1."""
+    values = np.zeros(result.n_images, np.int8)
+    values[[*result.won, *result.lost, *result.other]] = -1
+    return values
+
+
+def divergence(result: Result) -> NDArray[np.float64]:
+    """(1,) KL divergence in nats."""
+    return np.array([result.kl_divergence])
+
+
+def common_seeds(new: Setting, old: Setting) -> list[int]:
+    """Returns the seeds that both settings were measured with."""
+    return sorted(set(new.results) & set(old.results))
+
+
+def compare(new: Setting, old: Setting, figure: Figure) -> Estimate:
+    """Estimates how much larger a figure of `new` is, image by image and draw by draw."""
+    seeds = common_seeds(new, old)
+    return estimate(np.stack([figure(new.results[x]) - figure(old.results[x]) for x in seeds]))
+
+
+def find_enough(settings: Iterable[Setting]) -> Enough | None:
+    """Compares each number of images with the largest.
+
+    Args:
+        settings: of one variant, with the usual settings except for the number of images.
+
+    Returns:
+        The smallest number from which on no comparison shows a difference; None if there is
+        nothing to compare.
+    """
+    *smaller, largest = sorted(settings, key=lambda x: x.images)
+    smaller = [x for x in smaller if common_seeds(x, largest)][::-1]
+    if not smaller:
+        return None
+
+    def settled(*figures: Figure) -> list[tuple[int, list[Estimate]]]:
+        """Returns the numbers of images, largest first, that show no difference in any figure."""
+        rows = [(x.images, [compare(largest, x, figure) for figure in figures]) for x in smaller]
+        return list(takewhile(lambda row: not any(x.differs for x in row[1]), rows))
+
+    same, finest = settled(accuracy, agreement), settled(divergence)
+    rooms = [
+        round(100 * max(max(-row[i].low, row[i].high) for _, row in same), 4) if same else None
+        for i in (0, 1)
+    ]
+    return Enough(
+        variant=largest.variant,
+        largest=largest.images,
+        seeds=min(len(common_seeds(x, largest)) for x in smaller),
+        images=same[-1][0] if same else None,
+        accuracy_room_pp=rooms[0],
+        agreement_room_pp=rooms[1],
+        divergence_images=finest[-1][0] if finest else None,
+    )
+
+
+def answer(enough: Sequence[Enough]) -> str | None:
+    """Returns a sentence on the number of images that is enough; None without a comparison."""
+    if not enough:
+        return None
+    largest, seeds = min(x.largest for x in enough), min(x.seeds for x in enough)
+    basis = f"95%, {seeds} draw{'s' if seeds > 1 else ''}"
+    if unsettled := [x.variant for x in enough if x.images is None]:
+        return (
+            f"More calibration still changes something measurable at {largest:,} images "
+            f"({', '.join(unsettled)}; {basis}): add a larger calibrate.size to the grid."
+        )
+    finest = [x.divergence_images for x in enough]
+    settled = [x for x in finest if x is not None]
+    return (
+        f"Beyond {max(x.images or 0 for x in enough):,} images more calibration changes nothing "
+        f"measurable: up to {largest:,} images accuracy moves by at most "
+        f"{max(x.accuracy_room_pp or 0.0 for x in enough):.2f} percentage points and agreement "
+        f"with the baseline by at most {max(x.agreement_room_pp or 0.0 for x in enough):.2f} "
+        f"({basis}). KL divergence, the finest measure, "
+        + (
+            f"settles from {max(settled):,} images on."
+            if len(settled) == len(finest)
+            else f"still changes at {largest:,}."
+        )
+    )

@@ -169,7 +169,7 @@ DESCRIBED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"fetch.dataset": "sample", "calibrate.batches": [1, 2, 3], "calibrate.size": 6001},
-        r"calibrate.size must be from 1 to 6000, .+ batches \[1, 2, 3\] of sample, got 6001\.$",
+        r"calibrate.size must be from 1 to 6000, .+\.batches \[1, 2, 3\] of sample, got 6001\.$",
     ),
     ({"fit.weight_symmetric": False}, "fit.weight_symmetric must be true with fit.per_channel: t"),
     (

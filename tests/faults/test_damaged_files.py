@@ -1,8 +1,6 @@
 """DVC's own files: a byte changed in its cache, and notes torn by a kill or a full disk."""
 
-import os
 import shutil
-import stat
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from tests.faults.projects import (
     repro,
     start,
 )
-from tests.pipeline.commands import ROOT, run, stages_run
+from tests.pipeline.commands import ROOT, flip_a_byte, run, stages_run
 
 pytestmark = pytest.mark.faults
 
@@ -28,17 +26,6 @@ def object_of(folder: Path, name: str) -> Path:
     outs = [out for x in yaml.safe_load(lock(folder))["stages"].values() for out in x["outs"]]
     (md5,) = {out["md5"] for out in outs if out["path"] == name}
     return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def flip_a_byte(path: Path) -> None:
-    """Changes a byte, with the same size, time and protection."""
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-    path.chmod(stat.S_IMODE(before.st_mode))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def verify(folder: Path) -> str:

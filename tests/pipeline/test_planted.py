@@ -13,11 +13,7 @@ import yaml
 from tests.gate.project import commit, git
 from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.mirror,
-    needs_mirror,
-]
+pytestmark = [pytest.mark.faults, pytest.mark.mirror, needs_mirror]
 # Faults in code, as an edit could bring them, behind the check of what was written
 # (tests/quantize/test_written.py): the stage goes on with other numbers than it was given.
 PLANT = """

@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 from samples.demo import SAMPLE_PARAMS, make_project
-from tests.pipeline.commands import ROOT, environment, repro, run, set_params, stages_run
+from tests.pipeline.commands import (
+    ROOT,
+    environment,
+    flip_a_byte,
+    repro,
+    run,
+    set_params,
+    stages_run,
+)
 from tests.pipeline.sharing import (
     GIT,
     Team,
@@ -101,23 +109,8 @@ SAYS = {
 }
 
 
-@pytest.mark.faults
-def test_another_clone_pulls_what_was_pushed_and_has_nothing_to_do(
-    team: Team, first: Path, tmp_path: Path
-) -> None:
-    team.must(first, "push")
-    assert_whole(team)
-    second = team.clone(first, tmp_path / "second")
-    team.must(second, "pull")
-    assert_up_to_date(second)
-    assert_up_to_date(first)
-
-
-def test_git_never_sees_the_remote_of_one_clone() -> None:
-    assert "/config.local" in (ROOT / ".dvc" / ".gitignore").read_text().splitlines()
-
-
 def test_push_and_pull_are_documented_as_they_are_tested() -> None:
+    assert "/config.local" in (ROOT / ".dvc" / ".gitignore").read_text().splitlines()
     assert shown("dvc push")[0] == ["dvc push", "git push"]
     assert shown("git pull") == [["git pull", "dvc pull", "dvc repro", "dvc status"]]
 
@@ -182,14 +175,6 @@ def test_the_documented_command_removes_what_a_broken_upload_left_and_no_more(
     assert team.objects() == objects
 
 
-def damage(path: Path) -> None:
-    """Changes a bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
 @pytest.mark.faults
 def test_a_damaged_object_is_refused_found_and_replaced_as_documented(
     team: Team, first: Path, tmp_path: Path
@@ -205,7 +190,7 @@ def test_a_damaged_object_is_refused_found_and_replaced_as_documented(
     in_folder = checked(first, "md5sum", "data/raw/model.h5").split()[0]
     names = [f"{md5[:2]}/{md5[2:]}" for md5 in (single, in_folder)]
     for name in names:
-        damage(files / name)
+        flip_a_byte(files / name)
 
     second = team.clone(first, tmp_path / "second")
     refused = team.dvc(second, "pull")
@@ -234,7 +219,7 @@ def test_without_verify_a_damaged_object_is_taken_for_whole(
     team.must(first, "push")
     lock = yaml.safe_load((first / "dvc.lock").read_text())
     md5 = lock["stages"]["calibrate"]["outs"][0]["md5"]
-    damage(team.storage / "files" / "md5" / md5[:2] / md5[2:])
+    flip_a_byte(team.storage / "files" / "md5" / md5[:2] / md5[2:])
     second = team.clone(first, tmp_path / "second")
     team.must(second, "remote", "modify", "--local", "team", "verify", "false")
     team.must(second, "pull")

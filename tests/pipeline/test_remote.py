@@ -19,7 +19,6 @@ from tests.pipeline.commands import (
     stages_run,
 )
 from tests.pipeline.sharing import (
-    GIT,
     Team,
     assert_up_to_date,
     checked,
@@ -242,22 +241,3 @@ def test_the_run_cache_brings_results_that_nobody_committed(
     assert "Stage 'calibrate' is cached - skipping run" in again.stdout
     assert stages_run(again.stdout) == {"validate"}
     assert (other / "dvc.lock").read_bytes() == (runner / "dvc.lock").read_bytes()
-
-
-@pytest.mark.faults
-def test_an_address_in_the_repository_is_known_to_every_clone(
-    team: Team, first: Path, tmp_path: Path
-) -> None:
-    url = f"ssh://{team.server.user}@127.0.0.1:{team.port}{team.storage}"
-    public = team.clone(first, tmp_path / "public")
-    (public / ".dvc" / "config.local").unlink()
-    team.must(public, "remote", "add", "--default", "team", url)
-    checked(public, *GIT, "commit", "--quiet", "--all", "--message", "remote")
-    team.must(first, "push")
-    second = tmp_path / "second"
-    checked(public, "git", "clone", "--quiet", str(public), str(second))
-    key = str(team.server.key)
-    team.must(second, "remote", "modify", "--local", "team", "keyfile", key)
-    team.must(second, "pull")
-    assert_up_to_date(second)
-    assert key not in run(second, "git", "grep", "keyfile").stdout

@@ -84,18 +84,24 @@ def test_bare_loops_run_whole_batches() -> None:
     assert sum(seen) == 64
 
 
-def test_pipeline_and_bare_loops_run_a_model(onnx_fp32: Any, tmp_path: Path) -> None:
-    path = tmp_path / "onnx_fp32.onnx"
-    path.write_bytes(onnx_fp32.SerializeToString())
-    images = np.zeros((40, 32, 32, 3), np.uint8)
+def test_loops_run_a_model_and_the_baseline_itself_has_an_exact_score(
+    test_set: Any, tmp_path: Path
+) -> None:
+    path, (images, _) = tmp_path / "onnx_fp32.onnx", test_set
+    onnx.save(small_resnet(), path)
+    images, labels = images[:40], np.arange(40) % 4
     assert loops.find_models(tmp_path, tmp_path)["onnx_fp32"] == path
-    own = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=10)
-    assert np.shape(own.run()) == (40, 10)
-    (bare,) = loops.bare_loops("onnx_fp32", path, images.astype(np.float32), n_classes=10)
+    own = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=4)
+    (bare,) = loops.bare_loops("onnx_fp32", path, images.astype(np.float32), n_classes=4)
     bare.run()
     assert (bare.way, bare.batch_size, bare.n_images) == ("session.run", 32, 32)
-    assert bare.bare
-    assert not own.bare
+    assert (own.bare, bare.bare) == (False, True)
+    baseline: Any = own.run()
+    assert np.shape(baseline) == (40, 4)
+    labelled = TestSet(images, labels, list("abcd"))
+    row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=16)["it"]
+    assert (row["agreement"], row["kl_divergence"], row["times_float_speed"]) == (1.0, 0.0, 1.0)
+    assert row["bytes"] == path.stat().st_size
 
 
 def test_peers_get_held_out_training_images_with_their_labels_and_no_test_image(
@@ -144,21 +150,6 @@ def test_execute_starts_in_an_empty_folder_and_keeps_what_is_printed(tmp_path: P
 def test_execute_refuses_a_run_that_fails(tmp_path: Path, code: str, message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         runs.execute(a_run(tmp_path / "it", code))
-
-
-def test_score_is_exact_for_the_baseline_itself(
-    onnx_fp32: Any, test_set: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(onnx_fp32.SerializeToString())
-    images, labels = (x[:50] for x in test_set)
-    names = [str(k) for k in range(10)]
-    run = loops.pipeline_loop("onnx_fp32", path, images, batch_size=50, n_classes=10)
-    baseline: Any = run.run()
-    labelled = TestSet(images, labels, names)
-    row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=50)["it"]
-    assert (row["agreement"], row["kl_divergence"], row["times_float_speed"]) == (1.0, 0.0, 1.0)
-    assert row["bytes"] == path.stat().st_size
 
 
 USUAL_FIT = load_params(TEST_PARAMS).fit

@@ -14,6 +14,7 @@ from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 from tests.parameters import TEST_PARAMS
 
 N_CLASSES = len(LABEL_NAMES)
+# Files that take longest, which come first, so that no worker is left alone with one at the end.
 LONGEST = (
     "tests/pipeline/test_sample.py",
     "tests/pipeline/test_cifar10.py",
@@ -24,6 +25,13 @@ LONGEST = (
     "tests/pipeline/test_planted.py",  # needs the project that test_cifar10.py makes
     "tests/faults/",
     "tests/pipeline/",
+    "tests/quantize/",
+    "tests/sweep/",
+    "tests/inspection/",
+    "tests/models/",
+    "tests/report/",
+    "tests/hostile/",
+    "tests/test_",
 )
 # Nothing that a busy machine, or an earlier run, could change.
 settings.register_profile(
@@ -37,8 +45,6 @@ settings.load_profile("same everywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, so that no worker is left alone with one at the end."""
-
     def rank(item: pytest.Item) -> int:
         return next((i for i, x in enumerate(LONGEST) if item.nodeid.startswith(x)), len(LONGEST))
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ PACKAGES = (
 LOCAL = ("resnet8", "samples", "stages", "tests")
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """All modules that a file imports, anywhere in it, with `from a import b` as a and a.b."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -37,7 +39,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 # Sections of the parameters that are read behind an expression.
@@ -80,38 +82,23 @@ def importers(*packages: str) -> set[str]:
     return {x.stem for x in SOURCES if {name.split(".")[0] for name in imported(x)} & {*packages}}
 
 
-def test_library_and_stages_import_no_stage() -> None:
+def test_no_stage_is_imported_and_one_module_imports_each_framework() -> None:
     assert importers("stages") == set()
-
-
-def test_only_fetching_imports_the_sample() -> None:
     assert importers("samples") == {"fetch"}
+    for framework in ("tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "PIL"):
+        assert len(importers(framework)) == 1, framework
 
 
-def test_packages_are_those_of_the_house() -> None:
+def test_packages_are_those_of_the_house_and_import_downward_only() -> None:
     folders = {path.parent.name for path in (ROOT / "resnet8").glob("*/__init__.py")}
     assert folders == set(PACKAGES)
-
-
-def test_packages_import_downward_only() -> None:
     for position, package in enumerate(PACKAGES):
         for path in (ROOT / "resnet8" / package).rglob("*.py"):
             names = {x.split(".")[1] for x in imported(path) if x.startswith("resnet8.")}
             assert names <= set(PACKAGES[: position + 1]), path
-
-
-def test_figures_import_nothing_of_the_report_around_them() -> None:
     for path in FIGURES.glob("*.py"):
         report = {x for x in imported(path) if x.startswith("resnet8.report.")}
         assert all(x.startswith("resnet8.report.figures") for x in report), path
-
-
-@pytest.mark.parametrize(
-    "framework",
-    ["tensorflow", "torchao", "onnx2torch", "requests", "matplotlib", "PIL"],
-)
-def test_one_library_module_imports(framework: str) -> None:
-    assert len([path for path in LIBRARY if framework in third_party(path)]) == 1
 
 
 @pytest.mark.parametrize("package", ["core", "compare", "gate", "decision", "report"])
@@ -192,19 +179,15 @@ def test_no_parameter_hides_from_the_run_cache(stages: list[Any]) -> None:
 
 
 def test_outputs_are_ignored_by_git_or_kept_in_metrics(stages: list[Any]) -> None:
-    ignored = (ROOT / ".gitignore").read_text()
-    assert "/artifacts/" in ignored
+    assert "/artifacts/" in (ROOT / ".gitignore").read_text()
     for stage in stages:
         for out in stage.outs:
             path = out.def_path
             assert (path.startswith("metrics/") and not out.use_cache) or (
                 path.startswith(("data/", "artifacts/")) and out.use_cache
             ), path
-
-
-def test_metrics_of_dvc_are_a_summary_of_each_variant_and_the_candidate(stages: list[Any]) -> None:
-    found = {out.def_path: stage.name for stage in stages for out in stage.outs if out.is_metric}
-    assert found == {"metrics/summary": "compare", "metrics/candidate.json": "candidate"}
+    metrics = {out.def_path for stage in stages for out in stage.outs if out.is_metric}
+    assert metrics == {"metrics/summary", "metrics/candidate.json"}
 
 
 def test_stages_behind_a_model_read_the_whole_test_set_and_no_other_stage_any(
@@ -248,13 +231,10 @@ def test_stages_have_at_most_80_lines_and_modules_300() -> None:
 
 
 def test_every_import_is_a_direct_dependency() -> None:
-    distributions = {
-        "yaml": "pyyaml", "google": "protobuf", "PIL": "pillow",
-    }  # fmt: skip
-    standard = __import__("sys").stdlib_module_names
-    pinned = {
-        line.split("==")[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines()
-    }
+    distributions = {"yaml": "pyyaml", "google": "protobuf", "PIL": "pillow"}
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower() for line in lines}
     for path in [*LIBRARY, *STAGE_SCRIPTS, *(ROOT / "samples").glob("*.py")]:
-        needed = {distributions.get(x, x) for x in third_party(path) if x not in standard}
+        needed = {distributions.get(x, x) for x in third_party(path)}
+        needed -= sys.stdlib_module_names
         assert needed <= pinned, path

@@ -47,25 +47,12 @@ def test_interleave_takes_turns_and_drops_the_warm_up() -> None:
     assert durations == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("raise SystemExit(3)", r"^it must end with exit code 0, got 3 \(.*log.txt\)"),
-        ("pass", r"^it must write .*model\.onnx, got no file"),
-    ],
-)
-def test_execute_refuses_a_run_that_fails(tmp_path: Path, code: str, message: str) -> None:
-    with pytest.raises(PipelineError, match=message):
-        runs.execute(a_run(tmp_path / "it", code))
-
-
-def test_rate_is_at_the_median() -> None:
+def test_rate_and_ratio_are_medians() -> None:
     assert rate(100, [1.0, 50.0, 2.0]) == 50.0
-
-
-def test_ratio_is_the_median_of_quotients_within_rounds() -> None:
-    # 2/1, 30/10 and 4/4; the quotient of the medians would be 4/4.
+    # Of quotients within rounds, 2/1, 30/10 and 4/4; the quotient of the medians would be 4/4.
     assert ratio([2.0, 30.0, 4.0], [1.0, 10.0, 4.0]) == 2.0
+    ours, loop = sweep.Timed("make sweep", 48, 120.0), sweep.Timed("one process", 24, 120.0)
+    assert sweep.format_row(loop, ours) == ("one process", "24", "120", "12.0", "2.00")
 
 
 def a_loop(way: str, n_images: int = 100, variant: str = "onnx_fp32") -> loops.Loop:
@@ -73,24 +60,17 @@ def a_loop(way: str, n_images: int = 100, variant: str = "onnx_fp32") -> loops.L
 
 
 def test_summarize_takes_the_fastest_bare_loop_of_the_variant_as_the_floor() -> None:
-    found = [
-        a_loop("pipeline"),
-        a_loop("bare, slow"),
-        a_loop("bare, fast"),
-        a_loop("bare", variant="torch_fp32"),
-    ]
-    seconds = [[3.0, 3.0], [4.0, 4.0], [2.0, 2.0], [1.0, 1.0]]
-    durations = {loop.name: x for loop, x in zip(found, seconds, strict=True)}
-    rows = inference.summarize(found, durations)
-    assert [row["times_floor"] for row in rows] == [1.5, 2.0, 1.0, 1.0]
-    assert [row["images_per_second"] for row in rows] == pytest.approx([100 / 3, 25, 50, 100])
-
-
-def test_summarize_counts_the_time_for_an_image_where_numbers_of_images_differ() -> None:
-    found = [a_loop("one by one", n_images=2), a_loop("bare", n_images=100)]
-    durations = {found[0].name: [1.0], found[1].name: [5.0]}
-    # Half a second for an image against a twentieth.
-    assert inference.summarize(found, durations)[0]["times_floor"] == pytest.approx(10.0)
+    found = {
+        a_loop("pipeline"): 3.0,
+        a_loop("bare, slow"): 4.0,
+        a_loop("bare, fast"): 2.0,
+        a_loop("bare", variant="torch_fp32"): 1.0,
+        a_loop("one by one", n_images=2): 1.0,  # half a second for an image
+    }
+    rows = inference.summarize(list(found), {x.name: [s, s] for x, s in found.items()})
+    assert [row["times_floor"] for row in rows] == pytest.approx([1.5, 2.0, 1.0, 1.0, 25.0])
+    expected = [100 / 3, 25, 50, 100, 2]
+    assert [row["images_per_second"] for row in rows] == pytest.approx(expected)
 
 
 def test_bare_loops_run_whole_batches() -> None:
@@ -104,31 +84,29 @@ def test_bare_loops_run_whole_batches() -> None:
     assert sum(seen) == 64
 
 
-def test_pipeline_and_bare_loops_run_a_model(onnx_fp32: Any, tmp_path: Path) -> None:
-    path = tmp_path / "onnx_fp32.onnx"
-    path.write_bytes(onnx_fp32.SerializeToString())
-    images = np.zeros((40, 32, 32, 3), np.uint8)
+def test_loops_run_a_model_and_the_baseline_itself_has_an_exact_score(
+    test_set: Any, tmp_path: Path
+) -> None:
+    path, (images, _) = tmp_path / "onnx_fp32.onnx", test_set
+    onnx.save(small_resnet(), path)
+    images, labels = images[:40], np.arange(40) % 4
     assert loops.find_models(tmp_path, tmp_path)["onnx_fp32"] == path
-    own = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=10)
-    assert np.shape(own.run()) == (40, 10)
-    (bare,) = loops.bare_loops("onnx_fp32", path, images.astype(np.float32), n_classes=10)
+    own = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=4)
+    (bare,) = loops.bare_loops("onnx_fp32", path, images.astype(np.float32), n_classes=4)
     bare.run()
     assert (bare.way, bare.batch_size, bare.n_images) == ("session.run", 32, 32)
-    assert bare.bare
-    assert not own.bare
+    assert (own.bare, bare.bare) == (False, True)
+    baseline: Any = own.run()
+    assert np.shape(baseline) == (40, 4)
+    labelled = TestSet(images, labels, list("abcd"))
+    row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=16)["it"]
+    assert (row["agreement"], row["kl_divergence"], row["times_float_speed"]) == (1.0, 0.0, 1.0)
+    assert row["bytes"] == path.stat().st_size
 
 
-def test_held_out_images_exclude_those_that_calibrate() -> None:
-    chosen = runs.held_out_indices(6, np.array([4, 0, 2]), size=2)
-    assert chosen.tolist() == [1, 3]
-
-
-def test_held_out_needs_images_that_do_not_calibrate() -> None:
-    with pytest.raises(PipelineError, match=r"got all 2\. Choose a smaller one"):
-        runs.held_out_indices(2, np.arange(2), size=5)
-
-
-def test_peers_get_held_out_training_images_with_their_labels(tmp_path: Path) -> None:
+def test_peers_get_held_out_training_images_with_their_labels_and_no_test_image(
+    tmp_path: Path,
+) -> None:
     images = np.zeros((5, 32, 32, 3), np.uint8)
     images[:, 0, 0, 0] = range(5)
     write_array(tmp_path / "cifar10" / "train_images.npy", images)
@@ -138,11 +116,10 @@ def test_peers_get_held_out_training_images_with_their_labels(tmp_path: Path) ->
     found = np.load(tmp_path / "out" / "images.npy")
     assert found[:, 0, 0, 0].tolist() == [1, 2, 4]
     assert np.load(tmp_path / "out" / "labels.npy").tolist() == [8, 7, 5]
-
-
-def test_no_peer_gets_a_test_image(tmp_path: Path) -> None:
-    interpreters = {peer: Path("python") for peer in runs.PEERS}
-    for run in runs.peer_runs(interpreters, INPUTS, tmp_path):
+    assert runs.held_out_indices(6, np.array([4, 0, 2]), size=2).tolist() == [1, 3]
+    with pytest.raises(PipelineError, match=r"got all 2\. Choose a smaller one"):
+        runs.held_out_indices(2, np.arange(2), size=5)
+    for run in runs.peer_runs({peer: Path("python") for peer in runs.PEERS}, INPUTS, tmp_path):
         words = [word for command in run.commands for word in command]
         assert [word for word in words if word.endswith(".npy")] == ["c.npy"]
         assert not [word for word in words if "test_images" in word]
@@ -163,26 +140,16 @@ def test_execute_starts_in_an_empty_folder_and_keeps_what_is_printed(tmp_path: P
     assert (folder / "model.onnx").read_text() == "new"
 
 
-def test_score_is_exact_for_the_baseline_itself(
-    onnx_fp32: Any, test_set: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(onnx_fp32.SerializeToString())
-    images, labels = (x[:50] for x in test_set)
-    names = [str(k) for k in range(10)]
-    run = loops.pipeline_loop("onnx_fp32", path, images, batch_size=50, n_classes=10)
-    baseline: Any = run.run()
-    labelled = TestSet(images, labels, names)
-    row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=50)["it"]
-    assert (row["agreement"], row["kl_divergence"], row["times_float_speed"]) == (1.0, 0.0, 1.0)
-    assert row["bytes"] == path.stat().st_size
-
-
-def test_runs_per_minute_are_compared_with_the_sweep() -> None:
-    ours, loop = sweep.Timed("make sweep", 48, 120.0), sweep.Timed("one process", 24, 120.0)
-    assert ours.per_minute == 24
-    assert sweep.format_row(loop, ours) == ("one process", "24", "120", "12.0", "2.00")
-    assert sweep.format_row(ours, ours)[-1] == "1.00"
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit(3)", r"^it must end with exit code 0, got 3 \(.*log.txt\)"),
+        ("pass", r"^it must write .*model\.onnx, got no file"),
+    ],
+)
+def test_execute_refuses_a_run_that_fails(tmp_path: Path, code: str, message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        runs.execute(a_run(tmp_path / "it", code))
 
 
 USUAL_FIT = load_params(TEST_PARAMS).fit
@@ -203,14 +170,6 @@ def test_methods_with_several_draws_add_the_variances_of_images_and_of_draws() -
     above, error = methods.compare_pairs(values, np.zeros((2, 2)))
     assert above == 5.0
     assert error == pytest.approx((8.0 / 2 + 18.0 / 2) ** 0.5)
-
-
-@pytest.mark.parametrize(
-    ("above", "verdict"),
-    [(2.1, "worse"), (1.9, "tie"), (0.0, "tie"), (-1.9, "tie"), (-2.1, "better")],
-)
-def test_a_method_within_two_standard_errors_is_a_tie(above: float, verdict: str) -> None:
-    assert methods.judge(above, 1.0) == verdict
 
 
 def test_the_default_is_the_method_with_the_settings_of_the_parameters() -> None:
@@ -240,6 +199,8 @@ def test_methods_are_judged_against_the_default() -> None:
     assert {name: row.verdict for name, row in rows.items()} == {
         "usual": "default", "alike": "tie", "good": "better", "bad": "worse",
     }  # fmt: skip
+    verdicts = {2.1: "worse", 1.9: "tie", 0.0: "tie", -1.9: "tie", -2.1: "better"}
+    assert {x: methods.judge(x, 1.0) for x in verdicts} == verdicts  # in standard errors
     assert rows["bad"].above == pytest.approx(kl.mean())
     assert rows["bad"].above_error == pytest.approx(stats.sem(kl))
     assert rows["usual"].top_share == pytest.approx(np.sort(kl)[-10:].sum() / kl.sum())

@@ -26,7 +26,4 @@ def test_objects_with_other_bytes_are_damaged_and_no_others(tmp_path: Path) -> N
         put(tmp_path, b"images", stored=b""),
     }
     assert set(damaged_objects(tmp_path)) == damaged
-
-
-def test_a_missing_cache_has_no_damaged_objects(tmp_path: Path) -> None:
     assert list(damaged_objects(tmp_path / "none")) == []

@@ -42,11 +42,8 @@ def test_long_tests_are_where_the_makefile_looks_for_them() -> None:
     assert [x for x in files if not any(x.is_relative_to(place) for place in places)] == []
 
 
-def test_the_gate_judges_the_commit_before_anything_is_recomputed() -> None:
+def test_the_gate_judges_before_anything_is_recomputed_and_nothing_hides_a_failure() -> None:
     assert targets(steps(jobs("ci.yaml")["results"]))[:3] == ["gate", "metrics-diff", "recompute"]
-
-
-def test_nothing_hides_a_failure_of_the_gate() -> None:
     text = (WORKFLOWS / "ci.yaml").read_text()
     assert "continue-on-error" not in text
     assert "|| true" not in text

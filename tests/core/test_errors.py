@@ -9,28 +9,29 @@ def test_pipeline_error_is_no_os_error_that_would_be_told_another_way() -> None:
     assert not issubclass(PipelineError, OSError)
 
 
-@pytest.mark.parametrize(("value", "text"), [("many", "'many'"), (0, "0"), (None, "None")])
-def test_shown_writes_a_short_value_as_python_does(value: object, text: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("many", "'many'"),
+        (0, "0"),
+        (None, "None"),
+        ("a\nb", r"'a\nb'"),
+        (10**5000, "a huge int"),
+        ("https://host/a.zip?token=hidden", "'https://host/a.zip?***'"),
+    ],
+    ids=lambda x: str(x)[:20] if isinstance(x, str) else "",
+)
+def test_shown_writes_a_value_as_python_does_in_one_line(value: object, text: str) -> None:
     assert shown(value) == text
 
 
-def test_shown_stays_on_one_line() -> None:
-    assert shown("a\nb") == r"'a\nb'"
-
-
-def test_shown_cuts_a_long_text() -> None:
+def test_shown_cuts_what_is_long_after_it_has_replaced_secrets() -> None:
     assert len(shown("x" * 10_000)) < 100
-
-
-def test_shown_cuts_deeply_shared_lists() -> None:
-    value: list[object] = []
+    nested: list[object] = []
     for _ in range(40):
-        value = [value] * 9
-    assert len(shown(value)) < 1000
-
-
-def test_shown_names_an_integer_too_long_to_write_out() -> None:
-    assert shown(10**5000) == "a huge int"
+        nested = [nested] * 9
+    assert len(shown(nested)) < 1000
+    assert "hidden" not in shown(["https://me:hidden@host/a/long/path/to/a.h5"])
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,3 @@ def test_shown_names_an_integer_too_long_to_write_out() -> None:
 def test_without_secrets_replaces_users_and_queries(text: str, expected: str) -> None:
     assert without_secrets(text) == expected
     assert str(PipelineError(text)) == expected
-
-
-def test_shown_replaces_secrets_before_it_cuts() -> None:
-    assert shown("https://host/a.zip?token=hidden") == "'https://host/a.zip?***'"
-    assert "hidden" not in shown(["https://me:hidden@host/a/long/path/to/a.h5"])

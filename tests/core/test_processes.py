@@ -22,12 +22,6 @@ def ends(fault: BaseException) -> Callable[[], None]:
     return main
 
 
-def exit_code(main: Callable[[], None]) -> object:
-    with pytest.raises(SystemExit, match=r"^\d+$") as ended:
-        run_stage(main)
-    return ended.value.code
-
-
 @pytest.mark.parametrize(
     ("main", "code", "printed"),
     [
@@ -43,14 +37,17 @@ def exit_code(main: Callable[[], None]) -> object:
 def test_run_stage_exits_with_a_code_and_one_message(
     capsys: pytest.CaptureFixture[str], main: Callable[[], None], code: int, printed: str
 ) -> None:
-    assert (exit_code(main), capsys.readouterr()) == (code, ("", printed))
+    with pytest.raises(SystemExit, match=f"^{code}$"):
+        run_stage(main)
+    assert capsys.readouterr() == ("", printed)
 
 
 def test_run_stage_replaces_an_unfinished_bar_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    exit_code(ends(SourceError("x must be a file.")))
+    with pytest.raises(SystemExit, match="^1$"):
+        run_stage(ends(SourceError("x must be a file.")))
     assert capsys.readouterr().err == "\r\033[Kerror: x must be a file.\n"
 
 
@@ -61,68 +58,44 @@ def test_run_stage_leaves_the_traceback_to_a_defect() -> None:
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 1800  # for what always comes, be the machine as busy as it may
-# What a stage does: something slow at its top, or in its main.
 STAGE = """
 import os, signal, sys, time
 from resnet8.core.processes import run_stage, stand_by
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(3600)
-stand_by()
-if sys.argv[1] == "import":
-    press_ctrl_c()
-run_stage(press_ctrl_c)
-"""
-
-
-def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("moment", ["import", "main"])
-def test_ctrl_c_ends_a_stage_with_one_word_also_while_it_imports(moment: str) -> None:
-    done = run(STAGE, moment)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
-
-
-def test_ctrl_c_is_told_also_while_messages_are_hidden() -> None:
-    hidden = "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 2)\npress_ctrl_c()\n"
-    done = run(STAGE.replace('if sys.argv[1] == "import":\n    press_ctrl_c()\n', hidden), "")
-    assert (done.returncode, done.stderr) == (130, "interrupted\n")
-
-
-def test_a_second_ctrl_c_ends_a_stage_that_is_cleaning_up() -> None:
-    code = """
-def main():
+def clean_up():
     try:
         press_ctrl_c()
     finally:
         press_ctrl_c()
+def hide_messages():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def ignore():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
-    done = run(STAGE.replace("stand_by()\n", f"stand_by()\n{code}", 1).replace(
-        "run_stage(press_ctrl_c)", "run_stage(main)"), "main")  # fmt: skip
-    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+PRESS = "os.kill(os.getpid(), signal.SIGINT)"
 
 
-def test_a_stage_started_with_ctrl_c_ignored_goes_on_ignoring_it() -> None:
-    code = """
-import os, signal
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-from resnet8.core.processes import run_stage, stand_by
-stand_by()
-run_stage(lambda: os.kill(os.getpid(), signal.SIGINT))
-"""
-    done = run(code)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [
+        ("stand_by(); press_ctrl_c()", (130, "", "interrupted\n")),  # it imports
+        ("stand_by(); run_stage(press_ctrl_c)", (130, "", "interrupted\n")),
+        ("stand_by(); hide_messages(); press_ctrl_c()", (130, "", "interrupted\n")),
+        ("stand_by(); run_stage(clean_up)", (130, "", "interrupted\n")),
+        (f"ignore(); stand_by(); run_stage(lambda: {PRESS})", (0, "", "")),  # a background job
+    ],
+)
+def test_ctrl_c_ends_a_stage_with_one_word_unless_it_began_ignoring_it(
+    code: str, ended: tuple[int, str, str]
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    command = [sys.executable, "-c", STAGE + code]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == ended
 
 
 # A runner that starts a stage and is killed while the stage is at work.
@@ -164,13 +137,14 @@ def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
 IN_ITS_TIME = "processes.ORPHAN_GRACE_SECONDS = 3600"
 
 
-def test_a_stage_whose_dvc_is_killed_ends_as_by_ctrl_c() -> None:
-    assert end_of_orphan(IN_ITS_TIME) == "interrupted\n"
+IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN); processes.ORPHAN_GRACE_SECONDS = 0.1"
 
 
-def test_a_stage_that_cannot_be_interrupted_ends_when_its_dvc_is_killed() -> None:
-    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); processes.ORPHAN_GRACE_SECONDS = 0.1"
-    assert end_of_orphan(ignoring) == ""
+@pytest.mark.parametrize(
+    ("preparation", "printed"), [(IN_ITS_TIME, "interrupted\n"), (IGNORING, "")]
+)
+def test_a_stage_whose_dvc_is_killed_ends(preparation: str, printed: str) -> None:
+    assert end_of_orphan(preparation) == printed
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells a shell's parent")

@@ -15,25 +15,18 @@ class Terminal(io.StringIO):
         return True
 
 
-def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Makes stderr a terminal; not in a fixture, after which pytest sets its own stderr."""
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
-
-
-@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("stderr", [Terminal(), io.StringIO()], ids=["terminal", "log"])
 def test_short_loop_yields_its_items_and_shows_nothing(
-    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+    monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO
 ) -> None:
-    stderr = Terminal() if is_terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
     assert list(show_progress("abc", desc="loop", unit="letters")) == ["a", "b", "c"]
     assert stderr.getvalue() == ""
 
 
 def test_bar_has_count_share_and_time_left_and_disappears(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = open_terminal(monkeypatch)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(module, "DELAY_SECONDS", 1e-9)
     for _ in show_progress(range(4), desc="loop", unit="items"):
         time.sleep(0.15)  # tqdm draws at most ten times a second

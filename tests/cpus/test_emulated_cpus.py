@@ -26,6 +26,7 @@ EMULATOR = shutil.which("qemu-x86_64")
 PROGRAM = ROOT / "tests/cpus/run_pipeline.py"
 NATIVE = "native"
 CPUS = {"Haswell": "Intel Core", "EPYC": "AMD EPYC"}  # and what PyTorch calls them
+PROBE = "from resnet8.models.onnx_model import products_saturate; print(products_saturate())"
 STAGES = (
     *("convert_onnx", "convert_torch", "calibrate", "fit", "quantize_onnx", "quantize_torch"),
     *("evaluate", "evaluate_onnx", "evaluate_torch"),
@@ -75,12 +76,15 @@ def make(project: Path, params: Path, *, stages: Sequence[str] = STAGES, **secti
     (project / "commands.json").write_text(json.dumps(listed))
 
 
+def emulator(cpu: str) -> list[str]:
+    return [] if cpu == NATIVE else [str(EMULATOR), "-cpu", cpu]
+
+
 def run_on(cpu: str, folder: Path) -> None:
     """Runs all projects on one CPU, with the code that is copied to them."""
     shutil.copytree(folder / "prepared", folder / cpu)
     projects = sorted((folder / cpu).iterdir())
-    emulator = [] if cpu == NATIVE else [str(EMULATOR), "-cpu", cpu]
-    command = [*emulator, sys.executable, str(PROGRAM), *map(str, projects)]
+    command = [*emulator(cpu), sys.executable, str(PROGRAM), *map(str, projects)]
     done = run(ROOT, *command, OMP_NUM_THREADS="1", PYTHONPATH=str(projects[0]))
     assert done.returncode == 0, f"{cpu}: {done.stdout}"
 
@@ -149,3 +153,16 @@ def test_saturating_products_give_the_native_bytes(runs: Path, cpu: str) -> None
         pytest.skip(f"8-bit products saturate either on {cpu} or on this CPU")
     differing = [name for name in native if native[name] != emulated[name]]
     assert not differing, f"{MODEL}: other bytes on {cpu} than on this CPU: {', '.join(differing)}"
+
+
+# Haswell has AVX2 and no VNNI; Nehalem has no AVX, and multiplies in 32 bits.
+@pytest.mark.parametrize("cpu", ["Haswell", "Nehalem", NATIVE])
+def test_products_saturate_with_avx2_and_without_vnni(cpu: str) -> None:
+    if not EMULATOR:
+        pytest.skip("qemu-x86_64 is not installed")
+    features = set(Path("/proc/cpuinfo").read_text().split())
+    native = "avx2" in features and not {"avx512_vnni", "avx_vnni"} & features
+    done = run(ROOT, *emulator(cpu), sys.executable, "-c", PROBE)
+    assert done.returncode == 0, done.stdout
+    expected = {"Haswell": True, "Nehalem": False, NATIVE: native}[cpu]
+    assert done.stdout.splitlines()[-1] == str(expected)

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 import pytest
@@ -19,9 +20,10 @@ import yaml
 from dvc.repo import Repo
 
 from samples.demo import SAMPLE_PARAMS, make_project
-from tests.pipeline.commands import ROOT, environment, set_params
+from tests.pipeline.commands import environment, set_params
 from tests.pipeline.once import make_once
 
+Disturbed = TypeVar("Disturbed")
 HOOKS = Path(__file__).with_name("hooks")
 PATIENCE_SECONDS = 3600  # for what always comes, be the machine as busy as it may
 # What makes runs quick: few images, and one type of each framework.
@@ -32,34 +34,7 @@ FEW: dict[str, Any] = {
 }
 
 
-def read_stages() -> dict[str, Any]:
-    """The entry in dvc.yaml of each stage that a project runs, by DVC's name of the stage.
-
-    In the order of dvc.yaml, which need not be the one in which DVC runs them.
-    """
-    params = yaml.safe_load(SAMPLE_PARAMS.read_text())
-    for section, values in FEW.items():
-        params[section].update(values)
-    found = {}
-    for name, entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        items = entry.get("foreach")
-        if isinstance(items, str):  # ${section.key}
-            section, _, key = items.removeprefix("${").removesuffix("}").partition(".")
-            items = params[section][key]
-        repeated = {name: entry} if items is None else {f"{name}@{x}": entry["do"] for x in items}
-        found.update(repeated)
-    return found
-
-
-def outputs(entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The outputs of a stage that are no metrics: the options of each by its path."""
-    found: dict[str, dict[str, Any]] = {}
-    for out in entry.get("outs", []):
-        found.update(out if isinstance(out, dict) else {out: {}})
-    return found
-
-
-STAGES = read_stages()
+PERSISTENT = ("validate", "fetch")  # with outputs that DVC does not remove before it runs them
 # One stage for each kind of outputs. All stages write them through resnet8.core.files.
 REPRESENTATIVE = (
     "fetch",  # a folder that persists
@@ -72,7 +47,6 @@ REPRESENTATIVE = (
     "plots",  # pictures
     "report",  # one text file
 )
-assert STAGES.keys() >= {*REPRESENTATIVE}
 
 
 class Ended(NamedTuple):
@@ -234,12 +208,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Pat
     return make_once(tmp_path_factory, "finished", make)
 
 
-def copy(project: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(project, folder, symlinks=True))
+def copy(project: Path, folder: Path, *forgotten: str) -> Path:
+    """Copies a project, and makes DVC run stages again in the copy."""
+    shutil.copytree(project, folder, symlinks=True)
+    if forgotten:
+        forget(folder, *forgotten)
+    return folder
 
 
 def lock(folder: Path) -> bytes:
     return (folder / "dvc.lock").read_bytes()
+
+
+def assert_refused(ended: Ended, *words: str, code: str = "1") -> None:
+    """Checks that a run ended in its stage, with a message that has these words."""
+    assert ended.code == 255, ended.output
+    for text in words:
+        assert text in ended.output
+    # A shell that does not replace itself with the stage (dash, say) is ended by the same signal.
+    assert re.search(f"exited with ({code})$", ended.output, re.MULTILINE), ended.output
+    assert "Traceback" not in ended.output
 
 
 def assert_recovers(folder: Path, undisturbed: Path) -> None:
@@ -249,6 +237,23 @@ def assert_recovers(folder: Path, undisturbed: Path) -> None:
     assert lock(folder) == lock(undisturbed)
     assert dvc_status(folder) == {}
     assert temporaries(folder) == []
+
+
+def one_after_another(
+    finished: Path, disturb: Callable[[str], Disturbed]
+) -> Callable[[str], Disturbed]:
+    """Returns a function that disturbs all representative stages up to one, as DVC runs them."""
+    stages = iter(x for x in locked_stages(finished) if x in REPRESENTATIVE)
+    found: dict[str, Disturbed] = {}
+
+    def up_to(stage: str) -> Disturbed:
+        assert stage in locked_stages(finished)
+        while stage not in found:
+            following = next(stages)
+            found[following] = disturb(following)
+        return found[stage]
+
+    return up_to
 
 
 def locked_stages(folder: Path) -> tuple[str, ...]:

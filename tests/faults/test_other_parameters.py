@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.faults.projects import copy, dvc_status, repro
-from tests.pipeline.commands import read_metrics, run, set_params, stages_run
+from tests.pipeline.commands import read_metrics, set_params, stages_run
 
 pytestmark = pytest.mark.faults
 
@@ -47,36 +46,6 @@ def test_another_model_goes_through_and_its_change_is_noticed(
 
     build_other_model(model, 5)
     assert "fetch" in dvc_status(folder)
-
-
-def test_a_model_that_moved_is_named_and_can_be_corrected(tmp_path: Path, finished: Path) -> None:
-    folder = copy(finished, tmp_path / "project")
-    model, moved = tmp_path / "mine.keras", tmp_path / "moved.keras"
-    build_other_model(moved, 6)
-    set_params(folder, fetch={"model": str(model)})
-    refused = run(folder, sys.executable, "-m", "stages.validate", "--check-only")
-    assert refused.returncode == 1
-    assert f"got {str(model)!r}, where no file is" in refused.stdout
-    set_params(folder, fetch={"model": str(moved)})
-    done = repro(folder, "fetch")
-    assert done.code == 0, done.output
-    assert (folder / "data/raw/model.keras").read_bytes() == moved.read_bytes()
-
-
-def test_a_model_that_does_not_fit_is_refused_with_a_sentence(
-    tmp_path: Path, finished: Path
-) -> None:
-    folder, model = copy(finished, tmp_path / "project"), tmp_path / "small.keras"
-    keras = importlib.import_module("keras")
-    inputs = keras.Input((28, 28, 1))
-    x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(inputs))
-    keras.Model(inputs, x).save(model)
-    set_params(folder, fetch={"model": str(model)})
-    refused = repro(folder)
-    assert refused.code != 0
-    assert "Traceback" not in refused.output
-    expected = "The model's input must be one float32 tensor of shape (None, 32, 32, 3)"
-    assert expected in refused.output
 
 
 def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(

@@ -33,8 +33,8 @@ def fuzz(name: str, corpus: Path, options: list[str]) -> None:
     with atheris.instrument_imports(include=["resnet8", "yaml", "pickle"]):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415
 
-    target = TARGETS[name]
-    for number, seed in enumerate(target.seeds()):
+    run, seeds = TARGETS[name]
+    for number, seed in enumerate(seeds):
         (corpus / f"seed{number}").write_bytes(seed)
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
@@ -42,7 +42,7 @@ def fuzz(name: str, corpus: Path, options: list[str]) -> None:
             raise CodeRan(event, arguments)
 
     sys.addaudithook(refuse)
-    atheris.Setup([sys.argv[0], *options, str(corpus)], target.run)
+    atheris.Setup([sys.argv[0], *options, str(corpus)], run)
     atheris.Fuzz()
 
 

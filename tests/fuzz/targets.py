@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +15,6 @@ from tests.parameters import TEST_PARAMS
 MAX_MESSAGE = 500  # characters of a sentence that a person reads
 
 
-class Target(NamedTuple):
-    """A reader under test.
-
-    run: reads the bytes; whatever it raises is a find.
-    seeds: valid files to start from.
-    """
-
-    run: Callable[[bytes], None]
-    seeds: Callable[[], list[bytes]]
-
-
 def check_message(fault: PipelineError, *, lines: int = 1) -> None:
     """Raises ValueError for what is no message to a person."""
     text = str(fault)
@@ -34,31 +22,23 @@ def check_message(fault: PipelineError, *, lines: int = 1) -> None:
         raise ValueError(f"no sentence: {text!r}") from fault
 
 
-def read_as_batch(content: bytes) -> None:
+def read_as_batches(content: bytes) -> None:
     try:
         images, labels = read_batch(content, name="test_batch", n_classes=10)
     except ArtifactError as fault:
         check_message(fault)
-        return
-    if images.shape != (len(labels), 32, 32, 3) or images.dtype != np.uint8:
-        raise ValueError(f"images {images.shape} {images.dtype}")
-    if labels.min() < 0 or labels.max() > 9 or labels.dtype != np.int64:
-        raise ValueError(f"labels {labels}")
-
-
-def read_as_label_names(content: bytes) -> None:
+    else:
+        if images.shape != (len(labels), 32, 32, 3) or images.dtype != np.uint8:
+            raise ValueError(f"images {images.shape} {images.dtype}")
+        if labels.min() < 0 or labels.max() > 9 or labels.dtype != np.int64:
+            raise ValueError(f"labels {labels}")
     try:
         names = decode_label_names(content, name="batches.meta")
     except ArtifactError as fault:
         check_message(fault)
-        return
-    if len(set(names)) < 2 or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"names {names}")
-
-
-def read_as_batches(content: bytes) -> None:
-    read_as_batch(content)
-    read_as_label_names(content)
+    else:
+        if len(set(names)) < 2 or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"names {names}")
 
 
 def batch_seeds() -> list[bytes]:
@@ -83,11 +63,8 @@ def read_as_params(content: bytes) -> None:
         raise ValueError(f"parameters {params}")
 
 
-def params_seeds() -> list[bytes]:
-    return [path.read_bytes() for path in (TEST_PARAMS, SAMPLE_PARAMS)]
-
-
-TARGETS = {
-    "batches": Target(read_as_batches, batch_seeds),
-    "params": Target(read_as_params, params_seeds),
+# A reader of any bytes, whose own errors are no finds; and valid files to start from.
+TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "batches": (read_as_batches, batch_seeds()),
+    "params": (read_as_params, [path.read_bytes() for path in (TEST_PARAMS, SAMPLE_PARAMS)]),
 }

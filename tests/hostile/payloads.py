@@ -1,5 +1,6 @@
 """Pickles that would create a file if they were simply loaded."""
 
+import io
 import os
 import pickle
 import struct
@@ -67,6 +68,13 @@ def by_numpy(marker: Path) -> bytes:
 
 def by_nested_pickle(marker: Path) -> bytes:
     return pickle.dumps(Runs(pickle.loads, as_a_whole(marker)))
+
+
+def as_array(marker: Path) -> bytes:
+    """An array file of objects."""
+    out = io.BytesIO()
+    np.save(out, np.array([creating(marker)], dtype=object), allow_pickle=True)
+    return out.getvalue()
 
 
 LIVE = [

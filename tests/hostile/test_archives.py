@@ -1,7 +1,6 @@
 """Archives in place of CIFAR-10's, as `fetch` reads them out of a mirror."""
 
 import gzip
-import io
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -13,29 +12,13 @@ import pytest
 from samples.dataset import SAMPLE_MODEL
 from stages import fetch
 from tests.hostile.harness import Case, params, refuse, table, write_params
+from tests.upstream import ARCHIVE, FOLDER, entry, tar
 
-ARCHIVE = "cifar-10-python.tar.gz"
-TEST_BATCH = "cifar-10-batches-py/test_batch"
-META = "cifar-10-batches-py/batches.meta"
+TEST_BATCH = f"{FOLDER}/test_batch"
+META = f"{FOLDER}/batches.meta"
 WITHOUT = r"\S+/" + ARCHIVE + r" must hold .*" + TEST_BATCH + r", got an archive without\."
 DAMAGED = r"\S+/" + ARCHIVE + r" must be a complete tar archive, got: {}\."
 TOO_LONG = r"\S+/" + ARCHIVE + r", unpacked, must have at most \d+ bytes, got more\."
-
-
-def entry(name: str, content: bytes = b"x", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    for key, value in attributes.items():
-        setattr(info, key, value)
-    return info, content
-
-
-def tar(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-        for info, content in entries:
-            archive.addfile(info, io.BytesIO(content))
-    return out.getvalue()
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:

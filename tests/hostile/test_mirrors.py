@@ -1,23 +1,18 @@
 """Servers in place of the upstream host, as `fetch` asks them for the model."""
 
 import hashlib
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from urllib3.connection import HTTPConnection
 
 from resnet8.core import sources
 from resnet8.core.processes import run_stage
 from stages import fetch
 from tests.hostile.harness import options, params, refuse, write_params
+from tests.upstream import be_patient, replied, serving
 
-PATIENCE_SECONDS = 1800  # for what always comes, be the machine as busy as it may
 PAGE = b"<!DOCTYPE html><title>Sign in</title>"
 CHECK = r" Check the connection, or set RESNET8_MIRROR to a folder or URL that has the file\."
 URL = r"http://127\.0\.0\.1:\d+/pretrainedResnet\.h5"
@@ -39,13 +34,8 @@ class Mirror(NamedTuple):
     drips: bool = False
 
 
-def replied(status: str, body: bytes = b"", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
-
-
 def redirect(target: str) -> bytes:
-    return replied("302 Found", Location=target, Content_Length="0")
+    return replied("302 Found", Location=target)
 
 
 def unreachable(kind: str, attempts: int, why: str = ".+") -> str:
@@ -60,23 +50,24 @@ FOREVER = b"10000\r\n" + bytes(0x10000) + b"\r\n"  # a chunk of 64 KiB
 SLOW = rf"{URL} must come with at least 65536 bytes in 0\.2 seconds, got \d+\.{CHECK}"
 
 MIRRORS = [
-    Mirror("an error page", replied("200 OK", PAGE, Content_Length="37"), OTHER.format(37)),
-    Mirror("an empty file", replied("200 OK", Content_Length="0"), OTHER.format(0)),
+    Mirror("an error page", replied("200 OK", PAGE), OTHER.format(37)),
+    Mirror("an empty file", replied("200 OK"), OTHER.format(0)),
     Mirror(
         "an error page with its status",
-        replied("500 Oh no", PAGE, Content_Length="37"),
+        replied("500 Oh no", PAGE),
         unreachable("HTTPError", 3, "500 .+"),
     ),
     Mirror(
         "no such file",
-        replied("404 Not Found", Content_Length="0"),
+        replied("404 Not Found"),
         unreachable("HTTPError", 1, "404 .+"),
     ),
     Mirror(
         "a sign-in",
-        replied("401 No", Content_Length="0"),
+        replied("401 No"),
         unreachable("HTTPError", 1, "401 .+"),
     ),
+    Mirror("a missing key", replied("403 No"), unreachable("HTTPError", 1, "403 .+")),
     Mirror(
         "a redirect to a local file",
         redirect("file:///etc/passwd"),
@@ -123,7 +114,7 @@ MIRRORS = [
     ),
     Mirror(
         "a compression that is none",
-        replied("200 OK", PAGE, Content_Length="37", Content_Encoding="gzip"),
+        replied("200 OK", PAGE, Content_Encoding="gzip"),
         unreachable("ContentDecodingError", 3),
     ),
     Mirror(
@@ -141,58 +132,11 @@ MIRRORS = [
 ]
 
 
-@contextmanager
-def serving(
-    reply: bytes, *, hangs: bool = False, drips: bool = False, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Replies to each connection; one that hangs or drips does so until the test is over.
-
-    Only to a server that hangs is the stage impatient, and only once all is sent: how long that
-    takes is the machine's affair.
-    """
-    over, sent = threading.Event(), threading.Semaphore(0)
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(65_536)
-            self.request.sendall(reply)
-            if hangs:
-                sent.release()
-                over.wait()
-            with suppress(OSError):  # nobody reads any more
-                while drips and not over.wait(0.01):
-                    self.request.sendall(b"x")
-
-    read_reply = HTTPConnection.getresponse
-
-    def read_what_is_sent(self: HTTPConnection) -> object:
-        sent.acquire()
-        return read_reply(self)
-
-    if hangs:
-        monkeypatch.setattr(HTTPConnection, "getresponse", read_what_is_sent)
-        monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, 0.2))
-    if drips:
-        monkeypatch.setattr(sources, "WINDOW_SECONDS", 0.2)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        over.set()
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, object]]:
     """The stage's arguments for a mirror; all else is as on a machine that has fetched before."""
-    monkeypatch.setattr(sources, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(sources, "TIMEOUTS_SECONDS", (PATIENCE_SECONDS, PATIENCE_SECONDS))
-    monkeypatch.setattr(sources, "WINDOW_SECONDS", PATIENCE_SECONDS)
+    be_patient(monkeypatch)
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 2**20)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
     for name in ("raw/cifar-10-batches-py", "linked"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "raw" / "model.h5").write_bytes(b"the model of the last run")
@@ -213,37 +157,31 @@ def test_fetch_refuses(
     offered: Callable[[str], dict[str, object]],
     mirror: Mirror,
 ) -> None:
-    with serving(
-        mirror.reply, hangs=mirror.hangs, drips=mirror.drips, monkeypatch=monkeypatch
-    ) as url:
-        arguments = offered(url)
+    with serving(monkeypatch, mirror.reply, hangs=mirror.hangs, drips=mirror.drips) as server:
+        arguments = offered(server.url)
         refuse(fetch.main, arguments, capfd, folder=tmp_path / "raw", message=mirror.message)
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("http://[::1", "InvalidURL in 1 attempts: .+"),
-        ("http://127.0.0.1:99999999", "InvalidURL in 1 attempts: .+"),
-        ("http://.", "InvalidURL in 1 attempts: .+"),
-        ("http://a b", "InvalidURL in 1 attempts: .+"),
-    ],
+    "url", ["http://[::1", "http://127.0.0.1:99999999", "http://.", "http://a b"]
 )
 def test_fetch_refuses_a_mirror_at_no_address(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     offered: Callable[[str], dict[str, object]],
     url: str,
-    why: str,
 ) -> None:
-    message = rf"\S.*/pretrainedResnet\.h5 must be reachable, got {why}\.{CHECK}"
+    message = (
+        r"\S.*/pretrainedResnet\.h5 must be reachable, got InvalidURL in 1 attempts: .+\." + CHECK
+    )
     refuse(fetch.main, offered(url), capfd, folder=tmp_path / "raw", message=message)
 
 
+RIGHT = b"the right model"
 REVEALING = {
-    "no such file": replied("404 Not Found", Content_Length="0"),
-    "an error": replied("500 Oh no", Content_Length="0"),
-    "another file": replied("200 OK", PAGE, Content_Length="37"),
+    "no such file": replied("404 Not Found"),
+    "an error": replied("500 Oh no"),
+    "another file": replied("200 OK", PAGE),
     "too much": replied("200 OK", FOREVER * 20, Transfer_Encoding="chunked"),
     "a redirect to a signed address": redirect("ftp://me:hidden@127.0.0.1/x?signature=hidden"),
     "a redirect to no address": redirect("http://me:hidden@[::1?signature=hidden"),
@@ -251,40 +189,40 @@ REVEALING = {
 }
 
 
+def tell(
+    monkeypatch: pytest.MonkeyPatch, offered: Callable[[str], dict[str, object]], reply: bytes
+) -> None:
+    """Fetches a model from an address with secrets, all named `hidden`."""
+    monkeypatch.setattr(fetch, "write_sample", lambda *_: None)
+    with serving(monkeypatch, reply) as server:
+        arguments, address = offered(""), server.url.replace("//", "//me:hidden@")
+        secret = f"{address}/model.h5?token=hidden/hidden#hidden"
+        checksum = hashlib.sha256(RIGHT).hexdigest()
+        fetched = params()["fetch"] | {"model": secret, "model_sha256": checksum}
+        write_params(Path(str(arguments["params"])).parent, fetch=fetched)
+        fetch.main(options(**arguments))
+
+
 @pytest.mark.parametrize("reply", REVEALING.values(), ids=REVEALING)
 def test_fetch_refuses_without_telling_the_secrets_of_an_address(
-    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     offered: Callable[[str], dict[str, object]],
     reply: bytes,
 ) -> None:
-    with serving(reply, monkeypatch=monkeypatch) as url:
-        arguments = offered("")
-        secret = f"{url.replace('//', '//me:hidden@')}/model.h5?token=hidden/hidden#hidden"
-        fetched = params()["fetch"] | {"model": secret, "model_sha256": "0" * 64}
-        write_params(tmp_path, fetch=fetched)
-        with pytest.raises(SystemExit, match="^1$"):
-            run_stage(lambda: fetch.main(options(**arguments)))
+    with pytest.raises(SystemExit, match="^1$"):
+        run_stage(lambda: tell(monkeypatch, offered, reply))
     said = "".join(capfd.readouterr())
     assert "/model.h5?*** must " in said
     assert "hidden" not in said
 
 
 def test_fetch_names_a_model_without_the_secrets_of_its_address(
-    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     offered: Callable[[str], dict[str, object]],
 ) -> None:
-    monkeypatch.setattr(fetch, "write_sample", lambda *_: None)
-    with serving(replied("200 OK", PAGE, Content_Length="37"), monkeypatch=monkeypatch) as url:
-        arguments = offered("")
-        secret = f"{url.replace('//', '//me:hidden@')}/model.h5?token=hidden"
-        checksum = hashlib.sha256(PAGE).hexdigest()
-        fetched = params()["fetch"] | {"model": secret, "model_sha256": checksum}
-        write_params(tmp_path, fetch=fetched)
-        fetch.main(options(**arguments))
+    tell(monkeypatch, offered, replied("200 OK", RIGHT))
     said = "".join(capfd.readouterr())
     assert "http://***@127.0.0.1" in said
     assert "hidden" not in said

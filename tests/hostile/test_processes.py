@@ -7,25 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import payloads, test_onnx, test_torch
+from tests.hostile import test_onnx
 from tests.hostile.harness import (
-    MARKER,
     ROOT,
     assert_refusal,
+    evaluate_arguments,
     options,
     replaced,
     tree,
     write_arrays,
-    write_batches,
     write_params,
 )
 from tests.pipeline.commands import environment
-
-
-def prepare(folder: Path) -> dict[str, object]:
-    write_batches(folder / "raw")
-    replaced("test_batch", payloads.beside_a_valid_batch)(folder / "raw")
-    return {"params": write_params(folder), "raw": folder / "raw", "out": folder / "out"}
 
 
 def convert_onnx(folder: Path) -> dict[str, object]:
@@ -41,41 +34,24 @@ def convert_onnx(folder: Path) -> dict[str, object]:
     }
 
 
-def evaluate(folder: Path, model: str) -> dict[str, object]:
-    write_arrays(folder / "data")
-    return {
-        "params": write_params(folder),
-        "model": folder / "models" / model,
-        "data": folder / "data",
-        "predictions": folder / "out.npy",
-        "metrics": folder / "out.json",
-    }
-
-
-def evaluate_onnx(folder: Path) -> dict[str, object]:
+def evaluate(folder: Path) -> dict[str, object]:
     # What fails while it runs: ONNX Runtime would say so on stderr, too.
     model = test_onnx.build()
     test_onnx.constant_shape(7, -1)(model)
-    replaced("model.onnx", model.SerializeToString())(folder / "models")
-    return {"variant": "onnx_int8", **evaluate(folder, "model.onnx")}
-
-
-def evaluate_torch(folder: Path) -> dict[str, object]:
-    replaced("model.pt2", test_torch.pickled)(folder / "models")
-    return {"variant": "torch_int8", **evaluate(folder, "model.pt2")}
+    path = folder / "models" / "model.onnx"
+    replaced(path.name, model.SerializeToString())(path.parent)
+    return evaluate_arguments(folder, "onnx", path)
 
 
 @pytest.mark.parametrize(
     ("stage", "prepared", "message"),
     [
-        ("prepare", prepare, r"test_batch must be a batch .+, got a call of posix\.system\..+"),
         (
             "convert_onnx",
             convert_onnx,
             r"\S+ must be a Keras model .+ Choose another fetch\.model\.",
         ),
-        ("evaluate", evaluate_onnx, r"\S+ must be an ONNX model, got: .+ to make it again\."),
-        ("evaluate", evaluate_torch, r"\S+ must be an exported PyTorch program, got: an entry .+"),
+        ("evaluate", evaluate, r"\S+ must be an ONNX model, got: .+ to make it again\."),
     ],
 )
 def test_a_process_refuses(
@@ -94,4 +70,3 @@ def test_a_process_refuses(
     assert_refusal(done.returncode, done.stderr, message)
     assert done.stdout == ""
     assert tree(tmp_path) == before
-    assert not (tmp_path / MARKER).exists()

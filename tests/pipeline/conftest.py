@@ -7,17 +7,16 @@ import pytest
 
 from tests.pipeline.once import cifar10
 from tests.pipeline.sharing import Team
-from tests.pipeline.ssh_server import MISSING, Network, Server, network_to, serve
+from tests.pipeline.ssh_server import MISSING, Network, Server, network_to, set_up
 
 __all__ = ["cifar10", "network", "server", "team"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
     if MISSING:
         pytest.skip(f"OpenSSH's {' and '.join(MISSING)} must be installed")
-    with serve(tmp_path_factory.mktemp("server") / "sshd") as server:
-        yield server
+    return set_up(tmp_path_factory.mktemp("server") / "sshd")
 
 
 @pytest.fixture

@@ -1,31 +1,25 @@
-"""A real OpenSSH server on a free loopback port, and a network to it that can fail."""
+"""A real OpenSSH server behind a network that can fail."""
 
+import math
 import os
 import pwd
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
-MISSING = [
-    name
-    for name, path in {"sshd": SSHD, "ssh-keygen": shutil.which("ssh-keygen")}.items()
-    if not path
-]
-ATTEMPTS = 5  # a port that was free may be taken before the server has it
-START_SECONDS = 1800  # as long as a busy machine may take
+TOOLS = {"sshd": SSHD, "ssh-keygen": shutil.which("ssh-keygen")}
+MISSING = [name for name, path in TOOLS.items() if not path]
 
 # StrictModes would refuse any key below a folder that everybody may write to, such as /tmp.
 CONFIG = """\
-Port {port}
-ListenAddress 127.0.0.1
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/user_key.pub
 PidFile none
@@ -39,82 +33,49 @@ Subsystem sftp internal-sftp
 
 
 class Server(NamedTuple):
-    """Where a server listens, and who may log in: this user, with this private key."""
+    """A command that serves one connection, and who may log in: this user, with this key."""
 
-    port: int
+    command: list[str]
     user: str
     key: Path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _make_separation_folder(config: Path) -> None:
-    """Makes the empty folder that sshd wants when root starts it, as its service would."""
-    checked = subprocess.run(
-        [SSHD, "-t", "-f", config], capture_output=True, text=True, check=False
-    )
-    missing = re.search(r"Missing privilege separation directory: (\S+)", checked.stderr)
-    if missing:
-        Path(missing[1]).mkdir(mode=0o755, parents=True)
-
-
-def _listens(process: subprocess.Popen[bytes], log: Path) -> bool:
-    """Waits until the server listens; False if it ended instead."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        if "Server listening on 127.0.0.1" in log.read_text():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-@contextmanager
-def serve(folder: Path) -> Iterator[Server]:
-    """Runs a server for this user; its keys, configuration and log are in the folder."""
+def set_up(folder: Path) -> Server:
+    """Sets a server up for this user, with keys and configuration in a new folder."""
     folder.mkdir(mode=0o700)
     for name in ("host_key", "user_key"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(command, check=True)
-    config, log = folder / "sshd_config", folder / "sshd.log"
-    for _ in range(ATTEMPTS):
-        port = _free_port()
-        config.write_text(CONFIG.format(port=port, folder=folder))
-        _make_separation_folder(config)
-        with log.open("wb") as out:
-            process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=out)
-        try:
-            if _listens(process, log):
-                yield Server(port, pwd.getpwuid(os.getuid()).pw_name, folder / "user_key")
-                return
-        finally:
-            process.terminate()
-            process.wait()
-    raise RuntimeError(f"sshd did not start: {log.read_text()}")
+    config = folder / "sshd_config"
+    config.write_text(CONFIG.format(folder=folder))
+    test = [SSHD, "-t", "-f", config]
+    checked = subprocess.run(test, capture_output=True, text=True, check=False)
+    # When root starts it, sshd wants an empty folder, which its service would make.
+    if missing := re.search(r"Missing privilege separation directory: (\S+)", checked.stderr):
+        Path(missing[1]).mkdir(mode=0o755, parents=True)
+    command = [SSHD, "-i", "-f", str(config)]
+    return Server(command, pwd.getpwuid(os.getuid()).pw_name, folder / "user_key")
 
 
-class Network:
-    """A port that forwards to a server until it fails.
+class Network(socketserver.ThreadingTCPServer):
+    """Connects to a server until it fails.
 
     When it fails, it forwards nothing more and either cuts all connections, or keeps them open:
     "hang" is what a crashed machine or a dropped route looks like from here.
     """
 
-    def __init__(self, server_port: int) -> None:
+    daemon_threads = True
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.port: int = self.server_address[1]
         self.failed = threading.Event()
         self._healed = threading.Event()
-        self._server_port = server_port
+        self._command = server.command
         self._how: Literal["cut", "hang"] = "cut"
-        self._left: int | None = None  # bytes until it fails; None: never
+        self._left = math.inf  # bytes until it fails
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
+        self._sockets: set[socket.socket] = set()
 
     def fail_after(self, n_bytes: int, how: Literal["cut", "hang"]) -> None:
         """Fails when so many bytes, both ways together, have passed from now on."""
@@ -125,65 +86,45 @@ class Network:
 
     def heal(self) -> None:
         """Works again, for new connections."""
-        self._close_connections()
-        with self._lock:
-            self._left = None
+        self._cut()
+        self._left = math.inf
         self._healed.set()
 
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.heal()
-        for thread in self._threads:
-            thread.join()
-
-    def _start(self, target: Callable[..., None], *arguments: socket.socket) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _close_connections(self) -> None:
-        with self._lock:
-            sockets, self._sockets = self._sockets, []
-        for one in sockets:
+    def _cut(self) -> None:
+        for one in list(self._sockets):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            one.close()
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # closed
-            while True:
-                client, _ = self._listener.accept()
-                self._connect(client)
-
-    def _connect(self, client: socket.socket) -> None:
-        try:
-            server = socket.create_connection(("127.0.0.1", self._server_port))
-        except OSError:
-            client.close()
-            return
-        with self._lock:
-            self._sockets += [client, server]
-        self._start(self._forward, client, server)
-        self._start(self._forward, server, client)
+    def finish_request(self, client: socket.socket, _address: object) -> None:  # type: ignore[override]
+        """Serves a connection, in a thread of its own."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                self._command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL
+            )
+        with ours:
+            self._sockets |= {client, ours}
+            back = threading.Thread(target=self._forward, args=(ours, client), daemon=True)
+            back.start()
+            self._forward(client, ours)
+            back.join()
+            self._sockets -= {client, ours}
+        process.wait()
 
     def _passes(self, n_bytes: int) -> bool:
         with self._lock:
-            if self._left is None:
-                return True
             self._left -= n_bytes
-            if self._left >= 0:
-                return True
-            self.failed.set()
-            return False
+            if self._left < 0:
+                self.failed.set()
+            return self._left >= 0
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):  # the other thread or `heal` closed it
+        with suppress(OSError):  # cut
             while data := source.recv(1 << 14):
                 if self._passes(len(data)):
                     sink.sendall(data)
                 elif self._how == "cut":
-                    self._close_connections()
+                    self._cut()
                 else:
                     self._healed.wait()
             sink.shutdown(socket.SHUT_WR)
@@ -191,8 +132,10 @@ class Network:
 
 @contextmanager
 def network_to(server: Server) -> Iterator[Network]:
-    network = Network(server.port)
-    try:
+    with Network(server) as network:
+        thread = threading.Thread(target=network.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
         yield network
-    finally:
-        network.close()
+        network.shutdown()
+        network.heal()
+        thread.join()

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.gate.project import commit, git
 from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.mirror,
-    needs_mirror,
-]
+pytestmark = [pytest.mark.faults, pytest.mark.mirror, needs_mirror]
 # Faults in code, as an edit could bring them, behind the check of what was written
 # (tests/quantize/test_written.py): the stage goes on with other numbers than it was given.
 PLANT = """
@@ -98,55 +93,6 @@ def test_what_is_committed_passes_unchanged(project: Path) -> None:
     code, answer = judge(project)
     assert (code, answer["failures"]) == (0, [])
     assert set(verdicts(answer).values()) == {"unchanged"}
-
-
-def edit(project: Path, name: str, old: str, new: str) -> None:
-    text = (project / name).read_text()
-    assert text.count(old) == 1
-    (project / name).write_text(text.replace(old, new))
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new", "expected"),
-    [
-        ("dvc.yaml", "stages.fit --model", "stages.fit  --model", "the command of fit"),
-        ("dvc.yaml", "    params: [fetch.model]\n", "", "fetch.model"),
-        ("constraints.txt", "\nnumpy==", "\nnumpy==0", "constraints.txt"),
-        ("params.yaml", "seed: 0", "seed: 1", "calibrate, calibrate.seed"),
-        ("metrics/comparison.json", '"chance_accuracy": 0.1', '"chance_accuracy": 0.10', "metrics"),
-    ],
-)
-def test_a_state_that_was_not_reproduced_is_refused_by_name(
-    project: Path, name: str, old: str, new: str, expected: str
-) -> None:
-    edit(project, name, old, new)
-    code, answer = judge_as_it_is(project)
-    assert code == 2
-    assert f"dvc.lock records of: {expected}" in answer["error"]
-
-
-def test_a_deleted_stage_is_refused_by_name(project: Path) -> None:
-    content = yaml.safe_load((project / "dvc.yaml").read_text())
-    del content["stages"]["report"]
-    (project / "dvc.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    code, answer = judge_as_it_is(project)
-    assert (code, "got report, too" in answer["error"]) == (2, True)
-
-
-def test_what_determines_nothing_passes_also_without_data(project: Path, tmp_path: Path) -> None:
-    for name in ("dvc.yaml", "params.yaml", "dvc.lock", "README.md"):
-        with (project / name).open("a") as file:
-            file.write("\n# a comment\n")
-    git(project, "stash", "--quiet")
-    git(project, "commit", "--quiet", "--allow-empty", "--message", "another base")
-    git(project, "stash", "pop", "--quiet")
-    git(tmp_path, "clone", "--quiet", str(project), "clone")
-    for name in ("dvc.yaml", "params.yaml", "dvc.lock", "README.md"):
-        shutil.copy(project / name, tmp_path / "clone" / name)
-    for folder in (project, tmp_path / "clone"):
-        code, answer = judge_as_it_is(folder)
-        assert (code, answer.get("failures")) == (0, []), answer
-        assert answer["moved"] == ["What judges was edited: dvc.yaml."]  # whatever was edited
 
 
 def test_another_seed_is_noise(project: Path) -> None:

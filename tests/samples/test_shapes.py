@@ -1,10 +1,16 @@
-"""The sample's images."""
+"""The sample's images, and their files in CIFAR-10's batch format."""
+
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resnet8.core.batches import decode_label_names, read_batch
+from resnet8.core.names import IMAGES_PER_BATCH
 from samples import shapes
+from samples.dataset import write_sample
 from samples.shapes import LABEL_NAMES, SHAPES, TEST_BATCH, draw_batch
 
 # A point inside and one outside of each shape, from a drawing.
@@ -22,28 +28,21 @@ INSIDE_AND_OUTSIDE = {
 }
 
 
-def test_draw_batch_is_determined_by_its_number() -> None:
-    first, first_labels = draw_batch(3, size=20)
+def test_draw_batch_is_determined_by_its_number_and_draws_no_image_twice() -> None:
+    batches = [draw_batch(number, size=200) for number in (TEST_BATCH, 1, 2, 3, 4, 5)]
+    assert len({image.tobytes() for images, _ in batches for image in images}) == 6 * 200
     np.random.seed(2)  # noqa: NPY002
-    again, again_labels = draw_batch(3, size=20)
-    assert (first.tobytes(), first_labels) == (again.tobytes(), again_labels)
+    images, labels = draw_batch(1, size=200)
+    assert np.array_equal(images, batches[1][0])
+    assert labels == batches[1][1]
 
 
-def test_draw_batch_draws_no_image_twice_and_none_of_the_test_set_for_training() -> None:
-    batches = [draw_batch(number, size=200)[0] for number in (TEST_BATCH, 1, 2, 3, 4, 5)]
-    assert len({image.tobytes() for images in batches for image in images}) == 6 * 200
-
-
-def test_draw_batch_mixes_equally_frequent_classes() -> None:
+def test_draw_batch_mixes_equally_frequent_classes_with_contrast() -> None:
     images, labels = draw_batch(1, size=200)
     assert (images.shape, images.dtype) == ((200, 32, 32, 3), np.uint8)
     assert [labels.count(k) for k in range(10)] == [20] * 10
     assert len(set(labels[:50])) == 10
     assert labels[:50] != draw_batch(2, size=200)[1][:50]
-
-
-def test_draw_batch_draws_contrast_and_clips_few_pixels() -> None:
-    images = draw_batch(1, size=200)[0]
     assert images.reshape(200, -1).std(axis=1).min() > 5
     assert np.isin(images, (0, 255)).mean() < 0.1
 
@@ -74,3 +73,25 @@ def test_shapes_are_negative_inside_and_positive_outside(name: str) -> None:
     assert inside < 0 < outside
     angle = np.linspace(0, 2 * np.pi, 360)
     assert (shape(1.25 * np.cos(angle), 1.25 * np.sin(angle)) > 0).all()
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("member", "number"), [("test_batch", TEST_BATCH), ("data_batch_1", 1), ("data_batch_5", 5)]
+)
+def test_write_sample_writes_the_given_members_as_the_pipeline_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, number: int
+) -> None:
+    monkeypatch.setitem(IMAGES_PER_BATCH, "sample", 20)
+    (tmp_path / "batches.meta").write_bytes(b"old")
+    write_sample(["batches.meta", member], tmp_path)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["batches.meta", member]
+    images, labels = draw_batch(number, size=20)
+    batch = read_batch((tmp_path / member).read_bytes(), name=member, n_classes=10)
+    assert np.array_equal(batch.images, images)
+    assert batch.labels.tolist() == labels
+    content = (tmp_path / "batches.meta").read_bytes()
+    assert pickle.loads(content, encoding="bytes")[b"num_cases_per_batch"] == 20
+    assert decode_label_names(content, name="batches.meta") == list(LABEL_NAMES)

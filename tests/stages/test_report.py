@@ -1,6 +1,7 @@
 """The stages that draw results, on files of made-up ones: plots_data, plots and report."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from resnet8.core.errors import ArtifactError
-from resnet8.core.files import write_array, write_arrays, write_json
+from resnet8.core.files import write_array, write_arrays, write_bytes, write_json
 from resnet8.core.variants import Variant
 from resnet8.report.thumbnails import png_uri
 from resnet8.sweep.summary import CHOICE_COLUMNS, DRAW_COLUMNS
@@ -19,39 +20,33 @@ from tests.report_inputs import FLOAT, LABELS, make_inputs
 
 QUANTIZED = ("onnx_int8",)
 LAYERS = ("conv.0", "relu", "dense")
-COMMANDS: dict[Any, dict[str, str]] = {
-    plots_data: {
-        "predictions": "predictions", "data": "data", "layers": "inspection/layers.json",
-        "sensitivity": "metrics/sensitivity.json", "out": "out",
-    },
-    plots: {x: x for x in ("inspection", "out")},
-    report: {
-        x: x
-        for x in ("metrics", "predictions", "inspection", "models", "raw", "data", "calibration")
-    } | {"verification": "verification.json", "out": "out/index.html"},
-}  # fmt: skip
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+ELSEWHERE = {
+    "layers": "artifacts/inspection/layers.json",
+    "verification": "artifacts/verification/quantized.json",
+}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Everything that the stages read."""
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that the stages read, in the working folder."""
     inputs = make_inputs(quantized=QUANTIZED, layers=LAYERS)
     write_params(tmp_path)
-    elsewhere = {"layers": "inspection/layers.json", "verification": "verification.json"}
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
     for name, content in inputs.results.items():
-        write_json(tmp_path / elsewhere.get(name, f"metrics/{name}.json"), content)
-    write_json(tmp_path / "data" / "labels.json", {"label_names": LABELS})
-    write_array(tmp_path / "data" / "test_images.npy", inputs.test_set.images)
-    write_array(tmp_path / "data" / "test_labels.npy", inputs.test_set.labels)
-    write_array(tmp_path / "calibration" / "images.npy", inputs.test_set.images[:50])
-    for name in ("raw", "models"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "raw" / "model.h5").write_bytes(b"keras")
+        write_json(tmp_path / ELSEWHERE.get(name, f"metrics/{name}.json"), content)
+    write_json(tmp_path / "data/cifar10/labels.json", {"label_names": LABELS})
+    write_array(tmp_path / "data/cifar10/test_images.npy", inputs.test_set.images)
+    write_array(tmp_path / "data/cifar10/test_labels.npy", inputs.test_set.labels)
+    write_array(tmp_path / "data/calibration/images.npy", inputs.test_set.images[:50])
+    write_bytes(tmp_path / "data/raw/model.h5", b"keras")
+    artifacts = tmp_path / "artifacts"
     for name in (*FLOAT, *QUANTIZED):
-        write_array(tmp_path / "predictions" / f"{name}.npy", inputs.predictions[name])
-        write_arrays(tmp_path / "inspection" / f"{name}.npz", inputs.captures[name])
-        path = Variant(name).path(tmp_path / "models", raw=tmp_path / "raw")
-        path.write_bytes(b"keras" if name == "keras_fp32" else name.encode())
+        write_array(artifacts / f"predictions/{name}.npy", inputs.predictions[name])
+        write_arrays(artifacts / f"inspection/{name}.npz", inputs.captures[name])
+        path = Variant(name).path(artifacts / "models", raw=tmp_path / "data/raw")
+        write_bytes(path, b"keras" if name == "keras_fp32" else name.encode())
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -62,18 +57,16 @@ def write_params(folder: Path, **inspect: str) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
-def run(stage: Any, folder: Path) -> Path:
-    """Runs a stage, and returns what it wrote."""
-    paths = {name: folder / path for name, path in COMMANDS[stage].items()}
-    paths["params"] = folder / "params.yaml"
-    if stage is report:
-        paths["requirements"] = ROOT / "requirements.txt"
-    stage.main([part for name, path in paths.items() for part in (f"--{name}", str(path))])
-    return paths["out"]
+def run(stage: Any) -> Path:
+    """Runs a stage as dvc.yaml does, and returns what it wrote."""
+    _python, _m, module, *arguments = PIPELINE["stages"][stage.__name__[7:]]["cmd"].split()
+    assert module == stage.__name__
+    stage.main(arguments)
+    return Path(arguments[arguments.index("--out") + 1])
 
 
-def test_plots_writes_every_figure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(plots, folder)
+def test_plots_writes_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(plots)
     files = {str(x.relative_to(out)): x.read_bytes() for x in out.rglob("*") if x.is_file()}
     assert set(files) == {
         "layers.png", "sqnr.png", "channel_ranges.png",
@@ -84,15 +77,15 @@ def test_plots_writes_every_figure(folder: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"8 pictures in {out}\n"
 
 
-def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml(folder: Path) -> None:
+def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml() -> None:
     tables = {}
-    for path in run(plots_data, folder).iterdir():
+    for path in run(plots_data).iterdir():
         with path.open(encoding="utf-8", newline="") as file:
             tables[path.stem] = list(csv.DictReader(file))
     columns: dict[str, set[str]] = {name: set(rows[0]) for name, rows in tables.items()}
     columns |= {"sweep_size": set(DRAW_COLUMNS), "sweep_front": set(CHOICE_COLUMNS)}
     drawn = set()
-    for definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
+    for definition in PIPELINE["plots"]:
         for plot in definition.values():
             ((path, y),) = plot["y"].items()
             assert {plot["x"], y} <= columns[Path(path).stem], path
@@ -107,7 +100,7 @@ def test_report_writes_one_page_with_parameters_pins_and_hashes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_params(folder, input="test:7")
-    out = run(report, folder)
+    out = run(report)
     page = out.read_text()
     assert [path.name for path in out.parent.iterdir()] == ["index.html"]
     assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.1f} MB\n"
@@ -122,14 +115,14 @@ def test_report_writes_one_page_with_parameters_pins_and_hashes(
         "f6cc6ef8774556490a0c3c8ae01b67cf73b51e29fe00c9e2702bb0de1da538ab",
     ):
         assert words in page
-    assert run(report, folder).read_text() == page
+    assert run(report).read_text() == page
 
 
 @pytest.mark.parametrize(
     ("stage", "file"),
     [
         (plots_data, "metrics/sensitivity.json"),
-        (plots, "inspection/onnx_int8.npz"),
+        (plots, "artifacts/inspection/onnx_int8.npz"),
         (report, "metrics/network.json"),
     ],
 )
@@ -138,5 +131,6 @@ def test_a_missing_file_is_named_and_nothing_is_written(
 ) -> None:
     (folder / file).unlink()
     with pytest.raises(ArtifactError, match=f"{file} must be a"):
-        run(stage, folder)
-    assert not (folder / "out").exists()
+        run(stage)
+    outputs = ("artifacts/report", "artifacts/figures", "metrics/plots")
+    assert not any((folder / out).exists() for out in outputs)

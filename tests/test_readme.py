@@ -78,9 +78,7 @@ def test_results_warn_of_chance_and_of_files_that_quantization_made_larger(
     assert "onnx_int8 by 2.5 kB" in results
 
 
-def test_sweep_has_its_answer_note_picture_and_table_or_the_note_alone(
-    metrics: dict[str, Any],
-) -> None:
+def test_sweep_has_its_answer_note_picture_and_table(metrics: dict[str, Any]) -> None:
     parts, summary = rendered(metrics), metrics["sweep"]
     assert parts["sweep"].startswith(f"> {summary['answer']}\n\n{summary['note']}\n\n![")
     assert parts["settings"].startswith("| variant |")

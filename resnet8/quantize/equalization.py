@@ -13,10 +13,9 @@ follow the ranges of activations, because weights have a scale for each output c
 Shape letters: C channels.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -184,22 +183,19 @@ class FactorGroup(BaseModel):
     inputs: list[str]
 
 
-_GROUPS = TypeAdapter(list[FactorGroup])
-
-
-def to_groups(equalization: Equalization) -> list[FactorGroup]:
-    """Collects the names that share factors."""
-    groups: dict[tuple[int, ...], FactorGroup] = {}
+def to_groups(equalization: Equalization) -> list[dict[str, Any]]:
+    """Collects the names that share factors; see `FactorGroup`."""
+    groups: dict[tuple[int, ...], dict[str, Any]] = {}
     for kind, by_name in equalization._asdict().items():
         for name, factors in by_name.items():
             numerators = np.rint(factors * _GRID).astype(int).tolist()
-            new = FactorGroup(numerators=numerators, outputs=[], inputs=[])
-            getattr(groups.setdefault(tuple(numerators), new), kind).append(name)
+            new = {"numerators": numerators, "denominator": _GRID, "outputs": [], "inputs": []}
+            groups.setdefault(tuple(numerators), new)[kind].append(name)
     return list(groups.values())
 
 
 def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
-    """Returns the factors of each name."""
+    """Returns the factors of each name; inverts `to_groups`."""
     outputs: dict[str, Factors] = {}
     inputs: dict[str, Factors] = {}
     for group in groups:
@@ -209,22 +205,10 @@ def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
     return Equalization(outputs, inputs)
 
 
-def encode(equalization: Equalization) -> str:
-    """Returns the factors as JSON; an empty text without factors."""
-    groups = [group.model_dump() for group in to_groups(equalization)]
-    return json.dumps(groups, separators=(",", ":")) if groups else ""
-
-
-def as_metadata(equalization: Equalization) -> dict[str, str]:
-    """Returns the entry for an equalized model's file; none without factors."""
-    text = encode(equalization)
-    return {METADATA: text} if text else {}
-
-
 def decode(text: str) -> Equalization:
-    """Reads the result of `encode`.
+    """Reads the factors in a model's file, which has none without equalization.
 
     Raises:
         ValueError: the text has another form.
     """
-    return from_groups(_GROUPS.validate_json(text or "[]"))
+    return from_groups(TypeAdapter(list[FactorGroup]).validate_json(text or "[]"))

@@ -22,11 +22,7 @@ Parameters = Mapping[str, Mapping[str, Parameter]]  # by layer and kind, `weight
 
 @contextmanager
 def no_warnings(library: str) -> Iterator[None]:
-    """Raises an error at the end of the block if a warning was issued or logged in it.
-
-    Raises:
-        ArtifactError: with the first message.
-    """
+    """Raises an ArtifactError at the end of the block if a warning was issued or logged in it."""
     handler, root = BufferingHandler(capacity=sys.maxsize), logging.getLogger()
     handler.setLevel(logging.WARNING)
     root.addHandler(handler)
@@ -77,7 +73,7 @@ def check_written(  # noqa: PLR0913
         quantization: the quantization that it was given.
         types: types of activations and weights.
         tensors: activations that the library quantizes.
-        steps: tensors with the parameters of each step that quantizes or dequantizes them.
+        steps: written quantize and dequantize steps: tensor and parameters.
         parameters: written weights and biases.
 
     Raises:

@@ -39,7 +39,7 @@ Factors = NDArray[np.float32]  # (C,)
 class Equalization(NamedTuple):
     """Factors that channels are divided by: float model over equalized model.
 
-    outputs: by tensor between layers; tensors have the names of nodes.
+    outputs: by tensor between layers.
     inputs: by layer with weights, the factors of its input.
     """
 
@@ -79,15 +79,13 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
             join(*(x for x in node.input if not graph.is_constant(x)), node.output[0])
         else:
             fixed.update(node.input, node.output)
-    # Each tensor leads to its group; the first tensors come first.
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
-    groups = {id(group_of[tensor]): group_of[tensor] for tensor in order}.values()
     divisible = []
-    for group in groups:
-        has_producer = any(layer.output in group for layer in layers.values())
-        consumers = tuple(layer.name for layer in layers.values() if layer.input in group)
-        if group.isdisjoint(fixed) and has_producer and consumers:
-            divisible.append(Group(tuple(x for x in order if x in group), consumers))
+    for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
+        has_producer = any(layer.output in members for layer in layers.values())
+        consumers = tuple(layer.name for layer in layers.values() if layer.input in members)
+        if members.isdisjoint(fixed) and has_producer and consumers:
+            divisible.append(Group(tuple(x for x in order if x in members), consumers))
     return divisible
 
 
@@ -109,15 +107,12 @@ def _keeps_channels(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -
 def find_factors(
     groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
 ) -> Equalization:
-    """Chooses factors that make the ranges of channels similar.
+    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
 
     Args:
         groups: see `find_groups`.
         largest: by observed tensor, the largest absolute value of each channel, (C,).
         strength: from 0 (no change) to 1 (equal ranges).
-
-    Returns:
-        Factors from 0.01 to 1, where 1 is for the channel with the largest range.
     """
     outputs: dict[str, Factors] = {}
     inputs: dict[str, Factors] = {}
@@ -155,6 +150,10 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
     return with_parameters(model, parameters)
 
 
+def _along(factors: Factors, axis: int, ndim: int) -> Factors:
+    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
+
+
 def check_count(layer: str, factors: Factors, n_channels: int) -> None:
     """Checks that there is a factor for each channel of a layer.
 
@@ -166,10 +165,6 @@ def check_count(layer: str, factors: Factors, n_channels: int) -> None:
             f"The equalization of {layer} must have a factor for each of {n_channels} channels, "
             f"got {len(factors)}. Run `dvc repro` to make it again."
         )
-
-
-def _along(factors: Factors, axis: int, ndim: int) -> Factors:
-    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
 
 
 class FactorGroup(BaseModel):

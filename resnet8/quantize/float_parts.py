@@ -56,12 +56,8 @@ def leave_in_float(
     """Bypasses the dequantization of constants of operators without weights, and of logits.
 
     The last dense layer still multiplies 8-bit inputs with 8-bit weights, but its 32-bit sums are
-    not rounded to 256 values in front of the softmax.
-
-    Args:
-        quantized: changed in place.
-        model: the float model, with constants that ONNX Runtime rounded.
-        head: the nodes from the logits on.
+    not rounded to 256 values in front of the softmax. `quantized` is changed in place; `model` is
+    the float model with all constants, and `head` the result of `find_head`.
     """
     graph, originals = Graph(quantized), {f"{x.name}_quantized": x for x in model.graph.initializer}
     restored = {}

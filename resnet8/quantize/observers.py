@@ -106,12 +106,9 @@ class Histogram(NamedTuple):
 def find_histograms(
     batches: Iterable[Batch], statistics: Mapping[str, Statistics], pairs: Mapping[str, str]
 ) -> dict[str, Histogram]:
-    """Returns the histogram of each tensor, joint with that of another tensor for `pairs`.
+    """Returns the histogram of each tensor, given the statistics of the same values.
 
-    Args:
-        batches: values of all tensors.
-        statistics: statistics of the same values.
-        pairs: maps tensors to another tensor of the same shape.
+    `pairs` maps tensors with a joint histogram to the other tensor, of the same shape.
     """
     histograms = {
         name: Histogram(np.zeros(JOINT_BINS, np.int64), x.ends, statistics[pairs[name]].ends)

@@ -148,10 +148,7 @@ def _overrides(
 ) -> list[dict[str, Any]]:
     """Returns ONNX Runtime's overrides for a tensor: one entry, or one for each channel.
 
-    Args:
-        parameters: of any 8-bit type.
-        quant_type: type to write.
-        axis: axis of the channels in the stored tensor.
+    `axis` is that of the channels in the stored tensor.
     """
     scale, zero_point, *_ = parameters.as_dtype(_name(quant_type))
     if parameters.axis is None:

@@ -33,13 +33,10 @@ class Inputs(NamedTuple):
 def observe_inputs(
     layers: Sequence[Layer], batches: Iterable[NDArray[np.float64]], float_mean: NDArray[np.float64]
 ) -> dict[str, Inputs]:
-    """Returns the statistics of layers that read the same tensor.
+    """Returns the statistics of layers that read the same tensor, by layer.
 
-    Args:
-        layers: the layers.
-        batches: 8-bit inputs in steps of their scale: whole numbers, whose sums are exact, and so
-            independent of the order in which a CPU adds.
-        float_mean: mean input in the float model, without the dimension of images.
+    `batches` hold 8-bit inputs in steps of their scale: whole numbers, whose sums are exact, and so
+    independent of the order in which a CPU adds. `float_mean` is the mean over the images.
     """
     products: list[Any] = [0.0] * len(layers)
     total: Any = 0.0
@@ -61,15 +58,9 @@ def observe_inputs(
 
 
 def find_patches(layer: Layer, values: Values) -> Values:
-    """Returns the rows that a layer's flattened weights are multiplied with.
+    """Returns the rows (G, P, I) that weights are multiplied with; values: (N, C, H, W) or (..., I).
 
-    Args:
-        layer: a two-dimensional convolution or a dense layer.
-        values: its input, (N, C, H, W) or (..., I).
-
-    Returns:
-        (G, P, I): with weights (G, O / G, I), `patches[g] @ weights[g].T` is the output without
-        the bias.
+    With weights (G, O / G, I), `patches[g] @ weights[g].T` is the output without the bias.
     """
     windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 2, 5, 6)
     return windows.reshape(layer.groups, -1, math.prod(windows.shape[4:]))

@@ -28,10 +28,7 @@ _LOW_SHARES, _HIGH_SHARES = np.linspace(0.04, 1.0, 25).tolist(), np.linspace(0.4
 def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationParameters:
     """Returns the uint8 quantization parameters of a range, widened to give 0 a code.
 
-    Args:
-        low: smallest value with a code.
-        high: largest value with a code.
-        symmetric: widen the range to reach equally far to both sides of 0, with zero point 128.
+    If symmetric, it is widened to reach equally far to both sides of 0, with zero point 128.
     """
     low, high = min(low, 0.0), max(high, 0.0)
     if symmetric:

@@ -28,14 +28,9 @@ def round_layer(
     settings: Fit,
     inputs: Inputs | None,
 ) -> LayerParameters:
-    """Rounds the weights of a layer to int8 codes and its bias to int32 codes.
+    """Rounds the weights of a float layer to int8 codes and its bias to int32 codes.
 
-    Args:
-        layer: the float layer.
-        weight: quantization parameters of the weights.
-        input_scale: scale of the layer's input.
-        settings: rounding of weights and correction of biases.
-        inputs: None to round to the nearest codes without corrections.
+    Without statistics of its inputs, rounds to the nearest codes and corrects no bias.
     """
     steps = layer.matrix / np.broadcast_to(weight.scale, len(layer.weight))[:, np.newaxis]
     zero_point = int(np.max(weight.zero_point))
@@ -87,13 +82,8 @@ def gptq(weight: Matrix, limits: Limits, products: Matrix, *, damping: float) ->
     """Rounds weights such that the error of the layer's outputs stays small, (O, I).
 
     Rounds column by column, and compensates for each error with the columns that are not rounded
-    yet. The inputs with the largest mean squares come first.
-
-    Args:
-        weight: (O, I) in steps.
-        limits: see `nearest`.
-        products: (I, I) mean product of each pair of inputs.
-        damping: share of the mean of the products' diagonal to add to the diagonal, above 0.
+    yet. The inputs with the largest mean squares come first. `products` (I, I) are those of
+    `Inputs`; `damping` is the share of the mean of their diagonal that is added to it.
 
     Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh (2023), GPTQ: Accurate
     Post-Training Quantization for Generative Pre-trained Transformers,

@@ -73,13 +73,8 @@ def find_scales(  # noqa: PLR0913
 ) -> Scales:
     """Chooses the scales of weights, and widens the ranges that biases do not fit.
 
-    Args:
-        layers: layers to round, in order of computation.
-        ranges: chosen range of each tensor in `points`.
-        settings: symmetry and granularity.
-        points: maps each tensor in 8 bits to the tensor whose scale it takes.
-        outputs: see `find_outputs`.
-        statistics: statistics of each tensor in `points` and `outputs`.
+    `layers` are in order of computation, `points` and `outputs` those of `fit` and `find_outputs`;
+    `ranges` has all tensors in `points`, and `statistics` also those in `outputs`.
     """
     symmetric = settings.activation_symmetric
     owned = {x: to_parameters(*ends, symmetric=symmetric) for x, ends in ranges.items()}

@@ -47,11 +47,8 @@ class Equalization(NamedTuple):
     inputs: Mapping[str, Factors] = MappingProxyType({})
 
 
-class Group(NamedTuple):
-    """Tensors with the same factors, in order of computation, and the layers that read them."""
-
-    tensors: tuple[str, ...]
-    consumers: tuple[str, ...]
+# Tensors with the same factors, in order of computation, and the layers that read them.
+Group = tuple[list[str], list[str]]
 
 
 def find_groups(model: onnx.ModelProto) -> list[Group]:
@@ -80,12 +77,12 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
         else:
             fixed.update(node.input, node.output)
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
-    divisible = []
+    divisible: list[Group] = []
     for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
         has_producer = any(layer.output in members for layer in layers.values())
-        consumers = tuple(layer.name for layer in layers.values() if layer.input in members)
+        consumers = [layer.name for layer in layers.values() if layer.input in members]
         if members.isdisjoint(fixed) and has_producer and consumers:
-            divisible.append(Group(tuple(x for x in order if x in members), consumers))
+            divisible.append(([x for x in order if x in members], consumers))
     return divisible
 
 
@@ -114,17 +111,15 @@ def find_factors(
         largest: by observed tensor, the largest absolute value of each channel, (C,).
         strength: from 0 (no change) to 1 (equal ranges).
     """
-    outputs: dict[str, Factors] = {}
-    inputs: dict[str, Factors] = {}
-    for group in groups:
-        ranges = [largest[tensor] for tensor in group.tensors if tensor in largest]
+    found = []
+    for tensors, consumers in groups:
+        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
         shares = [x / x.max() for x in ranges if x.max() > 0]
         if strength and shares:
             exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
-            factors = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
-            outputs.update(dict.fromkeys(group.tensors, factors))
-            inputs.update(dict.fromkeys(group.consumers, factors))
-    return Equalization(outputs, inputs)
+            parts = np.rint(exact * _GRID).astype(int).tolist()
+            found.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
+    return from_groups(found)
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:

@@ -44,6 +44,10 @@ class Finding(NamedTuple):
     message: str
 
 
+_SHARED = "{} shares the scale of its input {}, of whose range its own values need {:.0%}."
+_OUTLIERS = "The range is {:.1f} times as wide as 99.8% of the values need: few outliers widen it."
+_DEAD = "{} of its channels are dead or nearly so, whatever the input: {}"
+_TIED = "{} of {} images have two classes with the same probability."
 _SCALE = ("scale", "zero_point")
 _Rows = Iterator[tuple[str, str | None, str]]  # rule, layer and message
 
@@ -130,12 +134,7 @@ def _lint_operators(model: onnx.ModelProto, layers: Mapping[str, Any], variant: 
                 continue
             share = span / (shared["clip_high"] - shared["clip_low"])
             if share < USED_SHARE:
-                yield (
-                    "shared_scale",
-                    name,
-                    f"{op_type} shares the scale of its input {source}, of whose range its own "
-                    f"values need {share:.0%}.",
-                )
+                yield "shared_scale", name, _SHARED.format(op_type, source, share)
 
 
 def _lint_outputs(statistics: Mapping[str, Any]) -> _Rows:
@@ -146,12 +145,7 @@ def _lint_outputs(statistics: Mapping[str, Any]) -> _Rows:
         usual = max(row["percentiles"]["99.9"], 0.0) - min(row["percentiles"]["0.1"], 0.0)
         span = row["clip_high"] - row["clip_low"]
         if usual > 0 and span > WIDENED * usual:
-            yield (
-                "outlier_range",
-                layer,
-                f"The range is {span / usual:.1f} times as wide as 99.8% of the values need: few "
-                "outliers widen it.",
-            )
+            yield "outlier_range", layer, _OUTLIERS.format(span / usual)
         if row["levels_used"] < LEVELS:
             yield "few_levels", layer, f"Its output uses {row['levels_used']} of 256 levels."
 
@@ -164,12 +158,8 @@ def _lint_weights(model: onnx.ModelProto, quantization: Quantization) -> _Rows:
             yield "few_levels", layer, f"Its weights use {n_levels} of 256 levels."
     for layer, channels in find_dead_channels(model, quantization).items():
         shown = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
-        yield (
-            "dead_channels",
-            layer,
-            f"{len(channels)} of its channels are dead or nearly so, whatever the input: {shown}"
-            f"{', …' if len(channels) > SHOWN_CHANNELS else '.'}",
-        )
+        end = ", …" if len(channels) > SHOWN_CHANNELS else "."
+        yield "dead_channels", layer, _DEAD.format(len(channels), shown + end)
 
 
 def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:
@@ -194,7 +184,4 @@ def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> di
 def _lint_predictions(probabilities: Probabilities) -> _Rows:
     best = np.sort(probabilities, axis=1)[:, -2:]
     if ties := int(np.count_nonzero(best[:, 0] == best[:, 1])):
-        message = (
-            f"{ties} of {len(probabilities)} images have two classes with the same probability."
-        )
-        yield "tied_outputs", None, message
+        yield "tied_outputs", None, _TIED.format(ties, len(probabilities))

@@ -44,7 +44,9 @@ def observe_inputs(
     for steps in batches:
         n_images += len(steps)
         total = total + steps.sum(axis=0)
-        products = [x + sum_products(y, steps) for x, y in zip(products, layers, strict=True)]
+        for i, layer in enumerate(layers):
+            rows = find_patches(layer, steps)
+            products[i] = products[i] + rows.swapaxes(1, 2) @ rows
     inputs = {}
     for layer, sums in zip(layers, products, strict=True):
         patches = find_patches(layer, total[np.newaxis])
@@ -58,44 +60,27 @@ def observe_inputs(
 
 
 def find_patches(layer: Layer, values: Values) -> Values:
-    """Returns the rows (G, P, I) that weights are multiplied with; values: (N, C, H, W) or (..., I).
+    """Returns the rows (G, P, I) that a layer's flattened weights are multiplied with.
 
-    With weights (G, O / G, I), `patches[g] @ weights[g].T` is the output without the bias.
-    """
-    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 2, 5, 6)
-    return windows.reshape(layer.groups, -1, math.prod(windows.shape[4:]))
-
-
-def sum_products(layer: Layer, values: Values) -> Values:
-    """Returns the sum of `row[:, None] * row` over the rows of `find_patches`, (G, I, I)."""
-    # Channels last, their order in memory: copying patches takes as long as multiplying them.
-    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 5, 6, 2)
-    *kernel, channels = windows.shape[4:]
-    pixels, inputs = math.prod(kernel), math.prod(windows.shape[4:])
-    rows = windows.reshape(layer.groups, -1, inputs)  # (G, P, h * w * C / G)
-    sums = np.stack([row.T @ row for row in rows])
-    by_pixel = sums.reshape(layer.groups, pixels, channels, pixels, channels)
-    return by_pixel.transpose(0, 2, 1, 4, 3).reshape(sums.shape)
-
-
-def _find_windows(layer: Layer, values: Values) -> Values:
-    """Returns the window of each output, (N, G, C / G, H', W', h, w), with channels last in memory.
-
-    The result is a view of the padded input. A dense layer is a convolution of single pixels.
+    `values` are (N, C, H, W) or (..., I). With weights (G, O / G, I), `patches[g] @ weights[g].T`
+    is the output without the bias.
     """
     if layer.kind != "Conv":
-        return values.reshape(-1, 1, values.shape[-1], 1, 1, 1, 1)
+        return values.reshape(1, -1, values.shape[-1])
     kernel = layer.weight.shape[2:]
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
     sides = find_padding(layer.attributes, values.shape[2:], spans=spans, strides=strides)
-    padding = [(0, 0), *sides, (0, 0)]
-    padded = np.pad(values.transpose(0, 2, 3, 1), padding).transpose(0, 3, 1, 2)
-    n, channels, height, width = padded.shape
-    grouped = padded.reshape(n, layer.groups, channels // layer.groups, height, width)
-    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))
-    return windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    # Channels last in memory: copying the windows takes as long as multiplying them.
+    padded = np.pad(values.transpose(0, 2, 3, 1), [(0, 0), *sides, (0, 0)])
+    n, height, width, channels = padded.shape
+    grouped = padded.reshape(n, height, width, layer.groups, channels // layer.groups)
+    grouped = grouped.transpose(0, 3, 4, 1, 2)
+    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))  # (N, G, C / G, H', W', h, w)
+    windows = windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    rows = windows.transpose(1, 0, 3, 4, 2, 5, 6)
+    return rows.reshape(layer.groups, -1, math.prod(rows.shape[4:]))
 
 
 def find_padding(

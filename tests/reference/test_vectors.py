@@ -19,7 +19,7 @@ from resnet8.quantize.quantization import Quantization
 from resnet8.reference import vectors
 from resnet8.reference.network import Network
 from tests.quantize import graphs
-from tests.quantize.test_fit import depthwise
+from tests.quantize.graphs import depthwise
 from tests.reference.everything import everything
 from tests.reference.vector_reader import find_faults
 

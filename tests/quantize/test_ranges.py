@@ -205,6 +205,7 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
     [("MinMax", False), ("Percentile", True), ("Percentile", False), ("Entropy", False)],
 )
 def test_ranges_are_those_of_onnx_runtimes_calibrator(
+    *,
     onnx_fp32: Any,
     calibration_images: Any,
     fit_settings: Any,

@@ -85,8 +85,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "residual": ("residual", {}),
     "symmetric": ("residual", {"activation_symmetric": True}),
     "mixed": ("mixed", {}),
-    "per-tensor": ("mixed", {"per_channel": False, "weight_symmetric": False}),
-    "in-float": ("mixed", {"float_layers": ["left", "add"]}),
+    "per-tensor": (
+        "mixed",
+        {"per_channel": False, "weight_symmetric": False, "float_layers": ["left", "add"]},
+    ),
     "dense-only": ("dense", {}),
 }
 

@@ -70,7 +70,7 @@ def check_written(  # noqa: PLR0913
 
     Args:
         library: name of the library.
-        quantization: the quantization that it was given.
+        quantization: the given one.
         types: types of activations and weights.
         tensors: activations that the library quantizes.
         steps: written quantize and dequantize steps: tensor and parameters.

@@ -106,10 +106,8 @@ def find_factors(
 ) -> Equalization:
     """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
 
-    Args:
-        groups: see `find_groups`.
-        largest: by observed tensor, the largest absolute value of each channel, (C,).
-        strength: from 0 (no change) to 1 (equal ranges).
+    `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
+    change) to 1 (equal ranges).
     """
     found = []
     for tensors, consumers in groups:
@@ -150,11 +148,7 @@ def _along(factors: Factors, axis: int, ndim: int) -> Factors:
 
 
 def check_count(layer: str, factors: Factors, n_channels: int) -> None:
-    """Checks that there is a factor for each channel of a layer.
-
-    Raises:
-        ArtifactError: the numbers of factors and channels differ.
-    """
+    """Raises an ArtifactError unless there is a factor for each channel of a layer."""
     if len(factors) != n_channels:
         raise ArtifactError(
             f"The equalization of {layer} must have a factor for each of {n_channels} channels, "
@@ -196,9 +190,5 @@ def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
 
 
 def decode(text: str) -> Equalization:
-    """Reads the factors in a model's file, which has none without equalization.
-
-    Raises:
-        ValueError: the text has another form.
-    """
+    """Reads the factors in a model's file; raises ValueError if the text has another form."""
     return from_groups(TypeAdapter(list[FactorGroup]).validate_json(text or "[]"))

@@ -30,13 +30,9 @@ def stream(
     *,
     cores: int | None = None,
 ) -> Iterator[Batch]:
-    """Runs a model over images and yields the values of some tensors, batch by batch.
+    """Runs a model over images (N, 32, 32, 3) and yields the values of tensors, batch by batch.
 
-    Args:
-        model: a model with the input `input`.
-        tensors: names of the tensors; may include `input`.
-        images: (N, 32, 32, 3) uint8.
-        cores: number of cores to use, None for all.
+    `tensors` may include `input`; without `cores`, all cores are used.
     """
     names = [name for name in tensors if name != INPUT]
     session = open_session(with_outputs(model, names), as_written=True)

@@ -63,12 +63,8 @@ class _File(_Strict):
 def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any]) -> None:
     """Writes a quantization into a folder.
 
-    `parameters.npz` holds the weights' codes (values, for layers in float) and the biases.
-
-    Args:
-        folder: created if necessary.
-        quantization: the quantization to write.
-        settings: the settings of `fit`, for people.
+    `parameters.npz` holds the weights' codes (values, for layers in float) and the biases;
+    `settings` of `fit` are for people.
     """
     codes = quantization.codes
     arrays: dict[str, NDArray[Any]] = {}

@@ -76,12 +76,7 @@ def check(
     program: torch.export.ExportedProgram,
     quantization: Quantization,
 ) -> None:
-    """Checks that a program holds a quantization.
-
-    Args:
-        quantized: the result of `quantize`, exported, written and read again.
-        program: the float program.
-        quantization: the result of `fit`.
+    """Checks that an exported result of `quantize` holds a quantization of the float program.
 
     Raises:
         ArtifactError: naming the first difference.
@@ -92,9 +87,9 @@ def check(
     for node in module.graph.nodes:
         if match := quantization_after(node):
             source, parameters = node.all_input_nodes[0], match[1]
+            tensor = INPUT if source.op == "placeholder" else names[source]
             scales = [np.array(x.args[1], np.float32) for x in dequantize_steps(node)]
-            pair = [parameters, *(parameters._replace(scale=scale) for scale in scales)]
-            steps += [(INPUT if source.op == "placeholder" else names[source], x) for x in pair]
+            steps += [(tensor, parameters._replace(scale=x)) for x in (parameters.scale, *scales)]
     check_written(
         "torchao",
         quantization,

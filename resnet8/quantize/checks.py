@@ -87,12 +87,12 @@ def check_written(  # noqa: PLR0913
         if (x := layer.weight.quantization)
     }
     expected: dict[str, Any] = dict(_describe(activations, layers))
-    found = {
+    written = {
         name: (kinds["weight"], kinds["bias"].values if "bias" in kinds else None)
         for name, kinds in parameters.items()
         if "weight" in kinds
     }
-    values = list(_describe(steps, found))
+    values = list(_describe(steps, written))
     missing = [(what, None) for what in expected if what not in dict(values)]
     for what, value in [*values, *missing]:
         given: Any = expected.get(what)

@@ -109,15 +109,15 @@ def find_factors(
     `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
     change) to 1 (equal ranges).
     """
-    found = []
+    divided = []
     for tensors, consumers in groups:
         ranges = [largest[tensor] for tensor in tensors if tensor in largest]
         shares = [x / x.max() for x in ranges if x.max() > 0]
         if strength and shares:
             exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
             parts = np.rint(exact * _GRID).astype(int).tolist()
-            found.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
-    return from_groups(found)
+            divided.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
+    return from_groups(divided)
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:

@@ -65,12 +65,12 @@ def fit(  # noqa: PLR0913
     clipped = sorted(x for x in addends if chosen[x][0] > float(observed[x].low.min()))
     layers = read_layers(base)
     in_8_bits = [x for x in layers if x.input in points and x.name not in settings.float_layers]
-    found = scales.find_scales(
+    decided = scales.find_scales(
         in_8_bits, chosen, settings, points=points, outputs=outputs, statistics=statistics
     )
     # BLAS threads wait for each other by spinning, on cores that run the model meanwhile.
     with threadpool_limits(limits=1, user_api="blas"):
-        rounded = _round_layers(base, in_8_bits, watch, settings, found, statistics, progress)
+        rounded = _round_layers(base, in_8_bits, watch, settings, decided, statistics, progress)
     in_float = {
         x.name: LayerParameters(Parameter(x.weight), x.bias)
         for x in layers
@@ -78,7 +78,7 @@ def fit(  # noqa: PLR0913
     }
     consumers = Graph(base).consumers
     quantization = Quantization(
-        found.activations,
+        decided.activations,
         rounded | in_float,
         factors,
         tuple(sorted({*clipped, *(x.output[0] for name in clipped for x in consumers[name])})),
@@ -93,7 +93,7 @@ def fit(  # noqa: PLR0913
             f"{', '.join(clipped)}: clipped below on purpose, because the ReLU behind the addition "
             "discards what is clipped.",
         )
-    return quantization._replace(notes=(*notes, *found.notes))
+    return quantization._replace(notes=(*notes, *decided.notes))
 
 
 def _find_ranges(
@@ -118,22 +118,22 @@ def _round_layers(  # noqa: PLR0913, PLR0917
     layers: Sequence[Layer],
     watch: Watch,
     settings: Fit,
-    found: Scales,
+    decided: Scales,
     statistics: Mapping[str, Statistics],
     progress: Progress,
 ) -> dict[str, LayerParameters]:
     """Rounds layers in order of computation, on inputs with all preceding layers rounded."""
-    quantized = fake_quantized(base, found.activations)
+    quantized = fake_quantized(base, decided.activations)
     rounded: dict[str, LayerParameters] = {}
     for tensor in progress(list(dict.fromkeys(x.input for x in layers))):
-        readers, source = [x for x in layers if x.input == tensor], found.activations[tensor]
+        readers, source = [x for x in layers if x.input == tensor], decided.activations[tensor]
         inputs = {}
         if settings.weight_rounding == "gptq" or settings.bias_correction:
             codes = (batch[codes_of(tensor)] for batch in watch(quantized, [codes_of(tensor)]))
             steps = (x.astype(np.float64) - source.zero_point for x in codes)
             inputs = observe_inputs(readers, steps, statistics[tensor].mean)
         for layer in readers:
-            name, weight = layer.name, found.weights[layer.name]
+            name, weight = layer.name, decided.weights[layer.name]
             rounded[name] = round_layer(layer, weight, source.scale, settings, inputs.get(name))
         quantized = with_parameters(quantized, {x.name: rounded[x.name].values for x in readers})
     return rounded

@@ -157,9 +157,9 @@ def _lint_weights(model: onnx.ModelProto, quantization: Quantization) -> _Rows:
         if n_levels < min(LEVELS, weights.size // 2):
             yield "few_levels", layer, f"Its weights use {n_levels} of 256 levels."
     for layer, channels in find_dead_channels(model, quantization).items():
-        shown = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
+        listed = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
         end = ", …" if len(channels) > SHOWN_CHANNELS else "."
-        yield "dead_channels", layer, _DEAD.format(len(channels), shown + end)
+        yield "dead_channels", layer, _DEAD.format(len(channels), listed + end)
 
 
 def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:

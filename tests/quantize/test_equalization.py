@@ -182,15 +182,15 @@ FIXED: Mapping[str, onnx.ModelProto] = {
 @pytest.mark.parametrize("name", FREE)
 def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
     model, groups = FREE[name]
-    found = find_groups(model)
-    assert [sorted(tensors) for tensors, _ in found] == [sorted(x.split()) for x in groups]
+    ties = find_groups(model)
+    assert [sorted(tensors) for tensors, _ in ties] == [sorted(x.split()) for x in groups]
     images = graphs.drawn(model)
     before = graphs.computed(model, images)
     largest = {
         name: np.abs(x).max(tuple(axis for axis in range(x.ndim) if axis != 1))
         for name, x in before.items()
     }
-    factors = find_factors(found, largest, strength=1.0)
+    factors = find_factors(ties, largest, strength=1.0)
     assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
     after = graphs.computed(equalized(model, factors), images)
     for tensor, values in before.items():

@@ -52,13 +52,6 @@ class QuantizationParameters(NamedTuple):
             scale=scale, zero_point=np.broadcast_to(self.zero_point, scale.shape), axis=axis
         )
 
-    def split(self, n_groups: int) -> list["QuantizationParameters"]:
-        """Returns the parameters of each of `n_groups` equal groups of channels."""
-        if self.axis is None:
-            return [self] * n_groups
-        parts = zip(*(np.split(x, n_groups) for x in (self.scale, self.zero_point)), strict=True)
-        return [self._replace(scale=scale, zero_point=zero) for scale, zero in parts]
-
     @property
     def codes(self) -> NDArray[np.int64]:
         """All codes of the type, from the smallest; for 8-bit types, 256."""
@@ -90,8 +83,7 @@ class QuantizationParameters(NamedTuple):
 
     def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """() or (C,) values of the smallest and the largest code."""
-        low, high = self.codes[0], self.codes[-1]
-        first, last = (((x - self.zero_point) * self.scale) for x in (low, high))
+        first, last = ((code - self.zero_point) * self.scale for code in self.codes[[0, -1]])
         return np.asarray(first, np.float32), np.asarray(last, np.float32)
 
     def dequantize(self, codes: NDArray[Any]) -> NDArray[np.float32]:

@@ -44,12 +44,8 @@ class Variant(StrEnum):
     def path(self, models: Path, *, raw: Path | None = None) -> Path:
         """Returns the path of the model's file.
 
-        Args:
-            models: folder of the ONNX and PyTorch models.
-            raw: folder of the Keras model.
-
-        Raises:
-            ArtifactError: `raw` holds no Keras model.
+        ONNX and PyTorch models are in `models`, the Keras model is in `raw`; an ArtifactError
+        tells that it is not.
         """
         if self.runtime in _SUFFIXES:
             return models / f"{self}{_SUFFIXES[self.runtime]}"

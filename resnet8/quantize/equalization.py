@@ -13,10 +13,9 @@ follow the ranges of activations, because weights have a scale for each output c
 Shape letters: C channels.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -40,7 +39,7 @@ Factors = NDArray[np.float32]  # (C,)
 class Equalization(NamedTuple):
     """Factors that channels are divided by: float model over equalized model.
 
-    outputs: by tensor between layers; tensors have the names of nodes.
+    outputs: by tensor between layers.
     inputs: by layer with weights, the factors of its input.
     """
 
@@ -48,11 +47,8 @@ class Equalization(NamedTuple):
     inputs: Mapping[str, Factors] = MappingProxyType({})
 
 
-class Group(NamedTuple):
-    """Tensors with the same factors, in order of computation, and the layers that read them."""
-
-    tensors: tuple[str, ...]
-    consumers: tuple[str, ...]
+# Tensors with the same factors, in order of computation, and the layers that read them.
+Group = tuple[list[str], list[str]]
 
 
 def find_groups(model: onnx.ModelProto) -> list[Group]:
@@ -80,15 +76,13 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
             join(*(x for x in node.input if not graph.is_constant(x)), node.output[0])
         else:
             fixed.update(node.input, node.output)
-    # Each tensor leads to its group; the first tensors come first.
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
-    groups = {id(group_of[tensor]): group_of[tensor] for tensor in order}.values()
-    divisible = []
-    for group in groups:
-        has_producer = any(layer.output in group for layer in layers.values())
-        consumers = tuple(layer.name for layer in layers.values() if layer.input in group)
-        if group.isdisjoint(fixed) and has_producer and consumers:
-            divisible.append(Group(tuple(x for x in order if x in group), consumers))
+    divisible: list[Group] = []
+    for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
+        has_producer = any(layer.output in members for layer in layers.values())
+        consumers = [layer.name for layer in layers.values() if layer.input in members]
+        if members.isdisjoint(fixed) and has_producer and consumers:
+            divisible.append(([x for x in order if x in members], consumers))
     return divisible
 
 
@@ -110,27 +104,20 @@ def _keeps_channels(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -
 def find_factors(
     groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
 ) -> Equalization:
-    """Chooses factors that make the ranges of channels similar.
+    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
 
-    Args:
-        groups: see `find_groups`.
-        largest: by observed tensor, the largest absolute value of each channel, (C,).
-        strength: from 0 (no change) to 1 (equal ranges).
-
-    Returns:
-        Factors from 0.01 to 1, where 1 is for the channel with the largest range.
+    `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
+    change) to 1 (equal ranges).
     """
-    outputs: dict[str, Factors] = {}
-    inputs: dict[str, Factors] = {}
-    for group in groups:
-        ranges = [largest[tensor] for tensor in group.tensors if tensor in largest]
+    divided = []
+    for tensors, consumers in groups:
+        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
         shares = [x / x.max() for x in ranges if x.max() > 0]
         if strength and shares:
             exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
-            factors = (np.rint(exact * _GRID) / _GRID).astype(np.float32)
-            outputs.update(dict.fromkeys(group.tensors, factors))
-            inputs.update(dict.fromkeys(group.consumers, factors))
-    return Equalization(outputs, inputs)
+            parts = np.rint(exact * _GRID).astype(int).tolist()
+            divided.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
+    return from_groups(divided)
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:
@@ -156,21 +143,17 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
     return with_parameters(model, parameters)
 
 
-def check_count(layer: str, factors: Factors, n_channels: int) -> None:
-    """Checks that there is a factor for each channel of a layer.
+def _along(factors: Factors, axis: int, ndim: int) -> Factors:
+    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
 
-    Raises:
-        ArtifactError: the numbers of factors and channels differ.
-    """
+
+def check_count(layer: str, factors: Factors, n_channels: int) -> None:
+    """Raises an ArtifactError unless there is a factor for each channel of a layer."""
     if len(factors) != n_channels:
         raise ArtifactError(
             f"The equalization of {layer} must have a factor for each of {n_channels} channels, "
             f"got {len(factors)}. Run `dvc repro` to make it again."
         )
-
-
-def _along(factors: Factors, axis: int, ndim: int) -> Factors:
-    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
 
 
 class FactorGroup(BaseModel):
@@ -184,22 +167,19 @@ class FactorGroup(BaseModel):
     inputs: list[str]
 
 
-_GROUPS = TypeAdapter(list[FactorGroup])
-
-
-def to_groups(equalization: Equalization) -> list[FactorGroup]:
-    """Collects the names that share factors."""
-    groups: dict[tuple[int, ...], FactorGroup] = {}
+def to_groups(equalization: Equalization) -> list[dict[str, Any]]:
+    """Collects the names that share factors; see `FactorGroup`."""
+    groups: dict[tuple[int, ...], dict[str, Any]] = {}
     for kind, by_name in equalization._asdict().items():
         for name, factors in by_name.items():
             numerators = np.rint(factors * _GRID).astype(int).tolist()
-            new = FactorGroup(numerators=numerators, outputs=[], inputs=[])
-            getattr(groups.setdefault(tuple(numerators), new), kind).append(name)
+            new = {"numerators": numerators, "denominator": _GRID, "outputs": [], "inputs": []}
+            groups.setdefault(tuple(numerators), new)[kind].append(name)
     return list(groups.values())
 
 
 def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
-    """Returns the factors of each name."""
+    """Returns the factors of each name; inverts `to_groups`."""
     outputs: dict[str, Factors] = {}
     inputs: dict[str, Factors] = {}
     for group in groups:
@@ -209,22 +189,6 @@ def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
     return Equalization(outputs, inputs)
 
 
-def encode(equalization: Equalization) -> str:
-    """Returns the factors as JSON; an empty text without factors."""
-    groups = [group.model_dump() for group in to_groups(equalization)]
-    return json.dumps(groups, separators=(",", ":")) if groups else ""
-
-
-def as_metadata(equalization: Equalization) -> dict[str, str]:
-    """Returns the entry for an equalized model's file; none without factors."""
-    text = encode(equalization)
-    return {METADATA: text} if text else {}
-
-
 def decode(text: str) -> Equalization:
-    """Reads the result of `encode`.
-
-    Raises:
-        ValueError: the text has another form.
-    """
-    return from_groups(_GROUPS.validate_json(text or "[]"))
+    """Reads the factors in a model's file; raises ValueError if the text has another form."""
+    return from_groups(TypeAdapter(list[FactorGroup]).validate_json(text or "[]"))

@@ -50,47 +50,31 @@ def find_normalizations(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def leave_constants_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    """Restores the constants of operators without weights, which ONNX Runtime rounds to 8 bits.
+def leave_in_float(
+    quantized: onnx.ModelProto, model: onnx.ModelProto, head: Collection[str]
+) -> None:
+    """Bypasses the dequantization of constants of operators without weights, and of logits.
 
-    Args:
-        quantized: changed in place.
-        model: the float model.
+    The last dense layer still multiplies 8-bit inputs with 8-bit weights, but its 32-bit sums are
+    not rounded to 256 values in front of the softmax. `quantized` is changed in place; `model` is
+    the float model with all constants, and `head` the result of `find_head`.
     """
     graph, originals = Graph(quantized), {f"{x.name}_quantized": x for x in model.graph.initializer}
     restored = {}
     for node in graph.nodes:
-        if node.op_type in (*_WITH_WEIGHTS, "MatMul"):
-            continue
         for position, tensor in enumerate(node.input):
             step = graph.producers.get(tensor)
-            original = step and step.op_type == DEQUANTIZE and originals.get(step.input[0])
-            if original:
+            if step is None or step.op_type != DEQUANTIZE:
+                continue
+            original = originals.get(step.input[0])
+            if original and node.op_type not in (*_WITH_WEIGHTS, "MatMul"):
                 node.input[position] = original.name
                 restored[original.name] = original
+            elif {x.name for x in graph.consumers[tensor]} <= {*head}:
+                node.input[position] = graph.producers[step.input[0]].input[0]
     missing = [x for x in restored.values() if not graph.is_constant(x.name)]
     quantized.graph.initializer.extend(missing)
     remove_unused(quantized.graph)
-
-
-def leave_logits_in_float(model: onnx.ModelProto, head: Collection[str]) -> None:
-    """Removes the Q/DQ pair between the last dense layer and the softmax.
-
-    The dense layer still multiplies 8-bit inputs with 8-bit weights, but its 32-bit sums are not
-    rounded to 256 values.
-
-    Args:
-        model: changed in place.
-        head: the nodes from the logits on.
-    """
-    graph = Graph(model)
-    for node in graph.nodes:
-        for position, tensor in enumerate(node.input):
-            step = graph.producers.get(tensor)
-            readers = {x.name for x in graph.consumers.get(tensor, [])}
-            if step and step.op_type == DEQUANTIZE and readers <= {*head}:
-                node.input[position] = graph.producers[step.input[0]].input[0]
-    remove_unused(model.graph)
 
 
 def keep_float_layers(model: onnx.ModelProto) -> None:

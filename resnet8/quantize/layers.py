@@ -15,16 +15,13 @@ Array = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """A convolution or a dense layer.
+    """A convolution or a dense layer, named like its node.
 
-    name: name of the node.
     kind: operator type: `Conv`, `Gemm` or `MatMul`.
     input: tensor that is multiplied with the weights.
-    output: output tensor.
     weight: (O, I / groups, h, w) or (O, I).
     bias: (O,), or None.
     groups: groups of a convolution; 1 for dense layers.
-    attributes: attributes of the node.
     """
 
     name: str

@@ -23,14 +23,17 @@ USED_SHARE = 0.5  # of a shared range; below, sharing wastes levels
 WIDENED = 3.0  # times the range of all values but one in 500
 LEVELS = 128  # of 256
 SHOWN_CHANNELS = 10
+RULES = (
+    *("calibrated_on_test", "float_operator", "shared_scale", "outlier_range"),
+    *("few_levels", "dead_channels", "tied_outputs"),
+)
 
 
 class Finding(NamedTuple):
     """A problem that the user should look at.
 
     variant: `all` for a finding about the calibration images.
-    rule: `shared_scale`, `outlier_range`, `few_levels`, `dead_channels`, `float_operator`,
-        `tied_outputs` or `calibrated_on_test`.
+    rule: one of `RULES`.
     layer: None for the whole model.
     message: a sentence.
     """
@@ -41,7 +44,12 @@ class Finding(NamedTuple):
     message: str
 
 
-_Row = tuple[str, str | None, str]  # rule, layer and message
+_SHARED = "{} shares the scale of its input {}, of whose range its own values need {:.0%}."
+_OUTLIERS = "The range is {:.1f} times as wide as 99.8% of the values need: few outliers widen it."
+_DEAD = "{} of its channels are dead or nearly so, whatever the input: {}"
+_TIED = "{} of {} images have two classes with the same probability."
+_SCALE = ("scale", "zero_point")
+_Rows = Iterator[tuple[str, str | None, str]]  # rule, layer and message
 
 
 def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -> int:
@@ -52,13 +60,11 @@ def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -
 
 def lint_calibration(n_images: int, n_in_test_set: int) -> list[Finding]:
     """Finds calibration images that are test images, which invalidate all accuracies."""
-    if not n_in_test_set:
-        return []
     message = (
         f"{n_in_test_set:,} of {n_images:,} calibration images are test images: accuracies are "
         "too good. Calibrate on training images."
     )
-    return [Finding("all", "calibrated_on_test", None, message)]
+    return [Finding("all", "calibrated_on_test", None, message)] if n_in_test_set else []
 
 
 def lint(
@@ -67,7 +73,7 @@ def lint(
     layers: Mapping[str, Any],
     predictions: Mapping[str, Probabilities],
 ) -> list[Finding]:
-    """Finds silent problems in the quantized variants.
+    """Finds silent problems in the quantized variants, sorted by variant and rule.
 
     Args:
         model: the float model.
@@ -75,20 +81,16 @@ def lint(
         layers: content of `layers.json`, written by `inspect_layers`.
         predictions: probabilities (N, K) by variant.
     """
-    codes, dead = quantization.codes, find_dead_channels(model, quantization)
     findings = []
     for variant in map(Variant, predictions):
-        if variant.is_float:
-            continue
-        statistics = _statistics(layers, variant)
-        for rows in (
-            _float_operators(model, statistics, _float_weights(layers, variant)),
-            _shared_scales(model, statistics, _statistics(layers, variant.original)),
-            _outlier_ranges(statistics),
-            _few_levels(statistics, codes),
-            _dead_channels(dead),
-            _tied_outputs(predictions[variant]),
-        ):
+        if not variant.is_float:
+            rows = [
+                *_lint_operators(model, layers, variant),
+                *_lint_outputs(_statistics(layers, variant)),
+                *_lint_weights(model, quantization),
+                *_lint_predictions(predictions[variant]),
+            ]
+            rows.sort(key=lambda row: RULES.index(row[0]))
             findings += [Finding(variant, *row) for row in rows]
     return findings
 
@@ -101,91 +103,63 @@ def _statistics(layers: Mapping[str, Any], variant: str) -> dict[str, Any]:
     }
 
 
-def _float_weights(layers: Mapping[str, Any], variant: str) -> set[str]:
-    """Returns the layers whose weights are in float."""
-    return {
-        layer
-        for layer, kinds in layers["parameters"].items()
-        if "dtype" not in kinds.get("weight", {}).get(variant, {}).get("statistics", {})
-    }
+def _lint_operators(model: onnx.ModelProto, layers: Mapping[str, Any], variant: Variant) -> _Rows:
+    """Finds operators that compute in float, or share the scale of an input with a wide range."""
+    graph, statistics = Graph(model), _statistics(layers, variant)
+    original = _statistics(layers, variant.original)
+    passed = {x.output[0]: x.input[0] for x in graph.nodes if x.op_type in PASSING}
 
+    def find_rounded(tensor: str) -> str | None:
+        """Returns the 8-bit tensor behind pass-through operators, `input`, or None for float."""
+        while tensor != INPUT and "scale" not in statistics.get(tensor, {}):
+            if tensor not in passed:
+                return None
+            tensor = passed[tensor]
+        return tensor
 
-def _computing_nodes(model: onnx.ModelProto) -> dict[str, tuple[str, list[str]]]:
-    """Returns operator type and computed inputs of the nodes that could run in 8 bits, by name."""
-    graph = Graph(model)
-    return {
-        node.name: (node.op_type, [x for x in node.input if not graph.is_constant(x)])
-        for node in graph.nodes
-        if node.op_type not in (*PASSING, "Softmax") and node.output[0] != OUTPUT
-    }
-
-
-def _rounded_source(
-    model: onnx.ModelProto, tensor: str, statistics: Mapping[str, Any]
-) -> str | None:
-    """Returns the 8-bit tensor behind pass-through operators, `input`, or None for a float one."""
-    passed = {x.output[0]: x.input[0] for x in model.graph.node if x.op_type in PASSING}
-    while tensor != INPUT and "scale" not in statistics.get(tensor, {}):
-        if tensor not in passed:
-            return None
-        tensor = passed[tensor]
-    return tensor
-
-
-def _float_operators(
-    model: onnx.ModelProto, statistics: Mapping[str, Any], float_weights: set[str]
-) -> Iterator[_Row]:
-    for name, (op_type, inputs) in _computing_nodes(model).items():
-        sources = [_rounded_source(model, x, statistics) for x in inputs]
-        if name in float_weights or None in sources:
+    for node in graph.nodes:
+        if node.op_type in (*PASSING, "Softmax") or node.output[0] == OUTPUT:
+            continue
+        name, op_type = node.name, node.op_type
+        sources = [find_rounded(x) for x in node.input if not graph.is_constant(x)]
+        kinds = layers["parameters"].get(name)
+        weight = kinds and kinds.get("weight", {}).get(variant, {}).get("statistics", {})
+        if None in sources or (weight is not None and "dtype" not in weight):
             yield "float_operator", name, f"{op_type} computes in float."
-
-
-def _shared_scales(
-    model: onnx.ModelProto, statistics: Mapping[str, Any], original: Mapping[str, Any]
-) -> Iterator[_Row]:
-    for name, (op_type, inputs) in _computing_nodes(model).items():
-        for source in (_rounded_source(model, x, statistics) for x in inputs):
-            output, shared = statistics.get(name, {}), statistics.get(str(source), {})
-            if "scale" not in shared:
+        output = statistics.get(name, {})
+        span = original[name]["dynamic_range"] if name in original else 0.0
+        for source in sources:
+            shared = statistics.get(str(source), {})
+            if "scale" not in shared or any(output.get(x) != shared[x] for x in _SCALE):
                 continue
-            is_shared = all(output.get(key) == shared[key] for key in ("scale", "zero_point"))
-            span = original[name]["dynamic_range"] if name in original else 0.0
             share = span / (shared["clip_high"] - shared["clip_low"])
-            if is_shared and share < USED_SHARE:
-                yield (
-                    "shared_scale",
-                    name,
-                    f"{op_type} shares the scale of its input {source}, of whose range its own "
-                    f"values need {share:.0%}.",
-                )
+            if share < USED_SHARE:
+                yield "shared_scale", name, _SHARED.format(op_type, source, share)
 
 
-def _outlier_ranges(statistics: Mapping[str, Any]) -> Iterator[_Row]:
+def _lint_outputs(statistics: Mapping[str, Any]) -> _Rows:
+    """Finds 8-bit tensors whose range few outliers widen, or that use few levels."""
     for layer, row in statistics.items():
         if "scale" not in row:
             continue
         usual = max(row["percentiles"]["99.9"], 0.0) - min(row["percentiles"]["0.1"], 0.0)
         span = row["clip_high"] - row["clip_low"]
         if usual > 0 and span > WIDENED * usual:
-            yield (
-                "outlier_range",
-                layer,
-                f"The range is {span / usual:.1f} times as wide as 99.8% of the values need: few "
-                "outliers widen it.",
-            )
-
-
-def _few_levels(
-    statistics: Mapping[str, Any], codes: Mapping[str, NDArray[np.int8]]
-) -> Iterator[_Row]:
-    for layer, row in statistics.items():
-        if "scale" in row and row["levels_used"] < LEVELS:
+            yield "outlier_range", layer, _OUTLIERS.format(span / usual)
+        if row["levels_used"] < LEVELS:
             yield "few_levels", layer, f"Its output uses {row['levels_used']} of 256 levels."
-    for layer, weights in codes.items():
+
+
+def _lint_weights(model: onnx.ModelProto, quantization: Quantization) -> _Rows:
+    """Finds weights with few levels, and dead channels."""
+    for layer, weights in quantization.codes.items():
         n_levels = len(np.unique(weights))
         if n_levels < min(LEVELS, weights.size // 2):
             yield "few_levels", layer, f"Its weights use {n_levels} of 256 levels."
+    for layer, channels in find_dead_channels(model, quantization).items():
+        listed = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
+        end = ", …" if len(channels) > SHOWN_CHANNELS else "."
+        yield "dead_channels", layer, _DEAD.format(len(channels), listed + end)
 
 
 def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> dict[str, list[int]]:
@@ -193,10 +167,6 @@ def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> di
 
     For any input, their output varies by less than a step of the tensor in which it is rounded:
     their weights are pruned, or their batch normalization decayed.
-
-    Args:
-        model: the float model.
-        quantization: the result of `fit` for this model.
     """
     outputs = find_outputs(model, quantization.activations)
     channels = {}
@@ -211,21 +181,7 @@ def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> di
     return channels
 
 
-def _dead_channels(dead: Mapping[str, list[int]]) -> Iterator[_Row]:
-    for layer, channels in dead.items():
-        shown = ", ".join(map(str, channels[:SHOWN_CHANNELS]))
-        yield (
-            "dead_channels",
-            layer,
-            f"{len(channels)} of its channels are dead or nearly so, whatever the input: {shown}"
-            f"{', …' if len(channels) > SHOWN_CHANNELS else '.'}",
-        )
-
-
-def _tied_outputs(probabilities: Probabilities) -> Iterator[_Row]:
+def _lint_predictions(probabilities: Probabilities) -> _Rows:
     best = np.sort(probabilities, axis=1)[:, -2:]
     if ties := int(np.count_nonzero(best[:, 0] == best[:, 1])):
-        message = (
-            f"{ties} of {len(probabilities)} images have two classes with the same probability."
-        )
-        yield "tied_outputs", None, message
+        yield "tied_outputs", None, _TIED.format(ties, len(probabilities))

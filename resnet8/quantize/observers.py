@@ -1,6 +1,6 @@
 """Statistics and histograms of a model's tensors over streamed images, in bounded memory.
 
-Shape letters: N images, C channels, B bins.
+Shape letters: N images, C channels, B bins of a tensor, D bins of another tensor.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,6 +17,7 @@ from resnet8.models.onnx_model import open_session, run_up_to
 
 BATCH_SIZE = 50  # images
 BINS = 8192  # 32 for each of the 256 codes
+JOINT_BINS = (4096, 256)  # of a tensor, and of the other tensor
 
 Batch = dict[str, NDArray[Any]]  # float32, or uint8 for a tensor of codes
 Range = tuple[float, float]
@@ -29,13 +30,9 @@ def stream(
     *,
     cores: int | None = None,
 ) -> Iterator[Batch]:
-    """Runs a model over images and yields the values of some tensors, batch by batch.
+    """Runs a model over images (N, 32, 32, 3) and yields the values of tensors, batch by batch.
 
-    Args:
-        model: a model with the input `input`.
-        tensors: names of the tensors; may include `input`.
-        images: (N, 32, 32, 3) uint8.
-        cores: number of cores to use, None for all.
+    `tensors` may include `input`; without `cores`, all cores are used.
     """
     names = [name for name in tensors if name != INPUT]
     session = open_session(with_outputs(model, names), as_written=True)
@@ -90,27 +87,38 @@ def observe(batches: Iterable[Batch]) -> dict[str, Statistics]:
 
 
 class Histogram(NamedTuple):
-    """Counts of a tensor's values in bins of equal width.
+    """Counts of a tensor's values in bins of equal width, or of pairs of values of two tensors.
 
-    counts: (B,).
+    counts: (B, D), where D is 1 for a single tensor.
     ends: where the first bin begins and the last bin ends; the range includes 0.
+    other_ends: ends of the other tensor's bins.
     """
 
     counts: NDArray[np.int64]
     ends: Range
+    other_ends: Range | None = None
 
 
 def find_histograms(
-    batches: Iterable[Batch], statistics: Mapping[str, Statistics]
+    batches: Iterable[Batch], statistics: Mapping[str, Statistics], pairs: Mapping[str, str]
 ) -> dict[str, Histogram]:
-    """Returns the histogram of each tensor, given the statistics of the same values."""
+    """Returns the histogram of each tensor, given the statistics of the same values.
+
+    `pairs` maps tensors with a joint histogram to the other tensor, of the same shape.
+    """
     histograms = {
-        name: Histogram(np.zeros(BINS, np.int64), x.ends) for name, x in statistics.items()
+        name: Histogram(np.zeros(JOINT_BINS, np.int64), x.ends, statistics[pairs[name]].ends)
+        if name in pairs
+        else Histogram(np.zeros((BINS, 1), np.int64), x.ends)
+        for name, x in statistics.items()
     }
     for batch in batches:
-        for name, values in batch.items():
-            counts, ends = histograms[name]
-            counts += np.bincount(bin_indices(values, ends, BINS), minlength=BINS)
+        for name, (counts, ends, other_ends) in histograms.items():
+            n_bins, n_others = counts.shape
+            cells = bin_indices(batch[name], ends, n_bins)
+            if other_ends is not None:
+                cells = cells * n_others + bin_indices(batch[pairs[name]], other_ends, n_others)
+            counts[:] += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return histograms
 
 

@@ -5,39 +5,30 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import QDQQuantizer, QuantType, TensorData
+from onnxruntime.quantization.quant_utils import add_infer_metadata
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ParamsError
-from resnet8.core.files import scratch_folder
-from resnet8.core.names import INPUT, OnnxType
+from resnet8.core.names import OnnxType
 from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import (
-    DEQUANTIZE,
-    KEPT_IN_FLOAT,
     QUANTIZE,
     Graph,
+    infer_types,
     read_parameters,
     stores_outputs_last,
     with_parameters,
 )
+from resnet8.quantize.checks import check_shapes, check_written, no_warnings
 from resnet8.quantize.float_parts import (
     find_head,
     find_normalizations,
     keep_float_layers,
-    leave_constants_in_float,
-    leave_logits_in_float,
+    leave_in_float,
 )
 from resnet8.quantize.layers import read_layers
-from resnet8.quantize.library_warnings import no_warnings
 from resnet8.quantize.quantization import Quantization
-from resnet8.quantize.written import Written, check_written, expected, layer_parameters
 
 # Activation and weight type by the name in params.yaml.
 QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
@@ -49,20 +40,6 @@ QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
 # An excluded pool gets the same Q/DQ pairs from its neighbors, but the pair behind it with its own
 # range. The same holds for a softmax, whose output gets a fixed scale, and for a table.
 _OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool", "Softmax")
-# Expected warnings of ONNX Runtime's quantizer, with the reason why each is harmless.
-_EXPECTED_WARNINGS = {
-    "Please consider (to run )?pre-processing": "It looks for its own mark; `onnx_graph` folds.",
-}
-
-
-class _NoCalibration(CalibrationDataReader):  # type: ignore[misc]
-    """One black image: the library computes ranges even if all parameters are given."""
-
-    def __init__(self) -> None:
-        self._images = [np.zeros((1, *IMAGE_SHAPE), np.float32)]
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return {INPUT: self._images.pop()} if self._images else None
 
 
 def find_points(
@@ -85,9 +62,7 @@ def find_points(
         raise ParamsError(
             f"fit.float_layers must name layers out of {', '.join(names)}, got {unknown[0]}."
         )
-    quantized = _quantize(
-        model, "uint8", per_channel=False, symmetric=symmetric, float_layers=float_layers
-    )
+    quantized = _quantize(model, "uint8", {}, symmetric=symmetric, float_layers=float_layers)
     steps = Graph(quantized).quantize_steps()
     owners = {f"{tensor}_scale": tensor for tensor in steps}
     return {tensor: owners[step.input[1]] for tensor, step in steps.items()}
@@ -114,12 +89,8 @@ def quantize(
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
+    check_shapes(quantization, read_parameters(model))
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    shapes = {
-        layer.name: [x.shape for x in (layer.weight, layer.bias) if x is not None]
-        for layer in read_layers(model)
-    }
-    quantization.check_shapes(shapes)
     rounded = with_parameters(model, quantization.parameters)
     overrides = {
         name: _overrides(parameters, activation_type)
@@ -129,75 +100,42 @@ def quantize(
     for name, parameters in quantization.weights.items():
         axis = int(stores_outputs_last(nodes[name]))
         overrides[nodes[name].input[1]] = _overrides(parameters, weight_type, axis=axis)
-    quantized = _quantize(
-        rounded,
-        quant_type,
-        per_channel=True,
-        symmetric=quantization.symmetric,
-        float_layers=quantization.float_layers,
-        overrides=overrides,
-    )
-    check(quantized, model, quantization, quant_type=quant_type)
+    with no_warnings("ONNX Runtime"):
+        quantized = _quantize(
+            rounded,
+            quant_type,
+            overrides,
+            symmetric=quantization.symmetric,
+            float_layers=quantization.float_layers,
+        )
+    check(quantized, quantization, quant_type=quant_type)
     for key, value in quantization.metadata.items():
         quantized.metadata_props.add(key=key, value=value)
     return quantized
 
 
-def check(
-    quantized: onnx.ModelProto,
-    model: onnx.ModelProto,
-    quantization: Quantization,
-    *,
-    quant_type: OnnxType,
-) -> None:
+def check(quantized: onnx.ModelProto, quantization: Quantization, *, quant_type: OnnxType) -> None:
     """Checks that a quantized model holds a quantization; see `quantize` for the arguments.
 
     Raises:
         ArtifactError: naming the first difference.
     """
     activation_type, weight_type = QUANT_TYPES[quant_type]
-    decided = expected(
-        quantization,
-        tensors=quantization.activations,
-        operators=_operators_left(model, quantized, quantization),
-        types=(_name(activation_type), _name(weight_type)),
-    )
-    written = read_written(quantized)
-    layers = {name: x for name, x in written.layers.items() if name in quantization.weights}
-    check_written(written._replace(layers=layers), decided, library="ONNX Runtime")
-
-
-def read_written(model: onnx.ModelProto) -> Written:
-    """Reads the quantization of a model in QDQ form."""
-    graph = Graph(model)
-    activations = []
+    graph = Graph(quantized)
+    steps = []
     for node in graph.nodes:
         if node.op_type == QUANTIZE:
-            steps = [node, *graph.consumers.get(node.output[0], [])]
-            activations += [(node.input[0], graph.quantization_of(step)) for step in steps]
-    operators = {
-        node.name: node.op_type
-        for node in graph.nodes
-        if node.op_type not in (QUANTIZE, DEQUANTIZE) and not node.output[0].endswith(KEPT_IN_FLOAT)
-    }
-    return Written(activations, layer_parameters(read_parameters(model)), operators)
-
-
-def _operators_left(
-    model: onnx.ModelProto, quantized: onnx.ModelProto, quantization: Quantization
-) -> dict[str, str]:
-    """Returns the float model's operators, without ReLUs that the range of a tensor replaces."""
-    left = {node.name: node.op_type for node in model.graph.node}
-    present = {node.name for node in quantized.graph.node}
-    consumers = Graph(model).consumers
-    for node in reversed(model.graph.node):
-        parameters = quantization.activations.get(node.output[0])
-        readers = [reader.name for reader in consumers.get(node.output[0], [])]
-        is_replaced = parameters is not None and not parameters.zero_point
-        is_replaced |= bool(readers) and left.keys().isdisjoint(readers)  # by a range further on
-        if node.op_type in ("Relu", "Clip") and is_replaced and node.name not in present:
-            del left[node.name]
-    return left
+            pair = [node, *graph.consumers.get(node.output[0], [])]
+            steps += [(node.input[0], graph.quantization_of(step)) for step in pair]
+    parameters = read_parameters(quantized)
+    check_written(
+        "ONNX Runtime",
+        quantization,
+        types=(_name(activation_type), _name(weight_type)),
+        tensors=quantization.activations,
+        steps=steps,
+        parameters={name: x for name, x in parameters.items() if name in quantization.weights},
+    )
 
 
 def _name(quant_type: QuantType) -> str:
@@ -210,10 +148,7 @@ def _overrides(
 ) -> list[dict[str, Any]]:
     """Returns ONNX Runtime's overrides for a tensor: one entry, or one for each channel.
 
-    Args:
-        parameters: of any 8-bit type.
-        quant_type: type to write.
-        axis: axis of the channels in the stored tensor.
+    `axis` is that of the channels in the stored tensor.
     """
     scale, zero_point, *_ = parameters.as_dtype(_name(quant_type))
     if parameters.axis is None:
@@ -224,14 +159,13 @@ def _overrides(
     ]
 
 
-def _quantize(  # noqa: PLR0913
+def _quantize(
     model: onnx.ModelProto,
     quant_type: OnnxType,
+    overrides: Mapping[str, list[dict[str, Any]]],
     *,
-    per_channel: bool,
     symmetric: bool,
     float_layers: Collection[str],
-    overrides: Mapping[str, list[dict[str, Any]]] | None = None,
 ) -> onnx.ModelProto:
     activation_type, weight_type = QUANT_TYPES[quant_type]
     head = find_head(model)
@@ -241,31 +175,32 @@ def _quantize(  # noqa: PLR0913
         for node in model.graph.node
         if node.op_type in _OWN_RANGE or (node.op_type == "Conv" and node.name not in layers)
     ]
-    harmless = _EXPECTED_WARNINGS if overrides else {"": "Ranges of a black image mean nothing."}
-    with scratch_folder() as scratch:
-        # As a file: given the model itself, quantize_static moves its weights out of it.
-        before, after = scratch / "before.onnx", scratch / "after.onnx"
-        onnx.save(model, before)
-        with no_warnings("ONNX Runtime", expected=harmless):
-            quantize_static(
-                before,
-                after,
-                _NoCalibration(),
-                quant_format=QuantFormat.QDQ,
-                activation_type=activation_type,
-                weight_type=weight_type,
-                per_channel=per_channel,
-                nodes_to_exclude=[*head, *find_normalizations(model), *excluded, *float_layers],
-                extra_options={
-                    # Give pass-through operators Q/DQ pairs even if their input is in float.
-                    "ForceQuantizeNoInputCheck": True,
-                    "ActivationSymmetric": symmetric,
-                    "WeightSymmetric": True,
-                    "TensorQuantOverrides": dict(overrides or {}),
-                },
-            )
-        quantized = onnx.load(after)
-    leave_constants_in_float(quantized, model)
-    leave_logits_in_float(quantized, head)
+    # Overrides take precedence, but only for tensors with a range.
+    unused = TensorData(lowest=np.float32(-1), highest=np.float32(1))
+    tensors = [value.name for value in model.graph.input] + list(infer_types(model))
+    inferred = onnx.shape_inference.infer_shapes(model)
+    add_infer_metadata(inferred)
+    quantizer = QDQQuantizer(
+        inferred,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=weight_type,
+        activation_qType=activation_type,
+        tensors_range=dict.fromkeys(tensors, unused),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[*head, *find_normalizations(model), *excluded, *float_layers],
+        op_types_to_quantize=[*QLinearOpsRegistry, *QDQRegistry],
+        extra_options={
+            # Give pass-through operators Q/DQ pairs even if their input is in float.
+            "ForceQuantizeNoInputCheck": True,
+            "ActivationSymmetric": symmetric,
+            "WeightSymmetric": True,
+            "TensorQuantOverrides": dict(overrides),
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized: onnx.ModelProto = quantizer.model.model
+    leave_in_float(quantized, model, head)
     keep_float_layers(quantized)
     return quantized

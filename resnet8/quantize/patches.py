@@ -1,12 +1,12 @@
-"""Inputs of a layer as rows that its weights are multiplied with (im2col).
+"""Statistics of a layer's inputs as rows that its weights are multiplied with (im2col).
 
 Shape letters: N images, C channels, H x W pixels, G groups, O outputs, I inputs of an output,
 P positions of an output in all images.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,63 +17,70 @@ from resnet8.quantize.layers import Layer
 Values = NDArray[np.floating]
 
 
+class Inputs(NamedTuple):
+    """Statistics of a layer's 8-bit inputs, with all preceding layers quantized.
+
+    products: (G, I, I) mean product of each pair of inputs, in squared steps of the input's scale.
+    mean: (G, I) mean input, in steps of the input's scale.
+    float_mean: (G, I) mean input in the float model.
+    """
+
+    products: Values
+    mean: Values
+    float_mean: Values
+
+
+def observe_inputs(
+    layers: Sequence[Layer], batches: Iterable[NDArray[np.float64]], float_mean: NDArray[np.float64]
+) -> dict[str, Inputs]:
+    """Returns the statistics of layers that read the same tensor, by layer.
+
+    `batches` hold 8-bit inputs in steps of their scale: whole numbers, whose sums are exact, and so
+    independent of the order in which a CPU adds. `float_mean` is the mean over the images.
+    """
+    products: list[Any] = [0.0] * len(layers)
+    total: Any = 0.0
+    n_images = 0
+    for steps in batches:
+        n_images += len(steps)
+        total = total + steps.sum(axis=0)
+        for i, layer in enumerate(layers):
+            rows = find_patches(layer, steps)
+            products[i] = products[i] + rows.swapaxes(1, 2) @ rows
+    inputs = {}
+    for layer, sums in zip(layers, products, strict=True):
+        patches = find_patches(layer, total[np.newaxis])
+        count = n_images * patches.shape[1]
+        inputs[layer.name] = Inputs(
+            sums / count,
+            patches.sum(axis=1) / count,
+            find_patches(layer, float_mean[np.newaxis]).mean(axis=1),
+        )
+    return inputs
+
+
 def find_patches(layer: Layer, values: Values) -> Values:
-    """Returns the rows that a layer's flattened weights are multiplied with.
+    """Returns the rows (G, P, I) that a layer's flattened weights are multiplied with.
 
-    Args:
-        layer: a two-dimensional convolution or a dense layer.
-        values: its input, (N, C, H, W) or (..., I).
-
-    Returns:
-        (G, P, I): with weights (G, O / G, I), `patches[g] @ weights[g].T` is the output without
-        the bias.
+    `values` are (N, C, H, W) or (..., I). With weights (G, O / G, I), `patches[g] @ weights[g].T`
+    is the output without the bias.
     """
     if layer.kind != "Conv":
         return values.reshape(1, -1, values.shape[-1])
-    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 2, 5, 6)
-    return windows.reshape(layer.groups, -1, math.prod(windows.shape[4:]))
-
-
-def sum_products(layer: Layer, values: Values) -> tuple[Values, int]:
-    """Returns the products of each pair of a layer's inputs, summed over all positions.
-
-    Args:
-        layer: see `find_patches`.
-        values: see `find_patches`. Float64 sums of whole numbers are exact, and so independent of
-            the order in which a CPU adds.
-
-    Returns:
-        (G, I, I) sum of `row[:, None] * row` over the rows of `find_patches`, and P.
-    """
-    if layer.kind != "Conv":
-        rows = find_patches(layer, values)
-        return rows.transpose(0, 2, 1) @ rows, rows.shape[1]
-    # Channels last, their order in memory: copying patches takes as long as multiplying them.
-    windows = _find_windows(layer, values).transpose(1, 0, 3, 4, 5, 6, 2)
-    *kernel, channels = windows.shape[4:]
-    pixels, inputs = math.prod(kernel), math.prod(windows.shape[4:])
-    rows = windows.reshape(layer.groups, -1, inputs)  # (G, P, h * w * C / G)
-    sums = np.stack([row.T @ row for row in rows])
-    by_pixel = sums.reshape(layer.groups, pixels, channels, pixels, channels)
-    return by_pixel.transpose(0, 2, 1, 4, 3).reshape(sums.shape), rows.shape[1]
-
-
-def _find_windows(layer: Layer, values: Values) -> Values:
-    """Returns the window of each output, (N, G, C / G, H', W', h, w), with channels last in memory.
-
-    The result is a view of the padded input.
-    """
     kernel = layer.weight.shape[2:]
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
     spans = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
     sides = find_padding(layer.attributes, values.shape[2:], spans=spans, strides=strides)
-    padding = [(0, 0), *sides, (0, 0)]
-    padded = np.pad(values.transpose(0, 2, 3, 1), padding).transpose(0, 3, 1, 2)
-    n, channels, height, width = padded.shape
-    grouped = padded.reshape(n, layer.groups, channels // layer.groups, height, width)
-    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))
-    return windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    # Channels last in memory: copying the windows takes as long as multiplying them.
+    padded = np.pad(values.transpose(0, 2, 3, 1), [(0, 0), *sides, (0, 0)])
+    n, height, width, channels = padded.shape
+    grouped = padded.reshape(n, height, width, layer.groups, channels // layer.groups)
+    grouped = grouped.transpose(0, 3, 4, 1, 2)
+    windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))  # (N, G, C / G, H', W', h, w)
+    windows = windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    rows = windows.transpose(1, 0, 3, 4, 2, 5, 6)
+    return rows.reshape(layer.groups, -1, math.prod(rows.shape[4:]))
 
 
 def find_padding(

@@ -4,15 +4,15 @@ Shape letters: O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter, QuantizationParameters
-from resnet8.quantize.equalization import Equalization, as_metadata
+from resnet8.quantize import equalization
+from resnet8.quantize.equalization import Equalization
 
 Array = NDArray[np.float32]
 RELU_AWARE = "relu_aware"  # key of a JSON list of names in the file of a quantized model
@@ -29,6 +29,11 @@ class LayerParameters(NamedTuple):
 
     weight: Parameter
     bias: Array | None
+
+    @property
+    def values(self) -> tuple[Array, Array | None]:
+        """The weight and the bias."""
+        return self.weight.values, self.bias
 
 
 class Quantization(NamedTuple):
@@ -55,7 +60,7 @@ class Quantization(NamedTuple):
     @property
     def parameters(self) -> dict[str, tuple[Array, Array | None]]:
         """Weights and biases that replace those of the float model, by layer."""
-        return {name: (layer.weight.values, layer.bias) for name, layer in self.layers.items()}
+        return {name: layer.values for name, layer in self.layers.items()}
 
     @property
     def weights(self) -> dict[str, QuantizationParameters]:
@@ -74,24 +79,9 @@ class Quantization(NamedTuple):
     @property
     def metadata(self) -> dict[str, str]:
         """Entries for the file of a quantized model, needed to show its layers correctly."""
-        names = {RELU_AWARE: json.dumps(self.relu_aware)} if self.relu_aware else {}
-        return as_metadata(self.equalization) | names
-
-    def check_shapes(self, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
-        """Checks that the layers are those of a model.
-
-        Args:
-            shapes: by layer of the model, the shapes of its weight (outputs first) and its bias,
-                if any.
-
-        Raises:
-            ArtifactError: the model lacks a layer, or has it with other parameters.
-        """
-        for name, parameters in self.parameters.items():
-            given = [x.shape for x in parameters if x is not None]
-            expected = [*shapes.get(name, [])]
-            if expected != given:
-                raise ArtifactError(
-                    f"The quantization must be that of the model, got parameters of shape {given} "
-                    f"for layer {name}, which has {expected}. Run `dvc repro` to fit it again."
-                )
+        groups = equalization.to_groups(self.equalization)
+        texts = {
+            equalization.METADATA: json.dumps(groups, separators=(",", ":")),
+            RELU_AWARE: json.dumps(self.relu_aware),
+        }
+        return {key: text for key, text in texts.items() if text != "[]"}

@@ -1,9 +1,8 @@
 """Rounding of a layer's weights and bias.
 
-Shape letters: G groups, O outputs of a layer, I inputs of an output.
+Weights are counted in steps of their scale. Shape letters: G groups, O outputs of a layer,
+I inputs of an output.
 """
-
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +10,15 @@ from numpy.typing import NDArray
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.quantize.layers import Layer
+from resnet8.quantize.patches import Inputs
 from resnet8.quantize.quantization import LayerParameters
 
 Matrix = NDArray[np.float64]
+Limits = tuple[int, int]  # smallest and largest number of steps
 LARGEST_CODE = 127  # of int8; symmetric weights do not use code -128
 # Weights are rounded to these parts of a step first. Otherwise the last bits of LAPACK, which
 # differ between CPUs, decide about weights half-way between two codes.
 _PARTS = 2**20
-
-
-class Inputs(NamedTuple):
-    """Statistics of a layer's 8-bit inputs, with all preceding layers quantized.
-
-    products: (G, I, I) mean product of each pair of inputs, in squared steps of the input's scale.
-    mean: (G, I) mean input, in steps of the input's scale.
-    float_mean: (G, I) mean input in the float model.
-    """
-
-    products: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    float_mean: NDArray[np.float64]
 
 
 def round_layer(
@@ -40,19 +28,23 @@ def round_layer(
     settings: Fit,
     inputs: Inputs | None,
 ) -> LayerParameters:
-    """Rounds the weights of a layer to int8 codes and its bias to int32 codes.
+    """Rounds the weights of a float layer to int8 codes and its bias to int32 codes.
 
-    Args:
-        layer: the float layer.
-        weight: quantization parameters of the weights.
-        input_scale: scale of the layer's input.
-        settings: rounding of weights and correction of biases.
-        inputs: None if both settings do without.
+    Without statistics of its inputs, rounds to the nearest codes and corrects no bias.
     """
+    steps = layer.matrix / np.broadcast_to(weight.scale, len(layer.weight))[:, np.newaxis]
+    zero_point = int(np.max(weight.zero_point))
+    lowest = -LARGEST_CODE if settings.weight_symmetric else -LARGEST_CODE - 1
+    limits = lowest - zero_point, LARGEST_CODE - zero_point
     if settings.weight_rounding == "gptq" and inputs is not None:
-        codes = _gptq_by_group(layer, weight, settings, inputs)
+        products = inputs.products
+        if settings.bias_correction:  # then the bias compensates for mean errors
+            products = products - inputs.mean[:, :, np.newaxis] * inputs.mean[:, np.newaxis, :]
+        groups = zip(np.split(steps, layer.groups), products, strict=True)
+        rounded = [gptq(rows, limits, x, damping=settings.gptq_damping) for rows, x in groups]
+        codes = np.concatenate(rounded) + zero_point
     else:
-        codes = nearest(layer.matrix, weight, symmetric=settings.weight_symmetric)
+        codes = nearest(steps, limits) + zero_point
     values = weight.dequantize(codes.reshape(layer.weight.shape))
     bias = None
     if layer.bias is not None:
@@ -62,28 +54,6 @@ def round_layer(
         step = (input_scale * weight.scale).astype(np.float64)
         bias = (np.rint(exact / step) * step).astype(np.float32)
     return LayerParameters(Parameter(values, weight), bias)
-
-
-def _gptq_by_group(
-    layer: Layer, weight: QuantizationParameters, settings: Fit, inputs: Inputs
-) -> NDArray[np.int8]:
-    products = inputs.products
-    if settings.bias_correction:  # then the bias compensates for mean errors
-        products = products - inputs.mean[:, :, None] * inputs.mean[:, None, :]
-    groups = zip(
-        np.split(layer.matrix, layer.groups), weight.split(layer.groups), products, strict=True
-    )
-    codes = [
-        gptq(
-            rows,
-            parameters,
-            symmetric=settings.weight_symmetric,
-            products=group_products,
-            damping=settings.gptq_damping,
-        )
-        for rows, parameters, group_products in groups
-    ]
-    return np.concatenate(codes)
 
 
 def _mean_error(
@@ -103,34 +73,17 @@ def _mean_error(
     return np.asarray(before.sum(axis=-1) - after.sum(axis=-1)).ravel()
 
 
-def nearest(
-    weight: Matrix, parameters: QuantizationParameters, *, symmetric: bool = True
-) -> NDArray[np.int8]:
-    """Returns the nearest code of each weight, (O, I); see `gptq` for the arguments."""
-    steps = weight / _by_output(parameters.scale, weight)
-    zero_point = _by_output(parameters.zero_point, weight)
-    return _to_codes(steps, zero_point, symmetric=symmetric).astype(np.int8)
+def nearest(steps: Matrix, limits: Limits) -> Matrix:
+    """Rounds weights to the nearest number of steps."""
+    return np.asarray(np.clip(np.rint(np.rint(steps * _PARTS) / _PARTS), *limits))
 
 
-def gptq(
-    weight: Matrix,
-    parameters: QuantizationParameters,
-    *,
-    symmetric: bool = True,
-    products: Matrix,
-    damping: float,
-) -> NDArray[np.int8]:
-    """Returns codes of weights that keep the error of the layer's outputs small, (O, I).
+def gptq(weight: Matrix, limits: Limits, products: Matrix, *, damping: float) -> Matrix:
+    """Rounds weights such that the error of the layer's outputs stays small, (O, I).
 
     Rounds column by column, and compensates for each error with the columns that are not rounded
-    yet. The inputs with the largest mean squares come first.
-
-    Args:
-        weight: (O, I).
-        parameters: int8 quantization parameters.
-        symmetric: do not use code -128.
-        products: (I, I) mean product of each pair of inputs.
-        damping: share of the mean of the products' diagonal to add to the diagonal, above 0.
+    yet. The inputs with the largest mean squares come first. `products` (I, I) are those of
+    `Inputs`; `damping` is the share of the mean of their diagonal that is added to it.
 
     Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh (2023), GPTQ: Accurate
     Post-Training Quantization for Generative Pre-trained Transformers,
@@ -138,20 +91,13 @@ def gptq(
     """
     order = np.argsort(-np.diag(products), kind="stable")
     upper = _root_of_inverse(products[np.ix_(order, order)], damping)
-    steps = weight[:, order] / _by_output(parameters.scale, weight)
-    zero_point = _by_output(parameters.zero_point, weight)[:, 0]
-    codes = np.empty(weight.shape, np.int8)
+    steps = weight[:, order]
+    rounded = np.empty_like(weight)
     for column, position in enumerate(order):
-        rounded = _to_codes(steps[:, column], zero_point, symmetric=symmetric)
-        codes[:, position] = rounded
-        error = (steps[:, column] - (rounded - zero_point)) / upper[column, column]
+        rounded[:, position] = nearest(steps[:, column], limits)
+        error = (steps[:, column] - rounded[:, position]) / upper[column, column]
         steps[:, column:] -= np.outer(error, upper[column, column:])
-    return codes
-
-
-def _by_output(numbers: NDArray[Any], weight: Matrix) -> Matrix:
-    """Returns one number for each output, (O, 1), from one for each or one for all."""
-    return np.broadcast_to(numbers, len(weight)).astype(np.float64)[:, np.newaxis]
+    return rounded
 
 
 def _root_of_inverse(products: Matrix, damping: float) -> Matrix:
@@ -168,10 +114,3 @@ def _root_of_inverse(products: Matrix, damping: float) -> Matrix:
         except np.linalg.LinAlgError:
             share *= 10
     raise ValueError("The mean products of inputs must be finite.")
-
-
-def _to_codes(steps: Matrix, zero_point: Matrix, *, symmetric: bool) -> Matrix:
-    lowest = -LARGEST_CODE if symmetric else -LARGEST_CODE - 1
-    steps = np.rint(steps * _PARTS) / _PARTS
-    codes: Matrix = np.clip(np.rint(steps) + zero_point, lowest, LARGEST_CODE)
-    return codes

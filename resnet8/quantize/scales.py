@@ -20,6 +20,7 @@ from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.quantize.layers import Layer, read_layers
 from resnet8.quantize.observers import Statistics
+from resnet8.quantize.ranges import Ranges, to_parameters
 from resnet8.quantize.rounding import LARGEST_CODE
 
 # Code of a bias. Far below the 2**31 of int32, to leave room for bias correction and the sum of
@@ -32,14 +33,14 @@ _BIAS_STEPS = 8.0
 class Scales(NamedTuple):
     """Quantization parameters of a model.
 
-    activations: by tensor, some with a wider range than requested.
+    activations: by tensor in 8 bits, some with a wider range than requested.
     weights: by layer.
     notes: one sentence for each widened range.
     """
 
     activations: dict[str, QuantizationParameters]
     weights: dict[str, QuantizationParameters]
-    notes: tuple[str, ...]
+    notes: list[str]
 
 
 def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, str]:
@@ -63,64 +64,55 @@ def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, s
 
 def find_scales(  # noqa: PLR0913
     layers: Sequence[Layer],
-    activations: Mapping[str, QuantizationParameters],
+    ranges: Ranges,
     settings: Fit,
     *,
     points: Mapping[str, str],
     outputs: Mapping[str, str],
     statistics: Mapping[str, Statistics],
 ) -> Scales:
-    """Chooses the scales of weights.
+    """Chooses the scales of weights, and widens the ranges that biases do not fit.
 
-    Args:
-        layers: layers to round, in order of computation.
-        activations: quantization parameters of the tensors with a scale of their own.
-        settings: symmetry and granularity of weights.
-        points: maps each tensor in 8 bits to the tensor whose scale it takes.
-        outputs: see `find_outputs`.
-        statistics: statistics of each tensor in `points` and `outputs`.
+    `layers` are in order of computation, `points` and `outputs` those of `fit` and `find_outputs`;
+    `ranges` has all tensors in `points`, and `statistics` also those in `outputs`.
     """
-    activations, weights, notes = dict(activations), {}, []
+    symmetric = settings.activation_symmetric
+    owned = {x: to_parameters(*ends, symmetric=symmetric) for x, ends in ranges.items()}
+    weights, notes = {}, []
     for layer in layers:
         output = outputs[layer.name]
         owner = points.get(output)
-        input_step = float(activations[points[layer.input]].scale)
-        if owner:
-            output_step = float(activations[owner].scale)
-        else:  # a float output is held to the steps that it would have in 8 bits
-            low, high = statistics[output].ends
-            output_step = (high - low) / (N_CODES - 1)
-        matrix = layer.matrix
+        input_step = float(owned[points[layer.input]].scale)
+        # A float output is held to the steps that it would have in 8 bits.
+        low, high = statistics[output].ends
+        output_step = float(owned[owner].scale) if owner else (high - low) / (N_CODES - 1)
         bias = 0.0 if layer.bias is None else np.abs(layer.bias, dtype=np.float64)
         smallest = np.maximum(bias, output_step or 1.0) / _LARGEST_BIAS / input_step
-        parameters = find_weight_parameters(matrix, settings, smallest=smallest)
+        parameters = find_weight_parameters(layer.matrix, settings, smallest=smallest)
         largest = output_step / _BIAS_STEPS / input_step
         if output_step and parameters.scale.max() > largest:
             # First at the expense of weights whose inputs are zero on all images.
             smallest = np.maximum(smallest, np.minimum(parameters.scale, largest))
-            used = matrix * _find_used(layer, statistics[layer.input])
+            used = layer.matrix * _find_used(layer, statistics[layer.input])
             parameters = find_weight_parameters(used, settings, smallest=smallest)
             needed = float(parameters.scale.max()) * input_step * _BIAS_STEPS * (1 + 1e-6)
             if owner and needed > output_step * (1 + 2e-6):
-                activations[owner] = activations[owner]._replace(scale=np.array(needed, np.float32))
+                owned[owner] = owned[owner]._replace(scale=np.array(needed, np.float32))
                 notes.append(
                     f"The range of {owner} is {needed / output_step:.1f} times as wide as "
                     f"chosen, because {layer.name} adds up products in larger steps."
                 )
         weights[layer.name] = parameters
-    return Scales(activations, weights, tuple(notes))
+    return Scales({name: owned[owner] for name, owner in points.items()}, weights, notes)
 
 
 def find_weight_parameters(
     weight: NDArray[np.float64], settings: Fit, *, smallest: NDArray[np.float64] | float = 0.0
 ) -> QuantizationParameters:
-    """Returns the int8 quantization parameters that give every weight a code.
+    """Returns the int8 quantization parameters that give every weight (O, I) a code.
 
-    Args:
-        weight: (O, I).
-        settings: `weight_symmetric` for zero point 0; `per_channel` for a scale for each output,
-            only with symmetric weights, because a kernel takes one zero point.
-        smallest: (O,) or one lower bound on the scales.
+    `smallest` is one lower bound on the scales, or one for each output. `params.py` allows scales
+    for each output only with symmetric weights, because a kernel takes one zero point.
     """
     low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
     if not settings.per_channel:

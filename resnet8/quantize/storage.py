@@ -31,9 +31,6 @@ class _Activation(_Strict):
     zero_point: Annotated[int, Field(ge=0, lt=N_CODES)]
     dtype: Literal["uint8"]
 
-    def decoded(self) -> QuantizationParameters:
-        return QuantizationParameters.per_tensor(self.scale, self.zero_point, self.dtype)
-
 
 class _Weight(_Strict):
     """One scale, or one for each output with zero point 0."""
@@ -57,62 +54,44 @@ class _File(_Strict):
     activations: dict[str, _Activation]
     weights: dict[str, _Weight | None]
     equalization: list[FactorGroup]
-    relu_aware: list[str]
+    relu_aware: tuple[str, ...]
     symmetric: bool
-    float_layers: list[str]
-    notes: list[str]
+    float_layers: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any]) -> None:
     """Writes a quantization into a folder.
 
-    `parameters.npz` holds the weights' codes (values, for layers in float) and the biases.
-
-    Args:
-        folder: created if necessary.
-        quantization: the quantization to write.
-        settings: the settings of `fit`, for people.
+    `parameters.npz` holds the weights' codes (values, for layers in float) and the biases;
+    `settings` of `fit` are for people.
     """
     codes = quantization.codes
     arrays: dict[str, NDArray[Any]] = {}
-    weights: dict[str, Any] = {}
     for name, (weight, bias) in quantization.layers.items():
-        weights[name] = weight.quantization and _describe_weight(weight.quantization)
         arrays[f"{name}.weight"] = codes.get(name, weight.values)
         if bias is not None:
             arrays[f"{name}.bias"] = bias
-    content = {
+    content = quantization._asdict() | {
         "settings": dict(settings),
-        "activations": {x: _describe_activation(y) for x, y in quantization.activations.items()},
-        "weights": weights,
-        "equalization": [x.model_dump() for x in to_groups(quantization.equalization)],
-        "relu_aware": list(quantization.relu_aware),
-        "symmetric": quantization.symmetric,
-        "float_layers": list(quantization.float_layers),
-        "notes": list(quantization.notes),
+        "activations": {
+            name: _describe(x, float(x.scale)) | {"low": x.clip_range[0], "high": x.clip_range[1]}
+            for name, x in quantization.activations.items()
+        },
+        "weights": {
+            name: x and _describe(x, np.atleast_1d(x.scale).tolist()) | {"axis": x.axis}
+            for name, ((_, x), _) in quantization.layers.items()
+        },
+        "equalization": to_groups(quantization.equalization),
     }
+    del content["layers"]
     write_arrays(folder / "parameters.npz", arrays)
     write_json(folder / "quantization.json", content)
 
 
-def _describe_activation(parameters: QuantizationParameters) -> dict[str, Any]:
-    low, high = parameters.clip_range
-    return {
-        "scale": float(parameters.scale),
-        "zero_point": int(parameters.zero_point),
-        "dtype": parameters.dtype,
-        "low": low,
-        "high": high,
-    }
-
-
-def _describe_weight(parameters: QuantizationParameters) -> dict[str, Any]:
-    return {
-        "scale": np.atleast_1d(parameters.scale).tolist(),
-        "zero_point": int(np.max(parameters.zero_point)),
-        "dtype": parameters.dtype,
-        "axis": parameters.axis,
-    }
+def _describe(parameters: QuantizationParameters, scale: float | list[float]) -> dict[str, Any]:
+    zero_point = int(np.max(parameters.zero_point))
+    return {"scale": scale, "zero_point": zero_point, "dtype": parameters.dtype}
 
 
 def read(folder: Path) -> Quantization:
@@ -125,15 +104,15 @@ def read(folder: Path) -> Quantization:
         content = _File.model_validate_json((folder / "quantization.json").read_bytes())
         with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
             arrays = dict(stored)
-        weights = {name: x.decoded() if x else None for name, x in content.weights.items()}
+        per_tensor = QuantizationParameters.per_tensor
         return Quantization(
-            {name: x.decoded() for name, x in content.activations.items()},
-            {name: _layer(name, x, arrays) for name, x in weights.items()},
+            {name: per_tensor(**dict(x)) for name, x in content.activations.items()},
+            {name: _layer(name, x, arrays) for name, x in content.weights.items()},
             from_groups(content.equalization),
-            tuple(content.relu_aware),
+            content.relu_aware,
             content.symmetric,
-            tuple(content.float_layers),
-            tuple(content.notes),
+            content.float_layers,
+            content.notes,
         )
     except _FAULTS as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
@@ -143,9 +122,10 @@ def read(folder: Path) -> Quantization:
 
 
 def _layer(
-    name: str, quantization: QuantizationParameters | None, arrays: Mapping[str, NDArray[Any]]
+    name: str, description: _Weight | None, arrays: Mapping[str, NDArray[Any]]
 ) -> LayerParameters:
     """Returns the parameters of a layer; raises ValueError if its arrays do not fit."""
+    quantization = description.decoded() if description else None
     weight, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
     dtype, scale_shape = np.dtype(np.float32), weight.shape[:1]
     if quantization is not None:

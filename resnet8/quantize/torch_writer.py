@@ -1,7 +1,6 @@
 """Static quantization with torchao's PT2E flow."""
 
 import logging
-from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -15,24 +14,19 @@ from resnet8.models.fx_graph import (
     quantization_after,
     read_parameters,
     set_parameters,
-    stored_tensor,
 )
-from resnet8.quantize.library_warnings import no_warnings
+from resnet8.quantize.checks import check_shapes, check_written, no_warnings
 from resnet8.quantize.quantization import Quantization
 from resnet8.quantize.stock_operators import in_stock_operators
-from resnet8.quantize.written import Written, check_written, expected, layer_parameters
 
 # Silences missing CUDA kernels and deprecations inside the libraries, which users cannot fix.
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-from torchao.quantization.pt2e import ObserverBase  # noqa: E402
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e  # noqa: E402
 from torchao.quantization.pt2e.quantizer import (  # noqa: E402
-    FixedQParamsQuantizationSpec,
+    DerivedQuantizationSpec,
     QuantizationAnnotation,
-    QuantizationSpec,
-    QuantizationSpecBase,
     Quantizer,
 )
 
@@ -68,10 +62,10 @@ def quantize(program: torch.export.ExportedProgram, quantization: Quantization) 
 
     Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
     """
+    check_shapes(quantization, read_parameters(program))
     module = program.module()
-    quantization.check_shapes(_parameter_shapes(module))
     set_parameters(module, quantization.parameters)
-    with no_warnings("torchao", expected={}):
+    with no_warnings("torchao"):
         prepared = prepare_pt2e(module, _GivenQuantizer(quantization))
         converted = convert_pt2e(prepared)
     return in_stock_operators(converted)
@@ -82,75 +76,32 @@ def check(
     program: torch.export.ExportedProgram,
     quantization: Quantization,
 ) -> None:
-    """Checks that a program holds a quantization.
-
-    Args:
-        quantized: the result of `quantize`, exported, written and read again.
-        program: the float program.
-        quantization: the result of `fit`.
+    """Checks that an exported result of `quantize` holds a quantization of the float program.
 
     Raises:
         ArtifactError: naming the first difference.
     """
-    nodes = layer_nodes(program.module())
-    decided = expected(
-        quantization,
-        tensors=[
-            x for x in quantization.activations if x not in nodes or nodes[x].target not in _MOVING
-        ],
-        operators={layer: str(node.target) for layer, node in nodes.items()},
-        types=("uint8", "int8"),
-    )
-    check_written(_read_written(quantized), decided, library="torchao")
-
-
-def _read_written(program: torch.export.ExportedProgram) -> Written:
-    module = program.module()
-    nodes = layer_nodes(module)
-    names = {node: layer for layer, node in nodes.items()}
-    activations: list[tuple[str, QuantizationParameters]] = []
+    originals, module = layer_nodes(program.module()), quantized.module()
+    names = {node: layer for layer, node in layer_nodes(module).items()}
+    steps = []
     for node in module.graph.nodes:
-        quantized = quantization_after(node)
-        if quantized is not None:
-            source, parameters = node.all_input_nodes[0], quantized[1]
+        if match := quantization_after(node):
+            source, parameters = node.all_input_nodes[0], match[1]
             tensor = INPUT if source.op == "placeholder" else names[source]
-            scales: list[Any] = [multiply.args[1] for multiply in dequantize_steps(node)]
-            steps = [parameters._replace(scale=np.array(x, np.float32)) for x in scales]
-            activations += [(tensor, x) for x in (parameters, *steps)]
-    operators = {layer: str(node.target) for layer, node in nodes.items()}
-    return Written(activations, layer_parameters(read_parameters(program)), operators)
-
-
-def _parameter_shapes(module: torch.fx.GraphModule) -> dict[str, list[tuple[int, ...]]]:
-    """Returns the shapes of the stored weight and bias of each layer."""
-    return {
-        layer: [tuple(stored_tensor(module, x).shape) for x in node.args[1:3] if _is_stored(x)]
-        for layer, node in layer_nodes(module).items()
-        if node.target in WITH_PARAMETERS and _is_stored(node.args[1])
-    }
-
-
-def _is_stored(source: object) -> TypeGuard[torch.fx.Node]:
-    return isinstance(source, torch.fx.Node) and source.op == "get_attr"
-
-
-class _GivenPerChannel(ObserverBase):  # type: ignore[misc]
-    """An observer of weights that returns given scales, one for each channel."""
-
-    def __init__(
-        self, *, parameters: QuantizationParameters, dtype: torch.dtype, **spec: Any
-    ) -> None:
-        super().__init__(dtype=dtype)
-        self.qscheme, self.ch_axis = spec["qscheme"], spec["ch_axis"]
-        self.quant_min, self.quant_max = spec["quant_min"], spec["quant_max"]
-        self._scale = torch.from_numpy(parameters.scale)
-        self._zero_point = torch.from_numpy(parameters.zero_point)
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight
-
-    def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._scale, self._zero_point
+            scales = [np.array(x.args[1], np.float32) for x in dequantize_steps(node)]
+            steps += [(tensor, parameters._replace(scale=x)) for x in (parameters.scale, *scales)]
+    check_written(
+        "torchao",
+        quantization,
+        types=("uint8", "int8"),
+        tensors=[
+            x
+            for x in quantization.activations
+            if x not in originals or originals[x].target not in _MOVING
+        ],
+        steps=steps,
+        parameters=read_parameters(quantized),
+    )
 
 
 class _GivenQuantizer(Quantizer):  # type: ignore[misc]
@@ -179,19 +130,16 @@ class _GivenQuantizer(Quantizer):  # type: ignore[misc]
         """Accepts the annotations: each has parameters."""
 
 
-def _spec(parameters: QuantizationParameters) -> QuantizationSpecBase:
-    """Returns torchao's specification of a tensor."""
+def _spec(parameters: QuantizationParameters) -> DerivedQuantizationSpec:
+    """Returns torchao's specification of a tensor: parameters that are derived from no other."""
     limits = np.iinfo(parameters.dtype)
-    dtype = getattr(torch, parameters.dtype)
-    if parameters.axis is None:
-        return FixedQParamsQuantizationSpec(
-            dtype, float(parameters.scale), int(parameters.zero_point), limits.min, limits.max
-        )
-    return QuantizationSpec(
-        dtype,
-        _GivenPerChannel.with_args(parameters=parameters),
-        limits.min,
-        limits.max,
-        torch.per_channel_symmetric,
+    tensors = torch.from_numpy(parameters.scale), torch.from_numpy(parameters.zero_point)
+    return DerivedQuantizationSpec(
+        derived_from=[],
+        derive_qparams_fn=lambda _: tensors,
+        dtype=getattr(torch, parameters.dtype),
+        quant_min=limits.min,
+        quant_max=limits.max,
+        qscheme=torch.per_tensor_affine if parameters.axis is None else torch.per_channel_symmetric,
         ch_axis=parameters.axis,
     )

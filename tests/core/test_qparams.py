@@ -125,14 +125,3 @@ def test_scaled_multiplies_numbers_by_the_factor_of_their_channel() -> None:
     given = per_channel(np.array([1, 2, 4], np.float32), "int8", axis=0)
     found = given.scaled(np.array([0.5, 1, 0.25], np.float32), axis=0)
     assert (found.scale.tolist(), found.axis) == ([0.5, 2.0, 1.0], 0)
-
-
-def test_split_gives_each_group_the_scales_of_its_channels_or_the_one() -> None:
-    zero_points = np.array([5, 6, 7, 8])
-    given = QuantizationParameters(np.array([1, 2, 3, 4], np.float32), zero_points, "int8", 0)
-    first, second = given.split(2)
-    assert (first.scale.tolist(), first.zero_point.tolist()) == ([1, 2], [5, 6])
-    assert (second.scale.tolist(), second.zero_point.tolist()) == ([3, 4], [7, 8])
-    assert {(x.dtype, x.axis) for x in (first, second)} == {("int8", 0)}
-    given = per_tensor(0.3, -5, "int8")
-    assert given.split(3) == [given] * 3

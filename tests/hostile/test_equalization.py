@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from resnet8.core.files import write_array
 from resnet8.inspection.units import read_metadata
 from resnet8.models import torch_file, torch_model
 from resnet8.quantize import onnx_writer
-from resnet8.quantize.equalization import as_metadata
 from resnet8.quantize.quantization import Quantization
 from resnet8.weight_visualizer import main as look
 from stages import inspect_sensitivity
-from tests.hostile.harness import Case, options, pixels, refuse, table, write_params
+from tests.hostile.harness import Case, pixels, refuse, table, write_params
 from tests.hostile.test_torch import edit_entries
 
 REMEDY = r"Run `dvc repro` to make it again\."
@@ -103,57 +101,46 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def models(onnx_fp32: Any, torch_int8: Any, quantization: Quantization) -> dict[str, bytes]:
-    """Files by the names of their variants."""
+    """Files by the names of their variants; tests/inspection/test_units.py reads their factors."""
     quantized = onnx_writer.quantize(onnx_fp32, quantization, quant_type="int8")
     return {
         "onnx_fp32.onnx": onnx_fp32.SerializeToString(),
         "onnx_int8.onnx": quantized.SerializeToString(),
-        "torch_int8.pt2": torch_model.encode(torch_int8, as_metadata(quantization.equalization)),
+        "torch_int8.pt2": torch_model.encode(torch_int8, quantization.metadata),
     }
 
 
-def prepared(tmp_path: Path, models: dict[str, bytes], variant: str) -> tuple[Any, Any]:
-    """A folder with that model alone, and what `look` is called with."""
-    (tmp_path / "models").mkdir()
-    path = (tmp_path / "models" / "model").with_suffix(Path(variant).suffix)
-    path.write_bytes(models[variant])
-    return partial(call_look, path), {"input": "random:0", "out": tmp_path / "out"}
+def of_other_bytes(folder: Path) -> None:
+    (path,) = folder.iterdir()
+    if path.suffix == ".onnx":
+        path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
+    else:
+        edit_entries(path, lambda entries: entries.__setitem__(ENTRY, b"\xff\xfe"))
 
 
-def call_look(path: Path, arguments: list[str]) -> None:
-    look([str(path), "--layers=conv2d_2", *arguments])
+IN_ONNX = Case("other bytes", of_other_bytes, rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}")
+IN_TORCH = Case(
+    "other bytes in PyTorch's format",
+    of_other_bytes,
+    rf"\S+ must be an exported PyTorch program, got: .+ codec .+\. {REMEDY}",
+)
 
 
-VARIANTS = ("onnx_int8.onnx", "torch_int8.pt2")
-
-
-@table(*CASES)
+@table(*CASES, IN_ONNX, IN_TORCH)
 def test_visualizer_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], models: dict[str, bytes], case: Case
 ) -> None:
-    main, arguments = prepared(tmp_path, models, "onnx_int8.onnx")
-    case.write(tmp_path / "models")
-    refuse(main, arguments, capfd, folder=tmp_path / "models", message=case.message)
+    name, suffix = ("torch_int8", ".pt2") if case is IN_TORCH else ("onnx_int8", ".onnx")
+    path = (tmp_path / "models" / "model").with_suffix(suffix)
+    path.parent.mkdir()
+    path.write_bytes(models[name + suffix])
+    case.write(path.parent)
 
+    def call_look(arguments: list[str]) -> None:
+        look([str(path), "--layers=conv2d_2", *arguments])
 
-def test_visualizer_refuses_a_text_of_other_bytes(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], models: dict[str, bytes]
-) -> None:
-    main, arguments = prepared(tmp_path, models, "torch_int8.pt2")
-    path = tmp_path / "models" / "model.pt2"
-    edit_entries(path, lambda entries: entries.__setitem__(ENTRY, b"\xff\xfe"))
-    message = rf"\S+ must be an exported PyTorch program, got: .+ codec .+\. {REMEDY}"
-    refuse(main, arguments, capfd, folder=tmp_path / "models", message=message)
-
-
-def test_visualizer_refuses_a_text_of_other_bytes_in_onnx(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], models: dict[str, bytes]
-) -> None:
-    main, arguments = prepared(tmp_path, models, "onnx_int8.onnx")
-    path = tmp_path / "models" / "model.onnx"
-    path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
-    message = rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}"
-    refuse(main, arguments, capfd, folder=tmp_path / "models", message=message)
+    arguments = {"input": "random:0", "out": tmp_path / "out"}
+    refuse(call_look, arguments, capfd, folder=path.parent, message=case.message)
 
 
 def test_read_metadata_refuses_to_unpack_more_than_a_program_may_have(
@@ -166,23 +153,12 @@ def test_read_metadata_refuses_to_unpack_more_than_a_program_may_have(
         read_metadata(path)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_visualizer_takes_the_files_that_the_cases_damage(
-    tmp_path: Path, models: dict[str, bytes], variant: str
-) -> None:
-    main, arguments = prepared(tmp_path, models, variant)
-    (path,) = (tmp_path / "models").iterdir()
-    rewrite(path, written(path))
-    main(options(**arguments))
-    assert (tmp_path / "out" / "layers.png").exists()
-
-
 # Both formats hold the same text: in PyTorch's, few cases are enough.
 FEW = ("a page", "a factor too few for an input")
 
 
 @table(*[case for case in CASES if case.name in FEW])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["onnx_int8.onnx", "torch_int8.pt2"])
 def test_inspect_sensitivity_refuses(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],

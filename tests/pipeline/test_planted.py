@@ -14,7 +14,7 @@ from tests.pipeline.commands import mirror, needs_mirror, repro, run, set_params
 
 pytestmark = [pytest.mark.faults, pytest.mark.mirror, needs_mirror]
 # Faults in code, as an edit could bring them, behind the check of what was written
-# (tests/quantize/test_written.py): the stage goes on with other numbers than it was given.
+# (tests/quantize/test_checks.py): the stage goes on with other numbers than it was given.
 PLANT = """
 import numpy as np
 

@@ -8,7 +8,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from resnet8.core.sections import Fit
 from resnet8.models.onnx_model import open_session
+from resnet8.quantize.fit import fit
+from resnet8.quantize.onnx_writer import find_points
+from resnet8.quantize.quantization import Quantization
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -77,27 +81,25 @@ def by_reference(model: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Arrays
     return dict(zip(evaluator.output_names, values, strict=True))
 
 
-def small_resnet() -> onnx.ModelProto:
-    """A residual block on 8 x 8 places of (N, 32, 32, 3), quick to run; named as pipelines do."""
-    arrays = weights(
-        conv0=(6, 3, 3, 3), conv1=(6, 6, 3, 3), conv2=(6, 6, 3, 3), conv3=(5, 6, 1, 1), dense=(4, 5)
-    )
-    arrays["conv0.weight"] /= 200  # of pixels up to 255
+def classifier(
+    nodes: Sequence[onnx.NodeProto], channels: int, *, divisor: float = 1.0, **shapes: Any
+) -> onnx.ModelProto:
+    """A model of (N, 32, 32, 3) to 4 probabilities, with some nodes in the middle.
+
+    Args:
+        nodes: from `permute` (N, 3, 32, 32) to `channels` channels.
+        channels: of the last node.
+        divisor: of the first layer's weights, because pixels are up to 255.
+        shapes: of the nodes' weights, by layer.
+    """
+    arrays = weights(**shapes, dense=(4, channels))
+    arrays[f"{next(iter(shapes))}.weight"] /= np.float32(divisor)
     arrays["dense.weight"] = np.ascontiguousarray(arrays["dense.weight"].T)
-    arrays["flatten.constant1"] = np.array([-1, 5])
-    same = {"pads": [1, 1, 1, 1]}
+    arrays["flatten.constant1"] = np.array([-1, channels])
     nodes = [
         node("Transpose", "permute", "input", perm=[0, 3, 1, 2]),
-        layer("Conv", "conv0", "permute", strides=[4, 4], **same),
-        node("Relu", "relu0", "conv0"),
-        layer("Conv", "conv1", "relu0", **same),
-        node("Relu", "relu1", "conv1"),
-        layer("Conv", "conv2", "relu1", **same),
-        node("Add", "add", "relu0", "conv2"),
-        node("Relu", "relu2", "add"),
-        layer("Conv", "conv3", "relu2"),
-        node("Relu", "relu3", "conv3"),
-        node("GlobalAveragePool", "pool", "relu3"),
+        *nodes,
+        node("GlobalAveragePool", "pool", nodes[-1].name),
         node("Reshape", "flatten", "pool", "flatten.constant1"),
         layer("Gemm", "dense", "flatten"),
         node("Softmax", "probabilities", "dense"),
@@ -106,3 +108,60 @@ def small_resnet() -> onnx.ModelProto:
     rows = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 4])
     model.graph.output[0].CopyFrom(rows)
     return model
+
+
+SAME = {"pads": [1, 1, 1, 1]}
+
+
+def small_resnet() -> onnx.ModelProto:
+    """A residual block on 8 x 8 places, quick to run; named as pipelines do."""
+    nodes = [
+        layer("Conv", "conv0", "permute", strides=[4, 4], **SAME),
+        node("Relu", "relu0", "conv0"),
+        layer("Conv", "conv1", "relu0", **SAME),
+        node("Relu", "relu1", "conv1"),
+        layer("Conv", "conv2", "relu1", **SAME),
+        node("Add", "add", "relu0", "conv2"),
+        node("Relu", "relu2", "add"),
+        layer("Conv", "conv3", "relu2"),
+        node("Relu", "relu3", "conv3"),
+    ]
+    block = dict.fromkeys(("conv1", "conv2"), (6, 6, 3, 3))
+    return classifier(nodes, 5, divisor=200, conv0=(6, 3, 3, 3), **block, conv3=(5, 6, 1, 1))
+
+
+def depthwise() -> onnx.ModelProto:
+    """As MobileNet's blocks, with an activation that is clipped and one that is scaled."""
+    nodes = [
+        layer("Conv", "conv0", "permute", strides=[4, 4], auto_pad="SAME_UPPER"),
+        node("Clip", "clip", "conv0", "low", "high"),
+        layer("Conv", "deep", "clip", group=6, **SAME),
+        node("LeakyRelu", "leaky", "deep", alpha=0.1),
+        layer("Conv", "point", "leaky"),
+        node("Relu", "relu", "point"),
+    ]
+    shapes = {"conv0": (6, 3, 3, 3), "deep": (6, 1, 3, 3), "point": (8, 6, 1, 1)}
+    model = classifier(nodes, 8, divisor=50, **shapes)
+    for name, value in (("low", 0), ("high", 6)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    return model
+
+
+# Settings of `fit` that need no second look at the images.
+QUICK = {
+    "activation_range": "minmax",
+    "equalization": 0.0,
+    "weight_rounding": "nearest",
+    "bias_correction": False,
+}
+
+
+def fitted(
+    model: onnx.ModelProto, settings: Fit, images: Any = None, **changes: Any
+) -> Quantization:
+    """The quantization of a model with other settings, from 40 random images by default."""
+    chosen = settings.model_copy(update=changes)
+    points = find_points(
+        model, symmetric=chosen.activation_symmetric, float_layers=chosen.float_layers
+    )
+    return fit(model, drawn(model, 40) if images is None else images, chosen, points=points)

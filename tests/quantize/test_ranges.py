@@ -1,4 +1,4 @@
-"""Ranges of activations, against ONNX Runtime's own calibrators."""
+"""Ranges of activations, against ONNX Runtime's own calibrators and errors computed directly."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,29 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
 from resnet8.quantize.observers import find_histograms, observe, stream
-from resnet8.quantize.ranges import least_squares, library_ranges, minmax, to_parameters
+from resnet8.quantize.ranges import (
+    find_addends,
+    least_squares,
+    library_ranges,
+    minmax,
+    to_parameters,
+)
+from tests.quantize.graphs import build, layer, node, small_resnet, weights
 
 RTOL_FLOAT32 = 1e-6  # scales are float32
 # The calibrators run the model without joining operators, which rounds otherwise.
 RTOL_UNJOINED = 1e-5
+# Of an error behind a ReLU: values count as the middle of their bin, less than half a step wide.
+RTOL_BINS = 0.05
 BINS, LEVELS = 256, 64  # few: the library compares histograms in Python
 TENSORS = ("activation", "activation_3", "conv2d_5", "activation_6", "flatten")
-QUICK = settings(max_examples=200, deadline=None, database=None, derandomize=True)
 NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(
     lambda x: x == 0 or abs(x) > 1e-30
 )
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@QUICK
+@settings(max_examples=200)
 @given(ends=st.tuples(NUMBERS, NUMBERS).map(sorted))
 def test_to_parameters_covers_the_range_within_a_step(ends: Any, symmetric: bool) -> None:
     low, high = ends
@@ -64,17 +72,23 @@ def test_to_parameters_by_hand(ends: Any, symmetric: bool, scale: float, zero_po
     assert parameters.scale.dtype == np.float32
 
 
-def squared_error(values: Any, parameters: Any) -> float:
-    scale, zero_point = float(parameters.scale), int(parameters.zero_point)
-    codes = np.clip(np.rint(values / scale) + zero_point, 0, 255)
-    return float(np.mean((values - (codes - zero_point) * scale) ** 2))
+def squared_error(values: Any, ends: Any, symmetric: bool, other: Any = None) -> float:
+    """Mean squared error of rounded values, or of the ReLU of their sum with another addend."""
+    parameters = to_parameters(*ends, symmetric=symmetric)
+    values, scale = values.astype(np.float64), float(parameters.scale)
+    codes = np.clip(np.rint(values / scale) + int(parameters.zero_point), 0, 255)
+    rounded = (codes - int(parameters.zero_point)) * scale
+    if other is None:
+        return float(np.mean((rounded - values) ** 2))
+    return float(np.mean((np.maximum(rounded + other, 0) - np.maximum(values + other, 0)) ** 2))
 
 
-def ranges_of(values: Any, *, symmetric: bool) -> tuple[Any, Any]:
-    """Returns the range with the least error, and the whole range."""
-    statistics = observe([{"x": values}])
-    histogram = find_histograms([{"x": values}], statistics)["x"]
-    return least_squares(histogram, symmetric=symmetric), minmax(statistics)["x"]
+def chosen_range(values: Any, *, symmetric: bool = False, other: Any = None) -> Any:
+    """The range with the least error, behind a ReLU with another addend."""
+    batch = {"x": values} | ({} if other is None else {"other": other})
+    pairs = {} if other is None else {"x": "other"}
+    histogram = find_histograms([batch], observe([batch]), pairs)["x"]
+    return least_squares(histogram, symmetric=symmetric)
 
 
 SHAPES = {
@@ -91,11 +105,8 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_least_squares_errs_no_more_than_the_whole_range(name: str, symmetric: bool) -> None:
     values = SHAPES[name](np.random.default_rng(0)).astype(np.float32)
-    best, whole = ranges_of(values, symmetric=symmetric)
-    error, before = (
-        squared_error(values.astype(np.float64), to_parameters(*x, symmetric=symmetric))
-        for x in (best, whole)
-    )
+    best, whole = chosen_range(values, symmetric=symmetric), (values.min(), values.max())
+    error, before = (squared_error(values, x, symmetric) for x in (best, map(float, whole)))
     # It is chosen on a histogram: values count as the middle of their bin, a 32nd of a step wide.
     assert error <= before * (1 + 1 / 32)
 
@@ -104,127 +115,158 @@ def test_least_squares_errs_no_more_than_the_whole_range(name: str, symmetric: b
 def test_least_squares_clips_an_outlier(symmetric: bool) -> None:
     values = np.random.default_rng(0).normal(0, 1, (1000, 1000)).astype(np.float32)
     values[0, 0] = 20.0
-    (_, high), (_, whole) = ranges_of(values, symmetric=symmetric)
     # Up to 20, a step is 0.1 wide or 0.16 and rounding costs 0.0008 or 0.002; up to 10, clipping
     # one of a million values costs 0.0001, and rounding 0.0003 or 0.0005.
-    assert whole == 20.0
-    assert high < 12.0
+    assert chosen_range(values, symmetric=symmetric)[1] < 12.0
 
 
-def test_least_squares_keeps_a_range_that_is_used_evenly() -> None:
-    values = np.linspace(-1, 3, 100_000, dtype=np.float32).reshape(100, 1000)
-    best, whole = ranges_of(values, symmetric=False)
-    assert best == pytest.approx(whole, rel=0.02)  # the next shorter range that is tried
+EVEN = np.linspace(-1, 3, 40_000, dtype=np.float32).reshape(10, 4, 100, 10)
 
 
-class Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, batches: list[Any]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> Any:
-        batch = next(self.batches, None)
-        return None if batch is None else {"input": batch.astype(np.float32)}
+@pytest.mark.parametrize(("other", "room"), [(None, 0.02), (np.full_like(EVEN, 5.0), 0.05)])
+def test_least_squares_keeps_a_range_that_is_used_evenly(other: Any, room: float) -> None:
+    # Within the next shorter range that is tried; all sums with the other addend are positive.
+    assert chosen_range(EVEN, other=other) == pytest.approx((-1.0, 3.0), rel=room)
 
 
-@pytest.fixture(scope="module")
-def calibrated(
-    onnx_fp32: Any, calibration_images: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
-    """A function that runs ONNX Runtime's calibrators."""
-    folder: Path = tmp_path_factory.mktemp("calibrators")
-    onnx.save(onnx_fp32, folder / "model.onnx")
-
-    def calibrate(method: CalibrationMethod, calls: list[list[Any]], **options: Any) -> Any:
-        calibrator = create_calibrator(
-            folder / "model.onnx",
-            augmented_model_path=str(folder / "augmented.onnx"),
-            calibrate_method=method,
-            extra_options=options,
-        )
-        for batches in calls:
-            calibrator.collect_data(Reader(batches))
-        found = calibrator.compute_data()
-        return {name: [np.asarray(x).item() for x in found[name].range_value] for name in TENSORS}
-
-    return calibrate
-
-
-@pytest.fixture
-def chosen_by(fit_settings: Any) -> Any:
-    """Returns a function that calls `library_ranges` with other settings."""
-
-    def run(batches: Any, **changes: Any) -> Any:
-        few = {"percentile": 99.9, "histogram_bins": BINS, "entropy_levels": LEVELS}
-        return library_ranges(batches, fit_settings.model_copy(update=few | changes))
-
-    return run
-
-
-def assert_close(found: Any, expected: Any, *, width: float = RTOL_UNJOINED) -> None:
-    """Ends, within a share of the range."""
-    for name in TENSORS:
-        room = width * (expected[name][1] - expected[name][0])
-        assert found[name] == pytest.approx(expected[name], abs=room), name
-
-
-def test_minmax_is_what_onnx_runtimes_calibrator_finds(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any
-) -> None:
-    found = minmax(observe(stream(onnx_fp32, TENSORS, calibration_images)))
-    expected = calibrated(CalibrationMethod.MinMax, [[calibration_images]])
-    assert_close(found, expected)
+def drawn_pair(seed: int) -> tuple[Any, Any]:
+    """An addend with long tails, and one that is related to it."""
+    rng = np.random.default_rng(seed)
+    one = rng.normal(0, 2, (50, 4, 10, 10)) - 1 + rng.exponential(0.5, (50, 4, 10, 10))
+    other = 0.5 * one + rng.normal(0, 1, one.shape) - 1
+    return one.astype(np.float32), other.astype(np.float32)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_library_ranges_by_percentile_are_those_of_onnx_runtimes_calibrator(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any, chosen_by: Any, symmetric: bool
+@pytest.mark.parametrize("seed", [0, 1])
+def test_least_squares_of_an_addend_errs_as_little_as_the_best_range(
+    seed: int, symmetric: bool
+) -> None:
+    one, other = drawn_pair(seed)
+    low, high = float(one.min()), float(one.max())
+    lows, highs = np.linspace(0.04, 1, 25), np.linspace(0.4, 1, 25)
+    pairs = [(x, x) for x in lows] if symmetric else [(x, y) for x in lows for y in highs]
+    tried = [(low * x, high * y) for x, y in pairs]
+    errors = [squared_error(one[:10], ends, symmetric, other[:10]) for ends in tried]
+    # The best of a part of the values, then counted on all.
+    best = squared_error(one, tried[int(np.argmin(errors))], symmetric, other)
+    chosen = chosen_range(one, symmetric=symmetric, other=other)
+    assert squared_error(one, chosen, symmetric, other) <= best * (1 + RTOL_BINS)
+
+
+def test_least_squares_of_sums_that_are_all_discarded_is_the_whole_range() -> None:
+    one, _ = drawn_pair(0)
+    chosen = chosen_range(one, other=np.full_like(one, -100.0))
+    assert chosen == (float(one.min()), float(one.max()))
+
+
+def block(*behind: onnx.NodeProto) -> onnx.ModelProto:
+    """Two convolutions that are added up, and what is behind."""
+    arrays = weights(left=(4, 3, 3, 3), right=(4, 3, 3, 3))
+    arrays["one"] = np.ones((1, 4, 1, 1), np.float32)
+    return build([layer("Conv", "left", "input"), layer("Conv", "right", "input"), *behind], arrays)
+
+
+ADD, RELU = node("Add", "add", "left", "right"), node("Relu", "relu", "add")
+POOL = node("GlobalAveragePool", "pooled", "right")
+EACH = {name: name for name in ("input", "left", "right", "pooled", "relu", "one")}
+RESNET = {name: name for name in ("input", "relu0", "relu1", "conv2", "relu2")}
+ADDENDS: dict[str, tuple[onnx.ModelProto, dict[str, str], dict[str, str]]] = {
+    "both": (block(ADD, RELU), EACH, {"left": "right", "right": "left"}),
+    "one that others read": (small_resnet(), RESNET, {"conv2": "relu0"}),
+    "no ReLU": (block(ADD), EACH, {}),
+    "another function": (block(ADD, node("Sigmoid", "relu", "add")), EACH, {}),
+    "read twice": (block(ADD, RELU, node("Mul", "both", "add", "relu")), EACH, {}),
+    "another operator": (block(node("Sub", "add", "left", "right"), RELU), EACH, {}),
+    "itself": (block(node("Add", "add", "left", "left"), RELU), EACH, {}),
+    "a constant": (block(node("Add", "add", "left", "one"), RELU), EACH, {}),
+    "repeated over pixels": (block(POOL, node("Add", "add", "left", "pooled"), RELU), EACH, {}),
+    "one in float": (block(ADD, RELU), {"input": "input", "left": "left"}, {}),
+    "the scale of another": (block(ADD, RELU), EACH | {"right": "input"}, {"left": "right"}),
+}
+
+
+@pytest.mark.parametrize("name", ADDENDS)
+def test_find_addends_gives_addends_that_only_a_relu_bounds(name: str) -> None:
+    model, points, expected = ADDENDS[name]
+    assert find_addends(model, points) == expected
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, batch: Any) -> None:
+        self.batches = iter([{"input": batch.astype(np.float32)}])
+
+    def get_next(self) -> Any:
+        return next(self.batches, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "symmetric"),
+    [("MinMax", False), ("Percentile", True), ("Percentile", False), ("Entropy", False)],
+)
+def test_ranges_are_those_of_onnx_runtimes_calibrator(
+    *,
+    onnx_fp32: Any,
+    calibration_images: Any,
+    fit_settings: Any,
+    tmp_path: Path,
+    method: str,
+    symmetric: bool,
 ) -> None:
     images = calibration_images[:100]
-    batches = stream(onnx_fp32, TENSORS, images)
-    found = chosen_by(batches, activation_range="percentile", activation_symmetric=symmetric)
-    expected = calibrated(
-        CalibrationMethod.Percentile,
-        [[batch] for batch in np.split(images, 2)],
-        symmetric=symmetric,
-        num_bins=BINS,
-        percentile=99.9,
+    onnx.save(onnx_fp32, tmp_path / "model.onnx")
+    options = {
+        "MinMax": {},
+        "Percentile": {"symmetric": symmetric, "num_bins": BINS, "percentile": 99.9},
+        "Entropy": {"num_bins": BINS, "num_quantized_bins": LEVELS},
+    }
+    calibrator = create_calibrator(
+        tmp_path / "model.onnx",
+        augmented_model_path=str(tmp_path / "augmented.onnx"),
+        calibrate_method=CalibrationMethod[method],
+        extra_options=options[method],
     )
-    assert_close(found, expected)
-
-
-def test_library_ranges_by_entropy_are_those_of_onnx_runtimes_calibrator(
-    onnx_fp32: Any, calibration_images: Any, calibrated: Any, chosen_by: Any
-) -> None:
-    images = calibration_images[:100]
-    found = chosen_by(stream(onnx_fp32, TENSORS, images), activation_range="entropy")
-    expected = calibrated(
-        CalibrationMethod.Entropy,
-        [[batch] for batch in np.split(images, 2)],
-        num_bins=BINS,
-        num_quantized_bins=LEVELS,
-    )
-    assert_close(found, expected)
-
-
-def test_library_ranges_by_a_percentile_of_100_are_all_that_was_seen_but_for_a_bin(
-    onnx_fp32: Any, calibration_images: Any, chosen_by: Any
-) -> None:
-    images = calibration_images[:100]
+    for batch in np.split(images, 2):
+        calibrator.collect_data(Reader(batch))
+    expected = calibrator.compute_data()
     batches = stream(onnx_fp32, TENSORS, images)
-    found = chosen_by(batches, activation_range="percentile", percentile=100.0)
+    changes = {
+        "activation_range": method.lower(),
+        "activation_symmetric": symmetric,
+        "percentile": 99.9,
+        "histogram_bins": BINS,
+        "entropy_levels": LEVELS,
+    }
+    chosen = (
+        minmax(observe(batches))
+        if method == "MinMax"
+        else library_ranges(batches, fit_settings.model_copy(update=changes))
+    )
+    for name in TENSORS:
+        low, high = (np.asarray(x).item() for x in expected[name].range_value)
+        assert chosen[name] == pytest.approx((low, high), abs=RTOL_UNJOINED * (high - low)), name
+
+
+def test_library_ranges_by_a_percentile_of_100_are_all_values_but_for_a_bin(
+    onnx_fp32: Any, calibration_images: Any, fit_settings: Any
+) -> None:
+    changes = {"activation_range": "percentile", "percentile": 100.0, "histogram_bins": BINS}
+    images, settings_ = calibration_images[:100], fit_settings.model_copy(update=changes)
+    chosen = library_ranges(stream(onnx_fp32, TENSORS, images), settings_)
     whole = minmax(observe(stream(onnx_fp32, TENSORS, images)))
     for name in TENSORS:
         # The library ends at the lower edge of the last of its bins, which go to both sides.
         bin_width = 2 * max(map(abs, whole[name])) / BINS
-        assert found[name] == pytest.approx(whole[name], abs=1.01 * bin_width)
+        assert chosen[name] == pytest.approx(whole[name], abs=1.01 * bin_width)
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_library_ranges_take_zeros_and_print_nothing(
-    chosen_by: Any, method: str, capsys: pytest.CaptureFixture[str]
+    fit_settings: Any, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batches = iter([{"x": np.zeros((4, 5), np.float32)}] * 2)
-    (ends,) = chosen_by(batches, activation_range=method).values()
+    changes = {"activation_range": method, "histogram_bins": BINS, "entropy_levels": LEVELS}
+    (ends,) = library_ranges(batches, fit_settings.model_copy(update=changes)).values()
     assert to_parameters(*ends, symmetric=False).scale > 0
     assert np.isfinite(ends).all()
     assert capsys.readouterr().out == ""

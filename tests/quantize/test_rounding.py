@@ -8,25 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from resnet8.core.qparams import QuantizationParameters
 from resnet8.core.sections import Fit
-from resnet8.quantize.rounding import gptq, nearest
+from resnet8.quantize.layers import Layer
+from resnet8.quantize.rounding import gptq, nearest, round_layer
 from resnet8.quantize.scales import find_weight_parameters
 
 RTOL_FLOAT32 = 1e-6  # scales are float32, weights are not
-QUICK = settings(max_examples=60, deadline=None, database=None, derandomize=True)
+LIMITS = (-127, 127)
 MATRICES = arrays.arrays(
     np.float64,
     arrays.array_shapes(min_dims=2, max_dims=2, max_side=6),
     elements=st.floats(-100, 100).map(lambda x: round(x, 3)),
 )
+FORMS = [(True, True), (True, False), (False, False)]
 
 
-def find_scales(
-    weight: Any, *, symmetric: bool = True, per_channel: bool = True
-) -> QuantizationParameters:
-    settings = Fit.model_construct(weight_symmetric=symmetric, per_channel=per_channel)
-    return find_weight_parameters(weight, settings)
+def in_form(symmetric: bool, per_channel: bool) -> Fit:
+    return Fit.model_construct(
+        weight_symmetric=symmetric, per_channel=per_channel, weight_rounding="nearest"
+    )
 
 
 def correlated(seed: int, *, inputs: int = 8, samples: int = 400) -> Any:
@@ -36,150 +36,118 @@ def correlated(seed: int, *, inputs: int = 8, samples: int = 400) -> Any:
     return shared + 0.3 * rng.normal(size=(samples, inputs)) + rng.normal(size=inputs)
 
 
-def moments_of(inputs: Any) -> Any:
+def products_of(inputs: Any) -> Any:
     return inputs.T @ inputs / len(inputs)
 
 
-def one(scale: float, zero_point: int = 0) -> QuantizationParameters:
-    return QuantizationParameters.per_tensor(scale, zero_point, "int8")
-
-
-def by_output(found: QuantizationParameters, codes: Any) -> Any:
-    """(O, 1) scales."""
-    return np.broadcast_to(found.scale, len(codes)).astype(np.float64)[:, None]
-
-
-def restored_from(codes: Any, found: QuantizationParameters) -> Any:
-    """The weights that codes stand for, in double precision."""
-    return (codes.astype(np.float64) - found.zero_point.max()) * by_output(found, codes)
+def drawn_steps(seed: int, *, largest: float, shape: tuple[int, int] = (6, 8)) -> Any:
+    """Weights (O, I) in steps; the largest of each output has that many."""
+    weight = np.random.default_rng(seed).normal(size=shape)
+    return weight * largest / np.abs(weight).max(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize(
-    ("weight", "scale", "zero_point"),
+    ("weight", "symmetric", "per_channel", "scale", "zero_point"),
     [
         # From -1 to 4.1 in 255 steps of 0.02; code -128 is -1, and so 0 is code -78.
-        ([[-1.0, 2.0], [4.1, 3.0]], 0.02, -78),
-        ([[1.0, 2.0]], 2 / 255, -128),
-        ([[-1.0, -2.0]], 2 / 255, 127),
-        ([[0.0, 0.0]], 1.0, -128),
+        ([[-1.0, 2.0], [4.1, 3.0]], False, False, 0.02, -78),
+        ([[1.0, 2.0]], False, False, 2 / 255, -128),
+        ([[-1.0, -2.0]], False, False, 2 / 255, 127),
+        ([[0.0, 0.0]], False, False, 1.0, -128),
+        ([[1.0, -2.0], [4.0, 3.0], [0.0, 0.0]], True, True, [2 / 127, 4 / 127, 1.0], [0, 0, 0]),
+        ([[1.0, -2.0], [4.0, 3.0], [0.0, 0.0]], True, False, 4 / 127, 0),
     ],
 )
-def test_scales_of_asymmetric_weights(weight: Any, scale: float, zero_point: int) -> None:
-    found = find_scales(np.array(weight), symmetric=False, per_channel=False)
-    assert (found.scale.shape, found.dtype, found.axis) == ((), "int8", None)
-    assert float(found.scale) == pytest.approx(scale, rel=RTOL_FLOAT32)
-    assert found.zero_point == zero_point
+def test_find_weight_parameters_by_hand(
+    weight: Any, symmetric: bool, per_channel: bool, scale: Any, zero_point: Any
+) -> None:
+    parameters = find_weight_parameters(np.array(weight), in_form(symmetric, per_channel))
+    np.testing.assert_allclose(parameters.scale, scale, rtol=RTOL_FLOAT32)
+    np.testing.assert_array_equal(parameters.zero_point, zero_point)
+    assert parameters.scale.dtype == np.float32
+    assert (parameters.dtype, parameters.axis) == ("int8", 0 if per_channel else None)
 
 
-@pytest.mark.parametrize(
-    ("per_channel", "scale"), [(True, [2 / 127, 4 / 127, 1.0]), (False, 4 / 127)]
-)
-def test_scales_of_symmetric_weights(per_channel: bool, scale: Any) -> None:
-    weight = np.array([[1.0, -2.0], [4.0, 3.0], [0.0, 0.0]])
-    found = find_scales(weight, per_channel=per_channel)
-    np.testing.assert_allclose(found.scale, scale, rtol=RTOL_FLOAT32)
-    assert not found.zero_point.any()
-    assert (found.scale.dtype, found.dtype) == (np.float32, "int8")
-    assert found.axis == (0 if per_channel else None)
-
-
-@pytest.mark.parametrize(
-    ("weight", "scale", "symmetric", "codes"),
-    [
-        ([-128.0, 127.0], 1.0, False, [-128, 127]),
-        ([-3.0, -1.0, 0.0, 1.0, 3.0], 0.01, True, [-127, -100, 0, 100, 127]),
-        ([0.5, 1.5, 2.5, -0.5, -1.5], 1.0, True, [0, 2, 2, 0, -2]),  # halves to even
-    ],
-)
-def test_nearest_by_hand(weight: Any, scale: float, symmetric: bool, codes: Any) -> None:
-    assert nearest(np.array([weight]), one(scale), symmetric=symmetric).tolist() == [codes]
-
-
-@pytest.mark.parametrize(
-    ("symmetric", "per_channel"), [(True, True), (True, False), (False, False)]
-)
-@QUICK
+@pytest.mark.parametrize(("symmetric", "per_channel"), FORMS)
+@settings(max_examples=60)
 @given(weight=MATRICES)
-def test_nearest_is_within_half_a_step(weight: Any, symmetric: bool, per_channel: bool) -> None:
-    found = find_scales(weight, symmetric=symmetric, per_channel=per_channel)
-    codes = nearest(weight, found, symmetric=symmetric)
-    assert codes.dtype == np.int8
-    restored = restored_from(codes, found)
-    scale = by_output(found, codes)
-    room = 0.5 * scale + 128 * scale * RTOL_FLOAT32
-    assert (np.abs(restored - weight) <= room).all()
+def test_round_layer_is_within_half_a_step(weight: Any, symmetric: bool, per_channel: bool) -> None:
+    settings_ = in_form(symmetric, per_channel)
+    parameters = find_weight_parameters(weight, settings_)
+    layer = Layer("x", "Gemm", "input", "x", weight, None, 1, {})
+    unit = np.ones((), np.float32)
+    values = round_layer(layer, parameters, unit, settings_, None).weight.values
+    scale = np.broadcast_to(parameters.scale, len(weight)).astype(np.float64)[:, np.newaxis]
+    assert (np.abs(values - weight) <= scale * (0.5 + 128 * RTOL_FLOAT32)).all()
+    codes = parameters.quantize(values)
+    np.testing.assert_array_equal(parameters.dequantize(codes), values)
+    assert codes.min() >= (-127 if symmetric else -128)
 
 
-@QUICK
+@pytest.mark.parametrize(
+    ("steps", "limits", "expected"),
+    [
+        ([-128.0, 127.0], (-128, 127), [-128, 127]),
+        ([-300.0, -100.0, 0.0, 100.0, 300.0], LIMITS, [-127, -100, 0, 100, 127]),
+        ([0.5, 1.5, 2.5, -0.5, -1.5], LIMITS, [0, 2, 2, 0, -2]),  # halves to even
+    ],
+)
+def test_nearest_by_hand(steps: Any, limits: Any, expected: Any) -> None:
+    assert nearest(np.array([steps]), limits).tolist() == [expected]
+
+
+@settings(max_examples=60)
 @given(weight=MATRICES, seed=st.integers(0, 2**32 - 1))
 def test_gptq_is_nearest_where_inputs_tell_nothing_of_each_other(weight: Any, seed: int) -> None:
-    found = find_scales(weight)
-    moments = np.diag(np.random.default_rng(seed).uniform(0.1, 10, weight.shape[1]))
-    codes = gptq(weight, found, products=moments, damping=0.01)
-    assert (codes == nearest(weight, found)).all()
+    products = np.diag(np.random.default_rng(seed).uniform(0.1, 10, weight.shape[1]))
+    rounded = gptq(weight, LIMITS, products, damping=0.01)
+    np.testing.assert_array_equal(rounded, nearest(weight, LIMITS))
 
 
 @pytest.mark.parametrize(
-    ("products", "parameters", "codes"),
+    ("products", "expected"),
     [
         # 0.4 is rounded to 0. The best second weight is then
         # 0.4 + 0.4 * <x0 x1> / <x1 x1> = 0.6, which is rounded to 1.
-        ([[1.0, 0.5], [0.5, 1.0]], one(1.0), [0, 1]),
+        ([[1.0, 0.5], [0.5, 1.0]], [0, 1]),
         # The larger second input comes first: its weight is rounded to 0. The best first weight
         # is then 0.4 + 0.4 * <x0 x1> / <x0 x0> = 0.8. In the other order, both would be 0.
-        ([[1.0, 1.0], [1.0, 4.0]], one(1.0), [1, 0]),
-        # The first case with another scale and zero point.
-        ([[1.0, 0.5], [0.5, 1.0]], one(0.1, -5), [-5, -4]),
-        ([[0.0, 0.0], [0.0, 0.0]], one(1.0), [0, 0]),
+        ([[1.0, 1.0], [1.0, 4.0]], [1, 0]),
+        ([[0.0, 0.0], [0.0, 0.0]], [0, 0]),
     ],
 )
-def test_gptq_by_hand(products: Any, parameters: QuantizationParameters, codes: Any) -> None:
-    weight = np.full((1, 2), 0.4 * float(parameters.scale))
-    found = gptq(weight, parameters, products=np.array(products), damping=1e-9)
-    assert found.tolist() == [codes]
+def test_gptq_by_hand(products: Any, expected: Any) -> None:
+    rounded = gptq(np.full((1, 2), 0.4), LIMITS, np.array(products), damping=1e-9)
+    assert rounded.tolist() == [expected]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gptq_errs_less_than_nearest_on_correlated_inputs(seed: int) -> None:
-    weight = np.random.default_rng(100 + seed).normal(size=(6, 8))
-    found = find_scales(weight)
-    found = found._replace(scale=found.scale * 8)  # few codes, so that rounding matters
+    steps = drawn_steps(100 + seed, largest=127 / 8)  # few codes, so that rounding matters
     inputs = correlated(seed)
-
-    def error(codes: Any) -> float:
-        rounded = restored_from(codes, found)
-        return float(np.sum((inputs @ (rounded - weight).T) ** 2))
-
-    codes = gptq(weight, found, products=moments_of(inputs), damping=0.01)
-    assert error(codes) < error(nearest(weight, found))
+    rounded = gptq(steps, LIMITS, products_of(inputs), damping=0.01)
+    after, before = (
+        np.sum((inputs @ (x - steps).T) ** 2) for x in (rounded, nearest(steps, LIMITS))
+    )
+    assert after < before
 
 
 def test_gptq_rounds_each_output_for_itself() -> None:
-    weight = np.random.default_rng(0).normal(size=(4, 8))
-    found = find_scales(weight)
-    moments = moments_of(correlated(0))
-    together = gptq(weight, found, products=moments, damping=0.01)
-    alone = [
-        gptq(weight[[row]], part, products=moments, damping=0.01)
-        for row, part in enumerate(found.split(4))
-    ]
-    assert (together == np.concatenate(alone)).all()
+    steps, products = drawn_steps(0, largest=127), products_of(correlated(0))
+    alone = [gptq(row[np.newaxis], LIMITS, products, damping=0.01) for row in steps]
+    together = gptq(steps, LIMITS, products, damping=0.01)
+    np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
-def test_gptq_gives_codes_of_8_bits_also_where_it_makes_up_for_much() -> None:
-    weight = np.random.default_rng(0).normal(size=(4, 8))
-    found = find_scales(weight)
-    third = found._replace(scale=found.scale / 3)
-    codes = gptq(weight, third, products=moments_of(correlated(0)), damping=1e-3)
-    assert codes.dtype == np.int8
-    assert (codes.min(), codes.max()) == (-127, 127)
+def test_gptq_stays_within_limits_where_it_compensates_for_much() -> None:
+    steps = drawn_steps(0, largest=3 * 127)
+    rounded = gptq(steps, LIMITS, products_of(correlated(0)), damping=1e-3)
+    assert (rounded.min(), rounded.max()) == LIMITS
 
 
 def test_gptq_takes_inputs_that_are_multiples_of_each_other() -> None:
     inputs = np.outer(np.arange(1.0, 9.0), [1.0, 2.0, 3.0])
-    weight = np.random.default_rng(0).normal(size=(2, 3))
-    found = find_scales(weight)
-    codes = gptq(weight, found, products=moments_of(inputs), damping=0.01)
-    before, after = inputs @ weight.T, inputs @ restored_from(codes, found).T
-    # All errors but that of the smallest input, half a step, are made up for.
-    assert (np.abs(after - before) <= inputs[:, [0]] * found.scale * 0.6).all()
+    steps = drawn_steps(0, largest=127, shape=(2, 3))
+    rounded = gptq(steps, LIMITS, products_of(inputs), damping=0.01)
+    # All errors but that of the smallest input, half a step, are compensated for.
+    assert (np.abs(inputs @ (rounded - steps).T) <= inputs[:, [0]] * 0.6).all()

@@ -1,0 +1,128 @@
+"""A warning of a quantization library is an error, and a difference in what it wrote, too."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from resnet8.core.errors import ArtifactError
+from resnet8.core.qparams import Parameter
+from resnet8.quantize import onnx_writer, torch_writer
+from resnet8.quantize.checks import no_warnings
+from resnet8.quantize.quantization import Quantization
+
+
+@pytest.mark.parametrize(
+    "warn", [lambda x: logging.getLogger("some.library").warning("%s.", x), warnings.warn]
+)
+def test_no_warnings_raises_what_is_logged_or_warned(warn: Callable[[str], None]) -> None:
+    message = r"Some library must .+, got: The scale is small\. Leave"
+    with pytest.raises(ArtifactError, match=message), no_warnings("Some library"):
+        warn("The scale\n  is small")
+
+
+def test_no_warnings_ignores_lower_levels() -> None:
+    with no_warnings("Some library"):
+        logging.getLogger("some.library").info("The bias was changed.")
+
+
+def test_no_warnings_passes_on_an_error_and_removes_its_handler() -> None:
+    handlers = list(logging.getLogger().handlers)
+    with pytest.raises(KeyError, match="mine"), no_warnings("Some library"):
+        {"first": logging.getLogger("some.library").warning("first")}["mine"]
+    assert logging.getLogger().handlers == handlers
+
+
+@pytest.fixture
+def model(onnx_fp32: Any, quantization: Quantization) -> onnx.ModelProto:
+    return onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("conv2d.weight_quantized", "the codes of the weights of conv2d with"),
+        ("conv2d.weight_scale", "the scales of the weights of conv2d with"),
+        ("conv2d_5.bias_quantized", "the biases of conv2d_5 with"),
+        ("conv2d_5.bias_quantized_scale", "the biases of conv2d_5 with"),
+        ("dense.weight_quantized", "the codes of the weights of dense with"),
+        ("dense.weight_zero_point", "the zero points of the weights of dense with"),
+        ("activation_scale", "the scales of activation with"),
+        ("activation_zero_point", "the zero points of activation with"),
+    ],
+)
+def test_check_names_a_number_that_was_written_otherwise(
+    model: onnx.ModelProto, quantization: Quantization, name: str, message: str
+) -> None:
+    onnx_writer.check(model, quantization, quant_type="uint8")
+    (tensor,) = [x for x in model.graph.initializer if x.name == name]
+    array = onnx.numpy_helper.to_array(tensor).copy()
+    array.flat[0] += 1
+    tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+    with pytest.raises(ArtifactError, match=f"ONNX Runtime must write {message}"):
+        onnx_writer.check(model, quantization, quant_type="uint8")
+
+
+def test_check_names_another_type(model: onnx.ModelProto, quantization: Quantization) -> None:
+    message = "must write the weights of .+ with 'int8', got 'uint8'"
+    with pytest.raises(ArtifactError, match=message):
+        onnx_writer.check(model, quantization, quant_type="uint8_int8")
+
+
+@pytest.mark.parametrize("change", ["a tensor without parameters", "symmetric ranges"])
+def test_quantize_refuses_parameters_for_other_tensors(
+    onnx_fp32: Any, quantization: Quantization, change: str
+) -> None:
+    activations = {k: x for k, x in quantization.activations.items() if k != "activation_3"}
+    given = (
+        quantization._replace(activations=activations)
+        if change == "a tensor without parameters"
+        else quantization._replace(symmetric=True)  # then a Q/DQ pair precedes each ReLU
+    )
+    with pytest.raises(ArtifactError, match=r"ONNX Runtime must write \w+ with no parameters, got"):
+        onnx_writer.quantize(onnx_fp32, given, quant_type="int8")
+
+
+LAYER, TENSOR = "conv2d_1", "activation_1"
+
+
+def changed(quantization: Quantization, part: str) -> Quantization:
+    """Changes a part of the parameters of a layer or a tensor."""
+    layers, activations = dict(quantization.layers), dict(quantization.activations)
+    layer = layers.pop(LAYER)
+    values, parameters = layer.weight
+    wider = parameters._replace(scale=parameters.scale * np.float32(1.5))
+    layers |= {
+        "scales": {LAYER: layer._replace(weight=Parameter(values * np.float32(1.5), wider))},
+        "codes": {LAYER: layer._replace(weight=Parameter(-values, parameters))},
+        "biases": {LAYER: layer._replace(bias=layer.bias + np.float32(0.1))},
+        "tensor": {LAYER: layer},
+        "more": {LAYER: layer, "more": layer},
+        "fewer": {},
+    }[part]
+    if part == "tensor":
+        activations[TENSOR] = activations[TENSOR]._replace(zero_point=np.array(3))
+    return quantization._replace(layers=layers, activations=activations)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("scales", f"the scales of the weights of {LAYER} with"),
+        ("codes", f"the codes of the weights of {LAYER} with"),
+        ("biases", f"the biases of {LAYER} with"),
+        ("tensor", f"the zero points of {TENSOR} with"),
+        ("more", "the weights of more with .+, got no parameters"),
+        ("fewer", f"the weights of {LAYER} with no parameters, got "),
+    ],
+)
+def test_check_of_pytorch_names_a_difference(
+    torch_int8: Any, torch_fp32: Any, quantization: Quantization, part: str, message: str
+) -> None:
+    torch_writer.check(torch_int8, torch_fp32, quantization)
+    with pytest.raises(ArtifactError, match=f"torchao must write {message}"):
+        torch_writer.check(torch_int8, torch_fp32, changed(quantization, part))

@@ -1,9 +1,9 @@
-"""Captures every layer of every variant, and compares the float variants layer by layer.
+"""Captures every layer of every variant, compares the float variants, and counts operations.
 
 Reads: all models, data/cifar10/test_{images,labels}.npy (the chosen images),
     data/cifar10/labels.json, data/calibration/images.npy
 Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers.json,
-    metrics/layer_parity.json
+    metrics/layer_parity.json, metrics/network.json
 Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
 """
 
@@ -14,8 +14,9 @@ from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
+from resnet8.core.variants import Variant
 from resnet8.inspection import inputs, recording, summaries, watch
-from resnet8.models import parity
+from resnet8.models import onnx_model, onnx_network, parity
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     by_images = {"calibration": records, "input": at_input}
     layers = summaries.layers_json(watched, by_images, spec.in_words, n_images)
     rows = recording.check_conversions(records)
+    network = onnx_network.describe(onnx_model.load_model(Variant.ONNX_FP32.path(args.models)))
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():
@@ -44,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         write_arrays(args.out / f"{name}.npz", captures)
     write_json(args.metrics / "layers.json", summaries.statistics_only(layers))
     write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": rows})
+    write_json(args.metrics / "network.json", network)
     worst = max(row["relative"] for row in rows.values())
+    print(f"{network['macs']:,} multiply-accumulates")
     print(f"{len(rows)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
 
 

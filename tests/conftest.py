@@ -1,5 +1,6 @@
 """Models that several tests look at: the sample's, converted and quantized once."""
 
+import gc
 import random
 import sys
 from typing import Any
@@ -42,6 +43,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same everywhere")
+
+
+gc.set_threshold(100_000, 50, 1000)  # else collections take most of the time of a long run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from resnet8.quantize.quantization import Quantization
 from resnet8.weight_visualizer import main as look
 from stages import inspect_sensitivity
 from tests.hostile.harness import Case, pixels, refuse, table, write_params
-from tests.hostile.test_torch import edit_entries
+from tests.hostile.test_torch import packed, unpacked
 
 REMEDY = r"Run `dvc repro` to make it again\."
 NONE = rf"\S+/{{}}\.(onnx|pt2) must hold equalization factors, got: .+\. {REMEDY}"
@@ -49,7 +49,7 @@ def rewrite(path: Path, text: str) -> None:
         property_of(model).value = text
         path.write_bytes(model.SerializeToString())
     else:
-        edit_entries(path, lambda entries: entries.__setitem__(ENTRY, text.encode()))
+        path.write_bytes(packed(unpacked(path.read_bytes()) | {ENTRY: text.encode()}))
 
 
 def text(name: str, edit: Edit, message: str = NONE.format("model")) -> Case:
@@ -115,7 +115,7 @@ def of_other_bytes(folder: Path) -> None:
     if path.suffix == ".onnx":
         path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
     else:
-        edit_entries(path, lambda entries: entries.__setitem__(ENTRY, b"\xff\xfe"))
+        path.write_bytes(packed(unpacked(path.read_bytes()) | {ENTRY: b"\xff\xfe"}))
 
 
 IN_ONNX = Case("other bytes", of_other_bytes, rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}")

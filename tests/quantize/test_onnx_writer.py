@@ -185,7 +185,7 @@ def test_layers_that_are_left_in_float_stay_in_float_and_make_no_model_worse(
         predict(predictor, test_set[0], batch_size=100)
         for predictor in (
             *map(onnx_model.make_predictor, (onnx_fp32, in_8_bits, model)),
-            torch_model.as_predictor(torch_writer.quantize(torch_fp32, given)),
+            torch_model.make_predictor(torch_writer.quantize(torch_fp32, given)),
         )
     )
     limit = ROOM * kl_divergence(original, reference)

@@ -12,7 +12,7 @@ from resnet8.core.files import read_arrays, read_json, write_bytes
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
-from resnet8.report.figures.canvas import png
+from resnet8.report.figures.canvas import draw_all
 from resnet8.report.figures.catalog import layer_drawings
 
 
@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     }
     drawings = layer_drawings(read_json(args.inspection / "layers.json"), captures)
 
-    for name, draw in show_progress(drawings.items(), desc="figures", unit="figures"):
-        write_bytes(args.out / f"{name}.png", png(draw()))
+    drawn = draw_all(drawings)
+    for name, png in show_progress(drawn, desc="figures", unit="figures", total=len(drawings)):
+        write_bytes(args.out / f"{name}.png", png)
     print(f"{len(drawings)} pictures in {args.out}")
 
 

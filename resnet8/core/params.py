@@ -69,8 +69,8 @@ class Params(Section):
     @field_validator("calibrate")
     @classmethod
     def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
-        if "fetch" in info.data and (found := calibrate.find_fault(info.data["fetch"].dataset)):
-            raise ParameterError(found)
+        if "fetch" in info.data and (fault := calibrate.find_fault(info.data["fetch"].dataset)):
+            raise ParameterError(fault)
         return calibrate
 
     @field_validator("inspect")
@@ -80,8 +80,8 @@ class Params(Section):
             n_test = IMAGES_PER_BATCH[info.data["fetch"].dataset]
             n_calibration = info.data["calibrate"].size
             spec = InputSpec.parse(inspect.input)
-            if found := spec.find_fault(n_test=n_test, n_calibration=n_calibration):
-                raise ParameterError(f"inspect.input: {found}")
+            if fault := spec.find_fault(n_test=n_test, n_calibration=n_calibration):
+                raise ParameterError(f"inspect.input: {fault}")
         return inspect
 
     @field_validator("compare")

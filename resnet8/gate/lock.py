@@ -66,21 +66,21 @@ def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) 
         )
     if gone := sorted(x for x in entries if x.partition("@")[0] not in loader.stages_data):
         raise GateError(
-            f"{LOCK} must record the stages of {PIPELINE}, got {', '.join(gone)}, too. Put it back "
-            f"with `git restore {PIPELINE}`; where it is to go, take it out with `dvc remove`."
+            f"{LOCK} must record the stages of {PIPELINE}, got {', '.join(gone)}, too. Restore "
+            f"it with `git restore {PIPELINE}`, or delete its entry with `dvc remove`."
         )
 
 
 def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
     """Returns the names of a stage and of all stages that it depends on."""
     makers = {f"{out.def_path}/": x for x, stage in stages.items() for out in stage.outs}
-    found, waiting = set[str](), {name}
+    names, waiting = set[str](), {name}
     while waiting:
-        found.add(name := waiting.pop())
+        names.add(name := waiting.pop())
         paths = [f"{dep.def_path}/" for dep in stages[name].deps]
         near = {(out, x) for out in makers for x in paths if out.startswith(x) or x.startswith(out)}
-        waiting |= {makers[out] for out, _ in near} - found
-    return found
+        waiting |= {makers[out] for out, _ in near} - names
+    return names
 
 
 def _recorded(name: str, entry: Mapping[str, Any]) -> State:

@@ -54,8 +54,8 @@ def find_moved(
 
 
 def _section(params: object, name: str) -> Mapping[str, Any]:
-    found = params.get(name) if isinstance(params, Mapping) else None
-    if not isinstance(found, Mapping):
+    section = params.get(name) if isinstance(params, Mapping) else None
+    if not isinstance(section, Mapping):
         where = f"{PARAMS} of the base must have a section {name}"
-        raise GateError(f"{where}, got {shown(found)}. Name another base.")
-    return found
+        raise GateError(f"{where}, got {shown(section)}. Name another base.")
+    return section

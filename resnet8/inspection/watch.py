@@ -100,10 +100,10 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         raise ArtifactError(f"no such file: {path}")
     if path.suffix == ".pt2":
         program = torch_model.load_any(path)
-        found = torch_model.count_classes(program)
-        if found is None:
+        count = torch_model.count_classes(program)
+        if count is None:
             return _open_program(program, path.stem)
-        n_classes = found
+        n_classes = count
     if path.suffix == ".onnx":
         graph = onnx_model.load_model(path, takes_images=False)
         interface = onnx_model.describe(graph)

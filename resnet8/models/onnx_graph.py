@@ -133,14 +133,14 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 def channels_first(model: onnx.ModelProto) -> set[str]:
     """The computed tensors with layout (N, C, H, W); the model's input is (N, H, W, C)."""
     shapes = infer_shapes(model)
-    found = set[str]()
+    tensors = set[str]()
     for node in model.graph.node:
         permutation = list(attributes(node).get("perm", []))  # of a Transpose
-        kept = node.input[0] in found and permutation != _TO_CHANNELS_LAST
+        kept = node.input[0] in tensors and permutation != _TO_CHANNELS_LAST
         four_dimensions = len(shapes.get(node.output[0], [])) == 4
         if four_dimensions and (kept or permutation == _TO_CHANNELS_FIRST):
-            found.add(node.output[0])
-    return found
+            tensors.add(node.output[0])
+    return tensors
 
 
 def remove_unused(graph: onnx.GraphProto) -> None:

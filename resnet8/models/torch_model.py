@@ -95,9 +95,9 @@ def load_model(path: Path, *, n_classes: int | None = None) -> Program:
         inputs, outputs = (
             [[x["dtype"], *x["shape"]] for x in side] for side in describe_interface(program)
         )
-        if found := count_classes(program):
-            _try_on_images(program, found)
-    if not found or n_classes not in (None, found):
+        if count := count_classes(program):
+            _try_on_images(program, count)
+    if not count or n_classes not in (None, count):
         raise ArtifactError(
             f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, "
             f"{n_classes or 'classes'}), got inputs {inputs} and outputs {outputs}. "

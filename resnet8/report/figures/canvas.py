@@ -8,9 +8,14 @@ in inches.
 import io
 import logging
 import math
+import os
+import signal
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from typing import NamedTuple
 
 from resnet8.report.figures.layer_rows import LONGEST_NAME, shorten
@@ -27,7 +32,7 @@ _log.setLevel(_level)
 
 __all__ = ["Axes", "Figure"]
 
-Drawing = Callable[[], Figure]  # makes a figure
+Drawing = Callable[[], Figure]  # makes a figure, in any process
 
 
 class Picture(Figure):
@@ -161,6 +166,36 @@ def png(figure: Figure) -> bytes:
             out, format="png", dpi="figure", metadata={"Software": None}, pil_kwargs=fast
         )
     return out.getvalue()
+
+
+def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
+    """Draws figures in one process per core, and yields names and PNG files in order."""
+    pool = ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        # The processes inherit the mask: Ctrl-C reaches this process alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            pictures = pool.map(_png_of, drawings.values())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield from zip(drawings, pictures, strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits: https://github.com/python/cpython/issues/94777
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is dead, even if it was killed."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _png_of(drawing: Drawing) -> bytes:
+    return png(drawing())
 
 
 def log_axis(axes: Axes, *, low: float, high: float) -> None:

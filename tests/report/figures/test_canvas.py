@@ -3,9 +3,11 @@
 import hashlib
 import io
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,11 @@ def test_colours_of_variants_differ_to_readers_with(vision: str) -> None:
     colors = {palette.VARIANTS[name] for name in ("onnx_fp32", *QUANTIZED_VARIANTS)}
     for one, other in itertools.combinations(colors, 2):
         assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > 10, (one, other)
+
+
+def test_draw_all_gives_the_same_files_in_order_and_leaves_no_process() -> None:
+    drawn = canvas.draw_all({title: partial(example, title) for title in ("b", "a")})
+    assert next(drawn) == ("b", canvas.png(example("b")))
+    assert next(drawn) == ("a", canvas.png(example("a")))
+    drawn.close()
+    assert multiprocessing.active_children() == []

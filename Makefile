@@ -80,8 +80,9 @@ test: $(DEVELOPMENT)  ## run all tests except the long ones
 
 # A third worker computes while others wait for a network or a process. The folders of the long tests
 # are listed, because each worker imports all test modules that it collects.
-test-faults: $(DEVELOPMENT)  ## run the long tests: kills, full disks, the reference, planted regressions
-	$(BIN)/python -m pytest -m faults -n 3 tests/faults tests/pipeline tests/sweep/test_cluster.py tests/sweep/test_tls.py
+test-faults: $(DEVELOPMENT)  ## run the long tests: kills, full disks, all layers, the reference, planted regressions
+	$(BIN)/python -m pytest -m faults -n 3 tests/faults tests/pipeline tests/quantize/test_architectures.py \
+		tests/sweep/test_cluster.py tests/sweep/test_tls.py tests/test_notebook.py
 
 test-cpus: $(DEVELOPMENT)  ## run the long tests on emulated CPUs (need Debian's qemu-user)
 	$(BIN)/python -m pytest -m cpus -n 0 tests/cpus

@@ -6,6 +6,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pytest
 
 from tools.run_notebook import NOTEBOOK, execute
 
@@ -23,6 +24,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
     return rows
 
 
+@pytest.mark.faults  # a long test
 def test_the_notebook_shows_what_is_committed(
     tmp_path: Path, models_folder: Path, test_set: Any
 ) -> None:

@@ -23,6 +23,7 @@ from resnet8.reference.results import refuse_unexplained
 from samples.layer_kinds import KINDS, REFUSED, build
 
 ATOL_FLOAT = 1e-4  # of a probability, as the stages allow
+QUICK = ("convolutions", "joining", "normalization")  # the others are in the long tests
 # Mean difference of probabilities between runtimes: few codes fall to the other side.
 MEAN_RUNTIMES = 0.005
 
@@ -38,7 +39,10 @@ class Made(NamedTuple):
     in_torch: Any
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[x if x in QUICK else pytest.param(x, marks=pytest.mark.faults) for x in KINDS],
+)
 def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: Any) -> Made:
     original = build(KINDS[request.param])
     float_model = keras_conversion.convert(original, opset=17, n_classes=10)

@@ -89,7 +89,7 @@ def test_terminal_shows_the_running_stage_in_a_line_that_is_replaced() -> None:
 
 def test_line_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     size = os.terminal_size((60, 20))
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda _fallback: size)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_arguments, **_named: size)
     out = Terminal()
     Steps({"fit": "Finds the scales " * 9}, out).read("Stage 'fit' didn't change, skipping")
     (line,) = out.getvalue().removeprefix("\r\033[K").splitlines()

@@ -1,11 +1,13 @@
-"""Captures every layer of every variant, compares the float variants, and counts operations.
+"""Captures every layer of every variant, counts operations, and ranks layers by sensitivity.
 
 Reads: all models, data/cifar10/test_{images,labels}.npy (the chosen images),
     data/cifar10/labels.json, data/calibration/images.npy
 Writes: artifacts/inspection/ (statistics, histograms, captures), metrics/layers.json,
-    metrics/layer_parity.json, metrics/network.json
-Params: inspect.input, inspect.images, quantize_onnx.types, quantize_torch.types
+    metrics/layer_parity.json, metrics/network.json, metrics/sensitivity.json
+Params: inspect, quantize_onnx.types, quantize_torch.types
 """
+
+from functools import partial
 
 from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_images, read_test_set
@@ -15,7 +17,7 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
-from resnet8.inspection import inputs, recording, summaries, watch
+from resnet8.inspection import inputs, isolation, recording, summaries, watch
 from resnet8.models import onnx_model, onnx_network, parity
 
 
@@ -39,6 +41,15 @@ def main(argv: list[str] | None = None) -> None:
     layers = summaries.layers_json(watched, by_images, spec.in_words, n_images)
     rows = recording.check_conversions(records)
     network = onnx_network.describe(onnx_model.load_model(Variant.ONNX_FP32.path(args.models)))
+    tried = calibration[: params.inspect.sensitivity_images]
+    ranking = {
+        name: isolation.rank(
+            *isolation.load(name, args.models),
+            tried,
+            progress=partial(show_progress, desc=f"sensitivity of {name}", unit="layers"),
+        )
+        for name in params.quantized
+    }
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():
@@ -47,9 +58,13 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.metrics / "layers.json", summaries.statistics_only(layers))
     write_json(args.metrics / "layer_parity.json", {"rtol": parity.RTOL_LAYER, "layers": rows})
     write_json(args.metrics / "network.json", network)
+    write_json(args.metrics / "sensitivity.json", {"n_images": len(tried), "variants": ranking})
     worst = max(row["relative"] for row in rows.values())
     print(f"{network['macs']:,} multiply-accumulates")
     print(f"{len(rows)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
+    for name, ranked in ranking.items():
+        first = min(ranked["layers"], key=lambda layer: ranked["layers"][layer]["rank"])
+        print(f"{name}: quantizing {first} alone costs most")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(
         "evaluate_onnx@uint8_int8", "evaluate_torch@int8", "compare",
     }  # fmt: skip
     assert set(dvc_status(folder)) == {
-        "decide", "inspect_layers", "inspect_sensitivity", "lint_quantization",
-        "plots_data", "plots", "report", "summarize_sweep", "verify_quantized",
+        "decide", "inspect_layers", "lint_quantization", "plots", "report",
+        "summarize_sweep", "verify_quantized",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 50
     rows = read_metrics(folder, "comparison")["variants"]

@@ -10,14 +10,14 @@ import onnx
 import pytest
 
 from resnet8.core.errors import ArtifactError
-from resnet8.core.files import write_array
+from resnet8.core.variants import Variant
+from resnet8.inspection import isolation
 from resnet8.inspection.units import read_metadata
 from resnet8.models import torch_file, torch_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.quantization import Quantization
 from resnet8.weight_visualizer import main as look
-from stages import inspect_sensitivity
-from tests.hostile.harness import Case, pixels, refuse, table, write_params
+from tests.hostile.harness import Case, refuse, table
 from tests.hostile.test_torch import packed, unpacked
 
 REMEDY = r"Run `dvc repro` to make it again\."
@@ -159,12 +159,8 @@ FEW = ("a page", "a factor too few for an input")
 
 @table(*[case for case in CASES if case.name in FEW])
 @pytest.mark.parametrize("variant", ["onnx_int8.onnx", "torch_int8.pt2"])
-def test_inspect_sensitivity_refuses(
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    models: dict[str, bytes],
-    variant: str,
-    case: Case,
+def test_isolation_refuses(
+    tmp_path: Path, models: dict[str, bytes], variant: str, case: Case
 ) -> None:
     folder, apart = tmp_path / "models", tmp_path / "apart"
     apart.mkdir()
@@ -174,12 +170,5 @@ def test_inspect_sensitivity_refuses(
     for name, content in models.items():
         (folder / name).write_bytes(content)
     (apart / variant).replace(folder / variant)
-    write_array(tmp_path / "images.npy", pixels(2))
-    arguments = {
-        "params": write_params(tmp_path, quantize_onnx__types=["int8"]),
-        "models": folder,
-        "images": tmp_path / "images.npy",
-        "out": tmp_path / "out" / "sensitivity.json",
-    }
-    message = case.message.replace("model", r"\w+_int8")
-    refuse(inspect_sensitivity.main, arguments, capfd, folder=folder, message=message)
+    with pytest.raises(ArtifactError, match=case.message.replace("model", r"\w+_int8")):
+        isolation.load(Variant(Path(variant).stem), folder)

@@ -155,7 +155,7 @@ def test_inspect_layers_says_what_clips_on_purpose(demo: Demo) -> None:
         assert row["clipped_low_share"] > 0
 
 
-def test_inspect_sensitivity_ranks_the_layers_of_quantized_variants(demo: Demo) -> None:
+def test_inspect_layers_ranks_the_layers_of_quantized_variants(demo: Demo) -> None:
     found = read_metrics(demo.folder, "sensitivity")
     assert found["n_images"] == 5
     assert set(found["variants"]) == QUANTIZED

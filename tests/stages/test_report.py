@@ -1,4 +1,4 @@
-"""The stages that draw results, on files of made-up ones: plots_data, plots and report."""
+"""The stages that draw results, on files of made-up ones: plots and report."""
 
 import csv
 import shutil
@@ -13,7 +13,7 @@ from resnet8.core.files import write_array, write_arrays, write_bytes, write_jso
 from resnet8.core.variants import Variant
 from resnet8.report.thumbnails import png_uri
 from resnet8.sweep.summary import CHOICE_COLUMNS, DRAW_COLUMNS
-from stages import plots, plots_data, report
+from stages import plots, report
 from tests.parameters import TEST_PARAMS
 from tests.pipeline.commands import ROOT
 from tests.report_inputs import FLOAT, LABELS, make_inputs
@@ -74,12 +74,13 @@ def test_plots_writes_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
         "feature_maps/conv.0.png", "feature_maps/relu.png",
     }  # fmt: skip
     assert all(content.startswith(b"\x89PNG") for content in files.values())
-    assert capsys.readouterr().out == f"8 pictures in {out}\n"
+    assert capsys.readouterr().out == f"4 tables in metrics/plots, 8 pictures in {out}\n"
 
 
-def test_plots_data_writes_a_table_for_each_plot_of_dvc_yaml() -> None:
+def test_plots_writes_a_table_for_each_plot_of_dvc_yaml(folder: Path) -> None:
     tables = {}
-    for path in run(plots_data).iterdir():
+    run(plots)
+    for path in (folder / "metrics/plots").iterdir():
         with path.open(encoding="utf-8", newline="") as file:
             tables[path.stem] = list(csv.DictReader(file))
     columns: dict[str, set[str]] = {name: set(rows[0]) for name, rows in tables.items()}
@@ -121,7 +122,7 @@ def test_report_writes_one_page_with_parameters_pins_and_hashes(
 @pytest.mark.parametrize(
     ("stage", "file"),
     [
-        (plots_data, "metrics/sensitivity.json"),
+        (plots, "metrics/sensitivity.json"),
         (plots, "artifacts/inspection/onnx_int8.npz"),
         (report, "metrics/network.json"),
     ],

@@ -35,13 +35,13 @@ def main(argv: list[str] | None = None) -> None:
         sensitivity=read_json(args.sensitivity),
         quantized=params.quantized,
     )
-
-    for name, rows in tables.items():
-        write_bytes(args.tables / f"{name}.csv", csv_bytes(COLUMNS[name], rows))
     drawings = layer_drawings(inspection, captures)
+
     drawn = draw_all(drawings)
     for name, png in show_progress(drawn, desc="figures", unit="figures", total=len(drawings)):
         write_bytes(args.out / f"{name}.png", png)
+    for name, rows in tables.items():
+        write_bytes(args.tables / f"{name}.csv", csv_bytes(COLUMNS[name], rows))
     print(f"{len(tables)} tables in {args.tables}, {len(drawings)} pictures in {args.out}")
 
 

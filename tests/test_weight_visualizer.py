@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from resnet8.core.errors import ArtifactError, PipelineError
-from resnet8.core.variants import Variant
-from resnet8.inspection import recording, summaries, watch
-from resnet8.inspection.inputs import batches
 from resnet8.weight_visualizer import look_beside, main
 
 
@@ -62,24 +59,6 @@ def test_look_beside_refuses_a_reference_of_another_kind(folder: Path) -> None:
     model, reference = folder / "alone" / "mine.pt2", folder / "onnx_fp32.onnx"
     with pytest.raises(ArtifactError, match="must be a float model of the same runtime"):
         look_beside(model, "random:0", reference=reference, data=folder)
-
-
-@pytest.mark.parametrize("variant", [Variant.ONNX_UINT8, Variant.TORCH_INT8])
-def test_look_gives_the_statistics_of_the_stage(
-    folder: Path, calibration_images: Any, variant: Variant
-) -> None:
-    images = calibration_images[:100]
-    view = look_beside(variant.path(folder), images, reference=None, data=folder)
-    assert list(view.models) == [variant.original, variant]
-    models = watch.watch_variants(list(view.models), folder, raw=folder, n_classes=10)
-    records = recording.inspect(models, batches(images))
-    inspection = view.inspection
-    assert inspection["activations"]["input"] == summaries.activations_json(records)
-    parameters = summaries.parameters_json(models)
-    for layer, kinds in inspection["parameters"].items():
-        for kind, rows in kinds.items():
-            expected = parameters[layer][kind][variant]["statistics"]
-            assert rows[variant]["statistics"] == expected, (layer, kind)
 
 
 @pytest.mark.parametrize(

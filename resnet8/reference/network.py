@@ -15,7 +15,7 @@ from resnet8.core.names import INPUT
 from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import PASSING, Graph, stores_outputs_last, with_parameters
 from resnet8.models.onnx_model import OUTPUT
-from resnet8.quantize.layers import Layer, read_layers
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.quantization import Quantization
 from resnet8.reference import operators
 from resnet8.reference.operators import Bound, Values
@@ -71,22 +71,17 @@ class Network:
             for name, x in graph.constants.items()
         }
         self.layers = {x.name: x for x in read_layers(quantized)}
-        self.integers = {
-            name: self._read_integers(self.layers[name], codes, quantization.weights[name])
-            for name, codes in quantization.codes.items()
-            if name in self.layers and self.layers[name].input in self.activations
-        }
+        self.integers: dict[str, Integers] = {}
+        for name, codes in quantization.codes.items():
+            layer, weight = self.layers.get(name), quantization.weights[name]
+            if layer and layer.input in self.activations:
+                scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
+                bias = None if layer.bias is None else np.rint(layer.bias / scale)
+                self.integers[name] = Integers(codes, weight, scale, bias)
         self._opset = next(x.version for x in model.opset_import if not x.domain)
         computed = [INPUT, *(tensor for node in graph.nodes for tensor in node.output)]
         targets = (x for x in computed if x in self.activations or x == OUTPUT)
         self.steps = [self._read_step(graph, tensor) for tensor in targets]
-
-    def _read_integers(
-        self, layer: Layer, codes: NDArray[np.int8], weight: QuantizationParameters
-    ) -> Integers:
-        scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
-        bias = None if layer.bias is None else np.rint(layer.bias / scale)
-        return Integers(codes, weight, scale, bias)
 
     def _read_step(self, graph: Graph, tensor: str) -> Step:
         needed: list[onnx.NodeProto] = []
@@ -141,8 +136,8 @@ class Network:
         """Returns the output of an 8-bit layer: integers times both scales."""
         weights, parameters, scale, bias = self.integers[node.name]
         layer = self.layers[node.name]
-        steps = weights.astype(np.float64) - _along(parameters.zero_point, weights.ndim, 0)
         zero_point = self.activations[layer.input].zero_point
+        steps = (weights.T - parameters.zero_point).T.astype(np.float64)  # outputs first
         inputs = {
             node.input[0]: codes[layer.input].astype(np.float64) - zero_point,
             node.input[1]: steps.T if stores_outputs_last(node) else steps,
@@ -151,10 +146,10 @@ class Network:
         products.CopyFrom(node)
         del products.input[2:]
         sums = operators.sum_products(products, inputs, opset=self._opset)
-        axis = 1 if layer.kind == "Conv" else sums.ndim - 1
+        by_output = (-1, 1, 1) if layer.kind == "Conv" else (-1,)
         if bias is not None:
-            sums += _along(bias, sums.ndim, axis)
-        return np.asarray(sums * _along(scale, sums.ndim, axis))
+            sums += bias.reshape(by_output)
+        return np.asarray(sums * scale.reshape(by_output))
 
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
@@ -172,19 +167,16 @@ class Network:
         pixels = Bound(codes[IMAGES].astype(np.float64), 0)
         bounds = {} if step.nodes else {step.tensor: pixels}
         for node in step.nodes:
+            output = node.output[0]
             if exact is not None and node.name in self.integers:
-                bounds[node.output[0]] = Bound(
-                    np.abs(exact[node.output[0]]), operators.SCALING_A_SUM
-                )
+                bounds[output] = Bound(np.abs(exact[output]), operators.SCALING_A_SUM)
                 continue
             for tensor, key, parameters in self._sources(node, bounds):
                 magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
                 roundings = 0 if key == IMAGES else operators.DEQUANTIZING
                 bounds[tensor] = Bound(magnitude * float(parameters.scale), roundings)
             try:
-                bounds[node.output[0]] = operators.bound(
-                    node, bounds, self.constants, opset=self._opset
-                )
+                bounds[output] = operators.bound(node, bounds, self.constants, opset=self._opset)
             except operators.UnknownOperatorError:
                 break
         if step.tensor in self.activations and step.tensor in bounds:
@@ -193,8 +185,3 @@ class Network:
             in_steps = magnitude / float(parameters.scale) + float(parameters.zero_point)
             bounds[step.tensor] = Bound(in_steps, roundings + operators.QUANTIZING)
         return {name: x.error for name, x in bounds.items()}
-
-
-def _along(numbers: NDArray[Any], ndim: int, axis: int) -> NDArray[Any]:
-    """Reshapes one number, or one for each channel, to broadcast along an axis."""
-    return numbers.reshape([-1 if x == axis else 1 for x in range(ndim)])

@@ -183,15 +183,15 @@ def _rounded_list(numbers: NDArray[Any]) -> list[Any]:
 
 
 def _summary_json(summary: Summary) -> dict[str, Any]:
-    span = summary.dynamic_range or abs(summary.max) or 1.0
-    decimals = math.ceil(math.log10(STEPS / span))
+    span = summary.max - summary.min
+    decimals = math.ceil(math.log10(STEPS / (span or abs(summary.max) or 1.0)))
 
     def in_steps(value: float) -> float:
         return round(value, decimals) + 0.0  # no -0.0
 
-    names = ("mean", "std", "min", "max", "dynamic_range")
     return {
-        **{name: in_steps(getattr(summary, name)) for name in names},
+        **{name: in_steps(getattr(summary, name)) for name in ("mean", "std", "min", "max")},
+        "dynamic_range": in_steps(span),
         "n_values": summary.n_values,
         "zeros_share": round(summary.zeros_share, SHARE_DECIMALS),
         "percentiles": {f"{q:g}": in_steps(x) for q, x in summary.percentiles.items()},

@@ -175,8 +175,7 @@ def _variant(path: Path, watched: Watched) -> Variant:
     runtime = _RUNTIMES.get(path.suffix, "keras")
     quantized = (point.quantization for point in watched.points.values())
     dtype = next((x.dtype for x in quantized if x), None)
-    if dtype is None:
-        return Variant(f"{runtime}_fp32")
-    if path.stem in QUANTIZED_VARIANTS:
+    if dtype and path.stem in QUANTIZED_VARIANTS:
         return Variant(path.stem)
-    return Variant.TORCH_INT8 if runtime == "torch" else Variant(f"onnx_{dtype}")
+    quantized_type = "int8" if runtime == "torch" else dtype
+    return Variant(f"{runtime}_{quantized_type if dtype else 'fp32'}")

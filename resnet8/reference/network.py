@@ -4,7 +4,7 @@ Codes are uint8, as in `Quantization.activations`, whatever type a runtime uses.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, O outputs of a layer, K classes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,6 +79,8 @@ class Network:
                 bias = None if layer.bias is None else np.rint(layer.bias / scale)
                 self.integers[name] = Integers(codes, weight, scale, bias)
         self._opset = next(x.version for x in model.opset_import if not x.domain)
+        # Keys among codes, and parameters, of the tensors that nodes dequantize.
+        self._sources = {INPUT: (IMAGES, PIXELS)} | {x: (x, y) for x, y in self.activations.items()}
         computed = [INPUT, *(tensor for node in graph.nodes for tensor in node.output)]
         targets = (x for x in computed if x in self.activations or x == OUTPUT)
         self.steps = [self._read_step(graph, tensor) for tensor in targets]
@@ -111,21 +113,12 @@ class Network:
             if node.name in self.integers:
                 values[node.output[0]] = self._sum_products(node, codes)
                 continue
-            for tensor, key, parameters in self._sources(node, values):
+            for tensor in {*node.input} & self._sources.keys() - values.keys():
+                key, parameters = self._sources[tensor]
                 steps = codes[key].astype(np.float64) - int(parameters.zero_point)
                 values[tensor] = steps * float(parameters.scale)
             values[node.output[0]] = self.apply(node, values)
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
-
-    def _sources(
-        self, node: onnx.NodeProto, known: Mapping[str, object]
-    ) -> Iterator[tuple[str, str, QuantizationParameters]]:
-        """Yields tensors whose codes a node reads, their keys among codes, and their parameters."""
-        for tensor in {*node.input} - known.keys():
-            if tensor in self.activations:
-                yield tensor, tensor, self.activations[tensor]
-            elif tensor == INPUT:  # that is not quantized
-                yield tensor, IMAGES, PIXELS
 
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
         """Computes a node in float64 from its inputs that are not constants."""
@@ -157,12 +150,9 @@ class Network:
         """Bounds the float32 error of the tensors that a step computes, in steps if it has codes.
 
         Bounds hold for kernels that dequantize first, and for kernels that add codes and subtract
-        zero points from the sum. They end at the first operator without a known bound.
-
-        Args:
-            step: one of `steps`.
-            codes: by tensor.
-            exact: values returned by `compute`, if the runtime adds 8-bit products exactly.
+        zero points from the sum. Given `exact`, the values that `compute` returned, they hold for
+        kernels that add 8-bit products exactly. They end at the first operator without a known
+        bound.
         """
         pixels = Bound(codes[IMAGES].astype(np.float64), 0)
         bounds = {} if step.nodes else {step.tensor: pixels}
@@ -171,7 +161,8 @@ class Network:
             if exact is not None and node.name in self.integers:
                 bounds[output] = Bound(np.abs(exact[output]), operators.SCALING_A_SUM)
                 continue
-            for tensor, key, parameters in self._sources(node, bounds):
+            for tensor in {*node.input} & self._sources.keys() - bounds.keys():
+                key, parameters = self._sources[tensor]
                 magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
                 roundings = 0 if key == IMAGES else operators.DEQUANTIZING
                 bounds[tensor] = Bound(magnitude * float(parameters.scale), roundings)

@@ -43,14 +43,14 @@ class Integers(NamedTuple):
 
     codes: of the weight, outputs first.
     weight: quantization parameters of these codes.
-    scale: () or (O,) float64, of the sums: input scale times weight scale, exact in 48 bits.
-    bias: (O,) float64, integers in steps of this scale; None if the layer has no bias.
+    scale: (O,) float64, of the sums: input scale times weight scale, exact in 48 bits.
+    bias: (O,) float64, integers in steps of this scale.
     """
 
     codes: NDArray[np.int8]
     weight: QuantizationParameters
     scale: NDArray[np.float64]
-    bias: NDArray[np.float64] | None
+    bias: NDArray[np.float64]
 
 
 class Network:
@@ -76,7 +76,8 @@ class Network:
             layer, weight = self.layers.get(name), quantization.weights[name]
             if layer and layer.input in self.activations:
                 scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
-                bias = None if layer.bias is None else np.rint(layer.bias / scale)
+                scale = np.broadcast_to(scale, len(codes))
+                bias = np.zeros(len(codes)) if layer.bias is None else np.rint(layer.bias / scale)
                 self.integers[name] = Integers(codes, weight, scale, bias)
         self._opset = next(x.version for x in model.opset_import if not x.domain)
         # Keys among codes, and parameters, of the tensors that nodes dequantize.
@@ -140,9 +141,7 @@ class Network:
         del products.input[2:]
         sums = operators.sum_products(products, inputs, opset=self._opset)
         by_output = (-1, 1, 1) if layer.kind == "Conv" else (-1,)
-        if bias is not None:
-            sums += bias.reshape(by_output)
-        return np.asarray(sums * scale.reshape(by_output))
+        return np.asarray((sums + bias.reshape(by_output)) * scale.reshape(by_output))
 
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None

@@ -7,6 +7,7 @@ quantized tensor belongs to one layer, so all layers together are the quantized 
 Shape letters: N images, K classes.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -97,16 +98,15 @@ def isolate_onnx(
     DequantizeLinear.
     """
     stored = onnx_graph.read_parameters(quantized)
-    graph = Graph(quantized)
+    graph, owners = Graph(quantized), _owners(model)
     steps = graph.quantize_steps()
-    owners = _owners(model, steps)
 
     def isolate(layers: Collection[str]) -> onnx.ModelProto:
         parameters = {x: _values(kinds) for x, kinds in stored.items() if x in layers}
-        kept = {x: graph.quantization_of(steps[x]) for x in steps if owners[x] in layers}
+        kept = {x: graph.quantization_of(step) for x, step in steps.items() if owners[x] in layers}
         return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
-    return _quantized_layers(model, stored, owners), isolate
+    return _quantized_layers(model, stored, [owners[x] for x in steps]), isolate
 
 
 def isolate_torch(
@@ -117,16 +117,15 @@ def isolate_torch(
     The function returns a copy of the program from (N, 32, 32, 3) to (N, K), with the float
     model's numbers in the layers that are not named.
     """
-    module = quantized.module()
-    originals = onnx_graph.read_parameters(model)
+    module, owners = quantized.module(), _owners(model)
+    stored, originals = (fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model))
     floats = {x: _values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals}
-    owners = _owners(model, _torch_steps(module).values())
     for node in list(module.graph.nodes):
         if node.target == torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)  # would keep its unused input alive
 
     def isolate(layers: Collection[str]) -> torch.fx.GraphModule:
-        isolated = torch.fx.GraphModule(module, deepcopy(module.graph))
+        isolated = torch.fx.GraphModule(module, deepcopy(module.graph))  # shares all tensors
         for node, tensor in _torch_steps(isolated).items():
             if owners[tensor] not in layers:
                 for multiply in fx_graph.dequantize_steps(node):
@@ -137,7 +136,8 @@ def isolate_torch(
         isolated.recompile()
         return isolated
 
-    return _quantized_layers(model, fx_graph.read_parameters(quantized), owners), isolate
+    by_output = [owners[x] for x in _torch_steps(module).values()]
+    return _quantized_layers(model, stored, by_output), isolate
 
 
 def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
@@ -147,29 +147,24 @@ def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
     return {node: layers.get(node.all_input_nodes[0], INPUT) for node in firsts}
 
 
-def _owners(model: onnx.ModelProto, tensors: Iterable[str]) -> dict[str, str]:
+def _owners(model: onnx.ModelProto) -> dict[str, str]:
     """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
-    producers = Graph(model).producers
-
-    def owner(tensor: str) -> str:
-        node = producers.get(tensor)
-        if node is None:
-            return INPUT
+    owners: dict[str, str] = defaultdict(lambda: INPUT)
+    for node in model.graph.node:
         is_passing = node.op_type in onnx_graph.PASSING
-        return owner(node.input[0]) if is_passing else str(node.name)
-
-    return {tensor: owner(tensor) for tensor in tensors}
+        owners |= dict.fromkeys(node.output, owners[node.input[0]] if is_passing else node.name)
+    return owners
 
 
 def _quantized_layers(
     model: onnx.ModelProto,
     parameters: Mapping[str, Mapping[str, Parameter]],
-    owners: Mapping[str, str],
+    by_output: Iterable[str],
 ) -> list[str]:
     """Returns the layers with 8-bit parameters or an 8-bit output, in the order of computation."""
     in_codes = [x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())]
-    names = {*in_codes, *owners.values()}
-    return [x for x in (INPUT, *(node.name for node in model.graph.node)) if x in names]
+    order = [INPUT, *(node.name for node in model.graph.node)]
+    return [layer for layer in order if layer in {*in_codes, *by_output}]
 
 
 def _values(kinds: Mapping[str, Parameter]) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ from resnet8.compare import rendering
 from resnet8.compare.tables import ON_PURPOSE, layer_cells
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.inspection import recording, summaries
-from resnet8.inspection.capture import Watched
+from resnet8.inspection.capture import Watched, comparable
 from resnet8.inspection.inputs import CHANNELS, Layout, take_images
 from resnet8.inspection.watch import open_model
 from resnet8.report.figures import feature_maps, histograms, layer_figures
@@ -188,7 +188,7 @@ class Inside:
                 f"Both models must have seen the same images, got {self.over} of shape "
                 f"{self.images.shape} and {reference.over} of shape {reference.images.shape}."
             )
-        shared = self._comparable(reference)
+        shared = comparable(self._model, reference._model)
         if not shared.points:
             raise ValueError(
                 f"{self.name} and {reference.name} must have layers of one name and shape, got "
@@ -198,24 +198,6 @@ class Inside:
         name = self.name if is_clear else f"{self.name} (compared)"
         models = {reference.name: reference._model, name: shared}
         return Inside(models, self.images, self.over, reference.name)
-
-    def _comparable(self, reference: "Inside") -> Watched:
-        """Returns the model with the outputs and parameters that have a reference's shapes."""
-        model, other = self._model, reference._model
-        mine, theirs = (x.run(self.images).outputs for x in (model, other))
-        shapes = {
-            (layer, kind): x.values.shape
-            for layer, kinds in other.parameters.items()
-            for kind, x in kinds.items()
-        }
-        parameters = {
-            layer: {k: x for k, x in kinds.items() if x.values.shape == shapes.get((layer, k))}
-            for layer, kinds in model.parameters.items()
-        }
-        points = {x: point for x, point in model.points.items() if x in other.points}
-        differing = [x for x in points if mine[x].shape != theirs[x].shape]
-        shared = model._replace(points=points, parameters=parameters)
-        return shared.without(differing, "an output of another shape")
 
     def select(self, pattern: str) -> "Inside":
         """Selects the layers that a shell pattern such as `conv2d_*` matches; commas join several.

@@ -75,3 +75,24 @@ class Watched(NamedTuple):
         """Makes the layers absent whose captured output has no row for each image."""
         rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}
         return self.without([x for x in self.points if x not in rows], NO_ROWS)
+
+
+def comparable(model: Watched, reference: Watched) -> Watched:
+    """Restricts a model to the outputs and parameters that have the same shape in its reference.
+
+    Both must return kept outputs, whatever images they run on.
+    """
+    mine, theirs = (watched.run(np.empty(0, np.float32)).outputs for watched in (model, reference))
+    points = {x: point for x, point in model.points.items() if x in reference.points}
+    differing = [x for x in points if mine[x].shape != theirs[x].shape]
+    shapes = {
+        (layer, kind): x.values.shape
+        for layer, kinds in reference.parameters.items()
+        for kind, x in kinds.items()
+    }
+    parameters = {
+        layer: {k: x for k, x in kinds.items() if x.values.shape == shapes.get((layer, k))}
+        for layer, kinds in model.parameters.items()
+    }
+    shared = model._replace(points=points, parameters=parameters)
+    return shared.without(differing, "an output of another shape")

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from resnet8.compare import rendering
 from resnet8.compare.tables import ON_PURPOSE, layer_cells
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.inspection import recording, summaries
-from resnet8.inspection.capture import Watched, comparable, dequantized, select_layers
+from resnet8.inspection.capture import Watched, comparable
 from resnet8.inspection.inputs import CHANNELS, Layout, take_images
 from resnet8.inspection.watch import open_model
 from resnet8.report.figures import feature_maps, histograms, layer_figures
@@ -108,6 +109,48 @@ class Inside:
     over: str
     reference: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return list(self.models)[-1]
+
+    @property
+    def _model(self) -> Watched:
+        return self.models[self.name]
+
+    @cached_property
+    def _outputs(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """Dequantized outputs by model and layer."""
+        return {name: x.dequantize(x.run(self.images)) for name, x in self.models.items()}
+
+    @cached_property
+    def inspection(self) -> dict[str, Any]:
+        """Statistics and histograms, as in artifacts/inspection/layers.json."""
+        models = {
+            name: model._replace(points={**model.points}, absent={**model.absent})
+            for name, model in self.models.items()
+        }
+        compared = {"reference": self.reference}
+        records = {"input": recording.inspect(models, [self.images], **compared)}
+        counts = {"input": len(self.images)}
+        layers = summaries.layers_json(models, records, self.over, counts, **compared)
+        return layers | compared
+
+    @property
+    def layers(self) -> list[str]:
+        """The captured layers in the order of computation."""
+        return list(self.inspection["layers"])
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Reasons why other layers are not captured."""
+        return dict(self.inspection["absent"][self.name])
+
+    @property
+    def output(self) -> NDArray[np.float32]:
+        """The model's output, (N, ...)."""
+        return self._model.run(self.images).probabilities.copy()
+
     def __getitem__(self, layer: str) -> NDArray[np.float32]:
         """Returns a layer's output (N, ...), dequantized; minus the reference's, if any."""
         outputs = self._outputs[self.name]
@@ -115,16 +158,19 @@ class Inside:
             raise KeyError(f"{layer} is not in {self.name}.")
         return outputs[layer] - (self._outputs[self.reference][layer] if self.reference else 0)
 
-    @property
-    def output(self) -> NDArray[np.float32]:
-        """The model's output, (N, ...)."""
-        return self._model.run(self.images).probabilities.copy()
-
     def parameters(self, layer: str) -> dict[str, NDArray[np.float32]]:
         """Returns the `weight` (O, I, ...) and `bias` (O,) that a layer has."""
         stored = self._model.parameters
         kinds = stored.get(layer if layer in stored else self._known(layer), {})
         return {kind: parameter.values.copy() for kind, parameter in kinds.items()}
+
+    def statistics(self, layer: str, of: str = "output") -> dict[str, Any]:
+        """Returns figures of a layer's `output`, `weight` or `bias` (docs/statistics.md)."""
+        outputs = self.inspection["activations"]["input"][self._known(layer)]
+        rows = self.inspection["parameters"].get(layer, {}) | {"output": outputs}
+        if self.name not in rows.get(of, {}):
+            raise KeyError(f"{layer} of {self.name} has no {of}. It has: {', '.join(rows)}.")
+        return dict(rows[of][self.name]["statistics"])
 
     def compare(self, reference: "Inside | Model") -> "Inside":
         """Compares each layer with that of a reference, such as the float model.
@@ -153,67 +199,25 @@ class Inside:
         models = {reference.name: reference._model, name: shared}
         return Inside(models, self.images, self.over, reference.name)
 
-    @property
-    def _model(self) -> Watched:
-        return self.models[self.name]
-
-    @cached_property
-    def _outputs(self) -> dict[str, dict[str, NDArray[np.float32]]]:
-        """Dequantized outputs by model and layer."""
-        return {name: dequantized(x, x.run(self.images)) for name, x in self.models.items()}
-
-    @cached_property
-    def inspection(self) -> dict[str, Any]:
-        """Statistics and histograms, as in artifacts/inspection/layers.json."""
-        models = {
-            name: model._replace(points={**model.points}, absent={**model.absent})
-            for name, model in self.models.items()
-        }
-        compared = {"reference": self.reference}
-        records = {"input": recording.inspect(models, [self.images], **compared)}
-        counts = {"input": len(self.images)}
-        layers = summaries.layers_json(models, records, self.over, counts, **compared)
-        return layers | compared
-
-    @property
-    def _activations(self) -> dict[str, Any]:
-        """Statistics of outputs by layer and model."""
-        return dict(self.inspection["activations"]["input"])
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return list(self.models)[-1]
-
-    @property
-    def layers(self) -> list[str]:
-        """The captured layers in the order of computation."""
-        return list(self.inspection["layers"])
-
-    @property
-    def absent(self) -> dict[str, str]:
-        """Reasons why other layers are not captured."""
-        return dict(self.inspection["absent"][self.name])
-
-    def statistics(self, layer: str, of: str = "output") -> dict[str, Any]:
-        """Returns figures of a layer's `output`, `weight` or `bias` (docs/statistics.md)."""
-        layer = self._known(layer)
-        rows = self.inspection["parameters"].get(layer, {}) | {"output": self._activations[layer]}
-        if self.name not in rows.get(of, {}):
-            raise KeyError(f"{layer} of {self.name} has no {of}. It has: {', '.join(rows)}.")
-        return dict(rows[of][self.name]["statistics"])
-
     def select(self, pattern: str) -> "Inside":
         """Selects the layers that a shell pattern such as `conv2d_*` matches; commas join several.
 
         Raises:
             ValueError: a pattern matches nothing.
         """
-        layers = select_layers(self.layers, pattern)
+        selected: set[str] = set()
+        for part in map(str.strip, pattern.split(",")):
+            matched = [layer for layer in self.layers if fnmatchcase(layer, part)]
+            if not matched:
+                raise ValueError(
+                    f"the layer pattern must match a layer, got {part!r}. "
+                    f"Layers: {', '.join(self.layers)}."
+                )
+            selected.update(matched)
         models = {
             name: model._replace(
-                points={x: model.points[x] for x in layers if x in model.points},
-                parameters={x: model.parameters[x] for x in layers if x in model.parameters},
+                points={x: point for x, point in model.points.items() if x in selected},
+                parameters={x: kinds for x, kinds in model.parameters.items() if x in selected},
             )
             for name, model in self.models.items()
         }
@@ -256,11 +260,11 @@ class Inside:
 
     def _table(self) -> tuple[str, list[list[str]], str]:
         """Returns title, lines beginning with the header, and notes."""
-        rows = self._activations
+        rows = self.inspection["activations"]["input"]
         cells = {
-            layer: layer_cells(rows[layer][self.name]["statistics"])
-            for layer in self.layers
-            if self.name in rows[layer]
+            layer: layer_cells(row[self.name]["statistics"])
+            for layer, row in rows.items()
+            if self.name in row
         }
         wanted = COLUMNS if self.reference is None else ERROR_COLUMNS
         columns = [x for x in wanted if any(row[x] for row in cells.values())]

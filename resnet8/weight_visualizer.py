@@ -31,10 +31,11 @@ def look_beside(model: Path, images: Any, *, reference: Path | None, data: Path)
     """
     inside = look(model, images, data=data)
     original = Variant(inside.name).original if inside.name in set(Variant) else None
+    beside = model.with_name(f"{original}{model.suffix}")
+    if reference is None and inside.name in QUANTIZED_VARIANTS and beside.is_file():
+        reference = beside
     if reference is None:
-        reference = model.with_name(f"{original}{model.suffix}")
-        if inside.name not in QUANTIZED_VARIANTS or not reference.is_file():
-            return inside
+        return inside
     other = look(reference, images, data=data)
     if original not in (None, other.name):
         raise ArtifactError(

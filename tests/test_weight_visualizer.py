@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from resnet8.core.errors import ArtifactError, PipelineError
-from resnet8.core.variants import Variant
-from resnet8.inspection import recording, summaries, watch
-from resnet8.inspection.inputs import batches
 from resnet8.weight_visualizer import look_beside, main
 
 
@@ -64,44 +61,26 @@ def test_look_beside_refuses_a_reference_of_another_kind(folder: Path) -> None:
         look_beside(model, "random:0", reference=reference, data=folder)
 
 
-@pytest.mark.parametrize("variant", [Variant.ONNX_UINT8, Variant.TORCH_INT8])
-def test_look_gives_the_statistics_of_the_stage(
-    folder: Path, calibration_images: Any, variant: Variant
-) -> None:
-    images = calibration_images[:100]
-    view = look_beside(variant.path(folder), images, reference=None, data=folder)
-    assert list(view.models) == [variant.original, variant]
-    models = watch.watch_variants(list(view.models), folder, raw=folder, n_classes=10)
-    records = recording.inspect(models, batches(images))
-    inspection = view.inspection
-    assert inspection["activations"]["input"] == summaries.activations_json(records)
-    parameters = summaries.parameters_json(models)
-    for layer, kinds in inspection["parameters"].items():
-        for kind, rows in kinds.items():
-            expected = parameters[layer][kind][variant]["statistics"]
-            assert rows[variant]["statistics"] == expected, (layer, kind)
-
-
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("model", "arguments", "message"),
     [
-        (["--layers=pool*"], r"--layers: .* got 'pool\*'\. Layers: conv2d_permute, conv2d, "),
-        (["--input=test:500"], "--input: test numbers must be from 0 to 499, got 500"),
-        (["--input=image"], "--input: the input must be test:<index>"),
-        (["--data=nowhere"], "test_images.npy must be .* build/demo/data, or choose random:0"),
-        (["--input=x.png,y.JPG"], "^no such file: x.png$"),
+        (
+            "onnx_fp32.onnx",
+            ["--layers=pool*"],
+            r"--layers: .* got 'pool\*'\. Layers: conv2d_permute,",
+        ),
+        ("onnx_fp32.onnx", ["--input=test:500"], "--input: test numbers must be .* 499, got 500"),
+        ("onnx_fp32.onnx", ["--input=image"], "--input: the input must be test:<index>"),
+        ("onnx_fp32.onnx", ["--data=nowhere"], "images.npy must be .* build/demo/data, or choose"),
+        ("onnx_fp32.onnx", ["--input=x.png,y.JPG"], "^no such file: x.png$"),
+        ("notes.tflite", ["--input=random:0"], r"type \.h5, .*\.pt2, got .*notes\.tflite"),
+        *((f"none.{x}", [], rf"none\.{x}") for x in ("onnx", "pt2", "h5")),
     ],
 )
-def test_main_refuses_what_does_not_exist_and_saves_nothing(
-    folder: Path, tmp_path: Path, arguments: list[str], message: str
+def test_main_refuses(
+    folder: Path, tmp_path: Path, model: str, arguments: list[str], message: str
 ) -> None:
-    model = str(folder / "onnx_fp32.onnx")
+    (folder / "notes.tflite").touch()
     with pytest.raises(PipelineError, match=message):
-        main([model, f"--data={folder}", f"--out={tmp_path}", *arguments])
+        main([str(folder / model), f"--data={folder}", f"--out={tmp_path}", *arguments])
     assert not pictures(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["model.tflite", "none.onnx", "none.pt2", "none.h5"])
-def test_main_refuses_a_file_that_is_no_model(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ArtifactError, match=name):
-        main([str(tmp_path / name), "--input=random:0"])

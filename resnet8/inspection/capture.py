@@ -4,8 +4,7 @@ Layers are named as in `onnx_graph.name_after_layers`, in every variant.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
-import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,36 +61,20 @@ class Watched(NamedTuple):
     absent: dict[str, str]
     run: Callable[[NDArray[np.float32]], Captured]
 
+    def dequantize(self, captured: Captured) -> dict[str, NDArray[np.float32]]:
+        """Returns captured outputs by layer in the float model's units."""
+        return {x: point.dequantize(captured.outputs[x]) for x, point in self.points.items()}
 
-def dequantized(watched: Watched, captured: Captured) -> dict[str, NDArray[np.float32]]:
-    """Returns captured outputs by layer in the float model's units."""
-    return {x: point.dequantize(captured.outputs[x]) for x, point in watched.points.items()}
+    def without(self, layers: Iterable[str], reason: str) -> "Watched":
+        """Makes layers absent."""
+        absent = dict.fromkeys(layers, reason)
+        points = {x: point for x, point in self.points.items() if x not in absent}
+        return self._replace(points=points, absent=self.absent | absent)
 
-
-def with_rows(watched: Watched, captured: Captured, n_images: int) -> Watched:
-    """Makes the layers absent whose captured output has no row for each image."""
-    rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}
-    absent = dict.fromkeys([x for x in watched.points if x not in rows], NO_ROWS)
-    points = {layer: point for layer, point in watched.points.items() if layer in rows}
-    return watched._replace(points=points, absent=watched.absent | absent)
-
-
-def select_layers(layers: Sequence[str], pattern: str) -> list[str]:
-    """Returns the layers that a shell pattern such as `conv2d_*` matches; commas join several.
-
-    Raises:
-        ValueError: a pattern matches nothing.
-    """
-    selected: set[str] = set()
-    for part in pattern.split(","):
-        matched = fnmatch.filter(layers, part.strip())
-        if not matched:
-            raise ValueError(
-                f"the layer pattern must match a layer, got {part.strip()!r}. "
-                f"Layers: {', '.join(layers)}."
-            )
-        selected.update(matched)
-    return [layer for layer in layers if layer in selected]
+    def with_rows(self, captured: Captured, n_images: int) -> "Watched":
+        """Makes the layers absent whose captured output has no row for each image."""
+        rows = {x for x, out in captured.outputs.items() if out.ndim > 1 and len(out) == n_images}
+        return self.without([x for x in self.points if x not in rows], NO_ROWS)
 
 
 def comparable(model: Watched, reference: Watched) -> Watched:
@@ -99,18 +82,17 @@ def comparable(model: Watched, reference: Watched) -> Watched:
 
     Both must return kept outputs, whatever images they run on.
     """
-    nothing = np.empty(0, np.float32)
-    mine, theirs = (watched.run(nothing).outputs for watched in (model, reference))
-    shared = [layer for layer in model.points if layer in reference.points]
-    alike = [layer for layer in shared if mine[layer].shape == theirs[layer].shape]
-    other = {layer: "an output of another shape" for layer in shared if layer not in alike}
+    mine, theirs = (watched.run(np.empty(0, np.float32)).outputs for watched in (model, reference))
+    points = {x: point for x, point in model.points.items() if x in reference.points}
+    differing = [x for x in points if mine[x].shape != theirs[x].shape]
+    shapes = {
+        (layer, kind): x.values.shape
+        for layer, kinds in reference.parameters.items()
+        for kind, x in kinds.items()
+    }
     parameters = {
-        layer: {
-            kind: kinds[kind]
-            for kind, theirs in reference.parameters.get(layer, {}).items()
-            if kind in kinds and kinds[kind].values.shape == theirs.values.shape
-        }
+        layer: {k: x for k, x in kinds.items() if x.values.shape == shapes.get((layer, k))}
         for layer, kinds in model.parameters.items()
     }
-    points = {layer: model.points[layer] for layer in alike}
-    return model._replace(points=points, absent=model.absent | other, parameters=parameters)
+    shared = model._replace(points=points, parameters=parameters)
+    return shared.without(differing, "an output of another shape")

@@ -27,15 +27,7 @@ def choose(
     *,
     shape: tuple[int, ...] = IMAGE_SHAPE,
 ) -> NDArray[np.uint8]:
-    """Selects or draws images.
-
-    Args:
-        spec: says which.
-        images: (N, 32, 32, 3) by source, `test` and `calibration`.
-        shape: (H, W, C) of random images.
-
-    Returns:
-        (N, H, W, C) uint8; one image if it is random.
+    """Selects images (N, 32, 32, 3) by source, or draws one of a shape (H, W, C).
 
     Raises:
         ValueError: an index or batch number is out of range.
@@ -79,13 +71,9 @@ def batches(images: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 def take_images(
     images: Any, layout: Layout | None, shape: tuple[int | None, ...], data: Path
 ) -> tuple[NDArray[Any], str]:
-    """Converts images of any kind to (N, H, W, C) floats, and describes them.
+    """Converts arrays, tensors, pictures or a text to (N, H, W, C) floats, and describes them.
 
-    Args:
-        images: arrays, tensors, paths, or a text such as `test:7`.
-        layout: of arrays whose shape is ambiguous.
-        shape: (H, W, C) of random images, empty if unknown.
-        data: the pipeline's data folder.
+    `layout` is that of arrays whose shape is ambiguous, `shape` (H, W, C) that of random images.
 
     Raises:
         ValueError: the layout or the size of random images must be given.

@@ -7,7 +7,9 @@ quantized tensor belongs to one layer, so all layers together are the quantized 
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from numpy.typing import NDArray
 
 from resnet8.compare.comparison import kl_divergence
 from resnet8.core.digits import divergence
-from resnet8.core.evaluation import Predictor, Probabilities, predict
+from resnet8.core.evaluation import Predictor, predict
 from resnet8.core.names import INPUT
-from resnet8.core.qparams import parameter_values
+from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
 from resnet8.inspection.units import read_metadata
 from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
@@ -53,31 +55,24 @@ def rank(
         with all other layers quantized (`spared`), and its `rank` by `alone`, from 1 for the
         largest divergence.
     """
+    baseline = predict(isolate([]), images, batch_size=BATCH_SIZE)
 
-    def run(quantized: Sequence[str]) -> Probabilities:
-        return predict(isolate(quantized), images, batch_size=BATCH_SIZE)
-
-    baseline = run([])
-    effects = {
-        layer: {
-            "alone": _effect(baseline, run([layer])),
-            "spared": _effect(baseline, run([other for other in layers if other != layer])),
+    def effect(quantized: Sequence[str]) -> dict[str, float]:
+        changed = predict(isolate(quantized), images, batch_size=BATCH_SIZE)
+        return {
+            "kl_divergence": divergence(kl_divergence(baseline, changed)),
+            "agreement": float(np.mean(baseline.argmax(axis=1) == changed.argmax(axis=1))),
         }
+
+    effects = {
+        layer: {"alone": effect([layer]), "spared": effect([x for x in layers if x != layer])}
         for layer in progress(layers)
     }
     order = sorted(layers, key=lambda layer: -effects[layer]["alone"]["kl_divergence"])
     return {
         "n_images": len(images),
-        "all": _effect(baseline, run(layers)),
+        "all": effect(layers),
         "layers": {layer: effects[layer] | {"rank": order.index(layer) + 1} for layer in layers},
-    }
-
-
-def _effect(baseline: Probabilities, changed: Probabilities) -> dict[str, float]:
-    agreement = np.mean(baseline.argmax(axis=1) == changed.argmax(axis=1))
-    return {
-        "kl_divergence": divergence(kl_divergence(baseline, changed)),
-        "agreement": float(agreement),
     }
 
 
@@ -87,89 +82,62 @@ def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
     original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
     original = equalized(original, read_metadata(path)[0])
     if variant.runtime == "torch":
-        program = torch_model.load_model(path)
-        return find_layers(original, program), lambda layers: torch_model.make_predictor(
-            in_torch(original, program, layers)
-        )
-    quantized = onnx_model.load_model(path)
+        layers, in_torch = isolate_torch(original, torch_model.load_model(path))
+        return layers, lambda chosen: torch_model.make_predictor(in_torch(chosen))
+    layers, in_onnx = isolate_onnx(original, onnx_model.load_model(path))
     # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
-    return find_layers(original, quantized), lambda layers: onnx_model.make_predictor(
-        in_onnx(original, quantized, layers), as_written=True
-    )
+    return layers, lambda chosen: onnx_model.make_predictor(in_onnx(chosen), as_written=True)
 
 
-def find_layers(
-    model: onnx.ModelProto, quantized: onnx.ModelProto | torch.export.ExportedProgram
-) -> list[str]:
-    """Returns the layers with 8-bit weights or an 8-bit output, in the order of computation."""
-    if isinstance(quantized, onnx.ModelProto):
-        tensors = [*Graph(quantized).quantize_steps()]
-        parameters = onnx_graph.read_parameters(quantized)
-    else:
-        tensors = [*_torch_steps(quantized.module()).values()]
-        parameters = fx_graph.read_parameters(quantized)
-    in_codes = {x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())}
-    names = in_codes.union(_owners(model, tensors).values())
-    return [x for x in (INPUT, *(node.name for node in model.graph.node)) if x in names]
-
-
-def _owners(model: onnx.ModelProto, tensors: Iterable[str]) -> dict[str, str]:
-    """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
-    producers = Graph(model).producers
-
-    def owner(tensor: str) -> str:
-        node = producers.get(tensor)
-        if node is None:
-            return INPUT
-        is_passing = node.op_type in onnx_graph.PASSING
-        return owner(node.input[0]) if is_passing else str(node.name)
-
-    return {tensor: owner(tensor) for tensor in tensors}
-
-
-def in_onnx(
-    model: onnx.ModelProto, quantized: onnx.ModelProto, layers: Collection[str]
-) -> onnx.ModelProto:
-    """Adds the quantization of some layers to the float model.
+def isolate_onnx(
+    model: onnx.ModelProto, quantized: onnx.ModelProto
+) -> tuple[list[str], Callable[[Collection[str]], onnx.ModelProto]]:
+    """Returns the quantized layers, and a function that quantizes some in the float model.
 
     Weights become their dequantized codes, and quantized tensors get their QuantizeLinear and
     DequantizeLinear.
     """
     stored = onnx_graph.read_parameters(quantized)
-    parameters = {x: parameter_values(stored[x]) for x in stored if x in layers}
-    graph = Graph(quantized)
+    graph, owners = Graph(quantized), _owners(model)
     steps = graph.quantize_steps()
-    owners = _owners(model, steps)
-    kept = {x: graph.quantization_of(steps[x]) for x, owner in owners.items() if owner in layers}
-    return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
+
+    def isolate(layers: Collection[str]) -> onnx.ModelProto:
+        parameters = {x: _values(kinds) for x, kinds in stored.items() if x in layers}
+        kept = {x: graph.quantization_of(step) for x, step in steps.items() if owners[x] in layers}
+        return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
+
+    return _quantized_layers(model, stored, [owners[x] for x in steps]), isolate
 
 
-def in_torch(
-    model: onnx.ModelProto, quantized: torch.export.ExportedProgram, layers: Collection[str]
-) -> torch.fx.GraphModule:
-    """Replaces the quantization of all but some layers in a program by the float model's numbers.
+def isolate_torch(
+    model: onnx.ModelProto, quantized: torch.export.ExportedProgram
+) -> tuple[list[str], Callable[[Collection[str]], torch.fx.GraphModule]]:
+    """Returns the quantized layers, and a function that makes the other layers float.
 
-    Returns:
-        A module from (N, 32, 32, 3) to (N, K).
+    The function returns a copy of the program from (N, 32, 32, 3) to (N, K), with the float
+    model's numbers in the layers that are not named.
     """
-    module = quantized.module()
-    steps = _torch_steps(module)
-    owners = _owners(model, steps.values())
-    for node, tensor in steps.items():
-        if owners[tensor] not in layers:
-            for multiply in fx_graph.dequantize_steps(node):
-                multiply.replace_all_uses_with(node.all_input_nodes[0])
-    originals = onnx_graph.read_parameters(model)
-    float_layers = (fx_graph.layer_nodes(module).keys() & originals.keys()) - {*layers}
-    fx_graph.set_parameters(
-        module, {layer: parameter_values(originals[layer]) for layer in sorted(float_layers)}
-    )
+    module, owners = quantized.module(), _owners(model)
+    stored, originals = (fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model))
+    floats = {x: _values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals}
     for node in list(module.graph.nodes):
         if node.target == torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)  # would keep its unused input alive
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+
+    def isolate(layers: Collection[str]) -> torch.fx.GraphModule:
+        isolated = torch.fx.GraphModule(module, deepcopy(module.graph))  # shares all tensors
+        for node, tensor in _torch_steps(isolated).items():
+            if owners[tensor] not in layers:
+                for multiply in fx_graph.dequantize_steps(node):
+                    multiply.replace_all_uses_with(node.all_input_nodes[0])
+        others = {layer: values for layer, values in floats.items() if layer not in layers}
+        fx_graph.set_parameters(isolated, others)
+        isolated.graph.eliminate_dead_code()
+        isolated.recompile()
+        return isolated
+
+    by_output = [owners[x] for x in _torch_steps(module).values()]
+    return _quantized_layers(model, stored, by_output), isolate
 
 
 def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
@@ -177,3 +145,29 @@ def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
     layers = {node: layer for layer, node in fx_graph.layer_nodes(module).items()}
     firsts = filter(fx_graph.quantization_after, module.graph.nodes)
     return {node: layers.get(node.all_input_nodes[0], INPUT) for node in firsts}
+
+
+def _owners(model: onnx.ModelProto) -> dict[str, str]:
+    """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
+    owners: dict[str, str] = defaultdict(lambda: INPUT)
+    for node in model.graph.node:
+        is_passing = node.op_type in onnx_graph.PASSING
+        owners |= dict.fromkeys(node.output, owners[node.input[0]] if is_passing else node.name)
+    return owners
+
+
+def _quantized_layers(
+    model: onnx.ModelProto,
+    parameters: Mapping[str, Mapping[str, Parameter]],
+    by_output: Iterable[str],
+) -> list[str]:
+    """Returns the layers with 8-bit parameters or an 8-bit output, in the order of computation."""
+    in_codes = [x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())]
+    order = [INPUT, *(node.name for node in model.graph.node)]
+    return [layer for layer in order if layer in {*in_codes, *by_output}]
+
+
+def _values(kinds: Mapping[str, Parameter]) -> tuple[Any, Any]:
+    """Returns the weight and the bias of a layer, None where it has none."""
+    weight, bias = (kinds[kind].values if kind in kinds else None for kind in ("weight", "bias"))
+    return weight, bias

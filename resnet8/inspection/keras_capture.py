@@ -1,4 +1,7 @@
-"""Captures the layers of a Keras model, named after the nodes of the ONNX model."""
+"""Captures the layers of a Keras model, named after the nodes of the ONNX model.
+
+Shape letters: N images, H and W pixels, C channels.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,8 @@ from numpy.typing import NDArray
 
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.models import keras_conversion, keras_layers, keras_model, onnx_graph
-from resnet8.models.keras_graph import Call, FlatModel, flatten
-from resnet8.models.keras_layers import Place
+from resnet8.models.keras_graph import flatten
 
-# Shape letters: N images, H and W pixels, C channels.
 OPSET = 17  # of conversions that only name layers
 
 
@@ -35,33 +36,25 @@ def watch(model: Any, converted: onnx.ModelProto) -> Watched:
     """
     flat = flatten(model, dtype="float64")
     calls = {call.name: call for call in flat.calls}
+    transposed = onnx_graph.channels_first(converted)
     tensors, points, absent = {}, {}, {}
     for node, layer in keras_layers.read(converted).items():
-        tensor = _tensor(flat, calls.get(layer.name), layer.place)
-        if tensor is None:
+        call = calls.get(layer.name)
+        if layer.place == "input":
+            tensors[node] = flat.model.inputs[0]
+        elif call is None or layer.place == "within":
             absent[node] = layer.in_words()
+            continue
         else:
-            tensors[node], points[node] = tensor, Point(layer.in_words())
+            tensors[node] = call.output if layer.place == "output" else call.without_activation()
+        points[node] = Point(layer.in_words())
     compute = keras_model.make_function(flat.model, [*tensors.values(), *flat.model.outputs])
-    transposed = onnx_graph.channels_first(converted)
 
     def run(images: NDArray[np.float32]) -> Captured:
         *outputs, probabilities = compute(images)
-        named = {
-            node: np.ascontiguousarray(output.transpose(0, 3, 1, 2))
-            if node in transposed and output.ndim == 4
-            else output
-            for node, output in zip(tensors, outputs, strict=True)
-        }
+        named = dict(zip(tensors, outputs, strict=True))
+        for node in transposed & {x for x, output in named.items() if output.ndim == 4}:
+            named[node] = np.ascontiguousarray(named[node].transpose(0, 3, 1, 2))
         return Captured(named, probabilities)
 
     return Watched(points, {}, absent, run)
-
-
-def _tensor(flat: FlatModel, call: Call | None, place: Place) -> Any:
-    """Returns the symbolic tensor that a node computes; None if unknown."""
-    if place == "input":
-        return flat.model.inputs[0]
-    if call is None or place == "within":
-        return None
-    return call.output if place == "output" else call.without_activation()

@@ -30,9 +30,8 @@ def watch(model: onnx.ModelProto) -> Watched:
     absent, tensors = {}, {}
     for node in graph.nodes:
         tensor = node.output[0]
-        if node.op_type in (onnx_graph.QUANTIZE, onnx_graph.DEQUANTIZE):
-            continue
-        if tensor.endswith(onnx_graph.KEPT_IN_FLOAT):
+        is_step = node.op_type in (onnx_graph.QUANTIZE, onnx_graph.DEQUANTIZE)
+        if is_step or tensor.endswith(onnx_graph.KEPT_IN_FLOAT):
             continue
         if types.get(tensor, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
             absent[node.name] = "computes no activations"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
-from resnet8.inspection.capture import Point, Watched, dequantized
+from resnet8.inspection.capture import Point, Watched
 from resnet8.inspection.statistics import RunningCodes, RunningError, RunningValues
 from resnet8.models import parity
 
@@ -81,29 +81,28 @@ def inspect(
             are moved to the absent layers.
         batches: of (N, 32, 32, 3) uint8.
         reference: see `reference_variants`.
-
-    Returns:
-        A record for each variant and each of its layers.
     """
-    references = {variant: reference_variants(variant, reference) for variant in watched}
-    measured = [x for x in watched if (reference and references[x]) or x in QUANTIZED_VARIANTS]
-    records = {
-        variant: {
-            x: LayerRecord(model.points[x], is_measured=variant in measured) for x in model.points
-        }
-        for variant, model in watched.items()
+    references = {
+        variant: [x for x in reference_variants(variant, reference) if x in watched]
+        for variant in watched
     }
+    records: Records = {}
+    for variant, model in watched.items():
+        is_measured = variant in QUANTIZED_VARIANTS or reference not in (None, variant)
+        records[variant] = {
+            x: LayerRecord(point, is_measured=is_measured) for x, point in model.points.items()
+        }
 
     def record(variant: str, outputs: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
         for layer in list(records[variant]):
             compared = {
                 name: watched[name].points[layer].dequantize(outputs[name][layer])
                 for name in references[variant]
-                if name in watched and layer in watched[name].points
+                if layer in watched[name].points
             }
-            arrays = (outputs[variant][layer], *compared.values())
-            if all(np.abs(x).max() <= _MAX_PEAK for x in arrays):
-                records[variant][layer].update(arrays[0], compared)
+            output = outputs[variant][layer]
+            if all(np.abs(x).max() <= _MAX_PEAK for x in (output, *compared.values())):
+                records[variant][layer].update(output, compared)
             else:
                 del records[variant][layer]
 
@@ -137,4 +136,4 @@ def check_conversions(records: Records) -> dict[str, dict[str, float]]:
 def capture(model: Watched, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """Returns the dequantized outputs of all layers for images (N, 32, 32, 3)."""
     captured = model.run(images.astype(np.float32))
-    return dequantized(model, captured) | {"probabilities": captured.probabilities}
+    return model.dequantize(captured) | {"probabilities": captured.probabilities}

@@ -62,11 +62,6 @@ class Summary(NamedTuple):
     zeros_share: float
     percentiles: dict[float, float]
 
-    @property
-    def dynamic_range(self) -> float:
-        """The range that a quantizer has to cover."""
-        return self.max - self.min
-
 
 class RunningValues:
     """Statistics of float32 values of any size.

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from resnet8.core.digits import significant, upper_bound
 from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
-from resnet8.inspection import statistics
 from resnet8.inspection.capture import Watched
 from resnet8.inspection.recording import LayerRecord, Records, reference_variants
-from resnet8.inspection.statistics import Histogram, RunningError, RunningValues
+from resnet8.inspection.statistics import Histogram, RunningError, RunningValues, Summary, sqnr_db
 
 BINS = 96  # of histograms
 SHOWN_ERRORS = 0.9999  # share of a layer's errors within the histogram's range
@@ -49,6 +48,19 @@ def layers_json(
     }
 
 
+def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns statistics without histograms and channels, to compare between revisions."""
+    rows = {"activations": layers["activations"]["calibration"], "parameters": {}}
+    for layer, kinds in layers["parameters"].items():
+        rows["parameters"] |= {f"{layer}.{kind}": variants for kind, variants in kinds.items()}
+    kept: dict[str, Any] = {part: {} for part in rows}
+    for part, by_name in rows.items():
+        for name, variants in by_name.items():
+            for variant, row in variants.items():
+                kept[part].setdefault(variant, {})[name] = row["statistics"]
+    return kept | {"n_images": layers["n_images"]["calibration"]}
+
+
 def _layer_order(records: Records) -> list[str]:
     """Returns all layers in the order of computation, from the variant with most layers."""
     longest_first = sorted(records.values(), key=len, reverse=True)
@@ -71,6 +83,13 @@ def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
     """
     summaries = [record.values.summary() for record in variants.values()]
     edges = _edges(min(x.min for x in summaries), max(x.max for x in summaries))
+    rows = {
+        variant: {
+            "statistics": _statistics_json(record, summary),
+            "histogram": _histogram_json(record.values.histogram(), edges),
+        }
+        for (variant, record), summary in zip(variants.items(), summaries, strict=True)
+    }
     errors = {
         variant: error.difference.histogram()
         for variant, record in variants.items()
@@ -78,22 +97,13 @@ def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
         if record.is_measured
     }
     reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
-    rows = {
-        variant: {
-            "statistics": statistics_json(record),
-            "histogram": _histogram_json(record.values.histogram(), edges),
-        }
-        for variant, record in variants.items()
-    }
-    bins = np.linspace(-reach, reach, BINS + 1)
+    edges = np.linspace(-reach, reach, BINS + 1)
     for variant, histogram in errors.items() if reach else ():
-        rows[variant]["error_histogram"] = _histogram_json(histogram, bins, with_rest=True)
+        rows[variant]["error_histogram"] = _histogram_json(histogram, edges, with_rest=True)
     return rows
 
 
-def statistics_json(record: LayerRecord) -> dict[str, Any]:
-    """Returns all figures of a layer, rounded."""
-    summary = record.values.summary()
+def _statistics_json(record: LayerRecord, summary: Summary) -> dict[str, Any]:
     row = _summary_json(summary) | {"captured_at": record.point.place}
     if codes := record.codes:
         low, high = codes.quantization.clip_range
@@ -127,28 +137,24 @@ def parameters_json(
     """Returns ranges, quantization and errors of parameters by layer, kind and variant."""
     described: dict[str, Any] = {}
     for variant, model in watched.items():
+        names = [x for x in reference_variants(variant, reference) if x in watched]
         for layer, kinds in model.parameters.items():
+            references = [watched[name].parameters.get(layer, {}) for name in names]
             for kind, parameter in kinds.items():
-                originals = [
-                    watched[name].parameters[layer][kind]
-                    for name in reference_variants(variant, reference)
-                    if name in watched and kind in watched[name].parameters.get(layer, {})
-                ]
-                variants = described.setdefault(layer, {}).setdefault(kind, {})
-                variants[variant] = _parameter_json(
-                    parameter, [*originals, parameter][0], is_variant=variant in set(Variant)
-                )
+                original = next((x[kind] for x in references if kind in x), parameter)
+                row = _parameter_json(parameter, original, is_variant=variant in set(Variant))
+                described.setdefault(layer, {}).setdefault(kind, {})[variant] = row
     return described
 
 
 def _parameter_json(
     parameter: Parameter, original: Parameter, *, is_variant: bool
 ) -> dict[str, Any]:
-    values = parameter.values
+    values, quantization = parameter
     channels = values.reshape(len(values), -1)
     running = RunningValues()
     running.update(values)
-    spanned = [x.values for x in ([original] if is_variant else [original, parameter])]
+    spanned = [original.values] if is_variant else [original.values, values]
     edges = _edges(min(float(x.min()) for x in spanned), max(float(x.max()) for x in spanned))
     row: dict[str, Any] = {
         "statistics": _summary_json(running.summary()) | {"shape": list(values.shape)},
@@ -156,21 +162,18 @@ def _parameter_json(
         "channel_min": _rounded_list(channels.min(axis=1)),
         "channel_max": _rounded_list(channels.max(axis=1)),
     }
-    quantization = parameter.quantization
     if quantization is not None:
         row["statistics"]["dtype"] = quantization.dtype
         row["scale"] = _rounded_list(np.atleast_1d(quantization.scale))
         row["zero_point"] = np.atleast_1d(quantization.zero_point).tolist()
-    if (quantization is not None or not is_variant) and original is not parameter:
+    if original is not parameter and (quantization is not None or not is_variant):
         error = RunningError()
         error.update(values, original.values)
         row["statistics"] |= _error_json(error)
         difference = (values - original.values).reshape(channels.shape).astype(np.float64)
         signal = original.values.reshape(channels.shape).astype(np.float64)
         powers = zip((signal**2).sum(axis=1), (difference**2).sum(axis=1), strict=True)
-        row["channel_sqnr_db"] = [
-            significant(statistics.sqnr_db(*power), DIGITS) for power in powers
-        ]
+        row["channel_sqnr_db"] = [significant(sqnr_db(*power), DIGITS) for power in powers]
         row["channel_max_abs_error"] = _rounded_list(np.abs(difference).max(axis=1))
     return row
 
@@ -179,16 +182,16 @@ def _rounded_list(numbers: NDArray[Any]) -> list[Any]:
     return [significant(number, DIGITS) for number in numbers.tolist()]
 
 
-def _summary_json(summary: statistics.Summary) -> dict[str, Any]:
-    span = summary.dynamic_range or abs(summary.max) or 1.0
-    decimals = math.ceil(math.log10(STEPS / span))
+def _summary_json(summary: Summary) -> dict[str, Any]:
+    span = summary.max - summary.min
+    decimals = math.ceil(math.log10(STEPS / (span or abs(summary.max) or 1.0)))
 
     def in_steps(value: float) -> float:
         return round(value, decimals) + 0.0  # no -0.0
 
-    names = ("mean", "std", "min", "max", "dynamic_range")
     return {
-        **{name: in_steps(getattr(summary, name)) for name in names},
+        **{name: in_steps(getattr(summary, name)) for name in ("mean", "std", "min", "max")},
+        "dynamic_range": in_steps(span),
         "n_values": summary.n_values,
         "zeros_share": round(summary.zeros_share, SHARE_DECIMALS),
         "percentiles": {f"{q:g}": in_steps(x) for q, x in summary.percentiles.items()},
@@ -220,19 +223,3 @@ def _histogram_json(
         counts[-1] = significant(counts[-1] + above, DIGITS)
     low, high = _rounded_list(edges[[0, -1]])
     return {"low": low, "high": high, "counts": counts}
-
-
-def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns statistics without histograms and channels, to compare between revisions."""
-    kept: dict[str, Any] = {"activations": {}, "parameters": {}}
-    parameters = {
-        f"{layer}.{kind}": by_variant
-        for layer, kinds in layers["parameters"].items()
-        for kind, by_variant in kinds.items()
-    }
-    activations = layers["activations"]["calibration"]
-    for part, rows in (("activations", activations), ("parameters", parameters)):
-        for name, by_variant in rows.items():
-            for variant, row in by_variant.items():
-                kept[part].setdefault(variant, {})[name] = row["statistics"]
-    return kept | {"n_images": layers["n_images"]["calibration"]}

@@ -8,7 +8,7 @@ Shape letters: N images, O outputs and I inputs of a layer, h x w pixels of a ke
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter
-from resnet8.inspection.capture import NO_ROWS, Captured, Point, Watched, with_rows
+from resnet8.inspection.capture import NO_ROWS, Captured, Point, Watched
 from resnet8.models.faults import FAULTS, reason
 from resnet8.models.fx_graph import layer_nodes, module_path, quantization_after, read_parameters
 from resnet8.models.torch_model import as_tensor
@@ -31,7 +31,7 @@ _TYPES = (torch.float32, torch.uint8, torch.int8)  # of floats and codes
 
 
 @contextmanager
-def forward_hooks(
+def _hooked(
     module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
     """Passes names, given by dotted paths, and outputs of submodules to `keep` within the block."""
@@ -39,14 +39,11 @@ def forward_hooks(
     def hook(name: str) -> Callable[..., None]:
         return lambda _module, _inputs, output: keep(name, output)
 
-    handles = []
-    try:
+    with ExitStack() as handles:
         for path, name in names.items():
-            handles.append(module.get_submodule(path).register_forward_hook(hook(name)))
+            handle = module.get_submodule(path).register_forward_hook(hook(name))
+            handles.callback(handle.remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def watch(program: torch.export.ExportedProgram) -> Watched:
@@ -60,29 +57,9 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
         ArtifactError: outputs are quantized outside of modules, or codes, scales and weights do
             not fit together.
     """
-    try:
-        return _watch(program)
-    except FAULTS as exc:  # programs that only resemble quantized ones
-        raise ArtifactError(
-            "The program must quantize layers as `dvc repro` writes it, or not at all, got: "
-            f"{type(exc).__name__}: {reason(exc)}. Run `dvc repro` to make it again."
-        ) from exc
-
-
-def _watch(program: torch.export.ExportedProgram) -> Watched:
     torch.set_num_threads(1)
-    module = torch.export.unflatten(program)
-    names, points = {}, {}
-    for layer, node in layer_nodes(program.module()).items():
-        codes = next(filter(None, map(quantization_after, node.users)), None)
-        name = module_path(codes[0] if codes else node)
-        if not name:
-            raise ArtifactError(
-                f"The program must quantize the output of {layer} in a module, got steps in none. "
-                "Run `dvc repro` to make it again."
-            )
-        names[name] = layer
-        points[layer] = Point(f"forward hook on {name}", codes[1] if codes else None)
+    names: dict[str, str] = {}
+    points = {}
 
     def run(images: NDArray[np.float32]) -> Captured:
         outputs: dict[str, NDArray[Any]] = {}
@@ -91,12 +68,26 @@ def _watch(program: torch.export.ExportedProgram) -> Watched:
             if isinstance(output, torch.Tensor) and output.dtype in _TYPES:
                 outputs[layer] = output.detach().contiguous().numpy()
 
-        with torch.inference_mode(), forward_hooks(module, names, keep):
+        with torch.inference_mode(), _hooked(module, names, keep):
             probabilities = module(as_tensor(images)).numpy()
         return Captured(outputs, probabilities)
 
-    watched = Watched(points, read_parameters(program), {}, run)
-    return with_rows(watched, run(np.zeros((2, *IMAGE_SHAPE), np.float32)), 2)
+    try:
+        module = torch.export.unflatten(program)
+        for layer, node in layer_nodes(program.module()).items():
+            codes = next(filter(None, map(quantization_after, node.users)), None)
+            name = module_path(codes[0] if codes else node)
+            if not name:
+                raise ValueError(f"the output of {layer} quantized outside of modules")
+            names[name] = layer
+            points[layer] = Point(f"forward hook on {name}", codes[1] if codes else None)
+        watched = Watched(points, read_parameters(program), {}, run)
+        return watched.with_rows(run(np.zeros((2, *IMAGE_SHAPE), np.float32)), 2)
+    except FAULTS as exc:  # programs that only resemble quantized ones
+        raise ArtifactError(
+            "The program must quantize layers as `dvc repro` writes it, or not at all, got: "
+            f"{type(exc).__name__}: {reason(exc)}. Run `dvc repro` to make it again."
+        ) from exc
 
 
 def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
@@ -123,13 +114,15 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
         calls[name] += 1
         layer = f"{name}:{calls[name]}" if calls[name] > 1 else name
         tensor = _first_tensor(output)
-        if fault := _find_fault(tensor, len(images)):
-            absent[layer] = fault
+        if not tensor.is_floating_point():
+            absent[layer] = f"gives {str(tensor.dtype).removeprefix('torch.')}"
+        elif tensor.ndim < 2 or len(tensor) != len(images) or not tensor.numel():
+            absent[layer] = NO_ROWS
         else:
             outputs[layer] = _copied(tensor)  # before the next layer works in place
 
     device, dtype = _place_of(module)
-    with _restored(module, device), forward_hooks(module, names, keep):
+    with _restored(module, device), _hooked(module, names, keep):
         result = _first_tensor(module(as_tensor(images).to(device, dtype)))
         parameters = {names[path]: _parameters(layer) for path, layer in layers.items()}
     absent |= {name: "not called" for name, count in calls.items() if not count}
@@ -162,9 +155,8 @@ def _restored(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
 
 def _place_of(module: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
     """Returns device and floating-point type of a module's first parameter or buffer."""
-    tensors = chain(module.parameters(), module.buffers())
-    usable = (x for x in tensors if not is_lazy(x) and x.is_floating_point())
-    first = next(usable, torch.empty(0, dtype=torch.float32))
+    tensors = chain(module.parameters(), module.buffers(), [torch.empty(0, dtype=torch.float32)])
+    first = next(x for x in tensors if not is_lazy(x) and x.is_floating_point())
     return first.device, first.dtype
 
 
@@ -172,14 +164,6 @@ def _first_tensor(output: object) -> torch.Tensor:
     """Returns the first tensor in a nested structure; an empty tensor if it has none."""
     leaves = tree_leaves(output)
     return next((x for x in leaves if isinstance(x, torch.Tensor)), torch.empty(0))
-
-
-def _find_fault(tensor: torch.Tensor, n_images: int) -> str | None:
-    """Returns the reason why an output cannot be captured, or None."""
-    if not tensor.is_floating_point():
-        return f"gives {str(tensor.dtype).removeprefix('torch.')}"
-    has_rows = tensor.ndim > 1 and len(tensor) == n_images and tensor.numel()
-    return None if has_rows else NO_ROWS
 
 
 def _copied(tensor: torch.Tensor) -> NDArray[np.float32]:

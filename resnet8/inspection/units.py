@@ -66,22 +66,18 @@ def in_float_units(
         return captured._replace(outputs=outputs)
 
     parameters = {
-        layer: {
-            kind: _convert(x, layer, factors.outputs.get(layer), factors.inputs.get(layer))
-            for kind, x in kinds.items()
-        }
+        layer: {kind: _convert(x, layer, factors) for kind, x in kinds.items()}
         for layer, kinds in watched.parameters.items()
     }
     return watched._replace(points=points, parameters=parameters, run=run)
 
 
-def _convert(
-    parameter: Parameter, layer: str, outputs: Factors | None, inputs: Factors | None
-) -> Parameter:
+def _convert(parameter: Parameter, layer: str, factors: Equalization) -> Parameter:
     """Multiplies a weight or bias by (O,) factors, and divides a weight by (I,) factors.
 
     A depthwise weight (O, 1, h, w) has an input for each output.
     """
+    outputs, inputs = factors.outputs.get(layer), factors.inputs.get(layer)
     if outputs is None and inputs is None:
         return parameter
     values, quantization = parameter

@@ -19,13 +19,14 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.names import INPUT, MODEL_SUFFIXES
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection import onnx_capture, torch_capture
-from resnet8.inspection.capture import Watched, with_rows
+from resnet8.inspection.capture import Watched
 from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
 from resnet8.models.faults import FAULTS, reason
 
 N_CLASSES = 10  # of CIFAR-10
 _RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
+Capture = Callable[[NDArray[Any]], Watched]
 
 
 def watch_variants(
@@ -76,7 +77,7 @@ class Opened(NamedTuple):
 
     name: str
     size: tuple[int | None, ...]
-    capture: Callable[[NDArray[Any]], Watched]
+    capture: Capture
 
 
 def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Path) -> Opened:
@@ -87,10 +88,13 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         ArtifactError: a file is missing, damaged or of an unknown kind, or a model does not have
             exactly one input of floats.
     """
-    if isinstance(model, torch.export.ExportedProgram):
-        return _open_program(model, "ExportedProgram")
     if isinstance(model, torch.nn.Module):
         return Opened(type(model).__name__, (), partial(torch_capture.capture, model))
+    if isinstance(model, torch.export.ExportedProgram):
+        if torch_model.count_classes(model):
+            capture = partial(_run_once, torch_capture.watch(model))
+            return Opened("ExportedProgram", IMAGE_SHAPE, capture)
+        return _open_program(model, "ExportedProgram")
     if not isinstance(model, str | Path):
         raise TypeError(
             f"model must be a PyTorch module, an exported program or a path, got {type(model)}."
@@ -119,12 +123,10 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
 def _run_once(watched: Watched, images: NDArray[Any]) -> Watched:
     """Runs a model and keeps its outputs; layers without a row for each image become absent."""
     captured = watched.run(images.astype(np.float32))
-    return with_rows(watched, captured, len(images))._replace(run=lambda _: captured)
+    return watched.with_rows(captured, len(images))._replace(run=lambda _: captured)
 
 
 def _open_program(program: torch.export.ExportedProgram, name: str) -> Opened:
-    if torch_model.count_classes(program):
-        return Opened(name, IMAGE_SHAPE, partial(_run_once, torch_capture.watch(program)))
     inputs = program.graph_signature.user_inputs
     values = [x.meta.get("val") for x in program.graph.nodes if x.name in inputs]
     if len(values) != 1 or not isinstance(values[0], torch.Tensor):
@@ -143,21 +145,18 @@ def _open_graph(graph: onnx.ModelProto, name: str, inputs: Sequence[Any]) -> Ope
         types = {x.quantization.dtype for x in watched.points.values() if x.quantization}
         if types - {"int8", "uint8"}:
             raise ValueError(f"codes of {', '.join(sorted(types))}")
-        tensors = {node.name: node.output[0] for node in graph.graph.node}
-        parameters = {
-            layer: kinds
-            for node, kinds in watched.parameters.items()
-            for layer in (node, tensors[node])
-            if layer in watched.points
+        parameters = {  # of a node whose layer is named after its output
+            layer: watched.parameters[node.name]
+            for node in graph.graph.node
+            for layer in (node.name, node.output[0])
+            if node.name in watched.parameters and layer in watched.points
         }
         return _run_once(watched._replace(parameters=parameters), images)
 
     return _open_other(name, inputs[0]["shape"], capture)
 
 
-def _open_other(
-    name: str, shape: Sequence[Any], capture: Callable[[NDArray[Any]], Watched]
-) -> Opened:
+def _open_other(name: str, shape: Sequence[Any], capture: Capture) -> Opened:
     """Opens a model of any input, whose errors get the model's name and the images' shape."""
 
     def named(images: NDArray[Any]) -> Watched:
@@ -176,8 +175,7 @@ def _variant(path: Path, watched: Watched) -> Variant:
     runtime = _RUNTIMES.get(path.suffix, "keras")
     quantized = (point.quantization for point in watched.points.values())
     dtype = next((x.dtype for x in quantized if x), None)
-    if dtype is None:
-        return Variant(f"{runtime}_fp32")
-    if path.stem in QUANTIZED_VARIANTS:
+    if dtype and path.stem in QUANTIZED_VARIANTS:
         return Variant(path.stem)
-    return Variant.TORCH_INT8 if runtime == "torch" else Variant(f"onnx_{dtype}")
+    quantized_type = "int8" if runtime == "torch" else dtype
+    return Variant(f"{runtime}_{quantized_type if dtype else 'fp32'}")

@@ -93,12 +93,8 @@ def check(
         return batch, {name: x.watched.run(pixels) for name, x in runtimes.items()}
 
     def compare(batch: tuple[NDArray[np.uint8], dict[str, Captured]]) -> dict[str, Checked]:
-        pixels, captured = batch
-        exact = network.run(pixels)
-        return {
-            name: _check(network, runtime, captured[name], exact)
-            for name, runtime in runtimes.items()
-        }
+        exact = network.run(batch[0])
+        return {name: _check(network, runtimes[name], x, exact) for name, x in batch[1].items()}
 
     # Only one thread runs models: PyTorch's hooks serve one call at a time.
     captures = map(capture, progress(range(0, len(images), BATCH_SIZE)))
@@ -117,7 +113,8 @@ def _check(
     n_differing = 0
     for step in network.steps:
         values = network.compute(step, codes)
-        computed = _Computed(network, step, values, codes, runtime.exact_sums)
+        is_exact = not runtime.exact_sums.isdisjoint([step.tensor, *values])
+        computed = _Computed(network, step, values, codes, is_exact)
         if step.tensor == OUTPUT:
             rows += computed.compare_floats(captured)
             break
@@ -139,13 +136,16 @@ def _check(
 
 
 class _Computed(NamedTuple):
-    """The exact `values` of a step by tensor, computed from a runtime's codes."""
+    """The exact values of a step by tensor, computed from a runtime's codes.
+
+    is_exact: True if the runtime adds up 8-bit products exactly.
+    """
 
     network: Network
     step: Step
     values: Mapping[str, Values]
     codes: Mapping[str, NDArray[Any]]
-    exact_sums: frozenset[str]
+    is_exact: bool
 
     def compare_codes(self, actual: NDArray[np.int64], expected: NDArray[np.uint8]) -> TensorCheck:
         tensor = self.step.tensor
@@ -161,7 +161,7 @@ class _Computed(NamedTuple):
         parameters = self.network.activations[tensor]
         ties = np.minimum(actual, expected)[differs] + 0.5 - int(parameters.zero_point)
         steps = self.values[tensor][chosen][differs] / float(parameters.scale)
-        errors = self._errors(chosen).get(tensor)
+        errors = self._bound_errors(chosen).get(tensor)
         error = np.full(len(ties), np.inf) if errors is None else errors[differs]
         difference, distance = np.abs(actual - expected)[differs], np.abs(steps - ties)
         return row._replace(
@@ -174,7 +174,7 @@ class _Computed(NamedTuple):
 
     def compare_floats(self, captured: Captured) -> Iterator[TensorCheck]:
         """Compares tensors after the last codes, as far as error bounds are known."""
-        errors = self._errors(slice(None))
+        errors = self._bound_errors(slice(None))
         for node in self.step.nodes:
             tensor = node.output[0]
             actual = captured.outputs.get(tensor)
@@ -186,9 +186,8 @@ class _Computed(NamedTuple):
             row = TensorCheck(tensor, node.name, in_codes=False, compared=actual.size)
             yield row._replace(differing=n_differing, unexplained=n_differing, largest=largest)
 
-    def _errors(self, chosen: NDArray[np.bool_] | slice) -> dict[str, Values]:
+    def _bound_errors(self, chosen: NDArray[np.bool_] | slice) -> dict[str, Values]:
         """Returns the error bounds of tensors, for some of the images; see `Network`."""
         codes = {name: x[chosen] for name, x in self.codes.items()}
         values = {name: x[chosen] for name, x in self.values.items()}
-        is_exact = not self.exact_sums.isdisjoint([self.step.tensor, *values])
-        return self.network.bound_errors(self.step, codes, exact=values if is_exact else None)
+        return self.network.bound_errors(self.step, codes, exact=values if self.is_exact else None)

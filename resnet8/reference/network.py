@@ -4,7 +4,7 @@ Codes are uint8, as in `Quantization.activations`, whatever type a runtime uses.
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, O outputs of a layer, K classes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from resnet8.core.names import INPUT
 from resnet8.core.qparams import QuantizationParameters
 from resnet8.models.onnx_graph import PASSING, Graph, stores_outputs_last, with_parameters
 from resnet8.models.onnx_model import OUTPUT
-from resnet8.quantize.layers import Layer, read_layers
+from resnet8.quantize.layers import read_layers
 from resnet8.quantize.quantization import Quantization
 from resnet8.reference import operators
 from resnet8.reference.operators import Bound, Values
@@ -43,14 +43,14 @@ class Integers(NamedTuple):
 
     codes: of the weight, outputs first.
     weight: quantization parameters of these codes.
-    scale: () or (O,) float64, of the sums: input scale times weight scale, exact in 48 bits.
-    bias: (O,) float64, integers in steps of this scale; None if the layer has no bias.
+    scale: (O,) float64, of the sums: input scale times weight scale, exact in 48 bits.
+    bias: (O,) float64, integers in steps of this scale.
     """
 
     codes: NDArray[np.int8]
     weight: QuantizationParameters
     scale: NDArray[np.float64]
-    bias: NDArray[np.float64] | None
+    bias: NDArray[np.float64]
 
 
 class Network:
@@ -71,22 +71,20 @@ class Network:
             for name, x in graph.constants.items()
         }
         self.layers = {x.name: x for x in read_layers(quantized)}
-        self.integers = {
-            name: self._read_integers(self.layers[name], codes, quantization.weights[name])
-            for name, codes in quantization.codes.items()
-            if name in self.layers and self.layers[name].input in self.activations
-        }
+        self.integers: dict[str, Integers] = {}
+        for name, codes in quantization.codes.items():
+            layer, weight = self.layers.get(name), quantization.weights[name]
+            if layer and layer.input in self.activations:
+                scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
+                scale = np.broadcast_to(scale, len(codes))
+                bias = np.zeros(len(codes)) if layer.bias is None else np.rint(layer.bias / scale)
+                self.integers[name] = Integers(codes, weight, scale, bias)
         self._opset = next(x.version for x in model.opset_import if not x.domain)
+        # Keys among codes, and parameters, of the tensors that nodes dequantize.
+        self._sources = {INPUT: (IMAGES, PIXELS)} | {x: (x, y) for x, y in self.activations.items()}
         computed = [INPUT, *(tensor for node in graph.nodes for tensor in node.output)]
         targets = (x for x in computed if x in self.activations or x == OUTPUT)
         self.steps = [self._read_step(graph, tensor) for tensor in targets]
-
-    def _read_integers(
-        self, layer: Layer, codes: NDArray[np.int8], weight: QuantizationParameters
-    ) -> Integers:
-        scale = self.activations[layer.input].scale.astype(np.float64) * weight.scale
-        bias = None if layer.bias is None else np.rint(layer.bias / scale)
-        return Integers(codes, weight, scale, bias)
 
     def _read_step(self, graph: Graph, tensor: str) -> Step:
         needed: list[onnx.NodeProto] = []
@@ -116,21 +114,12 @@ class Network:
             if node.name in self.integers:
                 values[node.output[0]] = self._sum_products(node, codes)
                 continue
-            for tensor, key, parameters in self._sources(node, values):
+            for tensor in {*node.input} & self._sources.keys() - values.keys():
+                key, parameters = self._sources[tensor]
                 steps = codes[key].astype(np.float64) - int(parameters.zero_point)
                 values[tensor] = steps * float(parameters.scale)
             values[node.output[0]] = self.apply(node, values)
         return values or {step.tensor: codes[IMAGES].astype(np.float64)}
-
-    def _sources(
-        self, node: onnx.NodeProto, known: Mapping[str, object]
-    ) -> Iterator[tuple[str, str, QuantizationParameters]]:
-        """Yields tensors whose codes a node reads, their keys among codes, and their parameters."""
-        for tensor in {*node.input} - known.keys():
-            if tensor in self.activations:
-                yield tensor, tensor, self.activations[tensor]
-            elif tensor == INPUT:  # that is not quantized
-                yield tensor, IMAGES, PIXELS
 
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
         """Computes a node in float64 from its inputs that are not constants."""
@@ -141,8 +130,8 @@ class Network:
         """Returns the output of an 8-bit layer: integers times both scales."""
         weights, parameters, scale, bias = self.integers[node.name]
         layer = self.layers[node.name]
-        steps = weights.astype(np.float64) - _along(parameters.zero_point, weights.ndim, 0)
         zero_point = self.activations[layer.input].zero_point
+        steps = (weights.T - parameters.zero_point).T.astype(np.float64)  # outputs first
         inputs = {
             node.input[0]: codes[layer.input].astype(np.float64) - zero_point,
             node.input[1]: steps.T if stores_outputs_last(node) else steps,
@@ -151,10 +140,8 @@ class Network:
         products.CopyFrom(node)
         del products.input[2:]
         sums = operators.sum_products(products, inputs, opset=self._opset)
-        axis = 1 if layer.kind == "Conv" else sums.ndim - 1
-        if bias is not None:
-            sums += _along(bias, sums.ndim, axis)
-        return np.asarray(sums * _along(scale, sums.ndim, axis))
+        by_output = (-1, 1, 1) if layer.kind == "Conv" else (-1,)
+        return np.asarray((sums + bias.reshape(by_output)) * scale.reshape(by_output))
 
     def bound_errors(
         self, step: Step, codes: Codes, *, exact: Mapping[str, Values] | None = None
@@ -162,29 +149,24 @@ class Network:
         """Bounds the float32 error of the tensors that a step computes, in steps if it has codes.
 
         Bounds hold for kernels that dequantize first, and for kernels that add codes and subtract
-        zero points from the sum. They end at the first operator without a known bound.
-
-        Args:
-            step: one of `steps`.
-            codes: by tensor.
-            exact: values returned by `compute`, if the runtime adds 8-bit products exactly.
+        zero points from the sum. Given `exact`, the values that `compute` returned, they hold for
+        kernels that add 8-bit products exactly. They end at the first operator without a known
+        bound.
         """
         pixels = Bound(codes[IMAGES].astype(np.float64), 0)
         bounds = {} if step.nodes else {step.tensor: pixels}
         for node in step.nodes:
+            output = node.output[0]
             if exact is not None and node.name in self.integers:
-                bounds[node.output[0]] = Bound(
-                    np.abs(exact[node.output[0]]), operators.SCALING_A_SUM
-                )
+                bounds[output] = Bound(np.abs(exact[output]), operators.SCALING_A_SUM)
                 continue
-            for tensor, key, parameters in self._sources(node, bounds):
+            for tensor in {*node.input} & self._sources.keys() - bounds.keys():
+                key, parameters = self._sources[tensor]
                 magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
                 roundings = 0 if key == IMAGES else operators.DEQUANTIZING
                 bounds[tensor] = Bound(magnitude * float(parameters.scale), roundings)
             try:
-                bounds[node.output[0]] = operators.bound(
-                    node, bounds, self.constants, opset=self._opset
-                )
+                bounds[output] = operators.bound(node, bounds, self.constants, opset=self._opset)
             except operators.UnknownOperatorError:
                 break
         if step.tensor in self.activations and step.tensor in bounds:
@@ -193,8 +175,3 @@ class Network:
             in_steps = magnitude / float(parameters.scale) + float(parameters.zero_point)
             bounds[step.tensor] = Bound(in_steps, roundings + operators.QUANTIZING)
         return {name: x.error for name, x in bounds.items()}
-
-
-def _along(numbers: NDArray[Any], ndim: int, axis: int) -> NDArray[Any]:
-    """Reshapes one number, or one for each channel, to broadcast along an axis."""
-    return numbers.reshape([-1 if x == axis else 1 for x in range(ndim)])

@@ -111,7 +111,6 @@ def read_layer(scope: Scope, node: onnx.NodeProto) -> Operation:
         refuse(node, "multiply 8-bit codes with 8-bit weights", "a layer in float")
     layer = scope.network.layers[node.name]
     codes, weight, scale, bias = scope.network.integers[node.name]
-    bias = np.zeros(len(codes)) if bias is None else bias
     steps = np.abs(codes.astype(np.int64) - weight.zero_point.max()).reshape(len(codes), -1)
     largest = float((steps.sum(axis=1) * LAST_CODE + np.abs(bias)).max())
     if largest > np.iinfo(np.int32).max:
@@ -126,7 +125,7 @@ def read_layer(scope: Scope, node: onnx.NodeProto) -> Operation:
         numbers |= {**windows, "groups": layer.groups}
     elif len(scope.shapes[layer.input]) != 1:
         refuse(node, "read one axis", f"shape {tuple(scope.shapes[layer.input])}")
-    grid = [Fraction(x) for x in np.broadcast_to(scale, len(codes)).tolist()]
+    grid = [Fraction(x) for x in scale.tolist()]
     kind = "conv" if layer.kind == "Conv" else "dense"
     arrays: dict[str, NDArray[Any]] = {"weight": codes, "bias": bias.astype(np.int32)}
     return _rounded(scope, node, kind, [layer.input], grid, **numbers)._replace(arrays=arrays)

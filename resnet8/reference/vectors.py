@@ -124,10 +124,7 @@ def describe(
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Returns network.json, as docs/test-vectors.md describes it, and arrays by file.
 
-    Args:
-        vectors: returned by `compute`.
-        dtype: `uint8` or `int8`, of codes other than images.
-        chosen: the text that selected the images.
+    `dtype` is the type of codes other than images, `chosen` the text that selected the images.
     """
     writer = _Writer(np.dtype(dtype))
     pixels = Operation("images", (), (), IMAGES, PIXELS)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -19,7 +18,7 @@ from resnet8.models import onnx_model, torch_model
 # Without saturating products, whose error depends on the CPU.
 VARIANTS = (Variant.ONNX_INT8, Variant.ONNX_UINT8, Variant.TORCH_INT8)
 SHIFTS = {"first": 0.1, "second": -2.0, "third": 0.5, "none": 0.0}  # of the first class's logit
-IMAGES = np.arange(4 * 32 * 32 * 3).astype(np.uint8).reshape(4, 32, 32, 3)
+IMAGES = np.zeros((4, 32, 32, 3), np.uint8)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -35,20 +34,21 @@ def test_no_layers_are_the_float_model_and_all_layers_the_quantized_one(
         else torch_model.make_predictor(torch_model.load_model(path))
     )(images)
     layers, isolate = isolation.load(variant, models_folder)
-    np.testing.assert_allclose(isolate([])(images), original, atol=1e-4)  # equalized
+    np.testing.assert_array_equal(isolate(layers)(images), quantized)
     for layer in ("conv2d_1", "conv2d_4", "dense"):
         assert layer in layers
         alone = isolate([layer])(images)
         assert 0 < np.abs(alone - original).mean() < 0.01, layer
         assert not np.array_equal(alone, quantized)
-    np.testing.assert_array_equal(isolate(layers)(images), quantized)
+    np.testing.assert_allclose(isolate([])(images), original, atol=1e-4)  # equalized
 
 
 def test_each_quantized_tensor_belongs_to_one_layer(
     onnx_fp32: Any, onnx_quantized: Any, torch_int8: Any
 ) -> None:
     _, quantized = onnx_quantized
-    in_onnx, in_torch = (isolation.find_layers(onnx_fp32, x) for x in (quantized, torch_int8))
+    in_onnx, isolate_onnx = isolation.isolate_onnx(onnx_fp32, quantized)
+    in_torch, isolate_torch = isolation.isolate_torch(onnx_fp32, torch_int8)
     assert in_onnx[0] == in_torch[0] == "input"
     assert {"conv2d", "add", "average_pooling2d", "dense"} <= {*in_onnx}
     # A ReLU's output is quantized in place of its convolution's.
@@ -56,15 +56,14 @@ def test_each_quantized_tensor_belongs_to_one_layer(
     assert {"conv2d", "conv2d_8", "add", "dense"} <= {*in_torch}
     assert in_torch == [layer for layer in in_onnx if layer in in_torch]
 
-    def count(model: Any) -> int:
-        if isinstance(model, torch.fx.GraphModule):
-            return sum("round" in str(node.target) for node in model.graph.nodes)
-        return sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    def steps(*models: Any) -> int:
+        return sum(x.op_type == "QuantizeLinear" for model in models for x in model.graph.node)
 
-    alone = [isolation.in_onnx(onnx_fp32, quantized, [layer]) for layer in in_onnx]
-    assert sum(map(count, alone)) == count(quantized)
-    modules = [isolation.in_torch(onnx_fp32, torch_int8, [layer]) for layer in in_torch]
-    assert sum(map(count, modules)) == count(torch_int8.module())
+    def rounds(*modules: Any) -> int:
+        return sum("round" in str(x.target) for module in modules for x in module.graph.nodes)
+
+    assert steps(*(isolate_onnx([layer]) for layer in in_onnx)) == steps(quantized)
+    assert rounds(*(isolate_torch([x]) for x in in_torch)) == rounds(torch_int8.module())
 
 
 def probabilities(*layers: str, n: int = 4) -> NDArray[np.float32]:

@@ -96,9 +96,3 @@ def test_parameters_json_has_ranges_and_errors_of_each_channel() -> None:
     sqnr = [10 * np.log10(5 / 0.05**2), 10 * np.log10(0.3125 / 0.005**2)]
     assert row["channel_sqnr_db"] == pytest.approx(sqnr, rel=1e-4)
     assert row["scale"] == pytest.approx([0.1, 0.01])
-
-
-def test_reference_variants_are_the_originals() -> None:
-    assert recording.reference_variants("torch_int8") == ("torch_fp32",)
-    assert recording.reference_variants("onnx_fp32") == ("keras_fp32",)
-    assert not recording.reference_variants("keras_fp32")

@@ -47,7 +47,6 @@ def test_running_values_has_the_statistics_of_all_batches_together(
     assert summary.mean == pytest.approx(values.mean(dtype=np.float64), rel=RTOL_SUMS)
     assert summary.std == pytest.approx(values.std(dtype=np.float64), rel=RTOL_SUMS)
     assert (summary.min, summary.max) == (values.min(), values.max())
-    assert summary.dynamic_range == pytest.approx(float(np.ptp(values)))
     assert summary.zeros_share == np.mean(values == 0)
     counts = running.histogram().rebinned(np.linspace(-30, 30, 50))
     assert counts.sum() == pytest.approx(np.count_nonzero(values))

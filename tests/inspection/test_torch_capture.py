@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -34,24 +35,13 @@ class Calling(nn.Module):
 # Programs of the pipeline.
 
 
-def test_watch_captures_codes_where_the_next_layer_reads_8_bits(torch_int8: Any) -> None:
-    points = torch_capture.watch(torch_int8).points
-    quantized = [layer for layer, point in points.items() if point.quantization]
-    # A pass-through operator, like a flattening, has the codes of its input.
-    assert {"activation", "conv2d_2", "activation_2", "average_pooling2d"} <= set(quantized)
-    assert not {"conv2d_permute", "flatten"} & set(quantized)
-    assert points["activation"].quantization.dtype == "uint8"
-    assert points["activation"].place == "forward hook on activation_codes"
-    assert (points["dense"].quantization, points["dense"].place) == (None, "forward hook on dense")
-
-
 def test_watch_refuses_codes_outside_of_modules(torch_int8: Any) -> None:
     program = torch_model.load_any(torch_model.encode(torch_int8))
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack") or {}
         if any(path.endswith("_codes") for path, _ in stack.values()):
             stack.popitem()  # the model itself is left
-    with pytest.raises(ArtifactError, match="must quantize the output of activation in a module"):
+    with pytest.raises(ArtifactError, match="output of activation quantized outside of modules"):
         torch_capture.watch(program)
 
 
@@ -113,8 +103,8 @@ def test_watch_takes_blocks_of_layers_and_leaves_out_what_gives_two_arrays() -> 
 # Any module.
 
 
-def outputs(module: nn.Module, images: NDArray[np.float32] = IMAGES) -> dict[str, Any]:
-    return capture(module, images).run(images).outputs
+def outputs(module: nn.Module) -> dict[str, Any]:
+    return capture(module, IMAGES).run(IMAGES).outputs
 
 
 def test_outputs_are_those_of_each_layer() -> None:
@@ -197,10 +187,7 @@ def test_the_module_is_as_it_was_also_after_an_error(fails: bool) -> None:
     module.norm.bias.requires_grad_(False)
     module.norm.register_forward_hook(lambda *_: None)
     before = state(module)
-    if fails:
-        with pytest.raises(RuntimeError, match="no more"):
-            capture(module, IMAGES)
-    else:
+    with pytest.raises(RuntimeError, match="no more") if fails else nullcontext():
         capture(module, IMAGES)
     assert state(module) == before
     module.fails = False
@@ -208,18 +195,10 @@ def test_the_module_is_as_it_was_also_after_an_error(fails: bool) -> None:
 
 
 def test_modes_are_set_where_a_module_refuses_to_be_evaluated() -> None:
-    program = torch.export.export(nn.Sequential(nn.ReLU()), (torch.zeros(2, 3, 8, 8),))
-    assert np.array_equal(outputs(torch.export.unflatten(program))["0"], np.maximum(IMAGES, 0))
+    program = torch.export.export(nn.ReLU(), (torch.from_numpy(IMAGES),))
     with pytest.raises(NotImplementedError, match="eval"):
         program.module().eval()
     assert capture(program.module(), IMAGES).points.keys() <= {"_guards_fn"}
-
-
-def test_hooks_of_the_user_are_run_and_stay() -> None:
-    module = nn.Sequential(nn.ReLU())
-    module[0].register_forward_hook(lambda _module, _inputs, output: output + 1)
-    assert np.array_equal(outputs(module)["0"], np.maximum(IMAGES, 0) + 1)
-    assert len(module[0]._forward_hooks) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

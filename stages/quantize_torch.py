@@ -5,7 +5,7 @@ Writes: artifacts/models/torch_<type>.pt2
 Params: none beside the type, which names the stage
 """
 
-from resnet8.core.arguments import path_parser
+from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
 from resnet8.core.sizes import describe_size
@@ -15,9 +15,8 @@ from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = path_parser(__doc__, "model quantization out")
-    parser.add_argument("--type", choices=TYPES, required=True)
-    args = parser.parse_args(argv)
+    quant_type = {"choices": TYPES, "required": True}
+    args = parse_paths(argv, __doc__, "model quantization out", type=quant_type)
 
     program = torch_model.load_model(args.model)
     quantization = storage.read(args.quantization)

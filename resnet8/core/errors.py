@@ -11,12 +11,22 @@
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
 """
 
+import pickle
 import re
 import reprlib
+import struct
+import tokenize
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Raised by parsers of pickles, arrays, JSON and YAML for damaged or hostile content.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
+    *(RecursionError, SyntaxError, TypeError, ValueError),
+    *(pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
+)
 _USER = re.compile(r"(?<=://)\S*@")
 # Libraries also quote the path and query of a URL without its host.
 _QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
@@ -73,6 +83,11 @@ class ParityError(PipelineError):
 
 class GateError(PipelineError):
     """Metrics are missing, damaged or not comparable, so there is no verdict."""
+
+
+def reason(exc: BaseException) -> str:
+    """Returns the message of an exception on one line, or its type if it has none."""
+    return (" ".join(str(exc).split()) or type(exc).__name__)[:300].rstrip(".")
 
 
 class _Short(reprlib.Repr):

@@ -22,10 +22,7 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Maps in order, with up to `cores` concurrent calls and at most that many buffered results.
 
-    Args:
-        function: called with an item, from other threads if there are several cores.
-        items: its arguments.
-        cores: number of cores to use, None for all.
+    The function is called from other threads unless `cores` is 1; None stands for all cores.
     """
     if cores == 1:
         yield from map(function, items)

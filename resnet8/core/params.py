@@ -4,12 +4,11 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from resnet8.core import grid
 from resnet8.core.errors import ParamsError
-from resnet8.core.grid import Run, Settings
+from resnet8.core.grid import Run, Settings, Sweep, expand
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
-from resnet8.core.param_errors import ParameterError, describe_error, parse_yaml
+from resnet8.core.param_errors import ParameterError, describe, parse_yaml
 from resnet8.core.sections import (
     Calibrate,
     Compare,
@@ -22,7 +21,6 @@ from resnet8.core.sections import (
     QuantizeOnnx,
     QuantizeTorch,
     Section,
-    Sweep,
 )
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 
@@ -49,12 +47,12 @@ class Params(Section):
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The variants that the pipeline makes, in the order of its stages."""
-        return _variants(self.quantize_onnx, self.quantize_torch)
+        return *FLOAT_VARIANTS, *self.quantized
 
     @property
     def quantized(self) -> tuple[Variant, ...]:
         """The quantized variants, in the order of the pipeline's stages."""
-        return tuple(variant for variant in self.variants if not variant.is_float)
+        return _quantized(self.quantize_onnx, self.quantize_torch)
 
     @property
     def settings(self) -> Settings:
@@ -64,13 +62,13 @@ class Params(Section):
     @property
     def runs(self) -> list[Run]:
         """The runs of the sweep's grid; blocks that name no variants have all quantized ones."""
-        return grid.expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
+        return expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
 
     @field_validator("calibrate")
     @classmethod
     def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
-        if "fetch" in info.data and (fault := calibrate.find_fault(info.data["fetch"].dataset)):
-            raise ParameterError(fault)
+        if "fetch" in info.data:
+            calibrate.check(info.data["fetch"].dataset)
         return calibrate
 
     @field_validator("inspect")
@@ -84,41 +82,31 @@ class Params(Section):
                 raise ParameterError(f"inspect.input: {fault}")
         return inspect
 
-    @field_validator("compare")
-    @classmethod
-    def _check_baseline(cls, compare: Compare, info: ValidationInfo) -> Compare:
-        _check_variant("compare.baseline", compare.baseline, info)
-        return compare
-
     @field_validator("sweep")
     @classmethod
     def _check_grid(cls, sweep: Sweep, info: ValidationInfo) -> Sweep:
-        settings = dataset = None
         if {"fetch", "calibrate", "fit"} <= info.data.keys():
             settings = Settings(calibrate=info.data["calibrate"], fit=info.data["fit"])
-            dataset = info.data["fetch"].dataset
-        if faults := grid.find_faults(sweep.grid, settings, dataset):
-            raise ParameterError("\n".join(faults))
+            sweep.check(settings, info.data["fetch"].dataset)
         return sweep
 
-    @field_validator("candidate")
+    @field_validator("compare", "candidate")
     @classmethod
-    def _check_candidate(cls, candidate: str, info: ValidationInfo) -> str:
-        _check_variant("candidate", candidate, info)
-        return candidate
+    def _check_variant(cls, chosen: Compare | str, info: ValidationInfo) -> Compare | str:
+        key, name = "candidate", chosen
+        if isinstance(chosen, Compare):
+            key, name = "compare.baseline", chosen.baseline
+        if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
+            made = _quantized(info.data["quantize_onnx"], info.data["quantize_torch"])
+            known = (*FLOAT_VARIANTS, *made)
+            if name not in known:
+                raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
+        return chosen
 
 
-def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
-    quantized = [f"onnx_{name}" for name in onnx.types]
-    quantized += [f"torch_{name}" for name in torch.types]
-    return (*FLOAT_VARIANTS, *map(Variant, quantized))
-
-
-def _check_variant(key: str, name: str, info: ValidationInfo) -> None:
-    if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
-        known = _variants(info.data["quantize_onnx"], info.data["quantize_torch"])
-        if name not in known:
-            raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
+def _quantized(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
+    names = [*(f"onnx_{x}" for x in onnx.types), *(f"torch_{x}" for x in torch.types)]
+    return tuple(map(Variant, names))
 
 
 def check_params(raw: object, *, where: str = "params.yaml") -> Params:
@@ -130,8 +118,7 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False)
-    faults = "\n".join(describe_error(error, Params) for error in errors).split("\n")
+        faults = describe(exc, Params)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     # Not chained: the text of a ValidationError would write out all that YAML references multiply.
     raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))

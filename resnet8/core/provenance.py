@@ -20,10 +20,6 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Reads a file's size and SHA-256.
-
-    Raises:
-        ArtifactError: it is missing.
-    """
+    """Reads a file's size and SHA-256."""
     content = read_bytes(path)
     return Fingerprint(path.as_posix(), len(content), hashlib.sha256(content).hexdigest())

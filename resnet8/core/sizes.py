@@ -11,16 +11,10 @@ _REASON = (
 
 
 def describe_size(n_bytes: int, *, original: int) -> str:
-    """Describes the size of a quantized model's file, and its excess over the float model's.
-
-    Args:
-        n_bytes: size of the quantized model's file.
-        original: size of the float model's file in the same format, in bytes.
-    """
-    size = f"{n_bytes} bytes"
-    if n_bytes <= original:
-        return size
-    return f"{size}, {n_bytes - original} more than the float model: {_REASON}"
+    """Describes the size of a quantized model's file, and its excess over the float model's."""
+    excess = n_bytes - original
+    why = f", {excess} more than the float model: {_REASON}" if excess > 0 else ""
+    return f"{n_bytes} bytes{why}"
 
 
 def list_larger(sizes: Mapping[str, int]) -> str:
@@ -32,10 +26,6 @@ def list_larger(sizes: Mapping[str, int]) -> str:
     Returns:
         A sentence, or an empty text if there are none.
     """
-    originals = {name: sizes.get(Variant(name).original) for name in sizes}
-    larger = [
-        f"{name} by {(sizes[name] - n_bytes) / 1000:.1f} kB"
-        for name, n_bytes in originals.items()
-        if n_bytes is not None and sizes[name] > n_bytes
-    ]
+    excess = {x: n - sizes.get(Variant(x).original, n) for x, n in sizes.items()}
+    larger = [f"{name} by {n / 1000:.1f} kB" for name, n in excess.items() if n > 0]
     return f"Larger than the float model's file: {', '.join(larger)}; {_REASON}." if larger else ""

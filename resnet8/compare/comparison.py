@@ -50,10 +50,6 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     with their correlation. Unlike the normal approximation, it stays honest when few images, or
     none, change sides.
 
-    Args:
-        baseline: (N,) whether each prediction is right.
-        variant: (N,) for the same images.
-
     Source: R. G. Newcombe (1998), Improved confidence intervals for the difference between
     binomial proportions based on paired data, Statistics in Medicine 17, 2635-2650, method 10.
     """
@@ -119,12 +115,6 @@ def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
     return float(kl_by_image(baseline, variant).mean())
 
 
-def standard_error(values: Divergences) -> float | None:
-    """Standard error of the mean of (N,) values; None for a single image."""
-    n = len(values)
-    return float(values.std(ddof=1)) / n**0.5 if n > 1 else None
-
-
 def top_share(values: Divergences) -> float | None:
     """Share of the `TOP_IMAGES` largest of (N,) values in their sum; None if the sum is zero."""
     total = float(values.sum())
@@ -138,13 +128,7 @@ def compare(
     *,
     label_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Compares the predictions of a variant with those of the baseline.
-
-    Args:
-        baseline: (N, K) probabilities.
-        variant: (N, K) probabilities for the same images.
-        labels: (N,) class indices.
-        label_names: K names.
+    """Compares the predictions of a variant, (N, K), with those of the baseline.
 
     Returns:
         The entries of `compare_correct`; the share of images with the same top-1 class; the mean
@@ -152,19 +136,20 @@ def compare(
         share of the ten largest divergences in their sum (None if it is near zero).
     """
     old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
+    by_class = (split_by_class(x == labels, labels, label_names) for x in (old, new))
     divergences = kl_by_image(baseline, variant)
-    kl, kl_error = float(divergences.mean()), standard_error(divergences)
-    largest = float(np.max(np.abs(baseline - variant)))
+    n, kl = len(labels), float(divergences.mean())
     return {
-        **compare_correct(
-            split_by_class(old == labels, labels, label_names),
-            split_by_class(new == labels, labels, label_names),
-        ),
+        **compare_correct(*by_class),
         "agreement": float(np.mean(old == new)),
         "kl_divergence": divergence(kl),
-        "kl_standard_error": None if kl_error is None else divergence(kl_error),
+        "kl_standard_error": (
+            divergence(float(divergences.std(ddof=1)) / n**0.5) if n > 1 else None
+        ),
         "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
-        "max_abs_probability_diff": probability_difference(largest),
+        "max_abs_probability_diff": probability_difference(
+            float(np.max(np.abs(baseline - variant)))
+        ),
     }
 
 

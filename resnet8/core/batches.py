@@ -113,12 +113,7 @@ def _decode_images(entry: object, name: str) -> NDArray[np.uint8]:
 
 
 def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
-    """Reads a batch file.
-
-    Args:
-        content: the bytes of `data_batch_N` or `test_batch`.
-        name: name of the file, for error messages.
-        n_classes: K; labels must be below it.
+    """Reads the content of `data_batch_N` or `test_batch`, whose labels are below `n_classes`.
 
     Raises:
         ArtifactError: the content is not a batch, or its shapes, types or labels are wrong.

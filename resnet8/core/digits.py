@@ -12,10 +12,7 @@ NOISE = 1e-5  # largest difference of float32 results, as a share of the largest
 def upper_bound(difference: float, *, largest: float = 1.0) -> float:
     """Returns an upper bound of a difference, rounded up to one digit; 0 if there is none.
 
-    Args:
-        difference: at least 0.
-        largest: the largest of the compared values. The bound is `largest` times a power of ten,
-            at least `NOISE`.
+    It is the largest of the compared values times a power of ten, at least `NOISE`.
     """
     if not difference:
         return 0.0
@@ -37,12 +34,10 @@ def divergence(kl: float) -> float:
 
 
 def divergence_share(share: float | None, *, kl: float) -> float | None:
-    """Rounds a share of a KL divergence to three decimals.
+    """Rounds some images' share of a KL divergence in nats to three decimals.
 
-    Args:
-        share: some images' part of the sum over all images.
-        kl: the divergence in nats. Below ten units of its last decimal, noise decides which
-            images contribute most, and the result is None.
+    It is None below ten units of the divergence's last decimal, where noise decides which images
+    contribute most.
     """
     return None if share is None or kl < 1e-5 else round(share, 3)
 

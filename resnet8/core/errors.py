@@ -46,12 +46,7 @@ class PipelineError(Exception):
 
 @contextmanager
 def naming(source: str, copy: Path) -> Iterator[None]:
-    """Replaces the path of the pipeline's copy of a model by the user's own in error messages.
-
-    Args:
-        source: the value of `fetch.model`.
-        copy: path of the file that the pipeline made from it.
-    """
+    """Names a model in error messages by `fetch.model`, not by the pipeline's copy of it."""
     try:
         yield
     except PipelineError as exc:

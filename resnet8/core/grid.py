@@ -104,10 +104,7 @@ class Run(NamedTuple):
 def expand(grid: Sequence[Block], settings: Settings, *, variants: Sequence[str]) -> list[Run]:
     """Returns the runs of a valid grid in its order; runs that several blocks share appear once.
 
-    Args:
-        grid: the blocks.
-        settings: values of the knobs that a block does not name.
-        variants: for blocks that name none.
+    Settings and variants are those of blocks that name none.
     """
     runs: dict[str, Run] = {}
     for block in grid:

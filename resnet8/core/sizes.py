@@ -20,11 +20,7 @@ def describe_size(n_bytes: int, *, original: int) -> str:
 def list_larger(sizes: Mapping[str, int]) -> str:
     """Names the quantized variants whose file is larger than that of the runtime's float model.
 
-    Args:
-        sizes: bytes of model files by variant.
-
-    Returns:
-        A sentence, or an empty text if there are none.
+    `sizes` has bytes by variant. The text is empty if there are none.
     """
     excess = {x: n - sizes.get(Variant(x).original, n) for x, n in sizes.items()}
     larger = [f"{name} by {n / 1000:.1f} kB" for name, n in excess.items() if n > 0]

@@ -66,16 +66,13 @@ class MissingSourceError(SourceError):
 def fetch_model(
     model: str, folder: Path, *, sha256: str | None = None, mirror: str | None = None
 ) -> Path:
-    """Fetches a Keras model as `model.h5` or `model.keras`, and removes any other model.
+    """Fetches a Keras model to `folder`, where it replaces any other model.
 
     Args:
-        model: `mlperf_tiny`, or a path or URL with one of these suffixes.
-        folder: destination.
-        sha256: the expected SHA-256; None accepts any, and `mlperf_tiny` has its own.
+        model: `mlperf_tiny`, or a path or URL.
+        folder: gets `model.h5` or `model.keras`, whose path is returned.
+        sha256: the expected checksum; None accepts any, and `mlperf_tiny` has its own.
         mirror: a folder or base URL instead of the upstream host of `mlperf_tiny`.
-
-    Returns:
-        Its path in `folder`.
 
     Raises:
         SourceError: the model is missing, unreachable, incomplete or has another checksum.
@@ -116,11 +113,8 @@ def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
 def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = None) -> None:
     """Fetches members of CIFAR-10's Python version into `folder`; valid ones there are kept.
 
-    Args:
-        members: names out of `CIFAR10_SHA256`.
-        folder: destination.
-        mirror: a folder or base URL instead of the upstream host. It holds a folder
-            `cifar-10-batches-py` with the members, or the official archive.
+    A mirror is a folder or base URL instead of the upstream host. It holds a folder
+    `cifar-10-batches-py` with the members, or the official archive.
 
     Raises:
         SourceError: a member is missing, unreachable, incomplete or has another checksum.

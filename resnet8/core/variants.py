@@ -42,11 +42,7 @@ class Variant(StrEnum):
         return Variant(f"{self.runtime}_fp32")
 
     def path(self, models: Path, *, raw: Path | None = None) -> Path:
-        """Returns the path of the model's file.
-
-        ONNX and PyTorch models are in `models`, the Keras model is in `raw`; an ArtifactError
-        tells that it is not.
-        """
+        """Returns the path of the model's file, in `raw` if it is the Keras model."""
         if self.runtime in _SUFFIXES:
             return models / f"{self}{_SUFFIXES[self.runtime]}"
         if raw is None:

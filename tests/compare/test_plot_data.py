@@ -1,6 +1,5 @@
 """Tables behind DVC's plots."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 from resnet8.compare.plot_data import COLUMNS, plot_tables
 from resnet8.core.dataset import TestSet
-from resnet8.core.files import csv_bytes
 
 NAMES = ["cat", "dog", "frog"]
 LABELS = np.arange(40) % 2  # there is no frog
@@ -92,10 +90,3 @@ def test_layers_are_in_order_without_those_that_a_variant_lacks(tables: dict[str
         ("onnx_int8", "b", 1, 0.2, 0.5, 0.99),
         ("onnx_int8", "a", 2, 0.1, 0.5, 0.99),
     ]
-
-
-def test_csv_bytes_keep_every_digit_and_quote_alike_everywhere() -> None:
-    table = [("cat, big", 'a "dog"', math.pi), ("dög", "cat", 1.5e-07)]
-    text = 'actual,predicted,x\n"cat, big","a ""dog""",3.141592653589793\ndög,cat,1.5e-07\n'
-    assert csv_bytes(("actual", "predicted", "x"), table) == text.encode()
-    assert csv_bytes(["x"], []) == b"x\n"

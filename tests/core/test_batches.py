@@ -71,28 +71,14 @@ def test_read_batch_inverts_encode_batch(seed: int, labels: list[int]) -> None:
     assert (found.labels.dtype, found.labels.tolist()) == (np.int64, labels)
 
 
-def test_encode_batch_writes_what_the_official_files_hold() -> None:
-    images = images_of(0, 2)
-    content = pickle.loads(encode_batch(images, [3, 8], name="test_batch"))
-    planes = [b"".join(x[..., c].tobytes() for c in range(3)) for x in images]
-    assert [row.tobytes() for row in content[b"data"]] == planes
-    assert content[b"labels"] == [3, 8]
-    assert set(content) == {b"batch_label", b"labels", b"data", b"filenames"}
-    assert len(set(content[b"filenames"])) == 2
-
-
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
 def test_read_batch_reads_python_2_pickles(module: bytes) -> None:
-    content = python2_batch(RED_GREEN_BLUE * 3, [3, 8, 0])
+    pixels = bytearray(RED_GREEN_BLUE * 3)
+    pixels[PLANE + 2 * 32 + 5] = 77  # of the first image: green, third row, sixth column
+    content = python2_batch(bytes(pixels), [3, 8, 0])
     found = read(content.replace(b"numpy.core.multiarray", module))
     assert (found.images.shape, found.labels.tolist()) == ((3, 32, 32, 3), [3, 8, 0])
-    assert (found.images == [10, 20, 30]).all()
-
-
-def test_read_batch_reads_rows_from_the_top_left() -> None:
-    pixels = bytearray(3 * PLANE)
-    pixels[PLANE + 2 * 32 + 5] = 77  # green, third row, sixth column
-    assert np.argwhere(read(python2_batch(bytes(pixels), [0])).images).tolist() == [[0, 2, 5, 1]]
+    assert np.argwhere(found.images != [10, 20, 30]).tolist() == [[0, 2, 5, 1]]
 
 
 HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"\x40K\x10\x86")
@@ -100,7 +86,7 @@ HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"
 OTHER_FLAGS = ONE.replace(b"K\x00tb\x89", b"K\x3ftb\x89")
 DTYPES = ("int8", "uint16", "float32", "bool", "object", "S1")
 SHAPES: list[tuple[int, ...]] = [(2, 3071), (0, PIXELS), (2 * PIXELS,), (2, 3, 32, 32), (PIXELS, 2)]
-# What a message says, and the batches that it is about.
+# Batches by what the message says.
 REFUSED: dict[str, list[bytes]] = {
     r" must be a .+, got .+\. Fetch it again\.$": [
         b"",
@@ -118,11 +104,11 @@ REFUSED: dict[str, list[bytes]] = {
         ONE[: len(ONE) // 2],
         ONE[:-1],
     ],
-    r" must be a batch .+, got a call of builtins\.getattr\. ": [b"cbuiltins\ngetattr\n(tR."],
-    r" must be a batch .+, got a call of copyreg\._reconstructor\. ": [
-        b"ccopyreg\n_reconstructor\n(tR."
+    r" must be a batch .+, got a call of \w+\.\w+\. ": [
+        b"cbuiltins\ngetattr\n(tR.",
+        b"ccopyreg\n_reconstructor\n(tR.",
+        b"cnumpy\nload\n(tR.",
     ],
-    r" must be a batch .+, got a call of numpy\.load\. ": [b"cnumpy\nload\n(tR."],
     r" must hold a dictionary, got list\.$": [pickle.dumps([1]), b"\x80\x02]q\x00h\x00a."],
     ": data must be a uint8 array of shape": [
         HUGE_SHAPE,

@@ -8,7 +8,6 @@ Params: none beside the type, which names the stage
 from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
-from resnet8.core.sizes import describe_size
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.quantize.onnx_writer import QUANT_TYPES, quantize
@@ -25,8 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     content = quantized.SerializeToString(deterministic=True)
 
     write_bytes(args.out, content)
-    size = describe_size(len(content), original=args.model.stat().st_size)
-    print(f"ONNX {args.type}: {size}")
+    before = args.model.stat().st_size
+    print(f"ONNX {args.type}: {len(content)} bytes instead of {before}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Params: none beside the type, which names the stage
 from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
-from resnet8.core.sizes import describe_size
 from resnet8.models import torch_model
 from resnet8.quantize import storage
 from resnet8.quantize.torch_writer import TYPES, check, quantize
@@ -26,8 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     check(torch_model.load_any(content), program, quantization)
 
     write_bytes(args.out, content)
-    size = describe_size(len(content), original=args.model.stat().st_size)
-    print(f"PyTorch {args.type}: {size}")
+    before = args.model.stat().st_size
+    print(f"PyTorch {args.type}: {len(content)} bytes instead of {before}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Shape letters: N images, K classes.
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,7 @@ TOP_IMAGES = 10  # number of images in `top_share`
 Correct = NDArray[np.bool_]  # whether the prediction for each image is right
 ByClass = Mapping[str, Correct]  # by class, (N of the class,) each
 Divergences = NDArray[np.float64]  # (N,) in nats
-
-
-class Interval(NamedTuple):
-    """Both ends of an interval."""
-
-    low: float
-    high: float
+Interval = tuple[float, float]  # both ends
 
 
 def wilson_interval(right: int, n: int) -> Interval:
@@ -40,7 +34,7 @@ def wilson_interval(right: int, n: int) -> Interval:
     share = right / n
     middle = (2 * right + z**2) / (2 * (n + z**2))
     reach = z * (4 * n * share * (1 - share) + z**2) ** 0.5 / (2 * (n + z**2))
-    return Interval(middle - reach if right else 0.0, middle + reach if right < n else 1.0)
+    return middle - reach if right else 0.0, middle + reach if right < n else 1.0
 
 
 def difference_interval(baseline: Correct, variant: Correct) -> Interval:
@@ -59,9 +53,9 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     neither = n - both - lost - won
 
     old, new = both + lost, both + won  # right predictions
-    wilson_old, wilson_new = wilson_interval(old, n), wilson_interval(new, n)
-    old_low, old_high = old / n - wilson_old.low, wilson_old.high - old / n
-    new_low, new_high = new / n - wilson_new.low, wilson_new.high - new / n
+    old_ends, new_ends = wilson_interval(old, n), wilson_interval(new, n)
+    old_low, old_high = old / n - old_ends[0], old_ends[1] - old / n
+    new_low, new_high = new / n - new_ends[0], new_ends[1] - new / n
 
     spread = old * (n - old) * new * (n - new)
     association = float(both * neither - lost * won)
@@ -72,7 +66,7 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     delta = (won - lost) / n
     below = new_low**2 - 2 * phi * new_low * old_high + old_high**2
     above = new_high**2 - 2 * phi * new_high * old_low + old_low**2
-    return Interval(delta - max(below, 0.0) ** 0.5, delta + max(above, 0.0) ** 0.5)
+    return delta - max(below, 0.0) ** 0.5, delta + max(above, 0.0) ** 0.5
 
 
 def count_changes(baseline: Correct, variant: Correct) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def _class_deltas(comparison: Json) -> dict[str, dict[str, float]]:
 
 def markdown_table(comparison: Json, *, sizes: Mapping[str, int]) -> str:
     """The comparison in Markdown, with the size of each model file where it is known."""
-    lines = [(*COLUMNS, "file kB")]
+    lines: list[tuple[str, ...]] = [(*COLUMNS, "file kB")]
     for name, *cells in _headline(comparison):
         size = f"{sizes[name] / 1000:.0f}" if name in sizes else ""
         lines.append((f"`{name}`", *cells, size))

@@ -1,20 +1,8 @@
-"""Describes model files that quantization made larger."""
+"""Names model files that quantization made larger."""
 
 from collections.abc import Mapping
 
 from resnet8.core.variants import Variant
-
-_REASON = (
-    "the quantization steps and their parameters take more bytes than 8-bit weights save, as they "
-    "do in small models"
-)
-
-
-def describe_size(n_bytes: int, *, original: int) -> str:
-    """Describes the size of a quantized model's file, and its excess over the float model's."""
-    excess = n_bytes - original
-    why = f", {excess} more than the float model: {_REASON}" if excess > 0 else ""
-    return f"{n_bytes} bytes{why}"
 
 
 def list_larger(sizes: Mapping[str, int]) -> str:
@@ -24,4 +12,9 @@ def list_larger(sizes: Mapping[str, int]) -> str:
     """
     excess = {x: n - sizes.get(Variant(x).original, n) for x, n in sizes.items()}
     larger = [f"{name} by {n / 1000:.1f} kB" for name, n in excess.items() if n > 0]
-    return f"Larger than the float model's file: {', '.join(larger)}; {_REASON}." if larger else ""
+    if not larger:
+        return ""
+    return (
+        f"Larger than the float model's file: {', '.join(larger)}; the quantization steps and "
+        "their parameters take more bytes than 8-bit weights save, as they do in small models."
+    )

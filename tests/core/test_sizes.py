@@ -1,13 +1,6 @@
 """Quantized files that are larger than the float ones."""
 
-from resnet8.core.sizes import describe_size, list_larger
-
-
-def test_describe_size_says_by_how_much_a_file_is_larger_and_why() -> None:
-    found = describe_size(12_500, original=10_000)
-    assert found.startswith("12500 bytes, 2500 more than the float model: the quantization steps ")
-    for n_bytes in (9_999, 10_000):
-        assert describe_size(n_bytes, original=10_000) == f"{n_bytes} bytes"
+from resnet8.core.sizes import list_larger
 
 
 def test_list_larger_compares_with_the_float_model_of_the_same_runtime() -> None:

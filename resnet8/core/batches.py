@@ -53,21 +53,27 @@ class _Recorded:
         self.state = state
 
 
-def _refusing_tuples(load: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wraps an operation that repeats an object: hashing nested tuples may take 2^depth steps."""
+class _Tuple(list[Any]):
+    """A pickled tuple. It cannot be a key: to hash nested tuples can take 2^depth steps."""
 
-    def load_checked(unpickler: Any) -> None:
+
+def _without_hash(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wraps an operation that makes a tuple."""
+
+    def load_tuple(unpickler: Any) -> None:
         load(unpickler)
-        if isinstance(unpickler.stack[-1], tuple):
-            raise pickle.UnpicklingError("a tuple within several others")
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
 
-    return load_checked
+    return load_tuple
 
 
 class _BatchUnpickler(pickle._Unpickler):  # its twin in C reserves memory for any memo index
     dispatch: ClassVar = pickle._Unpickler.dispatch | {
-        operation[0]: _refusing_tuples(pickle._Unpickler.dispatch[operation[0]])
-        for operation in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.DUP)
+        operation[0]: _without_hash(pickle._Unpickler.dispatch[operation[0]])
+        for operation in (
+            *(pickle.EMPTY_TUPLE, pickle.TUPLE),
+            *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+        )
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -120,7 +126,7 @@ def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
     """
     entries = _read_pickle(content, name)
     images, labels = _decode_images(entries.get(b"data"), name), entries.get(b"labels")
-    if not isinstance(labels, list) or len(labels) != len(images):
+    if type(labels) is not list or len(labels) != len(images):
         raise ArtifactError(
             f"{name}: labels must be a list of {len(images)} numbers, one per image."
         )

@@ -54,30 +54,26 @@ def fault(changes: dict[str, Any]) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"calibrate.size": 1},
-        {"calibrate.size": 50_000, "calibrate.batches": [5, 4, 3, 2, 1]},
-        {"calibrate.seed": 2**32 - 1, "convert_onnx.opset": 13, "fit.equalization": 0},
-        {"convert_onnx.opset": 18, "evaluate.batch_size": 10_000, "fit.equalization": 1.0},
-        {"fit.activation_range": "percentile", "fit.percentile": 100},
-        {"fit.percentile": 50.1, "fit.gptq_damping": 1e-9},
-        {"fit.activation_range": "entropy", "fit.histogram_bins": 128, "fit.entropy_levels": 2},
-        {"fit.histogram_bins": 65_536, "fit.entropy_levels": 256},
-        {"fit.per_channel": False, "fit.weight_symmetric": False},
-        {"fit.float_layers": ["conv2d", "dense"]},
-        {"quantize_onnx.types": [], "quantize_torch.types": []},
-        {"quantize_onnx.types": ["uint8_int8"], "candidate": "onnx_uint8_int8"},
-        {"compare.baseline": "torch_int8"},
-        {"fetch.model": "some/folder/model.keras"},
-        {"fetch.model": "/model.h5", "fetch.model_sha256": SHA256},
-        {"fetch.model": f"{URL}?download=1", "fetch.model_sha256": SHA256},
-        {"fetch.dataset": "sample", "fetch.model": "sample", "calibrate.size": 2000},
-        *({"inspect.input": x} for x in ("test:9999", "test:0,5", "calibration:19", "random:1")),
-    ],
-    ids=lambda x: next(iter(x)),
-)
+ACCEPTED: list[dict[str, Any]] = [
+    {"calibrate.size": 50_000, "calibrate.batches": [5, 4, 3, 2, 1]},
+    {"calibrate.seed": 2**32 - 1, "convert_onnx.opset": 13, "fit.equalization": 0},
+    {"convert_onnx.opset": 18, "evaluate.batch_size": 10_000, "fit.equalization": 1.0},
+    {"fit.activation_range": "percentile", "fit.percentile": 100},
+    {"fit.percentile": 50.1, "fit.gptq_damping": 1e-9, "calibrate.size": 1},
+    {"fit.activation_range": "entropy", "fit.histogram_bins": 128, "fit.entropy_levels": 2},
+    {"fit.histogram_bins": 65_536, "fit.entropy_levels": 256, "compare.baseline": "torch_int8"},
+    {"fit.per_channel": False, "fit.weight_symmetric": False, "fit.float_layers": ["a", "b"]},
+    {"quantize_onnx.types": [], "quantize_torch.types": []},
+    {"quantize_onnx.types": ["uint8_int8"], "candidate": "onnx_uint8_int8"},
+    {"fetch.model": "some/folder/model.keras", "inspect.input": "test:9999"},
+    {"fetch.model": "/model.h5", "fetch.model_sha256": SHA256, "inspect.input": "test:0,5"},
+    {"fetch.model": f"{URL}?a=1", "fetch.model_sha256": SHA256, "inspect.input": "random:1"},
+    {"fetch.dataset": "sample", "fetch.model": "sample", "calibrate.size": 2000},
+    {"inspect.input": "calibration:19"},
+]
+
+
+@pytest.mark.parametrize("changes", ACCEPTED, ids=lambda x: next(iter(x)))
 def test_check_params_accepts_all_within_the_documented_ranges(changes: dict[str, Any]) -> None:
     assert check_params(changed(changes)).model_dump() == changed(changes)
 
@@ -156,62 +152,40 @@ DESCRIBED: list[tuple[dict[str, Any], str]] = [
     ({"compare.baseline": "onnx"}, "compare.baseline must be one of keras_fp32, onnx_fp32, "),
     ({"fetch.model": URL}, f"fetch.model_sha256 must be .+ of the file behind {URL}, got null"),
     ({"fetch.model_sha256": "AB" * 32}, "fetch.model_sha256 must be null or a SHA-256 of 64 "),
-    (
-        {"fetch.model": "sample", "fetch.model_sha256": SHA256},
-        f"fetch.model_sha256 must be null for sample, whose checksum is built in, got {SHA256}",
-    ),
-    (
-        {"fetch.dataset": "sample", "calibrate.batches": [1, 2, 3], "calibrate.size": 6001},
-        r"calibrate.size must be from 1 to 6000, .+\.batches \[1, 2, 3\] of sample, got 6001\.$",
-    ),
+    ({"fetch.model": "sample", "fetch.model_sha256": SHA256},
+     f"fetch.model_sha256 must be null for sample, whose checksum is built in, got {SHA256}"),
+    ({"fetch.dataset": "sample", "calibrate.batches": [1, 2, 3], "calibrate.size": 6001},
+     r"calibrate.size must be from 1 to 6000, .+\.batches \[1, 2, 3\] of sample, got 6001\.$"),
     ({"fit.weight_symmetric": False}, "fit.weight_symmetric must be true with fit.per_channel: t"),
-    (
-        {"fit.entropy_levels": 200, "fit.histogram_bins": 128},
-        r"fit.entropy_levels must be at most fit.histogram_bins, 128, got 200\.$",
-    ),
+    ({"fit.entropy_levels": 200, "fit.histogram_bins": 128},
+     r"fit.entropy_levels must be at most fit.histogram_bins, 128, got 200\.$"),
     ({"inspect.input": "test:3,10000"}, ".+: test numbers must be from 0 to 9999, got 10000"),
     ({"inspect.input": "calibration:20"}, ".+: calibration numbers must be from 0 to 19, got 20"),
-    # The grid of a sweep.
-    *(
-        ({"sweep.grid": [block]}, rf"sweep\.grid\[0\]{fault}")
-        for block, fault in [
-            (
-                {"calibrate.sizes": [1]},
-                r"\.calibrate\.sizes is not a .+ Did you mean calibrate\.siz",
-            ),
-            ({"calibrate.size": []}, r".+ must be a list of different values, .+, got \[\]\.$"),
-            ({"calibrate.seed": [1, 1]}, r".+ must be a list of different .+, got \[1, 1\]\.$"),
-            ({"variant": ["int8"]}, r"\.variant must be out of onnx_int8, .+, got 'int8'\.$"),
-            ({"variant": [3]}, r"\.variant must be out of onnx_int8, .+, got 3\.$"),
-            ({"calibrate.size": [10, 0]}, ": calibrate.size must be a number from 1 to .+, got 0"),
-            (
-                {"calibrate.size": [10_001]},
-                ": calibrate.size must be from 1 to 10000, .+ got 10001",
-            ),
-            ({"fit.activation_range": ["mse", "max"]}, ": fit.activation_range must .+ got 'max'"),
-            (
-                {"fit.weight_symmetric": [False, True], "fit.per_channel": [True, False]},
-                ": fit.weight_symmetric must be true with fit.per_channel: true, got false: ",
-            ),
-        ]
-    ),
-    (
-        {"sweep.grid": [{"calibrate.size": [10]}, {"calibrate.size": [-1]}]},
-        r"sweep\.grid\[1\]: calibrate\.size must be",
-    ),
-    (
-        {"sweep.grid": [{x: list(range(1, 1001)) for x in ("calibrate.size", "calibrate.seed")}]},
-        rf"sweep\.grid must have at most {MAX_RUNS} runs, got 1000000\.$",
-    ),
-    *(
-        ({"sweep.grid": grid}, r"sweep\.grid")
-        for grid in (None, 3, {"calibrate.size": [1]}, [3], [{"variant": 3}], [{3: [1]}])
-    ),
+]  # fmt: skip
+# The same for a block of a grid, behind `sweep.grid[1]`.
+BLOCKS: list[tuple[dict[str, Any], str]] = [
+    ({"calibrate.sizes": [1]}, r"\.calibrate\.sizes is not a .+ Did you mean calibrate\.siz"),
+    ({"calibrate.size": []}, r"\.calibrate\.size must be a list of different .+, got \[\]\.$"),
+    ({"calibrate.seed": [1, 1]}, r".+ must be a list of different .+, got \[1, 1\]\.$"),
+    ({"variant": ["int8"]}, r"\.variant must be out of onnx_int8, .+, got 'int8'\.$"),
+    ({"variant": [3]}, r"\.variant must be out of onnx_int8, .+, got 3\.$"),
+    ({"calibrate.size": [10, 0]}, ": calibrate.size must be a number from 1 to .+, got 0"),
+    ({"calibrate.size": [10_001]}, ": calibrate.size must be from 1 to 10000, .+ got 10001"),
+    ({"fit.activation_range": ["mse", "max"]}, ": fit.activation_range must .+ got 'max'"),
+    ({"fit.weight_symmetric": [False, True], "fit.per_channel": [True, False]},
+     ": fit.weight_symmetric must be true with fit.per_channel: true, got false: "),
+]  # fmt: skip
+MANY = {x: list(range(1, 1001)) for x in ("calibrate.size", "calibrate.seed")}
+GRIDS = [
+    ([MANY], rf"sweep\.grid must have at most {MAX_RUNS} runs, got 1000000\.$"),
+    *(([{"calibrate.size": [10]}, block], rf"sweep\.grid\[1\]{text}") for block, text in BLOCKS),
+    *((x, r"sweep\.grid") for x in (None, 3, {"calibrate.size": [1]}, [3], [{"variant": 3}])),
+    ([{3: [1]}], r"sweep\.grid"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"), DESCRIBED, ids=lambda x: next(iter(x)) if isinstance(x, dict) else ""
+    ("changes", "expected"), [*DESCRIBED, *(({"sweep.grid": grid}, text) for grid, text in GRIDS)]
 )
 def test_check_params_describes_a_fault(changes: dict[str, Any], expected: str) -> None:
     assert re.match(expected, fault(changes))

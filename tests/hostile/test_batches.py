@@ -34,44 +34,37 @@ np.save(NAN, np.full((4, 10), np.nan, np.float32))
 
 def nested_tuples(depth: int) -> bytes:
     """Pickle of a key that is a tuple of twice the tuple before: its hash takes 2^depth steps."""
-    levels = (b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(depth))
-    return b"\x80\x02}(]\x85q\x00" + b"".join(levels) + b"K\x01s."
+    levels = (b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(depth))
+    return b"\x80\x02})q\x000" + b"".join(levels) + b"h%cK\x01s." % depth
 
 
 def no_batch(found: str, name: str = "test_batch") -> str:
     return rf"{name} must be a batch of CIFAR-10's python version, got {found}\. Fetch it again\."
 
 
+NO_DATA = r"test_batch: data must .+ NoneType\."
+NO_DICTIONARY = r"test_batch must hold a dictionary, got list\."
+DEEP = b"]" * 10_000 + b"a" * 9_999 + b"."
+NESTED = no_batch(r"a damaged pickle \(unhashable type: '_Tuple'\)")
+HALF = no_batch(r"a damaged pickle \(EOFError\)")
+
+
+def in_place(name: str, content: bytes, message: str) -> Case:
+    return Case(name, replaced("test_batch", content), message)
+
+
 @table(
     *(
-        Case(
-            f"{payload.__name__} in {member}",
-            replaced(member, payload),
-            no_batch(r"a call of \S+", member),
-        )
+        Case(f"{x.__name__} in {member}", replaced(member, x), no_batch(r"a call of \S+", member))
         for member in MEMBERS
-        for payload in payloads.LIVE
+        for x in payloads.LIVE
     ),
-    Case(
-        "a memo of two billion",
-        replaced("test_batch", b"\x80\x02}r\xff\xff\xff\x7f."),
-        r"test_batch: data must .+ NoneType\.",
-    ),
-    Case(
-        "tuples in tuples as a key",
-        replaced("test_batch", nested_tuples(90)),
-        no_batch("a tuple within several others"),
-    ),
-    Case(
-        "lists nested ten thousand deep",
-        replaced("test_batch", b"]" * 10_000 + b"a" * 9_999 + b"."),
-        r"test_batch must hold a dictionary, got list\.",
-    ),
-    Case(
-        "a batch cut in half",
-        replaced("test_batch", payloads.batch()[:3000]),
-        no_batch(r"a damaged pickle \(EOFError\)"),
-    ),
+    in_place("a memo of two billion", b"\x80\x02}r\xff\xff\xff\x7f.", NO_DATA),
+    in_place("tuples in tuples as a key", nested_tuples(90), NESTED),
+    in_place("doubled tuples as a key", b"\x80\x02})" + b"2\x86" * 90 + b"K\x01s.", NESTED),
+    in_place("a million tuples as a key", b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.", NESTED),
+    in_place("lists nested ten thousand deep", DEEP, NO_DICTIONARY),
+    in_place("a batch cut in half", payloads.batch()[:3000], HALF),
     Case(
         "a missing batch",
         lambda folder: (folder / "test_batch").unlink(),

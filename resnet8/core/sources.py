@@ -13,7 +13,7 @@ import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -129,19 +129,19 @@ def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = 
         _fetch_archive(CIFAR10_URL, missing, folder)
         return
     base = mirror.rstrip("/")
-    try:
+    with suppress(MissingSourceError):
         for member in missing:
             source = f"{base}/{CIFAR10_FOLDER}/{member}"
             with _verified(source, folder / member, CIFAR10_SHA256[member]) as aside:
                 _retrieve(source, aside)
-    except MissingSourceError:
-        try:
-            _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
-        except MissingSourceError as exc:
-            raise SourceError(
-                f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, "
-                f"or {_ARCHIVE}, got neither. Correct RESNET8_MIRROR."
-            ) from exc
+        return
+    with suppress(MissingSourceError):
+        _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
+        return
+    raise SourceError(
+        f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, or {_ARCHIVE}, "
+        "got neither. Correct RESNET8_MIRROR."
+    )
 
 
 def _fetch_archive(source: str, members: Sequence[str], folder: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import pickle
 import struct
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from resnet8.core.batches import (
     read_batch,
 )
 from resnet8.core.errors import ArtifactError
+from tests.fuzz.targets import read_as_batches
 from tests.hostile.payloads import PIXELS, batch, names
 
 PLANE = 32 * 32  # bytes of one colour of one image
@@ -173,17 +173,7 @@ def test_decode_label_names_refuses_other_names(value: object) -> None:
         decode_label_names(names(value), name="batches.meta")
 
 
-# Any bytes.
-
-
-def only_artifact_errors(content: bytes) -> None:
-    """Reads any bytes as both kinds of file."""
-    with suppress(ArtifactError):
-        found = read(content)
-        assert found.images.shape == (len(found.labels), 32, 32, 3)
-        assert ((found.labels >= 0) & (found.labels < 10)).all()
-    with suppress(ArtifactError):
-        assert len(set(decode_label_names(content, name="batches.meta"))) > 1
+# Any bytes, which may raise an ArtifactError only.
 
 
 @given(
@@ -191,14 +181,14 @@ def only_artifact_errors(content: bytes) -> None:
     changes=st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)), max_size=4),
     from_end=st.booleans(),
 )
-def test_changed_pickles_raise_nothing_but_artifact_errors(
+def test_changed_pickles_are_read_or_refused(
     seed: bytes, changes: list[tuple[int, bytes]], from_end: bool
 ) -> None:
     content = bytearray(seed)
     for place, inserted in changes:
         at = max(len(content) - place, 0) if from_end else place
         content[at : at + len(inserted)] = inserted
-    only_artifact_errors(bytes(content))
+    read_as_batches(bytes(content))
 
 
 # Operations of the pickle machine with small arguments: what random bytes rarely are.
@@ -213,8 +203,8 @@ OPERATIONS = [
 
 @settings(max_examples=300)
 @given(program=st.lists(st.sampled_from(OPERATIONS), max_size=40))
-def test_any_program_raises_nothing_but_artifact_errors(program: list[bytes]) -> None:
-    only_artifact_errors(b"\x80\x03" + b"".join(program) + b".")
+def test_any_program_is_read_or_refused(program: list[bytes]) -> None:
+    read_as_batches(b"\x80\x03" + b"".join(program) + b".")
 
 
 @pytest.mark.mirror

@@ -1,47 +1,36 @@
 """All parameters of `params.yaml`, with every fault reported at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from resnet8.core import sections
 from resnet8.core.errors import ParamsError
 from resnet8.core.grid import Run, Settings, Sweep, expand
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
 from resnet8.core.param_errors import ParameterError, describe, parse_yaml
-from resnet8.core.sections import (
-    Calibrate,
-    Compare,
-    ConvertOnnx,
-    Evaluate,
-    Fetch,
-    Fit,
-    Gate,
-    Inspect,
-    QuantizeOnnx,
-    QuantizeTorch,
-    Section,
-)
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 
 
-class Params(Section):
+class Params(sections.Section):
     """All of `params.yaml`: a section for each stage that takes parameters.
 
     Validators see the fields above theirs in `info.data`, without those that are invalid.
     """
 
-    fetch: Fetch
-    calibrate: Calibrate
-    convert_onnx: ConvertOnnx
-    fit: Fit
-    quantize_onnx: QuantizeOnnx
-    quantize_torch: QuantizeTorch
-    evaluate: Evaluate
-    inspect: Inspect
-    compare: Compare
+    fetch: sections.Fetch
+    calibrate: sections.Calibrate
+    convert_onnx: sections.ConvertOnnx
+    fit: sections.Fit
+    quantize_onnx: sections.QuantizeOnnx
+    quantize_torch: sections.QuantizeTorch
+    evaluate: sections.Evaluate
+    inspect: sections.Inspect
+    compare: sections.Compare
     sweep: Sweep
-    gate: Gate
+    gate: sections.Gate
     candidate: str = Field(description="the name of a variant")
 
     @property
@@ -52,7 +41,7 @@ class Params(Section):
     @property
     def quantized(self) -> tuple[Variant, ...]:
         """The quantized variants, in the order of the pipeline's stages."""
-        return _quantized(self.quantize_onnx, self.quantize_torch)
+        return _quantized(self.quantize_onnx.types, self.quantize_torch.types)
 
     @property
     def settings(self) -> Settings:
@@ -66,14 +55,14 @@ class Params(Section):
 
     @field_validator("calibrate")
     @classmethod
-    def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
-        if "fetch" in info.data:
-            calibrate.check(info.data["fetch"].dataset)
+    def _check_pool(cls, calibrate: sections.Calibrate, info: ValidationInfo) -> sections.Calibrate:
+        if fetch := info.data.get("fetch"):
+            calibrate.check(fetch.dataset)
         return calibrate
 
     @field_validator("inspect")
     @classmethod
-    def _check_input(cls, inspect: Inspect, info: ValidationInfo) -> Inspect:
+    def _check_input(cls, inspect: sections.Inspect, info: ValidationInfo) -> sections.Inspect:
         if {"fetch", "calibrate"} <= info.data.keys():
             n_test = IMAGES_PER_BATCH[info.data["fetch"].dataset]
             n_calibration = info.data["calibrate"].size
@@ -92,20 +81,22 @@ class Params(Section):
 
     @field_validator("compare", "candidate")
     @classmethod
-    def _check_variant(cls, chosen: Compare | str, info: ValidationInfo) -> Compare | str:
+    def _check_variant(
+        cls, chosen: sections.Compare | str, info: ValidationInfo
+    ) -> sections.Compare | str:
         key, name = "candidate", chosen
-        if isinstance(chosen, Compare):
+        if isinstance(chosen, sections.Compare):
             key, name = "compare.baseline", chosen.baseline
         if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
-            made = _quantized(info.data["quantize_onnx"], info.data["quantize_torch"])
-            known = (*FLOAT_VARIANTS, *made)
+            onnx, torch = info.data["quantize_onnx"], info.data["quantize_torch"]
+            known = (*FLOAT_VARIANTS, *_quantized(onnx.types, torch.types))
             if name not in known:
                 raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
         return chosen
 
 
-def _quantized(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
-    names = [*(f"onnx_{x}" for x in onnx.types), *(f"torch_{x}" for x in torch.types)]
+def _quantized(onnx: Sequence[str], torch: Sequence[str]) -> tuple[Variant, ...]:
+    names = [*(f"onnx_{x}" for x in onnx), *(f"torch_{x}" for x in torch)]
     return tuple(map(Variant, names))
 
 
@@ -130,11 +121,10 @@ def check_files(params: Params, *, where: str = "params.yaml") -> None:
     Raises:
         ParamsError: it does not.
     """
-    model = params.fetch.model
+    model, expected = params.fetch.model, sections.Fetch.model_fields["model"].description
     if model not in BUILT_IN_MODELS and not is_url(model) and not Path(model).is_file():
         raise ParamsError(
-            f"fetch.model must be {Fetch.model_fields['model'].description}, got {model!r}, where "
-            f"no file is ({where})."
+            f"fetch.model must be {expected}, got {model!r}, where no file is ({where})."
         )
 
 

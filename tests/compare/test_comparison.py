@@ -1,5 +1,6 @@
 """Paired statistics, against independent implementations."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from resnet8.compare.comparison import (
 )
 from resnet8.core.digits import NOISE
 
-COUNTS = st.integers(0, 60) | st.integers(0, 1000)
+COUNTS = st.integers(0, 60)
 
 
 def paired(both: int, lost: int, won: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +66,19 @@ def test_difference_interval_is_close_to_tangos_on_10000_images(lost: int, won: 
     )
 
 
+def test_difference_interval_is_close_to_a_paired_bootstrap() -> None:
+    old, new = paired(8500, 200, 120, 1180)
+    resampled = stats.bootstrap(
+        (new.astype(float) - old,),
+        np.mean,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    # 2,000 resamples place an end within about a twentieth of the interval's width.
+    assert difference_interval(old, new) == pytest.approx(resampled, abs=3e-4)
+
+
 def test_difference_interval_covers_the_truth_in_95_of_100_samples() -> None:
     rng = np.random.default_rng(0)
     truth, covered, trials = -0.01, 0, 1000
@@ -93,6 +107,13 @@ def test_mcnemar_p_agrees_with_statsmodels(counts: tuple[int, int, int, int]) ->
     both, lost, won, neither = counts
     expected = mcnemar([[both, lost], [won, neither]], exact=True).pvalue if lost + won else 1.0
     assert mcnemar_p(*paired(*counts)) == pytest.approx(min(expected, 1.0))
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 1), (1, 30), (400, 700), (980, 1020)])
+def test_mcnemar_p_is_that_of_exact_arithmetic(lost: int, won: int) -> None:
+    splits = sum(math.comb(lost + won, k) for k in range(lost + 1))
+    expected = min(1.0, 2 * splits / 2 ** (lost + won))
+    assert mcnemar_p(*paired(5, lost, won, 5)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_kl_by_image_agrees_with_scipy() -> None:

@@ -8,8 +8,7 @@ Params: inspect.sensitivity_images, quantize_onnx.types, quantize_torch.types
 from functools import partial
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images
-from resnet8.core.files import write_json
+from resnet8.core.files import read_array, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
@@ -20,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params models images out")
     params = load_params(args.params)
 
-    images = read_images(args.images)[: params.inspect.sensitivity_images]
+    images = read_array(args.images)[: params.inspect.sensitivity_images]
 
     ranking = {
         name: isolation.rank(

@@ -1,4 +1,4 @@
-"""Reads the arrays that stages pass on: images, labels, class names and predictions.
+"""Reads the test set and the predictions for it.
 
 Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
@@ -35,26 +35,10 @@ class TestSet(NamedTuple):
 def read_test_set(folder: Path) -> TestSet:
     """Reads the test set that stage `prepare` wrote."""
     return TestSet(
-        read_images(folder / "test_images.npy"),
-        read_labels(folder / "test_labels.npy"),
-        read_label_names(folder / "labels.json"),
+        read_array(folder / "test_images.npy"),
+        read_array(folder / "test_labels.npy"),
+        read_json(folder / "labels.json")["label_names"],
     )
-
-
-def read_images(path: Path) -> NDArray[np.uint8]:
-    """Reads images (N, H, W, C)."""
-    return read_array(path)
-
-
-def read_labels(path: Path) -> NDArray[np.int64]:
-    """Reads labels (N,), class indices."""
-    return read_array(path)
-
-
-def read_label_names(path: Path) -> list[str]:
-    """Reads the K class names."""
-    names: list[str] = read_json(path)["label_names"]
-    return names
 
 
 def read_predictions(

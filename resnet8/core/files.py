@@ -5,6 +5,7 @@ Readers raise an ArtifactError that names the file if it is missing or damaged.
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,6 +171,24 @@ def read_bytes(path: Path) -> bytes:
     """Reads a whole file."""
     with _reading(path, "a file"):
         return path.read_bytes()
+
+
+class Fingerprint(NamedTuple):
+    """Identity of a file.
+
+    path: as given.
+    sha256: hexadecimal.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Reads a file's size and SHA-256."""
+    content = read_bytes(path)
+    return Fingerprint(path.as_posix(), len(content), hashlib.sha256(content).hexdigest())
 
 
 def find_model(folder: Path) -> Path:

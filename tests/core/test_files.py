@@ -18,6 +18,7 @@ from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.core.files import (
     csv_bytes,
     find_model,
+    fingerprint,
     read_array,
     read_arrays,
     read_bytes,
@@ -172,6 +173,14 @@ def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path)
     (tmp_path / "bad").symlink_to(tmp_path / "gone")
     unlink_if_dangling(tmp_path)
     assert names(tmp_path) == ["file", "good"]
+
+
+def test_fingerprint_is_the_sha256_that_fips_180_gives(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    # Source: FIPS 180-4, example of SHA-256 for "abc".
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert fingerprint(path) == (path.as_posix(), 3, known)
 
 
 def test_find_model_finds_exactly_one(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Raised by parsers of pickles, arrays, JSON and YAML for damaged or hostile content.
+# Raised by readers of pickles, arrays, JSON and YAML for missing, damaged or hostile content.
 DAMAGE: tuple[type[Exception], ...] = (
     *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
-    *(RecursionError, SyntaxError, TypeError, ValueError),
+    *(FileNotFoundError, RecursionError, SyntaxError, TypeError, ValueError),
     *(pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
 )
 _USER = re.compile(r"(?<=://)\S*@")

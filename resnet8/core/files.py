@@ -144,8 +144,6 @@ def _reading(path: Path | str, kind: str) -> Iterator[None]:
     """Reports a missing or damaged file as an ArtifactError."""
     try:
         yield
-    except FileNotFoundError as exc:
-        raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
     except DAMAGE as exc:
         raise ArtifactError(f"{path} must be {kind}, got {exc}. {REMEDY}") from exc
 
@@ -169,8 +167,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def read_bytes(path: Path) -> bytes:
     """Reads a whole file."""
-    with _reading(path, "a file"):
+    try:
         return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
 
 
 class Fingerprint(NamedTuple):
@@ -217,7 +217,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file without repeated keys, NaN and infinity."""
-    return parse_json(read_bytes(path), where=str(path))
+    with _reading(path, "a JSON file"):
+        return parse_json(path.read_bytes(), where=str(path))
 
 
 def parse_json(content: bytes, *, where: str) -> Any:

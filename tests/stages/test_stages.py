@@ -177,7 +177,7 @@ def test_compare_warns_first_of_a_baseline_that_is_chance(
 
 def test_compare_names_predictions_that_are_missing(compared: dict[str, Path]) -> None:
     (compared["predictions"] / "torch_int8.npy").unlink()
-    with pytest.raises(ArtifactError, match=r"torch_int8\.npy must exist"):
+    with pytest.raises(ArtifactError, match=r"torch_int8\.npy must be"):
         call(compare, **compared)
 
 

@@ -23,6 +23,7 @@ VARIANT = "variant"
 KNOBS = ("calibrate.size", "calibrate.seed", *(f"fit.{name}" for name in Fit.model_fields))
 
 Block = Mapping[str, Sequence[Any]]
+Grid = list[dict[str, list[Any]]]  # blocks
 
 
 class Settings(Section):
@@ -61,14 +62,14 @@ class Settings(Section):
 class Sweep(Section):
     """The grid of `make sweep`; see resnet8/core/grid.py."""
 
-    grid: list[dict[str, list[Any]]] = Field(
+    grid: Grid = Field(
         description="a list of mappings from calibrate.size, calibrate.seed, fit.<name> and "
         "variant to lists of values"
     )
 
     @field_validator("grid")
     @classmethod
-    def _check_blocks(cls, grid: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
+    def _check_blocks(cls, grid: Grid) -> Grid:
         faults = [fault for n, block in enumerate(grid) for fault in _block_faults(n, block)]
         n_runs = sum(math.prod(map(len, block.values())) for block in grid)
         if n_runs > MAX_RUNS:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import math
 import os
+import pickle
 import shutil
 import stat
 from pathlib import Path
@@ -34,6 +35,7 @@ from resnet8.core.files import (
     write_json,
     written_aside,
 )
+from tests.hostile import payloads
 
 
 def names(folder: Path) -> list[str]:
@@ -255,6 +257,7 @@ NO_ARRAYS = {
     "nothing": lambda content: b"",
     "a page": lambda content: b"<!DOCTYPE html>",
     "magic alone": lambda content: b"\x93NUMPY",
+    "a pickle": lambda content: pickle.dumps([1]),
     "an archive": lambda content: b"PK\x03\x04" + bytes(100),
     "a future version": lambda content: b"\x93NUMPY\x09\x00\x10\x00" + bytes(16),
     "brackets": lambda content: b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16,
@@ -286,8 +289,9 @@ def test_read_array_refuses_every_truncated_file(
 
 
 def test_readers_refuse_objects_other_files_and_damaged_ones(tmp_path: Path) -> None:
-    path, objects = tmp_path / "a", saved(np.array([{}], dtype=object), tmp_path)
+    path, objects = tmp_path / "a", payloads.as_array(tmp_path / "ran")
     refuse(path, read_array, objects, "NumPy array file, got Object arrays cannot be loaded")
+    assert not (tmp_path / "ran").exists()
     refuse(path, read_arrays, saved(np.arange(3), tmp_path), "file of NumPy arrays, got ")
     write_arrays(path, {"x": np.zeros(1000)})
     content = bytearray(path.read_bytes())

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet8.core.files import write_array
-from resnet8.core.params import load_params
 from samples.dataset import SAMPLE_MODEL
-from stages import calibrate, compare, fetch, prepare
+from stages import fetch, prepare
 from tests.hostile import payloads
 from tests.hostile.harness import (
     Case,
@@ -21,15 +19,11 @@ from tests.hostile.harness import (
     replaced,
     table,
     tree,
-    write_arrays,
     write_batches,
     write_params,
 )
 
 MEMBERS = ("batches.meta", "test_batch", "data_batch_1")
-NO_ARRAY = r"\S+/train_images\.npy must be a NumPy array file, got .+ Run `dvc repro` .+ again\."
-NAN = io.BytesIO()
-np.save(NAN, np.full((4, 10), np.nan, np.float32))
 
 
 def nested_tuples(depth: int) -> bytes:
@@ -105,45 +99,6 @@ def test_a_checksum_that_was_made_to_match_runs_nothing(
     arguments = {"params": path, "raw": folder, "out": tmp_path / "out"}
     message = no_batch(r"a call of \w+\.system")
     refuse(prepare.main, arguments, capfd, folder=folder, message=message)
-
-
-@table(
-    Case("objects", replaced("train_images.npy", payloads.as_array), NO_ARRAY),
-    Case("a pickle", replaced("train_images.npy", payloads.as_a_whole), NO_ARRAY),
-)
-def test_calibrate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
-    folder = tmp_path / "data"
-    write_arrays(folder)
-    case.write(folder)
-    files = {part: folder / f"train_{part}.npy" for part in ("images", "labels")}
-    arguments = {"params": write_params(tmp_path), "out": tmp_path / "out", **files}
-    refuse(calibrate.main, arguments, capfd, folder=folder, message=case.message)
-
-
-@table(
-    Case(
-        "names nested without end",
-        replaced("data/labels.json", b"[" * 100_000),
-        r"\S+/labels\.json must be a JSON file, got .+",
-    ),
-    Case(
-        "predictions that are NaN",
-        replaced("predictions/onnx_int8.npy", NAN.getvalue()),
-        r"\S+/onnx_int8\.npy must hold finite float32 probabilities of shape \(4, 10\), .+",
-    ),
-)
-def test_compare_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
-    folder = tmp_path / "inputs"
-    write_arrays(folder / "data")
-    for name in load_params(write_params(tmp_path)).variants:
-        write_array(folder / f"predictions/{name}.npy", np.full((4, 10), 0.1, np.float32))
-    case.write(folder)
-    arguments = {
-        "params": tmp_path / "params.yaml",
-        **{part: folder / part for part in ("predictions", "data")},
-        **{part: tmp_path / part for part in ("out", "correct", "summary")},
-    }
-    refuse(compare.main, arguments, capfd, folder=folder, message=case.message)
 
 
 @pytest.mark.parametrize("payload", payloads.LIVE, ids=lambda payload: payload.__name__)

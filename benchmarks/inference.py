@@ -13,9 +13,8 @@ import numpy as np
 
 from benchmarks import loops, machine, tables
 from benchmarks.timing import interleave, rate, ratio
-from resnet8.core.dataset import read_images, read_label_names
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import write_json
+from resnet8.core.files import read_array, read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 
@@ -86,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")
     batch_size = load_params(args.params).evaluate.batch_size
 
-    images = read_images(args.data / "cifar10" / "test_images.npy")[: args.images]
-    n_classes = len(read_label_names(args.data / "cifar10" / "labels.json"))
+    images = read_array(args.data / "cifar10" / "test_images.npy")[: args.images]
+    n_classes = len(read_json(args.data / "cifar10" / "labels.json")["label_names"])
     as_float = images.astype(np.float32)
     found = []
     for variant, path in loops.find_models(args.models, args.data / "raw").items():

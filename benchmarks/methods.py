@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from benchmarks import machine, tables
 from benchmarks.peers.runs import held_out_indices
 from resnet8.compare.comparison import Divergences, compare, kl_by_image, top_share
-from resnet8.core.dataset import read_images, read_label_names, read_labels
 from resnet8.core.evaluation import Probabilities, predict
-from resnet8.core.files import write_json
+from resnet8.core.files import read_array, read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sections import Fit
@@ -232,14 +231,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     default, settings = list_settings(load_params(args.params).fit)
 
-    images = read_images(args.data / "train_images.npy")
-    labels = read_labels(args.data / "train_labels.npy")
+    images = read_array(args.data / "train_images.npy")
+    labels = read_array(args.data / "train_labels.npy")
     drawn = [draw_balanced(labels, args.size, seed=seed) for seed in range(args.seeds)]
     # The same images for all draws, and none of them calibrates.
     rest = held_out_indices(len(images), np.concatenate(drawn), size=args.held_out)
     model = onnx_model.load_model(args.model)
     original = predict(onnx_model.make_predictor(model), images[rest], batch_size=100)
-    label_names = read_label_names(args.data / "labels.json")
+    label_names = read_json(args.data / "labels.json")["label_names"]
     inputs = Inputs(model, images[rest], labels[rest], original, label_names)
 
     found: dict[str, list[Draw]] = {name: [] for name in settings}

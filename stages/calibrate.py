@@ -8,8 +8,7 @@ Params: calibrate
 import numpy as np
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images, read_labels
-from resnet8.core.files import write_array
+from resnet8.core.files import read_array, write_array
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.quantize.calibration import draw_balanced
@@ -19,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params images labels out")
     params = load_params(args.params).calibrate
 
-    images, labels = read_images(args.images), read_labels(args.labels)
+    images, labels = read_array(args.images), read_array(args.labels)
 
     indices = draw_balanced(labels, params.size, seed=params.seed)
 

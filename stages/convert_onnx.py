@@ -8,9 +8,8 @@ Params: convert_onnx, fetch.model
 import hashlib
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images, read_label_names
 from resnet8.core.errors import naming
-from resnet8.core.files import find_model, write_bytes, write_json
+from resnet8.core.files import find_model, read_array, read_json, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.models import keras_conversion, keras_folding, keras_model, onnx_model
@@ -22,8 +21,8 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params)
     opset = params.convert_onnx.opset
 
-    n_classes = len(read_label_names(args.data / "labels.json"))
-    images = read_images(args.data / "train_images.npy")[:PARITY_IMAGES]
+    n_classes = len(read_json(args.data / "labels.json")["label_names"])
+    images = read_array(args.data / "train_images.npy")[:PARITY_IMAGES]
     path = find_model(args.raw)
     with naming(params.fetch.model, path):
         keras = keras_model.load_model(path, n_classes=n_classes)

@@ -6,9 +6,8 @@ Params: fetch.model
 """
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images
 from resnet8.core.errors import naming
-from resnet8.core.files import write_bytes, write_json
+from resnet8.core.files import read_array, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.models import onnx_model, torch_conversion, torch_model
@@ -19,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_paths(argv, __doc__, "params model images out verification")
 
     source = load_params(args.params).fetch.model
-    images = read_images(args.images)[:PARITY_IMAGES]
+    images = read_array(args.images)[:PARITY_IMAGES]
     model = onnx_model.load_model(args.model)
     n_parameters = onnx_model.count_parameters(model)
 

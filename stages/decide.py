@@ -12,10 +12,9 @@ from pathlib import Path
 from resnet8.compare.hits import read_correctness
 from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
-from resnet8.core.files import read_bytes, read_json, write_bytes, write_json
+from resnet8.core.files import fingerprint, read_bytes, read_json, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
-from resnet8.core.provenance import fingerprint
 from resnet8.core.variants import Variant
 from resnet8.decision import mlperf_tiny, model_card, words
 from resnet8.decision.decide import Evidence, decide

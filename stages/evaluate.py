@@ -8,7 +8,7 @@ Params: evaluate
 from functools import partial
 from importlib import import_module
 
-from resnet8.core.arguments import path_parser
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
 from resnet8.core.evaluation import predict, score
 from resnet8.core.files import write_array, write_json
@@ -19,9 +19,9 @@ from resnet8.core.variants import Variant
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = path_parser(__doc__, "params model data predictions metrics")
-    parser.add_argument("--variant", type=Variant, choices=list(Variant), required=True)
-    args = parser.parse_args(argv)
+    variant = {"type": Variant, "choices": list(Variant), "required": True}
+    names = "params model data predictions metrics"
+    args = parse_paths(argv, __doc__, names, variant=variant)
     batch_size = load_params(args.params).evaluate.batch_size
 
     test_set = read_test_set(args.data)

@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images
+from resnet8.core.files import read_array
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     params = load_params(args.params).fit
 
     model = onnx_model.load_model(args.model)
-    images = read_images(args.images)
+    images = read_array(args.images)
 
     points = find_points(
         model, symmetric=params.activation_symmetric, float_layers=params.float_layers

@@ -10,8 +10,8 @@ Params: inspect, quantize_onnx.types, quantize_torch.types
 from functools import partial
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images, read_test_set
-from resnet8.core.files import write_arrays, write_json
+from resnet8.core.dataset import read_test_set
+from resnet8.core.files import read_array, write_arrays, write_json
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     spec = InputSpec.parse(params.inspect.input)
     test_set = read_test_set(args.data)
-    calibration = read_images(args.calibration / "images.npy")
+    calibration = read_array(args.calibration / "images.npy")
     chosen = inputs.choose(spec, {"test": test_set.images, "calibration": calibration})
     watched = watch.watch_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)

@@ -8,8 +8,8 @@ Params: quantize_onnx.types, quantize_torch.types
 """
 
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images, read_predictions, read_test_set
-from resnet8.core.files import read_json, write_json
+from resnet8.core.dataset import read_predictions, read_test_set
+from resnet8.core.files import read_array, read_json, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.models import onnx_model
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
 
     model, quantization = onnx_model.load_model(args.model), storage.read(args.quantization)
     layers = read_json(args.layers)
-    test_set, calibration = read_test_set(args.data), read_images(args.calibration)
+    test_set, calibration = read_test_set(args.data), read_array(args.calibration)
     predictions = read_predictions(args.predictions, params.variants, shape=test_set.shape)
 
     counts = {

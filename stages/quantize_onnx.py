@@ -5,19 +5,17 @@ Writes: artifacts/models/onnx_<type>.onnx
 Params: none beside the type, which names the stage
 """
 
-from resnet8.core.arguments import path_parser
+from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
-from resnet8.core.sizes import describe_size
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.quantize.onnx_writer import QUANT_TYPES, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = path_parser(__doc__, "model quantization out")
-    parser.add_argument("--type", choices=QUANT_TYPES, required=True)
-    args = parser.parse_args(argv)
+    quant_type = {"choices": QUANT_TYPES, "required": True}
+    args = parse_paths(argv, __doc__, "model quantization out", type=quant_type)
 
     model = onnx_model.load_model(args.model)
     quantization = storage.read(args.quantization)
@@ -26,8 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     content = quantized.SerializeToString(deterministic=True)
 
     write_bytes(args.out, content)
-    size = describe_size(len(content), original=args.model.stat().st_size)
-    print(f"ONNX {args.type}: {size}")
+    before = args.model.stat().st_size
+    print(f"ONNX {args.type}: {len(content)} bytes instead of {before}")
 
 
 if __name__ == "__main__":

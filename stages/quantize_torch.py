@@ -5,19 +5,17 @@ Writes: artifacts/models/torch_<type>.pt2
 Params: none beside the type, which names the stage
 """
 
-from resnet8.core.arguments import path_parser
+from resnet8.core.arguments import parse_paths
 from resnet8.core.files import write_bytes
 from resnet8.core.processes import run_stage
-from resnet8.core.sizes import describe_size
 from resnet8.models import torch_model
 from resnet8.quantize import storage
 from resnet8.quantize.torch_writer import TYPES, check, quantize
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = path_parser(__doc__, "model quantization out")
-    parser.add_argument("--type", choices=TYPES, required=True)
-    args = parser.parse_args(argv)
+    quant_type = {"choices": TYPES, "required": True}
+    args = parse_paths(argv, __doc__, "model quantization out", type=quant_type)
 
     program = torch_model.load_model(args.model)
     quantization = storage.read(args.quantization)
@@ -27,8 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     check(torch_model.load_any(content), program, quantization)
 
     write_bytes(args.out, content)
-    size = describe_size(len(content), original=args.model.stat().st_size)
-    print(f"PyTorch {args.type}: {size}")
+    before = args.model.stat().st_size
+    print(f"PyTorch {args.type}: {len(content)} bytes instead of {before}")
 
 
 if __name__ == "__main__":

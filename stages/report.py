@@ -8,10 +8,16 @@ Writes: artifacts/report/index.html
 Params: all but candidate, gate and sweep
 """
 
-from resnet8.core import provenance
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_images, read_predictions, read_test_set
-from resnet8.core.files import read_arrays, read_bytes, read_json, write_bytes
+from resnet8.core.dataset import read_predictions, read_test_set
+from resnet8.core.files import (
+    fingerprint,
+    read_array,
+    read_arrays,
+    read_bytes,
+    read_json,
+    write_bytes,
+)
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -43,13 +49,13 @@ def main(argv: list[str] | None = None) -> None:
         captures={name: read_arrays(args.inspection / f"{name}.npz") for name in params.variants},
         chosen=choose(
             InputSpec.parse(params.inspect.input),
-            {"test": test_set.images, "calibration": read_images(calibration)},
+            {"test": test_set.images, "calibration": read_array(calibration)},
         ),
         predictions=read_predictions(args.predictions, params.variants, shape=test_set.shape),
         test_set=test_set,
         params=params.model_dump(exclude={"candidate", "gate", "sweep"}),
-        models={name: provenance.fingerprint(path) for name, path in models.items()},
-        data=[provenance.fingerprint(path) for path in data],
+        models={name: fingerprint(path) for name, path in models.items()},
+        data=[fingerprint(path) for path in data],
         requirements=read_bytes(args.requirements).decode().splitlines(),
     )
 

@@ -7,8 +7,7 @@ Params: sweep, calibrate, convert_onnx, fit, quantize_onnx, quantize_torch, eval
 
 from resnet8.compare.chance import chance_accuracy
 from resnet8.core.arguments import parse_paths
-from resnet8.core.dataset import read_labels
-from resnet8.core.files import csv_bytes, write_bytes, write_json
+from resnet8.core.files import csv_bytes, read_array, write_bytes, write_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.sweep import record
@@ -30,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     identity = identify(params, raw=args.raw, data=args.data)
     finished = record.read(args.record)
 
-    labels, runs, usual = read_labels(args.data / "test_labels.npy"), params.runs, params.settings
+    labels, runs, usual = read_array(args.data / "test_labels.npy"), params.runs, params.settings
     selection = select(finished, runs, identity, usual=usual, n_images=len(labels))
     summary = summarize(selection, n_runs=len(runs), chance=chance_accuracy(labels))
     draws = csv_bytes(DRAW_COLUMNS, list_draws(selection.settings))

@@ -8,7 +8,7 @@ Params: quantize_onnx.types, quantize_torch.types
 
 from functools import partial
 
-from resnet8.core.arguments import path_parser
+from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
 from resnet8.core.files import write_json
 from resnet8.core.params import load_params
@@ -23,9 +23,9 @@ from resnet8.reference.network import Network
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = path_parser(__doc__, "params models quantization data out metrics")
-    parser.add_argument("--images", type=int, default=N_IMAGES, help="of the test set, at most")
-    args = parser.parse_args(argv)
+    count = {"type": int, "default": N_IMAGES, "help": "of the test set, at most"}
+    names = "params models quantization data out metrics"
+    args = parse_paths(argv, __doc__, names, images=count)
     params = load_params(args.params)
 
     model = onnx_model.load_model(Variant.ONNX_FP32.path(args.models))

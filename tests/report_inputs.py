@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from resnet8.compare.chance import describe_chance
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import TestSet
-from resnet8.core.provenance import Fingerprint
+from resnet8.core.files import Fingerprint
 from resnet8.reference.results import Checked, EndToEnd, TensorCheck, describe
 from resnet8.report.data import ReportInputs
 from resnet8.sweep.summary import summarize

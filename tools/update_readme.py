@@ -28,7 +28,7 @@ from resnet8.core.files import read_json, write_bytes
 from resnet8.core.names import BUILT_IN_MODELS, data_in_words, model_in_words
 from resnet8.core.params import Params, load_params
 from resnet8.core.processes import run_stage
-from resnet8.core.sizes import list_larger
+from resnet8.core.variants import list_larger
 from resnet8.decision import words
 from resnet8.report.sweep import settings_table
 from samples import layer_kinds

@@ -24,7 +24,7 @@ from benchmarks.peers.runs import (
 )
 from benchmarks.peers.scores import format_row, score
 from benchmarks.timing import interleave, ratio
-from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_array, read_json, write_array, write_json
 from resnet8.core.params import load_params
@@ -38,8 +38,8 @@ OURS = next(iter(OUR_COMMANDS))  # whose time is the unit
 
 def write_held_out(data: Path, folder: Path) -> None:
     """Writes the training images that peers may tune on, with their labels."""
-    images = read_images(data / "cifar10" / "train_images.npy")
-    labels = read_labels(data / "cifar10" / "train_labels.npy")
+    images = read_array(data / "cifar10" / "train_images.npy")
+    labels = read_array(data / "cifar10" / "train_labels.npy")
     calibration = read_array(data / "calibration" / "indices.npy")
     chosen = held_out_indices(len(images), calibration, size=HELD_OUT_IMAGES)
     write_array(folder / "images.npy", images[chosen])

@@ -34,7 +34,8 @@ def is_chance(n_right: int, n_images: int, *, chance: float) -> bool:
     images, a model that guesses may be above chance by luck. Accuracies far below chance count,
     too: the classes are mixed up, and the costs of quantization cannot be told either.
     """
-    return wilson_interval(n_right, n_images).low <= chance
+    low, _ = wilson_interval(n_right, n_images)
+    return low <= chance
 
 
 def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, Any]:

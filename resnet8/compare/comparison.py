@@ -5,7 +5,7 @@ Shape letters: N images, K classes.
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,7 @@ TOP_IMAGES = 10  # number of images in `top_share`
 Correct = NDArray[np.bool_]  # whether the prediction for each image is right
 ByClass = Mapping[str, Correct]  # by class, (N of the class,) each
 Divergences = NDArray[np.float64]  # (N,) in nats
-
-
-class Interval(NamedTuple):
-    """Both ends of an interval."""
-
-    low: float
-    high: float
+Interval = tuple[float, float]  # both ends
 
 
 def wilson_interval(right: int, n: int) -> Interval:
@@ -40,7 +34,7 @@ def wilson_interval(right: int, n: int) -> Interval:
     share = right / n
     middle = (2 * right + z**2) / (2 * (n + z**2))
     reach = z * (4 * n * share * (1 - share) + z**2) ** 0.5 / (2 * (n + z**2))
-    return Interval(middle - reach if right else 0.0, middle + reach if right < n else 1.0)
+    return middle - reach if right else 0.0, middle + reach if right < n else 1.0
 
 
 def difference_interval(baseline: Correct, variant: Correct) -> Interval:
@@ -49,10 +43,6 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     Newcombe's score interval for paired proportions joins the Wilson intervals of both accuracies
     with their correlation. Unlike the normal approximation, it stays honest when few images, or
     none, change sides.
-
-    Args:
-        baseline: (N,) whether each prediction is right.
-        variant: (N,) for the same images.
 
     Source: R. G. Newcombe (1998), Improved confidence intervals for the difference between
     binomial proportions based on paired data, Statistics in Medicine 17, 2635-2650, method 10.
@@ -63,9 +53,9 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     neither = n - both - lost - won
 
     old, new = both + lost, both + won  # right predictions
-    wilson_old, wilson_new = wilson_interval(old, n), wilson_interval(new, n)
-    old_low, old_high = old / n - wilson_old.low, wilson_old.high - old / n
-    new_low, new_high = new / n - wilson_new.low, wilson_new.high - new / n
+    old_ends, new_ends = wilson_interval(old, n), wilson_interval(new, n)
+    old_low, old_high = old / n - old_ends[0], old_ends[1] - old / n
+    new_low, new_high = new / n - new_ends[0], new_ends[1] - new / n
 
     spread = old * (n - old) * new * (n - new)
     association = float(both * neither - lost * won)
@@ -76,7 +66,7 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     delta = (won - lost) / n
     below = new_low**2 - 2 * phi * new_low * old_high + old_high**2
     above = new_high**2 - 2 * phi * new_high * old_low + old_low**2
-    return Interval(delta - max(below, 0.0) ** 0.5, delta + max(above, 0.0) ** 0.5)
+    return delta - max(below, 0.0) ** 0.5, delta + max(above, 0.0) ** 0.5
 
 
 def count_changes(baseline: Correct, variant: Correct) -> tuple[int, int]:
@@ -119,12 +109,6 @@ def kl_divergence(baseline: Probabilities, variant: Probabilities) -> float:
     return float(kl_by_image(baseline, variant).mean())
 
 
-def standard_error(values: Divergences) -> float | None:
-    """Standard error of the mean of (N,) values; None for a single image."""
-    n = len(values)
-    return float(values.std(ddof=1)) / n**0.5 if n > 1 else None
-
-
 def top_share(values: Divergences) -> float | None:
     """Share of the `TOP_IMAGES` largest of (N,) values in their sum; None if the sum is zero."""
     total = float(values.sum())
@@ -138,13 +122,7 @@ def compare(
     *,
     label_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Compares the predictions of a variant with those of the baseline.
-
-    Args:
-        baseline: (N, K) probabilities.
-        variant: (N, K) probabilities for the same images.
-        labels: (N,) class indices.
-        label_names: K names.
+    """Compares the predictions of a variant, (N, K), with those of the baseline.
 
     Returns:
         The entries of `compare_correct`; the share of images with the same top-1 class; the mean
@@ -152,19 +130,20 @@ def compare(
         share of the ten largest divergences in their sum (None if it is near zero).
     """
     old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
+    by_class = (split_by_class(x == labels, labels, label_names) for x in (old, new))
     divergences = kl_by_image(baseline, variant)
-    kl, kl_error = float(divergences.mean()), standard_error(divergences)
-    largest = float(np.max(np.abs(baseline - variant)))
+    n, kl = len(labels), float(divergences.mean())
     return {
-        **compare_correct(
-            split_by_class(old == labels, labels, label_names),
-            split_by_class(new == labels, labels, label_names),
-        ),
+        **compare_correct(*by_class),
         "agreement": float(np.mean(old == new)),
         "kl_divergence": divergence(kl),
-        "kl_standard_error": None if kl_error is None else divergence(kl_error),
+        "kl_standard_error": (
+            divergence(float(divergences.std(ddof=1)) / n**0.5) if n > 1 else None
+        ),
         "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
-        "max_abs_probability_diff": probability_difference(largest),
+        "max_abs_probability_diff": probability_difference(
+            float(np.max(np.abs(baseline - variant)))
+        ),
     }
 
 

@@ -57,28 +57,28 @@ class Correctness(NamedTuple):
 def describe_correctness(
     predictions: Mapping[str, Probabilities], test_set: TestSet
 ) -> dict[str, Any]:
-    """Returns the content of metrics/correct.json.
+    """Returns the content of metrics/correct.json, without classes that have no images.
 
     Args:
         predictions: (N, K) probabilities by variant.
-        test_set: the images and their classes; classes without images are left out.
+        test_set: the images and their classes.
     """
-    _, labels, label_names = test_set
-
-    def split(values: Correct) -> dict[str, Correct]:
-        return split_by_class(values, labels, label_names)
-
-    hits = {name: split(x.argmax(axis=1) == labels) for name, x in predictions.items()}
+    images, labels, names = test_set
+    digest = hashlib.sha256("\n".join(names).encode())
+    digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    packed = {}
+    for variant, probabilities in predictions.items():
+        by_class = split_by_class(probabilities.argmax(axis=1) == labels, labels, names)
+        packed[variant] = {
+            name: base64.b64encode(np.packbits(correct).tobytes()).decode()
+            for name, correct in by_class.items()
+        }
+    counts = np.bincount(labels, minlength=len(names)).tolist()
     return {
-        "test_set_sha256": _checksum(test_set),
-        "n_images": {label: len(x) for label, x in split(labels >= 0).items()},
-        "correct": {
-            variant: {
-                label: base64.b64encode(np.packbits(correct).tobytes()).decode()
-                for label, correct in by_class.items()
-            }
-            for variant, by_class in hits.items()
-        },
+        "test_set_sha256": digest.hexdigest(),
+        "n_images": {name: n for name, n in zip(names, counts, strict=True) if n},
+        "correct": packed,
     }
 
 
@@ -94,41 +94,12 @@ def read_correctness(content: object) -> Correctness:
         error = exc.errors()[0]
         where = ".".join(map(str, error["loc"])) or "all of it"
         raise ValueError(f"{where} = {shown(error['input'])} ({error['msg']})") from exc
+    sizes, by_class = sorted(record.n_images.items()), {}
     for variant, packed in record.correct.items():
         if set(packed) != set(record.n_images):
             raise ValueError(f"correct.{variant} must have the classes of n_images")
-    return Correctness(
-        test_set=record.test_set_sha256,
-        by_class={
-            variant: {name: _unpack(packed[name], n) for name, n in sorted(record.n_images.items())}
-            for variant, packed in record.correct.items()
-        },
-    )
-
-
-def compare_hits(by_variant: Mapping[str, ByClass], baseline: str) -> dict[str, Any]:
-    """Returns the part of metrics/comparison.json that needs no probabilities.
-
-    Args:
-        by_variant: right predictions by variant and class.
-        baseline: the variant to compare with.
-    """
-    by_class = by_variant[baseline]
-    correct = join_classes(by_class)
-    labels = np.repeat(np.arange(len(by_class)), [len(x) for x in by_class.values()])
-    return {
-        "baseline": baseline,
-        "n_images": len(correct),
-        **describe_chance(correct, labels),
-        "variants": {name: compare_correct(by_class, x) for name, x in by_variant.items()},
-    }
-
-
-def _checksum(test_set: TestSet) -> str:
-    digest = hashlib.sha256("\n".join(test_set.label_names).encode())
-    digest.update(np.ascontiguousarray(test_set.labels, "<i8").tobytes())
-    digest.update(np.ascontiguousarray(test_set.images).tobytes())
-    return digest.hexdigest()
+        by_class[variant] = {name: _unpack(packed[name], n) for name, n in sizes}
+    return Correctness(record.test_set_sha256, by_class)
 
 
 def _unpack(text: str, n: int) -> Correct:
@@ -140,3 +111,16 @@ def _unpack(text: str, n: int) -> Correct:
     if len(packed) != -(-n // 8) or bits[n:].any():
         raise ValueError(f"bits must be {n}, got {len(packed)} bytes of them")
     return bits[:n].astype(bool)
+
+
+def compare_hits(by_variant: Mapping[str, ByClass], baseline: str) -> dict[str, Any]:
+    """Returns the part of metrics/comparison.json that needs no probabilities."""
+    by_class = by_variant[baseline]
+    correct = join_classes(by_class)
+    labels = np.repeat(np.arange(len(by_class)), [len(x) for x in by_class.values()])
+    return {
+        "baseline": baseline,
+        "n_images": len(correct),
+        **describe_chance(correct, labels),
+        "variants": {name: compare_correct(by_class, x) for name, x in by_variant.items()},
+    }

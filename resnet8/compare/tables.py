@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from resnet8.compare.chance import REASONS, chance_warning
-from resnet8.compare.rendering import Json, Lines, rich_table
+from resnet8.compare.rendering import Json, rich_table
 from resnet8.core import markdown
 from resnet8.core.variants import Variant
 
@@ -57,9 +57,7 @@ def interval(low: float, high: float) -> str:
 def concentration(comparison: Json) -> str:
     """A sentence about the share of the KL divergence in few images; empty if it is unknown."""
     shares = {name: row["kl_top10_share"] for name, row in _rows(comparison).items()}
-    listed = ", ".join(
-        f"{100 * share:.1f}% ({name})" for name, share in shares.items() if share is not None
-    )
+    listed = ", ".join(f"{100 * x:.1f}% ({name})" for name, x in shares.items() if x is not None)
     if not listed:
         return ""
     return f"The ten images with the largest KL divergence make up {listed} of its sum."
@@ -77,41 +75,35 @@ def _rows(comparison: Json) -> dict[str, Json]:
     return {variant: rows[variant] for variant in Variant if variant in rows}
 
 
-def _headline_lines(comparison: Json) -> Lines:
-    return [COLUMNS] + [
-        format_row(name, row, is_baseline=name == comparison["baseline"])
-        for name, row in _rows(comparison).items()
-    ]
-
-
-def _class_lines(comparison: Json, *, decimals: int, code: str = "") -> Lines:
-    """Accuracy deltas by class, of the variants in which the accuracy of any class changed."""
+def _headline(comparison: Json) -> list[tuple[str, ...]]:
+    """Cells of all variants for `COLUMNS`."""
+    baseline = comparison["baseline"]
     rows = _rows(comparison)
-    changed = {name: x["per_class_delta_pp"] for name, x in rows.items()}
-    changed = {name: deltas for name, deltas in changed.items() if any(deltas.values())}
-    labels = next(iter(rows.values()))["per_class_delta_pp"]
-    return [("class", *(f"{code}{name}{code}" for name in changed))] + [
-        (label, *(f"{deltas[label]:+.{decimals}f}" for deltas in changed.values()))
-        for label in labels
-    ]
+    return [format_row(name, row, is_baseline=name == baseline) for name, row in rows.items()]
+
+
+def _class_deltas(comparison: Json) -> dict[str, dict[str, float]]:
+    """Accuracy deltas in pp by class, of the variants in which any class changed."""
+    deltas = {name: row["per_class_delta_pp"] for name, row in _rows(comparison).items()}
+    return {name: by_class for name, by_class in deltas.items() if any(by_class.values())}
 
 
 def markdown_table(comparison: Json, *, sizes: Mapping[str, int]) -> str:
     """The comparison in Markdown, with the size of each model file where it is known."""
-    head, *lines = _headline_lines(comparison)
-    return markdown.table(
-        [(*head, "file kB")]
-        + [
-            (f"`{name}`", *cells, f"{sizes[name] / 1000:.0f}" if name in sizes else "")
-            for name, *cells in lines
-        ]
-    )
+    lines: list[tuple[str, ...]] = [(*COLUMNS, "file kB")]
+    for name, *cells in _headline(comparison):
+        size = f"{sizes[name] / 1000:.0f}" if name in sizes else ""
+        lines.append((f"`{name}`", *cells, size))
+    return markdown.table(lines)
 
 
 def class_table(comparison: Json) -> str:
     """The accuracy deltas by class in Markdown, one row per variant."""
-    (_, *classes), *rows = zip(*_class_lines(comparison, decimals=1, code="`"), strict=True)
-    return markdown.table([("variant", *classes), *rows])
+    classes = comparison["variants"][comparison["baseline"]]["per_class_delta_pp"]
+    lines = [("variant", *classes)]
+    for name, deltas in _class_deltas(comparison).items():
+        lines.append((f"`{name}`", *(f"{deltas[label]:+.1f}" for label in classes)))
+    return markdown.table(lines)
 
 
 def inside_table(layers: Json, sensitivity: Json) -> str:
@@ -136,16 +128,10 @@ def print_headline(comparison: Json) -> None:
     if warning := chance_warning(comparison):
         lines = [f"WARNING: {warning}", "Likely reasons:", *(f"- {reason}" for reason in REASONS)]
         console.print("\n".join(lines), style="bold red", markup=False)
-    baseline = comparison["baseline"]
-    title = f"{comparison['n_images']:,} test images, compared with {baseline}"
-    head, *cells = _headline_lines(comparison)
+    title = f"{comparison['n_images']:,} test images, compared with {comparison['baseline']}"
     # Headings of two lines, and one space between columns: fits 80 columns.
-    table = rich_table(
-        [[column.replace(" ", "\n") for column in head], *cells],
-        title=title,
-        padding=0,
-        show_edge=False,
-    )
+    cells = [[column.replace(" ", "\n") for column in COLUMNS], *_headline(comparison)]
+    table = rich_table(cells, title=title, padding=0, show_edge=False)
     for line, row in zip(table.rows, _rows(comparison).values(), strict=True):
         worse = row["accuracy_delta_pp"] < 0 and row["mcnemar_p"] < SIGNIFICANCE
         line.style = "yellow" if worse else None
@@ -161,31 +147,31 @@ def print_headline(comparison: Json) -> None:
 
 def print_classes(comparison: Json) -> None:
     """Prints the accuracy deltas by class, if any accuracy changed."""
-    lines = _class_lines(comparison, decimals=2)
-    if len(lines[0]) > 1:
+    if deltas := _class_deltas(comparison):
+        rows = zip(*(by_class.values() for by_class in deltas.values()), strict=True)
+        classes = next(iter(deltas.values()))
+        lines = [["class", *deltas]]
+        for label, row in zip(classes, rows, strict=True):
+            lines.append([label, *(f"{delta:+.2f}" for delta in row)])
         title = "Accuracy per class: delta in percentage points"
         Console(highlight=False).print(rich_table(lines, title=title))
 
 
-def print_layers(inspection: Json, *, console: Console | None = None) -> None:
+def print_layers(inspection: Json) -> None:
     """Prints the statistics of all layers over the chosen input, a table for each variant.
 
-    Args:
-        inspection: `layers` in order, the name of the `input`, and `activations` as in
-            artifacts/inspection/layers.json.
-        console: where to print.
+    The inspection is that in artifacts/inspection/layers.json.
     """
-    console = console or Console(highlight=False, markup=False)  # layers have any names
+    console = Console(highlight=False, markup=False)  # layers have any names
     rows = inspection["activations"]["input"]
     for variant in dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer]):
-        cells = {
-            layer: layer_cells(rows[layer][variant]["statistics"])
-            for layer in inspection["layers"]
-            if variant in rows[layer]
-        }
-        lines = [[x, *(row[column] for column in LAYER_COLUMNS[1:])] for x, row in cells.items()]
+        lines = [[*LAYER_COLUMNS]]
+        for layer in inspection["layers"]:
+            if variant in rows[layer]:
+                cells = layer_cells(rows[layer][variant]["statistics"])
+                lines.append([layer, *(cells[column] for column in LAYER_COLUMNS[1:])])
         title = f"{variant} over {inspection['input']}"
-        console.print(rich_table([LAYER_COLUMNS, *lines], title=title))
+        console.print(rich_table(lines, title=title))
     if any("clips_on_purpose" in x["statistics"] for row in rows.values() for x in row.values()):
         console.print(ON_PURPOSE)
 

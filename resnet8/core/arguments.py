@@ -1,34 +1,28 @@
-"""Command lines of the stages: options that name paths."""
+"""Command lines of the stages."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-_DEFAULTS = {"params": Path("params.yaml")}
-
-
-def path_parser(description: str | None, names: str) -> argparse.ArgumentParser:
-    """Returns a parser for paths.
-
-    Args:
-        description: text of `--help`.
-        names: options, separated by spaces and without dashes; all but `params` are required.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    for name in names.split():
-        default = _DEFAULTS.get(name)
-        parser.add_argument(f"--{name}", type=Path, default=default, required=default is None)
-    return parser
+from typing import Any
 
 
 def parse_paths(
-    argv: Sequence[str] | None, description: str | None, names: str
+    argv: Sequence[str] | None, description: str | None, names: str, **others: Mapping[str, Any]
 ) -> argparse.Namespace:
-    """Parses paths.
+    """Parses the options of a stage, most of which are paths.
 
     Args:
         argv: arguments; None for those of the process.
         description: text of `--help`.
-        names: options, see `path_parser`.
+        names: options that are paths, separated by spaces and without dashes. All are required
+            but `params`.
+        others: further options by name, in the words of `argparse`.
     """
-    return path_parser(description, names).parse_args(argv)
+    parser = argparse.ArgumentParser(description=description)
+    for name in names.split():
+        has_default = name == "params"
+        default = Path("params.yaml") if has_default else None
+        parser.add_argument(f"--{name}", type=Path, default=default, required=not has_default)
+    for name, options in others.items():
+        parser.add_argument(f"--{name}", **options)
+    return parser.parse_args(argv)

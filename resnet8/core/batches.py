@@ -4,39 +4,30 @@ The official files are Python 2 pickles. Unpickling can call any function, so th
 three NumPy names only, and substitutes its own class for them: NumPy's own unpickling trusts its
 input, too.
 
+Shape letters: N images, C = 3 channels, H = W = 32 pixels, K classes.
+
 Source: https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout".
 """
 
 import io
 import pickle
-import pickletools
 import re
-import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.errors import ArtifactError, shown
+from resnet8.core.errors import DAMAGE, ArtifactError, reason, shown
 
-# Shape letters: N images, C = 3 channels, H = W = 32 pixels, K classes.
 IMAGE_SHAPE = (32, 32, 3)  # (H, W, C)
 N_PIXELS = 3 * 32 * 32
-# Raised by unpickling a damaged or hostile file.
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
 
 
 class Batch(NamedTuple):
@@ -62,15 +53,29 @@ class _Recorded:
         self.state = state
 
 
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+class _Tuple(list[Any]):
+    """A pickled tuple. It cannot be a key: to hash nested tuples can take 2^depth steps."""
+
+
+def _without_hash(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wraps an operation that makes a tuple."""
+
+    def load_tuple(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
+
+    return load_tuple
 
 
 class _BatchUnpickler(pickle._Unpickler):  # its twin in C reserves memory for any memo index
+    dispatch: ClassVar = pickle._Unpickler.dispatch | {
+        operation[0]: _without_hash(pickle._Unpickler.dispatch[operation[0]])
+        for operation in (
+            *(pickle.EMPTY_TUPLE, pickle.TUPLE),
+            *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+        )
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _Recorded
@@ -79,37 +84,14 @@ class _BatchUnpickler(pickle._Unpickler):  # its twin in C reserves memory for a
         raise pickle.UnpicklingError(f"a call of {call if plain else shown(call)}")
 
 
-def _refuse_nested_tuples(content: bytes) -> None:
-    """Refuses tuples that refer to other tuples: hashing one may take 2^depth steps.
-
-    Raises:
-        pickle.UnpicklingError: the pickle has such a tuple.
-    """
-    memo: dict[int, str] = {}
-    top = ""  # name of the operation that made the top of the stack
-    for operation, argument, _ in pickletools.genops(content):
-        name = operation.name
-        if name in ("DUP", "POP", "POP_MARK"):
-            raise pickle.UnpicklingError(f"the operation {name}")
-        if "PUT" in name or name == "MEMOIZE":
-            memo[len(memo) if argument is None else argument] = top
-            continue
-        top = memo.get(int(argument or 0), "") if "GET" in name else name
-        if "GET" in name and "TUPLE" in top:
-            raise pickle.UnpicklingError("a tuple within several others")
-
-
 def _read_pickle(content: bytes, name: str) -> dict[Any, Any]:
     try:
-        _refuse_nested_tuples(content)
         entries = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-    except _PICKLE_ERRORS as exc:
-        reason = str(exc)
-        if not isinstance(exc, pickle.UnpicklingError):
-            reason = f"a damaged pickle ({type(exc).__name__}: {reason})"
-        reason = " ".join(reason.split())[:200]
+    except DAMAGE as exc:
+        is_refusal = isinstance(exc, pickle.UnpicklingError)
+        got = reason(exc) if is_refusal else f"a damaged pickle ({reason(exc)})"
         raise ArtifactError(
-            f"{name} must be a batch of CIFAR-10's python version, got {reason}. Fetch it again."
+            f"{name} must be a batch of CIFAR-10's python version, got {got}. Fetch it again."
         ) from exc
     if not isinstance(entries, dict):
         raise ArtifactError(f"{name} must hold a dictionary, got {type(entries).__name__}.")
@@ -137,27 +119,22 @@ def _decode_images(entry: object, name: str) -> NDArray[np.uint8]:
 
 
 def read_batch(content: bytes, *, name: str, n_classes: int) -> Batch:
-    """Reads a batch file.
-
-    Args:
-        content: the bytes of `data_batch_N` or `test_batch`.
-        name: name of the file, for error messages.
-        n_classes: K; labels must be below it.
+    """Reads the content of `data_batch_N` or `test_batch`, whose labels are below `n_classes`.
 
     Raises:
         ArtifactError: the content is not a batch, or its shapes, types or labels are wrong.
     """
     entries = _read_pickle(content, name)
     images, labels = _decode_images(entries.get(b"data"), name), entries.get(b"labels")
-    if not isinstance(labels, list) or len(labels) != len(images):
+    if type(labels) is not list or len(labels) != len(images):
         raise ArtifactError(
             f"{name}: labels must be a list of {len(images)} numbers, one per image."
         )
-    wrong = [x for x in labels if type(x) is not int or not 0 <= x < n_classes]
-    if wrong:
-        raise ArtifactError(
-            f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(wrong[0])}."
-        )
+    for label in labels:
+        if type(label) is not int or not 0 <= label < n_classes:
+            raise ArtifactError(
+                f"{name}: labels must be from 0 to {n_classes - 1}, got {shown(label)}."
+            )
     return Batch(images, np.array(labels, np.int64))
 
 

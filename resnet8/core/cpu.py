@@ -14,13 +14,17 @@ NEEDED = {"avx2", "fma"}  # instruction sets, as Linux calls them
 def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """Returns a sentence on why this CPU gives other last bits; None if it gives the same.
 
-    Args:
-        cpuinfo: the file in which Linux lists the CPU's instruction sets.
+    Only Linux lists the CPU's instruction sets, in `cpuinfo`.
     """
     machine = platform.machine()
+    missing = set()
+    if sys.platform == "linux":
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        flags = next((line for line in lines if line.startswith("flags")), "")
+        missing = NEEDED - set(flags.split())
     if machine.lower() not in ("x86_64", "amd64"):
         kind = f"an {machine} CPU"
-    elif missing := _missing(cpuinfo):
+    elif missing:
         kind = f"an x86-64 CPU without {' and '.join(sorted(missing)).upper()}"
     else:
         return None
@@ -47,12 +51,3 @@ def hold_kernels() -> None:
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     os.environ["MKL_CBWR"] = "COMPATIBLE"
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
-
-
-def _missing(cpuinfo: Path) -> set[str]:
-    """Returns the needed instruction sets that the CPU lacks, as far as Linux lists them."""
-    if sys.platform != "linux":
-        return set()
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return NEEDED - set(flags.split())

@@ -7,18 +7,12 @@ far above this noise; smaller figures are replaced by a bound.
 import math
 
 NOISE = 1e-5  # largest difference of float32 results, as a share of the largest value
-_KL_DECIMALS = 6
-_SHARE_DECIMALS = 3
-_DIFFERENCE_DECIMALS = 4
 
 
 def upper_bound(difference: float, *, largest: float = 1.0) -> float:
     """Returns an upper bound of a difference, rounded up to one digit; 0 if there is none.
 
-    Args:
-        difference: at least 0.
-        largest: the largest of the compared values. The bound is `largest` times a power of ten,
-            at least `NOISE`.
+    It is the largest of the compared values times a power of ten, at least `NOISE`.
     """
     if not difference:
         return 0.0
@@ -31,25 +25,21 @@ def upper_bound(difference: float, *, largest: float = 1.0) -> float:
 
 def probability_difference(difference: float) -> float:
     """Rounds a difference of probabilities to four decimals; below 0.001, returns a bound."""
-    large = difference >= 10 * 10**-_DIFFERENCE_DECIMALS
-    return round(difference, _DIFFERENCE_DECIMALS) if large else upper_bound(difference)
+    return round(difference, 4) if difference >= 0.001 else upper_bound(difference)
 
 
 def divergence(kl: float) -> float:
     """Rounds a KL divergence in nats to six decimals."""
-    return round(kl, _KL_DECIMALS) + 0.0  # no -0.0
+    return round(kl, 6) + 0.0  # no -0.0
 
 
 def divergence_share(share: float | None, *, kl: float) -> float | None:
-    """Rounds a share of a KL divergence to three decimals.
+    """Rounds some images' share of a KL divergence in nats to three decimals.
 
-    Args:
-        share: some images' part of the sum over all images.
-        kl: the divergence in nats. Below ten units of its last decimal, noise decides which
-            images contribute most, and the result is None.
+    It is None below ten units of the divergence's last decimal, where noise decides which images
+    contribute most.
     """
-    large = kl >= 10 * 10**-_KL_DECIMALS
-    return round(share, _SHARE_DECIMALS) if share is not None and large else None
+    return None if share is None or kl < 1e-5 else round(share, 3)
 
 
 def significant(number: float | None, digits: int) -> float | None:

@@ -11,12 +11,22 @@
 A message reads `<subject> must be <expectation>, got <value> (<where>). <remedy>.`
 """
 
+import pickle
 import re
 import reprlib
+import struct
+import tokenize
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Raised by readers of pickles, arrays, JSON and YAML for missing, damaged or hostile content.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
+    *(FileNotFoundError, RecursionError, SyntaxError, TypeError, ValueError),
+    *(pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
+)
 _USER = re.compile(r"(?<=://)\S*@")
 # Libraries also quote the path and query of a URL without its host.
 _QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
@@ -36,12 +46,7 @@ class PipelineError(Exception):
 
 @contextmanager
 def naming(source: str, copy: Path) -> Iterator[None]:
-    """Replaces the path of the pipeline's copy of a model by the user's own in error messages.
-
-    Args:
-        source: the value of `fetch.model`.
-        copy: path of the file that the pipeline made from it.
-    """
+    """Names a model in error messages by `fetch.model`, not by the pipeline's copy of it."""
     try:
         yield
     except PipelineError as exc:
@@ -73,6 +78,11 @@ class ParityError(PipelineError):
 
 class GateError(PipelineError):
     """Metrics are missing, damaged or not comparable, so there is no verdict."""
+
+
+def reason(exc: BaseException) -> str:
+    """Returns the message of an exception on one line, or its type if it has none."""
+    return (" ".join(str(exc).split()) or type(exc).__name__)[:300].rstrip(".")
 
 
 class _Short(reprlib.Repr):

@@ -22,10 +22,7 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Maps in order, with up to `cores` concurrent calls and at most that many buffered results.
 
-    Args:
-        function: called with an item, from other threads if there are several cores.
-        items: its arguments.
-        cores: number of cores to use, None for all.
+    The function is called from other threads unless `cores` is 1; None stands for all cores.
     """
     if cores == 1:
         yield from map(function, items)
@@ -52,17 +49,10 @@ def predict(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     cores: int | None = None,
 ) -> Probabilities:
-    """Predicts class probabilities in batches, which run concurrently on all cores.
+    """Predicts class probabilities (N, K) of images (N, H, W, C) uint8.
 
-    Args:
-        predictor: maps (N, 32, 32, 3) float32 in [0, 255] to (N, K) probabilities.
-        images: (N, 32, 32, 3) uint8, NHWC.
-        batch_size: images in a call of the predictor; the last batch may be smaller.
-        progress: wraps the loop over batches, as `tqdm.tqdm` does.
-        cores: number of cores to use, None for all.
-
-    Returns:
-        (N, K) float32 probabilities.
+    Batches of `batch_size` images, the last one maybe of fewer, run concurrently on that many
+    cores, None for all. `progress` wraps the loop over batches, as `tqdm.tqdm` does.
     """
 
     def run(start: int) -> Probabilities:
@@ -76,12 +66,9 @@ def predict(
 def score(
     probabilities: Probabilities, labels: NDArray[np.int64], *, label_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores predictions against labels.
+    """Scores probabilities (N, K) against labels (N,), indices into K names.
 
-    Args:
-        probabilities: (N, K); the first class of the largest value is the prediction.
-        labels: (N,) class indices.
-        label_names: K names.
+    The first class of the largest value is the prediction.
 
     Returns:
         `n_images`, `top1_accuracy` and `per_class_accuracy` by name, as fractions; a class

@@ -1,40 +1,29 @@
-"""Atomic writes, and readers whose errors name the file."""
+"""Atomic writes, and readers.
+
+Readers raise an ArtifactError that names the file if it is missing or damaged.
+"""
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
-import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.errors import ArtifactError, PipelineError, shown
+from resnet8.core.errors import DAMAGE, ArtifactError, PipelineError, shown
 from resnet8.core.processes import is_orphan
 
 REMEDY = "Run `dvc repro` to make it again."
-# Raised for missing and damaged files; NumPy parses the header of an array as Python literals.
-_READ_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    FileNotFoundError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 _NO_ROOM_BYTES = 2**16
 
 
@@ -65,11 +54,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 def written_aside(path: Path) -> Iterator[Path]:
     """Yields a temporary file that replaces `path` when the block succeeds.
 
-    When the block raises, `path` stays as it was.
-
-    Raises:
-        PipelineError: DVC was killed, so another run may be writing `path`.
-        OSError: `path` is a folder, or the disk is full or read-only.
+    When the block raises, or DVC was killed, `path` stays as it was.
     """
     with temporary_beside(path) as aside:
         yield aside
@@ -98,16 +83,13 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Deletes a file if it exists.
-
-    Raises:
-        PipelineError: DVC was killed, so the file may belong to another run.
-    """
+    """Deletes a file if it exists."""
     _refuse_orphans(path)
     path.unlink(missing_ok=True)
 
 
 def _refuse_orphans(path: Path) -> None:
+    """Refuses to change a file after DVC was killed: it may belong to another run."""
     if is_orphan():
         raise PipelineError(
             f"{path} must be changed by a stage that DVC waits for, got one whose DVC is gone. "
@@ -158,33 +140,25 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 @contextmanager
-def _reading(where: str, kind: str) -> Iterator[None]:
+def _reading(path: Path | str, kind: str) -> Iterator[None]:
     """Reports a missing or damaged file as an ArtifactError."""
     try:
         yield
-    except _READ_ERRORS as exc:
-        raise ArtifactError(f"{where} must be {kind}, got {exc}. {REMEDY}") from exc
+    except DAMAGE as exc:
+        raise ArtifactError(f"{path} must be {kind}, got {exc}. {REMEDY}") from exc
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Reads a .npy array.
-
-    Raises:
-        ArtifactError: the file is missing or not an array.
-    """
-    with _reading(str(path), "a NumPy array file"), path.open("rb") as file:
+    """Reads a .npy array."""
+    with _reading(path, "a NumPy array file"), path.open("rb") as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Reads the named arrays of a .npz file.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
+    """Reads the named arrays of a .npz file."""
     with (
-        _reading(str(path), "a file of NumPy arrays"),
+        _reading(path, "a file of NumPy arrays"),
         path.open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
@@ -192,23 +166,33 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a whole file.
-
-    Raises:
-        ArtifactError: it is missing.
-    """
+    """Reads a whole file."""
     try:
         return path.read_bytes()
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path} must exist. Run `dvc repro` to make it.") from exc
 
 
-def find_model(folder: Path) -> Path:
-    """Returns the path of the one Keras file that stage `fetch` left in a folder.
+class Fingerprint(NamedTuple):
+    """Identity of a file.
 
-    Raises:
-        ArtifactError: there is none, or more than one.
+    path: as given.
+    sha256: hexadecimal.
     """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Reads a file's size and SHA-256."""
+    content = read_bytes(path)
+    return Fingerprint(path.as_posix(), len(content), hashlib.sha256(content).hexdigest())
+
+
+def find_model(folder: Path) -> Path:
+    """Returns the path of the one Keras file that stage `fetch` left in a folder."""
     models = sorted(folder.glob("model.*"))
     if len(models) != 1:
         names = [path.name for path in models]
@@ -232,25 +216,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        ArtifactError: the file is missing, or invalid for `parse_json`.
-    """
-    with _reading(str(path), "a JSON file"):
+    """Reads a JSON file without repeated keys, NaN and infinity."""
+    with _reading(path, "a JSON file"):
         return parse_json(path.read_bytes(), where=str(path))
 
 
 def parse_json(content: bytes, *, where: str) -> Any:
-    """Parses JSON without repeated keys, NaN and infinity.
-
-    Args:
-        content: UTF-8.
-        where: path of the file, for error messages.
-
-    Raises:
-        ArtifactError: the content is not such JSON.
-    """
+    """Parses JSON in UTF-8 without repeated keys, NaN and infinity; `where` is its path."""
     with _reading(where, "a JSON file"):
         return json.loads(content, object_pairs_hook=_reject_repeats, parse_constant=_reject)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from resnet8.core.errors import shown
 from resnet8.core.names import Dataset
-from resnet8.core.param_errors import describe_error, suggest
+from resnet8.core.param_errors import ParameterError, describe, suggest
 from resnet8.core.sections import Calibrate, Fit, Section
 from resnet8.core.variants import QUANTIZED_VARIANTS
 
@@ -23,6 +23,7 @@ VARIANT = "variant"
 KNOBS = ("calibrate.size", "calibrate.seed", *(f"fit.{name}" for name in Fit.model_fields))
 
 Block = Mapping[str, Sequence[Any]]
+Grid = list[dict[str, list[Any]]]  # blocks
 
 
 class Settings(Section):
@@ -58,6 +59,42 @@ class Settings(Section):
         ]
 
 
+class Sweep(Section):
+    """The grid of `make sweep`; see resnet8/core/grid.py."""
+
+    grid: Grid = Field(
+        description="a list of mappings from calibrate.size, calibrate.seed, fit.<name> and "
+        "variant to lists of values"
+    )
+
+    @field_validator("grid")
+    @classmethod
+    def _check_blocks(cls, grid: Grid) -> Grid:
+        faults = [fault for n, block in enumerate(grid) for fault in _block_faults(n, block)]
+        n_runs = sum(math.prod(map(len, block.values())) for block in grid)
+        if n_runs > MAX_RUNS:
+            faults.append(f"sweep.grid must have at most {MAX_RUNS} runs, got {n_runs}.")
+        if faults:
+            raise ParameterError("\n".join(faults))
+        return grid
+
+    def check(self, settings: Settings, dataset: Dataset) -> None:
+        """Checks all combinations of values; `settings` has the knobs that a block does not name.
+
+        Raises:
+            ParameterError: with all faults, a line each.
+        """
+        faults = []
+        for number, block in enumerate(self.grid):
+            for changes in _combinations(block):
+                try:
+                    settings.changed(changes).calibrate.check(dataset)
+                except (ValidationError, ParameterError) as exc:
+                    faults += [f"sweep.grid[{number}]: {x}" for x in describe(exc, Settings)]
+        if faults:
+            raise ParameterError("\n".join(dict.fromkeys(faults)))
+
+
 class Run(NamedTuple):
     """A quantized model to make and measure."""
 
@@ -68,10 +105,7 @@ class Run(NamedTuple):
 def expand(grid: Sequence[Block], settings: Settings, *, variants: Sequence[str]) -> list[Run]:
     """Returns the runs of a valid grid in its order; runs that several blocks share appear once.
 
-    Args:
-        grid: the blocks.
-        settings: values of the knobs that a block does not name.
-        variants: for blocks that name none.
+    Settings and variants are those of blocks that name none.
     """
     runs: dict[str, Run] = {}
     for block in grid:
@@ -89,30 +123,6 @@ def _combinations(block: Block) -> Iterator[dict[str, Any]]:
         yield dict(zip(knobs, values, strict=True))
 
 
-def find_faults(
-    grid: Sequence[Block], settings: Settings | None, dataset: Dataset | None
-) -> list[str]:
-    """Describes all faults of a grid.
-
-    Args:
-        grid: the blocks.
-        settings: values of the knobs that a block does not name; None if they are invalid.
-        dataset: source of the calibration images; None if it is invalid.
-    """
-    faults = [fault for n, block in enumerate(grid) for fault in _block_faults(n, block)]
-    n_runs = sum(math.prod(map(len, block.values())) for block in grid)
-    if n_runs > MAX_RUNS:
-        faults.append(f"sweep.grid must have at most {MAX_RUNS} runs, got {n_runs}.")
-    if not faults and settings and dataset:
-        faults = [
-            f"sweep.grid[{n}]: {fault}"
-            for n, block in enumerate(grid)
-            for changes in _combinations(block)
-            for fault in _combination_faults(settings, changes, dataset)
-        ]
-    return list(dict.fromkeys(faults))
-
-
 def _block_faults(number: int, block: Block) -> Iterator[str]:
     known = (*KNOBS, VARIANT)
     for knob, values in block.items():
@@ -122,17 +132,6 @@ def _block_faults(number: int, block: Block) -> Iterator[str]:
         repeated = any(value in values[:n] for n, value in enumerate(values))
         if repeated or not values:
             yield f"{where} must be a list of different values, at least one, got {shown(values)}."
-        if knob == VARIANT:
-            wrong = [value for value in values if value not in QUANTIZED_VARIANTS]
-            names = ", ".join(QUANTIZED_VARIANTS)
-            yield from (f"{where} must be out of {names}, got {shown(x)}." for x in wrong)
-
-
-def _combination_faults(
-    settings: Settings, changes: Mapping[str, Any], dataset: Dataset
-) -> list[str]:
-    try:
-        fault = settings.changed(changes).calibrate.find_fault(dataset)
-    except ValidationError as exc:
-        return [describe_error(error, Settings) for error in exc.errors(include_url=False)]
-    return [fault] if fault else []
+        for value in values if knob == VARIANT else ():
+            if value not in QUANTIZED_VARIANTS:
+                yield f"{where} must be out of {', '.join(QUANTIZED_VARIANTS)}, got {shown(value)}."

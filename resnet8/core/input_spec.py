@@ -11,6 +11,11 @@ BATCH_SIZE = 50  # calibration images in a batch
 _NUMBER = "[0-9]{1,9}"
 PATTERN = f"^(test:{_NUMBER}(,{_NUMBER})*|calibration:{_NUMBER}|random:{_NUMBER})$"
 FORMS = "test:<index>[,<index>...], calibration:<batch number> or random:<seed>"
+_WORDS = {
+    "test": "test image",
+    "calibration": "calibration batch",
+    "random": "random pixels with seed",
+}
 
 
 class InputSpec(NamedTuple):
@@ -38,27 +43,13 @@ class InputSpec(NamedTuple):
     @property
     def in_words(self) -> str:
         """Describes the images for people."""
-        numbers = ", ".join(str(number) for number in self.numbers)
-        if self.source == "test":
-            return f"test image{'s' if len(self.numbers) > 1 else ''} {numbers}"
-        words = {"calibration": "calibration batch", "random": "random pixels with seed"}
-        return f"{words[self.source]} {numbers}"
+        plural = "s" if len(self.numbers) > 1 else ""
+        return f"{_WORDS[self.source]}{plural} {', '.join(map(str, self.numbers))}"
 
     def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
-        """Describes the first number that is out of range; None if all are in range.
-
-        Args:
-            n_test: number of test images.
-            n_calibration: number of calibration images.
-        """
-        if self.source == "random":
+        """Describes the largest number if there are fewer test or calibration images."""
+        counts = {"test": n_test, "calibration": -(-n_calibration // BATCH_SIZE)}
+        count, largest = counts.get(self.source), max(self.numbers)
+        if count is None or largest < count:
             return None
-        count = n_test if self.source == "test" else -(-n_calibration // BATCH_SIZE)
-        return next(
-            (
-                f"{self.source} numbers must be from 0 to {count - 1}, got {number}."
-                for number in self.numbers
-                if number >= count
-            ),
-            None,
-        )
+        return f"{self.source} numbers must be from 0 to {count - 1}, got {largest}."

@@ -8,25 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from resnet8.core.errors import ParamsError, shown
+from resnet8.core.errors import DAMAGE, ParamsError, reason, shown
 
 MAX_LEVELS = 100
-# Raised by PyYAML for malformed files, and for values that Python cannot represent.
-_YAML_ERRORS = (
-    yaml.YAMLError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+_FAULTS: tuple[type[Exception], ...] = (yaml.YAMLError, *DAMAGE)
 
 
 class ParameterError(ValueError):
-    """Raised by validators whose message is complete; `describe_error` adds nothing to it."""
+    """Raised by validators whose message is complete; `describe` adds nothing to it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,33 +27,25 @@ class _Loader(yaml.SafeLoader):
         keys: list[object] = []
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(
-                    problem="a merge key (<<)", problem_mark=key_node.start_mark
-                )
-            key = self.construct_object(key_node)
-            if key in keys:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {shown(key)} for the second time",
-                    problem_mark=key_node.start_mark,
-                )
-            keys.append(key)
+                problem = "a merge key (<<)"
+            elif (key := self.construct_object(key_node)) in keys:
+                problem = f"the key {shown(key)} for the second time"
+            else:
+                keys.append(key)
+                continue
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
 
 
 def parse_yaml(content: bytes, *, where: str) -> object:
-    """Parses YAML into plain data.
-
-    Args:
-        content: UTF-8.
-        where: path of the file, for error messages.
+    """Parses YAML in UTF-8 into plain data; `where` is its path.
 
     Raises:
         ParamsError: the content is not YAML, repeats a key or has a merge key.
     """
     try:
         return yaml.load(content.decode(), _Loader)  # noqa: S506 (a stricter SafeLoader)
-    except _YAML_ERRORS as exc:
-        reason = " ".join(str(exc).split())[:300]
-        raise ParamsError(f"{where} must be YAML, got: {reason}.") from exc
+    except _FAULTS as exc:
+        raise ParamsError(f"{where} must be YAML, got: {reason(exc)}.") from exc
 
 
 def refuse_deep(path: Path) -> None:
@@ -80,13 +63,16 @@ def refuse_deep(path: Path) -> None:
                 raise ParamsError(f"{path} must be nested at most {MAX_LEVELS} levels, got more.")
 
 
-def describe_error(error: Any, root: type[BaseModel]) -> str:
-    """Describes a validation error; field descriptions complete `<key> must be …`.
+def describe(fault: ValidationError | ParameterError, root: type[BaseModel]) -> list[str]:
+    """Describes the faults of a validated model, whose fields are sections or values."""
+    if isinstance(fault, ParameterError):
+        return str(fault).split("\n")
+    errors = fault.errors(include_url=False)
+    return [line for error in errors for line in _describe_error(error, root).split("\n")]
 
-    Args:
-        error: one of `ValidationError.errors()`.
-        root: the validated model; its fields are sections or values.
-    """
+
+def _describe_error(error: Any, root: type[BaseModel]) -> str:
+    """Describes an error of pydantic; field descriptions complete `<key> must be …`."""
     loc: tuple[str | int, ...] = error["loc"]
     if isinstance(cause := error.get("ctx", {}).get("error"), ParameterError):
         return str(cause)
@@ -107,12 +93,9 @@ def describe_error(error: Any, root: type[BaseModel]) -> str:
 
 
 def suggest(word: object, known: Sequence[str], *, or_list: bool = True) -> str:
-    """Returns a hint at the known name closest to a word.
+    """Returns a hint at the known name closest to a misspelt word.
 
-    Args:
-        word: a misspelt name.
-        known: the valid names.
-        or_list: list all valid names if none is close, rather than give no hint.
+    If no name is close, it lists all names, or is empty without `or_list`.
     """
     close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
     if close:

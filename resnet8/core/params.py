@@ -1,60 +1,47 @@
 """All parameters of `params.yaml`, with every fault reported at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from resnet8.core import grid
+from resnet8.core import sections
 from resnet8.core.errors import ParamsError
-from resnet8.core.grid import Run, Settings
+from resnet8.core.grid import Run, Settings, Sweep, expand
 from resnet8.core.input_spec import InputSpec
 from resnet8.core.names import BUILT_IN_MODELS, IMAGES_PER_BATCH, is_url
-from resnet8.core.param_errors import ParameterError, describe_error, parse_yaml
-from resnet8.core.sections import (
-    Calibrate,
-    Compare,
-    ConvertOnnx,
-    Evaluate,
-    Fetch,
-    Fit,
-    Gate,
-    Inspect,
-    QuantizeOnnx,
-    QuantizeTorch,
-    Section,
-    Sweep,
-)
+from resnet8.core.param_errors import ParameterError, describe, parse_yaml
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 
 
-class Params(Section):
+class Params(sections.Section):
     """All of `params.yaml`: a section for each stage that takes parameters.
 
     Validators see the fields above theirs in `info.data`, without those that are invalid.
     """
 
-    fetch: Fetch
-    calibrate: Calibrate
-    convert_onnx: ConvertOnnx
-    fit: Fit
-    quantize_onnx: QuantizeOnnx
-    quantize_torch: QuantizeTorch
-    evaluate: Evaluate
-    inspect: Inspect
-    compare: Compare
+    fetch: sections.Fetch
+    calibrate: sections.Calibrate
+    convert_onnx: sections.ConvertOnnx
+    fit: sections.Fit
+    quantize_onnx: sections.QuantizeOnnx
+    quantize_torch: sections.QuantizeTorch
+    evaluate: sections.Evaluate
+    inspect: sections.Inspect
+    compare: sections.Compare
     sweep: Sweep
-    gate: Gate
+    gate: sections.Gate
     candidate: str = Field(description="the name of a variant")
 
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The variants that the pipeline makes, in the order of its stages."""
-        return _variants(self.quantize_onnx, self.quantize_torch)
+        return *FLOAT_VARIANTS, *self.quantized
 
     @property
     def quantized(self) -> tuple[Variant, ...]:
         """The quantized variants, in the order of the pipeline's stages."""
-        return tuple(variant for variant in self.variants if not variant.is_float)
+        return _quantized(self.quantize_onnx.types, self.quantize_torch.types)
 
     @property
     def settings(self) -> Settings:
@@ -64,18 +51,18 @@ class Params(Section):
     @property
     def runs(self) -> list[Run]:
         """The runs of the sweep's grid; blocks that name no variants have all quantized ones."""
-        return grid.expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
+        return expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
 
     @field_validator("calibrate")
     @classmethod
-    def _check_pool(cls, calibrate: Calibrate, info: ValidationInfo) -> Calibrate:
-        if "fetch" in info.data and (fault := calibrate.find_fault(info.data["fetch"].dataset)):
-            raise ParameterError(fault)
+    def _check_pool(cls, calibrate: sections.Calibrate, info: ValidationInfo) -> sections.Calibrate:
+        if fetch := info.data.get("fetch"):
+            calibrate.check(fetch.dataset)
         return calibrate
 
     @field_validator("inspect")
     @classmethod
-    def _check_input(cls, inspect: Inspect, info: ValidationInfo) -> Inspect:
+    def _check_input(cls, inspect: sections.Inspect, info: ValidationInfo) -> sections.Inspect:
         if {"fetch", "calibrate"} <= info.data.keys():
             n_test = IMAGES_PER_BATCH[info.data["fetch"].dataset]
             n_calibration = info.data["calibrate"].size
@@ -84,41 +71,33 @@ class Params(Section):
                 raise ParameterError(f"inspect.input: {fault}")
         return inspect
 
-    @field_validator("compare")
-    @classmethod
-    def _check_baseline(cls, compare: Compare, info: ValidationInfo) -> Compare:
-        _check_variant("compare.baseline", compare.baseline, info)
-        return compare
-
     @field_validator("sweep")
     @classmethod
     def _check_grid(cls, sweep: Sweep, info: ValidationInfo) -> Sweep:
-        settings = dataset = None
         if {"fetch", "calibrate", "fit"} <= info.data.keys():
             settings = Settings(calibrate=info.data["calibrate"], fit=info.data["fit"])
-            dataset = info.data["fetch"].dataset
-        if faults := grid.find_faults(sweep.grid, settings, dataset):
-            raise ParameterError("\n".join(faults))
+            sweep.check(settings, info.data["fetch"].dataset)
         return sweep
 
-    @field_validator("candidate")
+    @field_validator("compare", "candidate")
     @classmethod
-    def _check_candidate(cls, candidate: str, info: ValidationInfo) -> str:
-        _check_variant("candidate", candidate, info)
-        return candidate
+    def _check_variant(
+        cls, chosen: sections.Compare | str, info: ValidationInfo
+    ) -> sections.Compare | str:
+        key, name = "candidate", chosen
+        if isinstance(chosen, sections.Compare):
+            key, name = "compare.baseline", chosen.baseline
+        if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
+            onnx, torch = info.data["quantize_onnx"], info.data["quantize_torch"]
+            known = (*FLOAT_VARIANTS, *_quantized(onnx.types, torch.types))
+            if name not in known:
+                raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
+        return chosen
 
 
-def _variants(onnx: QuantizeOnnx, torch: QuantizeTorch) -> tuple[Variant, ...]:
-    quantized = [f"onnx_{name}" for name in onnx.types]
-    quantized += [f"torch_{name}" for name in torch.types]
-    return (*FLOAT_VARIANTS, *map(Variant, quantized))
-
-
-def _check_variant(key: str, name: str, info: ValidationInfo) -> None:
-    if {"quantize_onnx", "quantize_torch"} <= info.data.keys():
-        known = _variants(info.data["quantize_onnx"], info.data["quantize_torch"])
-        if name not in known:
-            raise ParameterError(f"{key} must be one of {', '.join(known)}, got {name!r}.")
+def _quantized(onnx: Sequence[str], torch: Sequence[str]) -> tuple[Variant, ...]:
+    names = [*(f"onnx_{x}" for x in onnx), *(f"torch_{x}" for x in torch)]
+    return tuple(map(Variant, names))
 
 
 def check_params(raw: object, *, where: str = "params.yaml") -> Params:
@@ -130,8 +109,7 @@ def check_params(raw: object, *, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False)
-    faults = "\n".join(describe_error(error, Params) for error in errors).split("\n")
+        faults = describe(exc, Params)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     # Not chained: the text of a ValidationError would write out all that YAML references multiply.
     raise ParamsError("\n  - ".join([f"{where} has {count}:", *faults]))
@@ -143,11 +121,10 @@ def check_files(params: Params, *, where: str = "params.yaml") -> None:
     Raises:
         ParamsError: it does not.
     """
-    model = params.fetch.model
+    model, expected = params.fetch.model, sections.Fetch.model_fields["model"].description
     if model not in BUILT_IN_MODELS and not is_url(model) and not Path(model).is_file():
         raise ParamsError(
-            f"fetch.model must be {Fetch.model_fields['model'].description}, got {model!r}, where "
-            f"no file is ({where})."
+            f"fetch.model must be {expected}, got {model!r}, where no file is ({where})."
         )
 
 

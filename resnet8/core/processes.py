@@ -38,29 +38,24 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
     """Runs a stage's `main` and exits: 0 when done, 1 with one message, 130 on Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, _interrupt_once)
+    code, message = 0, ""
     try:
         main()
     except PipelineError as error:
-        _print_error(f"error: {error}")
-        sys.exit(1)
+        code, message = 1, f"error: {error}"
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _print_error(f"error: {error.strerror or error}{where}.")
-        sys.exit(1)
+        code, message = 1, f"error: {error.strerror or error}{where}."
     except KeyboardInterrupt:
-        _print_error("interrupted")
-        sys.exit(130)
+        code, message = 130, "interrupted"
     finally:
         gc.freeze()  # the collection at exit takes seconds, too
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
             signal.signal(signal.SIGINT, _exit_at_once)
-    sys.exit(0)
-
-
-def _print_error(message: str) -> None:
-    """Prints a message on stderr; in a terminal it replaces an unfinished progress bar."""
-    erase = "\r\033[K" if sys.stderr.isatty() else ""
-    print(f"{erase}{message}", file=sys.stderr)
+    if message:
+        erase = "\r\033[K" if sys.stderr.isatty() else ""  # an unfinished progress bar
+        print(f"{erase}{message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def is_orphan() -> bool:

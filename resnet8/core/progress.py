@@ -20,13 +20,7 @@ def show_progress(
     """Yields items, and shows how many are done and an estimate of the remaining time.
 
     A terminal gets a bar that disappears at the end; a file or a pipe gets a line every
-    `LINE_SECONDS`.
-
-    Args:
-        items: the items.
-        desc: name of the loop.
-        unit: plural noun for the items.
-        total: number of items; None for their length.
+    `LINE_SECONDS`. `unit` is a plural noun; `total` is needed for items without a length.
     """
     total = length_hint(items) if total is None else total
     if sys.stderr.isatty():

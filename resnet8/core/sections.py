@@ -28,24 +28,6 @@ Item = TypeVar("Item")
 _POOL = TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"]  # training images
 
 
-def _number(sentence: str, **bounds: Any) -> Any:
-    """A number within bounds (`ge`, `gt`, `le`, `lt`), which the sentence names in braces."""
-    return Field(description=sentence.format(**bounds), **bounds)
-
-
-def _one_of(literal: Any) -> Any:
-    *others, last = get_args(literal)
-    return Field(description=f"{', '.join(others)} or {last}")
-
-
-def _some_of(literal: Any) -> Any:
-    return Field(description=f"a list of different types out of {', '.join(get_args(literal))}")
-
-
-def _flag() -> Any:
-    return Field(description="true or false")
-
-
 def _check_distinct(items: list[Item]) -> list[Item]:
     if len(set(items)) != len(items):
         raise ValueError("repeated entry")
@@ -63,6 +45,32 @@ def _check_limits(limits: dict[str, float]) -> dict[str, float]:
     if "default" not in limits or limits.keys() - {"default", *QUANTIZED_VARIANTS}:
         raise ValueError("no default, or an unknown variant")
     return limits
+
+
+Flag = Annotated[bool, Field(description="true or false")]
+Distinct = Annotated[list[Item], AfterValidator(_check_distinct)]
+Limits = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=100)]],
+    AfterValidator(_check_limits),
+    Field(
+        description="a mapping from default and names of quantized variants "
+        f"({', '.join(QUANTIZED_VARIANTS)}) to points from 0 to 100"
+    ),
+]
+
+
+def _number(sentence: str, **bounds: Any) -> Any:
+    """A number within bounds (`ge`, `gt`, `le`, `lt`), which the sentence names in braces."""
+    return Field(description=sentence.format(**bounds), **bounds)
+
+
+def _one_of(literal: Any) -> Any:
+    *others, last = get_args(literal)
+    return Field(description=f"{', '.join(others)} or {last}")
+
+
+def _some_of(literal: Any) -> Any:
+    return Field(description=f"a list of different types out of {', '.join(get_args(literal))}")
 
 
 class Section(BaseModel):
@@ -104,23 +112,19 @@ class Calibrate(Section):
 
     size: int = _number("a number from {ge} to {le}", ge=1, le=_POOL)
     seed: int = _number("a whole number from {ge} to {le}", ge=0, le=2**32 - 1)
-    batches: Annotated[
-        list[Annotated[int, Field(ge=1, le=TRAIN_BATCHES)]],
-        Field(min_length=1),
-        AfterValidator(_check_distinct),
-    ] = Field(
-        description=f"a list of different batch numbers from 1 to {TRAIN_BATCHES}, at least one"
+    batches: Distinct[Annotated[int, Field(ge=1, le=TRAIN_BATCHES)]] = Field(
+        description=f"a list of different batch numbers from 1 to {TRAIN_BATCHES}, at least one",
+        min_length=1,
     )
 
-    def find_fault(self, dataset: Dataset) -> str | None:
-        """Describes a size that exceeds the chosen training batches."""
+    def check(self, dataset: Dataset) -> None:
+        """Raises a ParameterError if the size exceeds the chosen training batches."""
         pool = len(self.batches) * IMAGES_PER_BATCH[dataset]
-        if self.size <= pool:
-            return None
-        return (
-            f"calibrate.size must be from 1 to {pool}, the training images in "
-            f"calibrate.batches {self.batches} of {dataset}, got {self.size}."
-        )
+        if self.size > pool:
+            raise ParameterError(
+                f"calibrate.size must be from 1 to {pool}, the training images in "
+                f"calibrate.batches {self.batches} of {dataset}, got {self.size}."
+            )
 
 
 class ConvertOnnx(Section):
@@ -133,19 +137,17 @@ class Fit(Section):
     """Methods that find the quantization parameters of all quantized variants."""
 
     activation_range: RangeMethod = _one_of(RangeMethod)
-    activation_symmetric: bool = _flag()
+    activation_symmetric: Flag
     percentile: float = _number("a percentage above {gt}, up to {le}", gt=50, le=100)
     histogram_bins: int = _number("a number from {ge} to {le}", ge=128, le=65_536)
     entropy_levels: int = _number("a number from {ge} to {le}", ge=2, le=256)
     equalization: float = _number("a strength from {ge} to {le}", ge=0, le=1)
     weight_rounding: Rounding = _one_of(Rounding)
-    weight_symmetric: bool = _flag()
-    per_channel: bool = _flag()
+    weight_symmetric: Flag
+    per_channel: Flag
     gptq_damping: float = _number("a share above {gt}, up to {le}", gt=0, le=1)
-    bias_correction: bool = _flag()
-    float_layers: Annotated[list[str], AfterValidator(_check_distinct)] = Field(
-        description="a list of different names of layers"
-    )
+    bias_correction: Flag
+    float_layers: Distinct[str] = Field(description="a list of different names of layers")
 
     @field_validator("entropy_levels")
     @classmethod
@@ -171,13 +173,13 @@ class Fit(Section):
 class QuantizeOnnx(Section):
     """Types of the quantized ONNX models, as activations/weights."""
 
-    types: Annotated[list[OnnxType], AfterValidator(_check_distinct)] = _some_of(OnnxType)
+    types: Distinct[OnnxType] = _some_of(OnnxType)
 
 
 class QuantizeTorch(Section):
     """Types of the quantized PyTorch programs."""
 
-    types: Annotated[list[TorchType], AfterValidator(_check_distinct)] = _some_of(TorchType)
+    types: Distinct[TorchType] = _some_of(TorchType)
 
 
 class Evaluate(Section):
@@ -194,29 +196,10 @@ class Inspect(Section):
     sensitivity_images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
 
 
-class Sweep(Section):
-    """The grid of `make sweep`; see resnet8/core/grid.py."""
-
-    grid: list[dict[str, list[Any]]] = Field(
-        description="a list of mappings from calibrate.size, calibrate.seed, fit.<name> and "
-        "variant to lists of values"
-    )
-
-
 class Compare(Section):
     """The baseline of the comparison."""
 
     baseline: str = Field(description="the name of a variant")
-
-
-Limits = Annotated[
-    dict[str, Annotated[float, Field(ge=0, le=100)]],
-    AfterValidator(_check_limits),
-    Field(
-        description="a mapping from default and names of quantized variants "
-        f"({', '.join(QUANTIZED_VARIANTS)}) to points from 0 to 100"
-    ),
-]
 
 
 class Gate(Section):

@@ -13,12 +13,13 @@ import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import requests
 
-from resnet8.core.errors import SourceError
+from resnet8.core.errors import SourceError, reason
 from resnet8.core.files import remove, temporary_beside, written_aside
 from resnet8.core.names import BUILT_IN_MODELS, is_url, source_path
 from resnet8.core.progress import show_progress
@@ -62,41 +63,188 @@ class MissingSourceError(SourceError):
     """The host or folder is reachable but does not have the file."""
 
 
+def fetch_model(
+    model: str, folder: Path, *, sha256: str | None = None, mirror: str | None = None
+) -> Path:
+    """Fetches a Keras model to `folder`, where it replaces any other model.
+
+    Args:
+        model: `mlperf_tiny`, or a path or URL.
+        folder: gets `model.h5` or `model.keras`, whose path is returned.
+        sha256: the expected checksum; None accepts any, and `mlperf_tiny` has its own.
+        mirror: a folder or base URL instead of the upstream host of `mlperf_tiny`.
+
+    Raises:
+        SourceError: the model is missing, unreachable, incomplete or has another checksum.
+    """
+    source, suffix = model, source_path(model).suffix
+    if model == "mlperf_tiny":
+        source, suffix, sha256 = MLPERF_TINY_URL, ".h5", MLPERF_TINY_SHA256
+        if mirror:
+            source = f"{mirror.rstrip('/')}/{source.rpartition('/')[2]}"
+    out = folder / f"model{suffix}"
+    with _verified(source, out, sha256) as aside:
+        _retrieve(source, aside)
+    for other in folder.glob("model.*"):
+        if other != out:
+            remove(other)
+    return out
+
+
+def link_source(model: str, folder: Path) -> None:
+    """Links `folder/model` to a local model file; built-in models and URLs get no link.
+
+    DVC follows the link: with `folder` as a dependency of the fetch stage, DVC notices changes
+    of the file behind `fetch.model`.
+    """
+    link = folder / "model"
+    remove(link)
+    if model not in BUILT_IN_MODELS and not is_url(model):
+        link.symlink_to(Path(model).resolve())
+
+
+def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
+    """Removes all files of a folder except those named."""
+    for path in folder.iterdir():
+        if path.name not in keep:
+            remove(path)
+
+
+def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = None) -> None:
+    """Fetches members of CIFAR-10's Python version into `folder`; valid ones there are kept.
+
+    A mirror is a folder or base URL instead of the upstream host. It holds a folder
+    `cifar-10-batches-py` with the members, or the official archive.
+
+    Raises:
+        SourceError: a member is missing, unreachable, incomplete or has another checksum.
+    """
+    paths = {x: folder / x for x in members}
+    missing = [
+        x for x, out in paths.items() if not out.is_file() or _sha256(out) != CIFAR10_SHA256[x]
+    ]
+    if not missing:
+        return
+    if not mirror:
+        _fetch_archive(CIFAR10_URL, missing, folder)
+        return
+    base = mirror.rstrip("/")
+    with suppress(MissingSourceError):
+        for member in missing:
+            source = f"{base}/{CIFAR10_FOLDER}/{member}"
+            with _verified(source, folder / member, CIFAR10_SHA256[member]) as aside:
+                _retrieve(source, aside)
+        return
+    with suppress(MissingSourceError):
+        _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
+        return
+    raise SourceError(
+        f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, or {_ARCHIVE}, "
+        "got neither. Correct RESNET8_MIRROR."
+    )
+
+
+def _fetch_archive(source: str, members: Sequence[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Outside of data/raw, which DVC keeps as an output.
+    with temporary_beside(folder.parent.parent / _ARCHIVE) as archive:
+        _retrieve(source, archive)
+        try:
+            _extract(archive, source, members, folder)
+        except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno is not None:
+                raise  # an error of the disk, not of the archive
+            raise SourceError(f"{source} must be a complete tar archive, got: {exc}.") from exc
+
+
+def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -> None:
+    """Copies members of CIFAR-10's archive to `folder`, each checked.
+
+    Only regular files with exactly the expected names are read, and no path in the archive
+    determines where anything is written.
+    """
+    wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
+    with archive.open("rb") as packed, open_tar(packed, source, MAX_UNPACKED_BYTES) as tar:
+        for entry in islice(tar, MAX_ENTRIES):
+            if not entry.isreg() or entry.name not in wanted:
+                continue
+            if entry.size > MAX_MEMBER_BYTES:
+                raise SourceError(
+                    f"{entry.name} in {source} must be at most {MAX_MEMBER_BYTES} bytes, "
+                    f"got {entry.size}."
+                )
+            content, member = tar.extractfile(entry), wanted.pop(entry.name)
+            where = f"{member} in {source}"
+            with _verified(where, folder / member, CIFAR10_SHA256[member]) as aside:
+                aside.write_bytes(content.read())  # type: ignore[union-attr]
+            if not wanted:
+                return
+    raise SourceError(f"{source} must hold {', '.join(sorted(wanted))}, got an archive without.")
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify(path: Path, expected: str | None, source: str) -> None:
-    actual = _sha256(path)
-    if expected is not None and actual != expected:
-        raise SourceError(
-            f"{source} must have SHA-256 {expected}, got {actual} ({path.stat().st_size} bytes). "
-            "The file is damaged or another one; get it anew."
+@contextmanager
+def _verified(source: str, out: Path, sha256: str | None) -> Iterator[Path]:
+    """Yields a temporary file, which replaces `out` if it has the checksum; None accepts any."""
+    with written_aside(out) as aside:
+        yield aside
+        actual = _sha256(aside)
+        if sha256 not in (None, actual):
+            raise SourceError(
+                f"{source} must have SHA-256 {sha256}, got {actual} ({aside.stat().st_size} "
+                "bytes). The file is damaged or another one; get it anew."
+            )
+
+
+def _retrieve(source: str, out: Path) -> None:
+    """Copies or downloads a file, unchecked."""
+    if is_url(source):
+        _download(source, out)
+    elif Path(source).is_file():
+        shutil.copyfile(source, out)
+    else:
+        raise MissingSourceError(
+            f"{source} must be a file, got nothing there. Correct fetch.model or RESNET8_MIRROR."
         )
-
-
-def _reason(exc: Exception) -> str:
-    """Returns the innermost message of an error that requests and urllib3 have wrapped."""
-    innermost = getattr(exc.args[0], "reason", exc) if exc.args else exc
-    return " ".join(str(innermost).split("): ", 1)[-1].rstrip(".").split())
 
 
 def _download(url: str, out: Path) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _download_once(url, out)
+            with _minimum_rate(url, out):
+                _download_once(url, out)
             return
         except (requests.RequestException, ValueError) as exc:
             status = exc.response.status_code if isinstance(exc, requests.HTTPError) else 500
             # Another attempt does not help a malformed URL or header, or a client error.
             if attempt == ATTEMPTS or status < 500 or isinstance(exc, ValueError):
                 kind = MissingSourceError if status in _MISSING else SourceError
+                # The innermost message: requests and urllib3 wrap errors.
+                cause = getattr(exc.args[0], "reason", exc) if exc.args else exc
+                got = reason(cause).split("): ", 1)[-1]
                 raise kind(
                     f"{url} must be reachable, got {type(exc).__name__} in {attempt} attempts: "
-                    f"{_reason(exc)}. {_REMEDY}"
+                    f"{got}. {_REMEDY}"
                 ) from exc
         time.sleep(attempt)
+
+
+def _download_once(url: str, out: Path) -> None:
+    with (
+        requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as reply,
+        out.open("wb", buffering=0) as file,
+    ):
+        reply.raise_for_status()
+        total = int(reply.headers.get("Content-Length", 0)) // BLOCK_BYTES
+        blocks = reply.iter_content(BLOCK_BYTES)
+        for block in show_progress(blocks, desc="download", unit="blocks", total=total):
+            file.write(block)
+            if file.tell() > MAX_DOWNLOAD_BYTES:
+                raise SourceError(f"{url} must have at most {MAX_DOWNLOAD_BYTES} bytes, got more.")
 
 
 @contextmanager
@@ -122,169 +270,3 @@ def _minimum_rate(url: str, out: Path) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _download_once(url: str, out: Path) -> None:
-    with (
-        _minimum_rate(url, out),
-        requests.get(url, stream=True, timeout=TIMEOUTS_SECONDS) as reply,
-        out.open("wb", buffering=0) as file,
-    ):
-        reply.raise_for_status()
-        total = int(reply.headers.get("Content-Length", 0)) // BLOCK_BYTES
-        blocks = reply.iter_content(BLOCK_BYTES)
-        for block in show_progress(blocks, desc="download", unit="blocks", total=total):
-            file.write(block)
-            if file.tell() > MAX_DOWNLOAD_BYTES:
-                raise SourceError(f"{url} must have at most {MAX_DOWNLOAD_BYTES} bytes, got more.")
-
-
-def _retrieve(source: str, out: Path) -> None:
-    """Copies or downloads `source` to `out`, unchecked."""
-    if is_url(source):
-        _download(source, out)
-    elif Path(source).is_file():
-        shutil.copyfile(source, out)
-    else:
-        raise MissingSourceError(
-            f"{source} must be a file, got nothing there. Correct fetch.model or RESNET8_MIRROR."
-        )
-
-
-def fetch_file(source: str, out: Path, *, sha256: str | None) -> None:
-    """Copies or downloads a file; on any error, `out` stays as it was.
-
-    Args:
-        source: a path or an http(s) URL.
-        out: destination.
-        sha256: the expected SHA-256; None accepts any content.
-
-    Raises:
-        SourceError: the source is missing, unreachable, incomplete or has another checksum.
-    """
-    with written_aside(out) as aside:
-        _retrieve(source, aside)
-        _verify(aside, sha256, source)
-
-
-def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -> None:
-    """Copies members of CIFAR-10's archive to `folder`, each checked.
-
-    Only regular files with exactly the expected names are read, and no path in the archive
-    determines where anything is written.
-    """
-    wanted = {f"{CIFAR10_FOLDER}/{member}": member for member in members}
-    try:
-        with archive.open("rb") as packed, open_tar(packed, source, MAX_UNPACKED_BYTES) as tar:
-            for _, entry in zip(range(MAX_ENTRIES), tar, strict=False):
-                if not entry.isreg() or entry.name not in wanted:
-                    continue
-                if entry.size > MAX_MEMBER_BYTES:
-                    raise SourceError(
-                        f"{entry.name} in {source} must be at most {MAX_MEMBER_BYTES} bytes, "
-                        f"got {entry.size}."
-                    )
-                content, member = tar.extractfile(entry), wanted.pop(entry.name)
-                with written_aside(folder / member) as aside:
-                    with aside.open("wb") as out:
-                        shutil.copyfileobj(content, out)  # type: ignore[arg-type]
-                    _verify(aside, CIFAR10_SHA256[member], f"{member} in {source}")
-                if not wanted:
-                    return
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as exc:
-        if isinstance(exc, OSError) and exc.errno is not None:
-            raise  # an error of the disk, not of the archive
-        raise SourceError(f"{source} must be a complete tar archive, got: {exc}.") from exc
-    raise SourceError(f"{source} must hold {', '.join(sorted(wanted))}, got an archive without.")
-
-
-def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = None) -> None:
-    """Fetches members of CIFAR-10's Python version into `folder`; valid ones there are kept.
-
-    Args:
-        members: names out of `CIFAR10_SHA256`.
-        folder: destination.
-        mirror: a folder or base URL instead of the upstream host. It holds a folder
-            `cifar-10-batches-py` with the members, or the official archive.
-
-    Raises:
-        SourceError: a member is missing, unreachable, incomplete or has another checksum.
-    """
-    missing = [
-        x for x in members if not (folder / x).is_file() or _sha256(folder / x) != CIFAR10_SHA256[x]
-    ]
-    if not missing:
-        return
-    if not mirror:
-        _fetch_archive(CIFAR10_URL, missing, folder)
-        return
-    base = mirror.rstrip("/")
-    try:
-        for member in missing:
-            source = f"{base}/{CIFAR10_FOLDER}/{member}"
-            fetch_file(source, folder / member, sha256=CIFAR10_SHA256[member])
-    except MissingSourceError:
-        try:
-            _fetch_archive(f"{base}/{_ARCHIVE}", missing, folder)
-        except MissingSourceError as exc:
-            raise SourceError(
-                f"{mirror} must hold {', '.join(missing)} in a folder {CIFAR10_FOLDER}, "
-                f"or {_ARCHIVE}, got neither. Correct RESNET8_MIRROR."
-            ) from exc
-
-
-def _fetch_archive(source: str, members: Sequence[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # Outside of data/raw, which DVC keeps as an output.
-    with temporary_beside(folder.parent.parent / _ARCHIVE) as archive:
-        _retrieve(source, archive)
-        _extract(archive, source, members, folder)
-
-
-def fetch_model(
-    model: str, folder: Path, *, sha256: str | None = None, mirror: str | None = None
-) -> Path:
-    """Fetches a Keras model as `model.h5` or `model.keras`, and removes any other model.
-
-    Args:
-        model: `mlperf_tiny`, or a path or URL with one of these suffixes.
-        folder: destination.
-        sha256: the expected SHA-256; built in for `mlperf_tiny`.
-        mirror: a folder or base URL instead of the upstream host of `mlperf_tiny`.
-
-    Returns:
-        Its path in `folder`.
-
-    Raises:
-        SourceError: the model is missing, unreachable, incomplete or has another checksum.
-    """
-    source, suffix = model, source_path(model).suffix
-    if model == "mlperf_tiny":
-        source, suffix, sha256 = MLPERF_TINY_URL, ".h5", MLPERF_TINY_SHA256
-        if mirror:
-            source = f"{mirror.rstrip('/')}/{source.rpartition('/')[2]}"
-    out = folder / f"model{suffix}"
-    fetch_file(source, out, sha256=sha256)
-    for other in folder.glob("model.*"):
-        if other != out:
-            remove(other)
-    return out
-
-
-def link_source(model: str, folder: Path) -> None:
-    """Links `folder/model` to a local model file; built-in models and URLs get no link.
-
-    DVC follows the link: with `folder` as a dependency of the fetch stage, DVC notices changes
-    of the file behind `fetch.model`.
-    """
-    link = folder / "model"
-    remove(link)
-    if model not in BUILT_IN_MODELS and not is_url(model):
-        link.symlink_to(Path(model).resolve())
-
-
-def remove_others(folder: Path, *, keep: Sequence[str]) -> None:
-    """Removes all files of a folder except those named."""
-    for path in folder.iterdir():
-        if path.name not in keep:
-            remove(path)

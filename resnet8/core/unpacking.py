@@ -33,13 +33,8 @@ class _Unpacked:
 def open_tar(file: IO[bytes], source: str, limit: int) -> tarfile.TarFile:
     """Opens an archive, to be read once from front to back.
 
-    Args:
-        file: the archive, compressed by gzip, bzip2 or xz, or not at all.
-        source: name of the archive, for error messages.
-        limit: largest number of unpacked bytes; reading more raises SourceError.
-
-    Raises:
-        tarfile.TarError: the file is no archive.
+    It may be compressed by gzip, bzip2 or xz. Reading more than `limit` unpacked bytes raises a
+    SourceError, which names the source.
     """
     unpacked: Any = _Unpacked(file, source, limit)
     return tarfile.open(fileobj=unpacked, mode="r|")

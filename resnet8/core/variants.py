@@ -1,5 +1,6 @@
 """The variants of a model that the pipeline makes and compares, and their files."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -42,11 +43,7 @@ class Variant(StrEnum):
         return Variant(f"{self.runtime}_fp32")
 
     def path(self, models: Path, *, raw: Path | None = None) -> Path:
-        """Returns the path of the model's file.
-
-        ONNX and PyTorch models are in `models`, the Keras model is in `raw`; an ArtifactError
-        tells that it is not.
-        """
+        """Returns the path of the model's file, in `raw` if it is the Keras model."""
         if self.runtime in _SUFFIXES:
             return models / f"{self}{_SUFFIXES[self.runtime]}"
         if raw is None:
@@ -56,3 +53,18 @@ class Variant(StrEnum):
 
 FLOAT_VARIANTS = tuple(variant for variant in Variant if variant.is_float)
 QUANTIZED_VARIANTS = tuple(variant for variant in Variant if not variant.is_float)
+
+
+def list_larger(sizes: Mapping[str, int]) -> str:
+    """Names the quantized variants whose file is larger than that of the runtime's float model.
+
+    `sizes` has bytes by variant. The text is empty if there are none.
+    """
+    excess = {x: n - sizes.get(Variant(x).original, n) for x, n in sizes.items()}
+    larger = [f"{name} by {n / 1000:.1f} kB" for name, n in excess.items() if n > 0]
+    if not larger:
+        return ""
+    return (
+        f"Larger than the float model's file: {', '.join(larger)}; the quantization steps and "
+        "their parameters take more bytes than 8-bit weights save, as they do in small models."
+    )

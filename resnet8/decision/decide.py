@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from resnet8.compare.chance import chance_warning
 from resnet8.compare.rendering import Json
-from resnet8.core.sizes import list_larger
-from resnet8.core.variants import Variant
+from resnet8.core.variants import Variant, list_larger
 from resnet8.gate.rules import Limit
 
 SAME_SIZE = 0.01  # of the smallest file

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.dataset import read_images
 from resnet8.core.errors import ArtifactError
+from resnet8.core.files import read_array
 from resnet8.core.input_spec import BATCH_SIZE, InputSpec
 from resnet8.core.pictures import SUFFIXES, read_picture
 
@@ -54,7 +54,7 @@ def read_chosen(
     """
     spec = InputSpec.parse(text)
     try:
-        images = {x: read_images(data / _FILES[x]) for x in _FILES if x == spec.source}
+        images = {x: read_array(data / _FILES[x]) for x in _FILES if x == spec.source}
     except ArtifactError as exc:
         raise ArtifactError(
             f"{exc} Name the pipeline's data folder if it is not {data} (data=, or --data), "

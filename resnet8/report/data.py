@@ -16,8 +16,8 @@ from resnet8.compare.rendering import Json, Table
 from resnet8.compare.tables import concentration, interval
 from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
+from resnet8.core.files import Fingerprint
 from resnet8.core.names import data_in_words, model_in_words
-from resnet8.core.provenance import Fingerprint
 from resnet8.core.variants import FLOAT_VARIANTS
 from resnet8.decision import words
 from resnet8.decision.decide import RULES

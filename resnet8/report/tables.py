@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval, with_error
-from resnet8.core.provenance import Fingerprint
+from resnet8.core.files import Fingerprint
 
 NOTHING = Cell("–")
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from resnet8.core.dataset import read_images, read_label_names, read_labels
-from resnet8.core.files import find_model, read_bytes
+from resnet8.core.files import find_model, read_array, read_bytes, read_json
 from resnet8.core.params import Params
 from resnet8.core.sections import ConvertOnnx, Evaluate
 from resnet8.core.variants import Variant
@@ -66,11 +65,11 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
         ArtifactError: a file is missing or invalid.
     """
     arrays = [
-        read(data / f"{part}_{name}.npy").tobytes()
+        read_array(data / f"{part}_{name}.npy").tobytes()
         for part in ("train", "test")
-        for name, read in (("images", read_images), ("labels", read_labels))
+        for name in ("images", "labels")
     ]
-    names = json.dumps(list(read_label_names(data / "labels.json")))
+    names = json.dumps(read_json(data / "labels.json")["label_names"])
     baseline = params.compare.baseline
     if not Variant(baseline).is_float:
         baseline += f" {json.dumps(params.settings.values(), separators=(',', ':'))}"

@@ -13,9 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import compare
-from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
+from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.evaluation import Predictor, Probabilities, predict
-from resnet8.core.files import read_bytes, scratch_folder
+from resnet8.core.files import read_array, read_bytes, scratch_folder
 from resnet8.core.grid import Settings
 from resnet8.core.names import OnnxType
 from resnet8.core.params import Params
@@ -73,8 +73,8 @@ def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) 
     return Inputs(
         model=read_bytes(models / "onnx_fp32.onnx"),
         program=read_bytes(models / "torch_fp32.pt2"),
-        pool_images=read_images(data / "train_images.npy"),
-        pool_labels=read_labels(data / "train_labels.npy"),
+        pool_images=read_array(data / "train_images.npy"),
+        pool_labels=read_array(data / "train_labels.npy"),
         test_images=test_set.images,
         test_labels=test_set.labels,
         label_names=test_set.label_names,

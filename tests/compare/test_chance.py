@@ -11,9 +11,8 @@ from resnet8.compare.chance import chance_accuracy, chance_warning, describe_cha
 
 @given(st.lists(st.integers(0, 9), min_size=1))
 def test_chance_is_the_share_of_the_most_frequent_class(labels: list[int]) -> None:
-    chance = chance_accuracy(np.array(labels))
-    assert chance == max(labels.count(k) for k in labels) / len(labels)
-    assert chance >= 1 / len(set(labels)) - 1e-12  # never below a random guess
+    expected = max(labels.count(k) for k in labels) / len(labels)
+    assert chance_accuracy(np.array(labels)) == expected
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

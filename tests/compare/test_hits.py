@@ -27,7 +27,7 @@ def test_bits_are_those_of_the_class_in_the_order_of_the_test_set() -> None:
     assert base64.b64decode(found["correct"]["v"]["dog"]) == bytes([0b10000000])
 
 
-@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=70))
 def test_read_correctness_gives_back_every_bit(pairs: list[tuple[int, int]]) -> None:
     labels, guesses = (list(x) for x in zip(*pairs, strict=True))

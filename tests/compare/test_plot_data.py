@@ -1,6 +1,5 @@
 """Tables behind DVC's plots."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,49 +9,43 @@ from statsmodels.stats.proportion import proportion_confint
 
 from resnet8.compare.plot_data import COLUMNS, plot_tables
 from resnet8.core.dataset import TestSet
-from resnet8.core.files import csv_bytes
 
 NAMES = ["cat", "dog", "frog"]
 LABELS = np.arange(40) % 2  # there is no frog
 RNG = np.random.default_rng(0)
 VARIANTS = ("torch_int8", "onnx_int8")
 PREDICTIONS = {name: RNG.dirichlet([1, 1, 1], 40).astype(np.float32) for name in VARIANTS}
-
-
-def statistics(sqnr_db: float | None) -> dict[str, Any]:
-    return {"statistics": {"sqnr_db": sqnr_db}}
-
-
-INSPECTION = {
-    "layers": ["permute", "conv", "dense"],
-    "activations": {
-        "calibration": {
-            "dense": {"onnx_int8": statistics(31.5), "torch_int8": statistics(30.0)},
-            "conv": {"onnx_int8": statistics(28.0), "keras_fp32": {"statistics": {}}},
-            "permute": {"onnx_int8": statistics(None), "torch_int8": statistics(66.0)},
-        }
-    },
+SQNR: dict[str, dict[str, float | None]] = {
+    "dense": {"onnx_int8": 31.5, "torch_int8": 30.0},
+    "conv": {"onnx_int8": 28.0, "keras_fp32": None},
+    "permute": {"onnx_int8": None, "torch_int8": 66.0},
 }
-
-
-def cost(rank: int, divergence: float) -> dict[str, Any]:
-    alone = {"kl_divergence": divergence, "agreement": 0.99}
-    return {"rank": rank, "alone": alone, "spared": {"kl_divergence": 0.5, "agreement": 0.9}}
-
-
-SENSITIVITY = {
-    "variants": {
-        "onnx_int8": {"layers": {"a": cost(2, 0.1), "b": cost(1, 0.2)}},
-        "torch_int8": {"layers": {"a": cost(1, 0.3)}},
-    }
-}
+COSTS = {"onnx_int8": {"a": (2, 0.1), "b": (1, 0.2)}, "torch_int8": {"a": (1, 0.3)}}
 
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[tuple[Any, ...]]]:
-    test_set = TestSet(np.zeros((40, 32, 32, 3), np.uint8), LABELS, NAMES)
+    calibration = {
+        layer: {variant: {"statistics": {"sqnr_db": db}} for variant, db in row.items()}
+        for layer, row in SQNR.items()
+    }
+    layers, spared = ["permute", "conv", "dense"], {"kl_divergence": 0.5, "agreement": 0.9}
+    sensitivity: dict[str, Any] = {
+        variant: {
+            "layers": {
+                x: {"rank": rank, "alone": {"kl_divergence": kl, "agreement": 0.99}}
+                | {"spared": spared}
+                for x, (rank, kl) in costs.items()
+            }
+        }
+        for variant, costs in COSTS.items()
+    }
     return plot_tables(
-        PREDICTIONS, test_set, inspection=INSPECTION, sensitivity=SENSITIVITY, quantized=VARIANTS
+        PREDICTIONS,
+        TestSet(np.zeros((40, 32, 32, 3), np.uint8), LABELS, NAMES),
+        inspection={"layers": layers, "activations": {"calibration": calibration}},
+        sensitivity={"variants": sensitivity},
+        quantized=VARIANTS,
     )
 
 
@@ -82,20 +75,10 @@ def test_confusions_count_like_scikit_learn(tables: dict[str, Any]) -> None:
 
 def test_layers_are_in_order_without_those_that_a_variant_lacks(tables: dict[str, Any]) -> None:
     assert tables["sqnr"] == [
-        ("torch_int8", "permute", 0, 66.0),
-        ("torch_int8", "dense", 2, 30.0),
-        ("onnx_int8", "conv", 1, 28.0),
-        ("onnx_int8", "dense", 2, 31.5),
-    ]
+        ("torch_int8", "permute", 0, 66.0), ("torch_int8", "dense", 2, 30.0),
+        ("onnx_int8", "conv", 1, 28.0), ("onnx_int8", "dense", 2, 31.5),
+    ]  # fmt: skip
     assert tables["sensitivity"] == [
         ("torch_int8", "a", 1, 0.3, 0.5, 0.99),
-        ("onnx_int8", "b", 1, 0.2, 0.5, 0.99),
-        ("onnx_int8", "a", 2, 0.1, 0.5, 0.99),
-    ]
-
-
-def test_csv_bytes_keep_every_digit_and_quote_alike_everywhere() -> None:
-    table = [("cat, big", 'a "dog"', math.pi), ("dög", "cat", 1.5e-07)]
-    text = 'actual,predicted,x\n"cat, big","a ""dog""",3.141592653589793\ndög,cat,1.5e-07\n'
-    assert csv_bytes(("actual", "predicted", "x"), table) == text.encode()
-    assert csv_bytes(["x"], []) == b"x\n"
+        ("onnx_int8", "b", 1, 0.2, 0.5, 0.99), ("onnx_int8", "a", 2, 0.1, 0.5, 0.99),
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from resnet8.compare import tables
 
-ROW = {
+ROW: dict[str, Any] = {
     "top1_accuracy": 0.8716, "accuracy_delta_pp": -0.03, "ci95_low_pp": -0.2512,
     "ci95_high_pp": 0.1904, "mcnemar_p": 0.857, "agreement": 0.9845, "kl_divergence": 0.0036,
     "kl_standard_error": 0.000057, "kl_top10_share": 0.129,
@@ -22,16 +22,12 @@ SAME = ROW | {
     "top1_accuracy": 1.0, "kl_standard_error": 0.0, "kl_top10_share": None,
     "per_class_delta_pp": {"cat": 0.0, "dog": 0.0},
 }  # fmt: skip
-
-
-COMPARISON = {
+COMPARISON: dict[str, Any] = {
     "baseline": "keras_fp32", "n_images": 10_000, "baseline_is_chance": False,
     "chance_accuracy": 0.1,
     "variants": {"onnx_int8": ROW, "keras_fp32": SAME, "onnx_fp32": SAME},
 }  # fmt: skip
 ALONE = COMPARISON | {"variants": {"keras_fp32": SAME}}
-
-
 Print = Callable[..., str]
 
 
@@ -95,9 +91,7 @@ def test_headline_fits_80_columns_uncut(row: dict[str, Any], printed: Print) -> 
     assert "WARNING" not in text
 
 
-def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning(
-    printed: Print,
-) -> None:
+def test_headline_has_the_share_of_ten_images_and_begins_with_a_warning(printed: Print) -> None:
     text = " ".join(printed(tables.print_headline, COMPARISON).split())
     assert "The ten images with the largest KL divergence make up 12.9% (onnx_int8)" in text
     assert "ten images" not in printed(tables.print_headline, ALONE)
@@ -129,18 +123,13 @@ def test_inside_table_has_the_noisiest_and_the_most_sensitive_layer() -> None:
 def test_print_layers_has_a_table_for_each_variant(printed: Print) -> None:
     statistics = {"mean": 0.5, "std": 1.0, "min": -2.0, "max": 3.0, "zeros_share": 0.25}
     quantized = {"clipped_share": 0.001, "clips_on_purpose": "below", "levels_used": 250}
-    inspection = {
-        "layers": ["conv", "[relu]"],
-        "input": "test image 3",
-        "activations": {
-            "input": {
-                "conv": {"onnx_fp32": {"statistics": statistics}},
-                "[relu]": {
-                    "onnx_int8": {"statistics": statistics | quantized | {"sqnr_db": 31.26}}
-                },
-            }
-        },
+    quantized |= {"sqnr_db": 31.26}
+    activations = {
+        "conv": {"onnx_fp32": {"statistics": statistics}},
+        "[relu]": {"onnx_int8": {"statistics": statistics | quantized}},
     }
+    inspection = {"layers": ["conv", "[relu]"], "input": "test image 3"}
+    inspection |= {"activations": {"input": activations}}
     text = printed(tables.print_layers, inspection, width=120)
     lines = [line.split() for line in text.splitlines()]
     assert ["onnx_fp32", "over", "test", "image", "3"] in lines

@@ -3,7 +3,6 @@
 import os
 import pickle
 import struct
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from resnet8.core.batches import (
     read_batch,
 )
 from resnet8.core.errors import ArtifactError
+from tests.fuzz.targets import read_as_batches
 from tests.hostile.payloads import PIXELS, batch, names
 
 PLANE = 32 * 32  # bytes of one colour of one image
@@ -71,28 +71,14 @@ def test_read_batch_inverts_encode_batch(seed: int, labels: list[int]) -> None:
     assert (found.labels.dtype, found.labels.tolist()) == (np.int64, labels)
 
 
-def test_encode_batch_writes_what_the_official_files_hold() -> None:
-    images = images_of(0, 2)
-    content = pickle.loads(encode_batch(images, [3, 8], name="test_batch"))
-    planes = [b"".join(x[..., c].tobytes() for c in range(3)) for x in images]
-    assert [row.tobytes() for row in content[b"data"]] == planes
-    assert content[b"labels"] == [3, 8]
-    assert set(content) == {b"batch_label", b"labels", b"data", b"filenames"}
-    assert len(set(content[b"filenames"])) == 2
-
-
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
 def test_read_batch_reads_python_2_pickles(module: bytes) -> None:
-    content = python2_batch(RED_GREEN_BLUE * 3, [3, 8, 0])
+    pixels = bytearray(RED_GREEN_BLUE * 3)
+    pixels[PLANE + 2 * 32 + 5] = 77  # of the first image: green, third row, sixth column
+    content = python2_batch(bytes(pixels), [3, 8, 0])
     found = read(content.replace(b"numpy.core.multiarray", module))
     assert (found.images.shape, found.labels.tolist()) == ((3, 32, 32, 3), [3, 8, 0])
-    assert (found.images == [10, 20, 30]).all()
-
-
-def test_read_batch_reads_rows_from_the_top_left() -> None:
-    pixels = bytearray(3 * PLANE)
-    pixels[PLANE + 2 * 32 + 5] = 77  # green, third row, sixth column
-    assert np.argwhere(read(python2_batch(bytes(pixels), [0])).images).tolist() == [[0, 2, 5, 1]]
+    assert np.argwhere(found.images != [10, 20, 30]).tolist() == [[0, 2, 5, 1]]
 
 
 HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"\x40K\x10\x86")
@@ -100,7 +86,7 @@ HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"
 OTHER_FLAGS = ONE.replace(b"K\x00tb\x89", b"K\x3ftb\x89")
 DTYPES = ("int8", "uint16", "float32", "bool", "object", "S1")
 SHAPES: list[tuple[int, ...]] = [(2, 3071), (0, PIXELS), (2 * PIXELS,), (2, 3, 32, 32), (PIXELS, 2)]
-# What a message says, and the batches that it is about.
+# Batches by what the message says.
 REFUSED: dict[str, list[bytes]] = {
     r" must be a .+, got .+\. Fetch it again\.$": [
         b"",
@@ -118,11 +104,11 @@ REFUSED: dict[str, list[bytes]] = {
         ONE[: len(ONE) // 2],
         ONE[:-1],
     ],
-    r" must be a batch .+, got a call of builtins\.getattr\. ": [b"cbuiltins\ngetattr\n(tR."],
-    r" must be a batch .+, got a call of copyreg\._reconstructor\. ": [
-        b"ccopyreg\n_reconstructor\n(tR."
+    r" must be a batch .+, got a call of \w+\.\w+\. ": [
+        b"cbuiltins\ngetattr\n(tR.",
+        b"ccopyreg\n_reconstructor\n(tR.",
+        b"cnumpy\nload\n(tR.",
     ],
-    r" must be a batch .+, got a call of numpy\.load\. ": [b"cnumpy\nload\n(tR."],
     r" must hold a dictionary, got list\.$": [pickle.dumps([1]), b"\x80\x02]q\x00h\x00a."],
     ": data must be a uint8 array of shape": [
         HUGE_SHAPE,
@@ -187,17 +173,7 @@ def test_decode_label_names_refuses_other_names(value: object) -> None:
         decode_label_names(names(value), name="batches.meta")
 
 
-# Any bytes.
-
-
-def only_artifact_errors(content: bytes) -> None:
-    """Reads any bytes as both kinds of file."""
-    with suppress(ArtifactError):
-        found = read(content)
-        assert found.images.shape == (len(found.labels), 32, 32, 3)
-        assert ((found.labels >= 0) & (found.labels < 10)).all()
-    with suppress(ArtifactError):
-        assert len(set(decode_label_names(content, name="batches.meta"))) > 1
+# Any bytes, which may raise an ArtifactError only.
 
 
 @given(
@@ -205,14 +181,14 @@ def only_artifact_errors(content: bytes) -> None:
     changes=st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)), max_size=4),
     from_end=st.booleans(),
 )
-def test_changed_pickles_raise_nothing_but_artifact_errors(
+def test_changed_pickles_are_read_or_refused(
     seed: bytes, changes: list[tuple[int, bytes]], from_end: bool
 ) -> None:
     content = bytearray(seed)
     for place, inserted in changes:
         at = max(len(content) - place, 0) if from_end else place
         content[at : at + len(inserted)] = inserted
-    only_artifact_errors(bytes(content))
+    read_as_batches(bytes(content))
 
 
 # Operations of the pickle machine with small arguments: what random bytes rarely are.
@@ -227,8 +203,8 @@ OPERATIONS = [
 
 @settings(max_examples=300)
 @given(program=st.lists(st.sampled_from(OPERATIONS), max_size=40))
-def test_any_program_raises_nothing_but_artifact_errors(program: list[bytes]) -> None:
-    only_artifact_errors(b"\x80\x03" + b"".join(program) + b".")
+def test_any_program_is_read_or_refused(program: list[bytes]) -> None:
+    read_as_batches(b"\x80\x03" + b"".join(program) + b".")
 
 
 @pytest.mark.mirror

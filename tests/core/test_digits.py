@@ -12,33 +12,24 @@ from resnet8.core.digits import (
 
 
 @pytest.mark.parametrize(
-    ("bound", "differences"),
+    ("differences", "largest", "bound"),
     [
-        (0.0, [0.0]),
-        (1e-5, [3e-8, 1e-5, 4.17e-6, 3.46e-6, 2.9e-6, 9.9e-6]),  # the same for all noise
-        (1e-4, [1.1e-5, 1e-4]),
-        (0.1, [0.02]),
-        (10.0, [3.0]),
+        ([0.0], 1.0, 0.0),
+        ([3e-8, 1e-5, 4.17e-6, 3.46e-6, 2.9e-6, 9.9e-6], 1.0, 1e-5),  # the same for all noise
+        ([1.1e-5, 1e-4], 1.0, 1e-4),
+        ([0.02], 1.0, 0.1),
+        ([3.0], 1.0, 10.0),
+        ([3e-4], 50.0, 5e-4),
+        ([1e-4], 17.5, 2e-4),
+        ([0.02], 17.5, 0.2),
+        ([1e-9], 0.02, 2e-7),
+        ([1e-7], 0.0, 1e-5),
     ],
 )
-def test_upper_bound_is_the_power_of_ten_above(bound: float, differences: list[float]) -> None:
-    assert {upper_bound(x) for x in differences} == {bound}
-
-
-@pytest.mark.parametrize(
-    ("difference", "largest", "bound"),
-    [
-        (3e-4, 50.0, 5e-4),
-        (1e-4, 17.5, 2e-4),
-        (0.02, 17.5, 0.2),
-        (1e-9, 0.02, 2e-7),
-        (1e-7, 0.0, 1e-5),
-    ],
-)
-def test_upper_bound_is_a_share_of_the_largest_value(
-    difference: float, largest: float, bound: float
+def test_upper_bound_is_the_largest_value_times_a_power_of_ten_above(
+    differences: list[float], largest: float, bound: float
 ) -> None:
-    assert upper_bound(difference, largest=largest) == bound
+    assert {upper_bound(x, largest=largest) for x in differences} == {bound}
 
 
 @pytest.mark.parametrize(
@@ -51,11 +42,6 @@ def test_probability_difference_has_four_decimals_or_is_a_bound(
     assert probability_difference(difference) == written
 
 
-def test_divergence_has_six_decimals_and_no_negative_zero() -> None:
-    assert divergence(0.00100115049) == 0.001001
-    assert str(divergence(-1e-12)) == "0.0"
-
-
 @pytest.mark.parametrize(
     ("share", "kl", "written"),
     [(0.129293, 1e-3, 0.129), (0.0413, 3.4e-13, None), (0.1, 9.9e-6, None), (None, 0.0, None)],
@@ -66,6 +52,7 @@ def test_divergence_share_has_three_decimals_and_is_none_where_noise_decides_it(
     assert divergence_share(share, kl=kl) == written
 
 
-def test_significant_keeps_none() -> None:
-    assert significant(None, 3) is None
-    assert significant(1234.5, 2) == 1200.0
+def test_other_figures_have_fixed_digits_and_no_negative_zero() -> None:
+    assert divergence(0.00100115049) == 0.001001
+    assert str(divergence(-1e-12)) == "0.0"
+    assert (significant(None, 3), significant(1234.5, 2)) == (None, 1200.0)

@@ -5,10 +5,6 @@ import pytest
 from resnet8.core.errors import PipelineError, shown, without_secrets
 
 
-def test_pipeline_error_is_no_os_error_that_would_be_told_another_way() -> None:
-    assert not issubclass(PipelineError, OSError)
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -4,9 +4,9 @@ import errno
 import hashlib
 import math
 import os
+import pickle
 import shutil
 import stat
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from resnet8.core.errors import ArtifactError, PipelineError
 from resnet8.core.files import (
+    csv_bytes,
     find_model,
+    fingerprint,
     read_array,
     read_arrays,
     read_bytes,
@@ -33,6 +35,7 @@ from resnet8.core.files import (
     write_json,
     written_aside,
 )
+from tests.hostile import payloads
 
 
 def names(folder: Path) -> list[str]:
@@ -58,11 +61,29 @@ def test_written_aside_replaces_a_file_when_the_block_ends(old: Path) -> None:
     assert (old.read_bytes(), names(old.parent)) == (b"new", ["a.bin"])
 
 
-def test_written_aside_leaves_the_old_file_when_the_block_raises(old: Path) -> None:
-    before = old.read_bytes()
-    for fault in (RuntimeError("half way"), KeyboardInterrupt("half way")):
-        with pytest.raises(type(fault), match="half way"), written_aside(old):
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (RuntimeError("half way"), "^half way$"),
+        (KeyboardInterrupt("half way"), "^half way$"),
+        (OSError(errno.ENOSPC, "No space left"), r"No space left: '.*/a\.bin'$"),
+        (OSError(errno.EIO, "I/O", "source", None, "ASIDE"), r"I/O: '.*/a\.bin'$"),
+        (OSError(errno.EIO, "I/O", "source"), r"I/O: 'source'$"),
+        (OSError("no reason"), "^no reason$"),
+    ],
+)
+def test_written_aside_leaves_the_old_file_when_the_block_raises_and_names_it(
+    old: Path, fault: Any, message: str
+) -> None:
+    def write() -> None:
+        with written_aside(old) as aside:
+            if isinstance(fault, OSError) and fault.filename2:
+                fault.filename2 = str(aside)
             raise fault
+
+    before = old.read_bytes()
+    with pytest.raises(type(fault), match=message):
+        write()
     assert (old.read_bytes(), names(old.parent)) == (before, ["a.bin"])
 
 
@@ -79,23 +100,6 @@ def test_write_bytes_gives_the_mode_that_the_umask_asks_for(tmp_path: Path) -> N
         write_bytes(tmp_path / "a.bin", b"new")
         assert os.umask(before) == mask
         assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((errno.ENOSPC, "No space left on device"), r"No space left on device: '.*/a\.bin'$"),
-        ((errno.EIO, "I/O", "source", None, "ASIDE"), r"I/O: '.*/a\.bin'$"),
-        ((errno.EIO, "Input/output error", "source"), r"Input/output error: 'source'$"),
-        (("no reason",), "^no reason$"),
-    ],
-)
-def test_written_aside_names_the_final_file_in_its_own_errors(
-    tmp_path: Path, arguments: tuple[Any, ...], message: str
-) -> None:
-    path = tmp_path / "a.bin"
-    with pytest.raises(OSError, match=message), written_aside(path) as aside:
-        raise OSError(*(str(aside) if x == "ASIDE" else x for x in arguments))
 
 
 @pytest.mark.parametrize("change", [lambda path: write_bytes(path, b"stale"), remove])
@@ -121,26 +125,28 @@ def test_temporary_beside_replaces_what_a_killed_process_left(tmp_path: Path) ->
     assert (tmp_path / "of another process").read_bytes() == b"half"
 
 
+@pytest.mark.parametrize(
+    ("free", "fault", "expected"),
+    [
+        (10**9, ValueError("a defect"), (ValueError, "^a defect$")),
+        (10**9, OSError(errno.ENOSPC, "full"), (OSError, r"No space left on device: '.+'$")),
+        (0, ValueError("half a model"), (OSError, r"No space left on device: '.+'$")),
+    ],
+)
 def test_scratch_folder_takes_any_error_on_a_full_disk_for_the_lack_of_room(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, free: int, fault: Exception, expected: Any
 ) -> None:
-    def fail(fault: Exception) -> None:
+    def fail() -> None:
         with scratch_folder() as folder:
             folders.append(folder)
             (folder / "a.bin").touch()
             raise fault
 
     folders: list[Path] = []
-    full = r"No space left on device: '.+'$"
-    with pytest.raises(ValueError, match="^a defect$"):
-        fail(ValueError("a defect"))
-    with pytest.raises(OSError, match=full):
-        fail(OSError(errno.ENOSPC, "No space left on device"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
-    with pytest.raises(OSError, match=full) as raised:
-        fail(ValueError("half a model"))
-    assert raised.value.errno == errno.ENOSPC
-    assert not any(folder.exists() for folder in folders)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, free))
+    with pytest.raises(expected[0], match=expected[1]):
+        fail()
+    assert not folders[0].exists()
 
 
 def test_a_pipe_and_a_device_keep_their_place_and_take_the_content(tmp_path: Path) -> None:
@@ -171,7 +177,25 @@ def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path)
     assert names(tmp_path) == ["file", "good"]
 
 
-# Arrays.
+def test_fingerprint_is_the_sha256_that_fips_180_gives(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    # Source: FIPS 180-4, example of SHA-256 for "abc".
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert fingerprint(path) == (path.as_posix(), 3, known)
+
+
+def test_find_model_finds_exactly_one(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"must hold one model, got \[\]\. Run `dvc repro`"):
+        find_model(tmp_path)
+    (tmp_path / "model.h5").touch()
+    assert find_model(tmp_path) == tmp_path / "model.h5"
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(ArtifactError, match=r"got \['model\.h5', 'model\.keras'\]"):
+        find_model(tmp_path)
+
+
+# Forms of content.
 
 
 def test_write_array_writes_numpys_format_in_c_order(tmp_path: Path) -> None:
@@ -187,15 +211,35 @@ def test_write_array_writes_numpys_format_in_c_order(tmp_path: Path) -> None:
 
 
 def test_write_arrays_writes_the_same_bytes_with_every_python(tmp_path: Path) -> None:
-    arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias.0": np.float32([0.5])}
+    arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias": np.float32([0.5])}
     write_arrays(tmp_path / "a.npz", arrays)
     found = read_arrays(tmp_path / "a.npz")
     assert list(found) == list(arrays)
     assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
-    write_arrays(tmp_path / "a.npz", {"codes": arrays["codes"], "bias": arrays["bias.0"]})
     # With Python 3.11.2 and 3.11.7, whose zipfile writes the headers of large files otherwise.
     digest = "e5b72b2089b30b76fcc5a2c750142b9e9384d4191bd87f9797a5f4be3071c0db"
     assert hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest() == digest
+
+
+def test_write_json_sorts_keys_at_every_level(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": {"d": 1, "c": 2}, "a": [3]})
+    text = '{\n  "a": [\n    3\n  ],\n  "é": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
+    assert (tmp_path / "a.json").read_bytes() == text.encode()
+    assert read_json(tmp_path / "a.json") == {"é": {"d": 1, "c": 2}, "a": [3]}
+    for number in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(tmp_path / "b.json", {"x": number})
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_csv_bytes_keep_every_digit_and_quote_alike_everywhere() -> None:
+    table = [("cat, big", 'a "dog"', math.pi), ("dög", "cat", 1.5e-07)]
+    text = 'actual,predicted,x\n"cat, big","a ""dog""",3.141592653589793\ndög,cat,1.5e-07\n'
+    assert csv_bytes(("actual", "predicted", "x"), table) == text.encode()
+    assert csv_bytes(["x"], []) == b"x\n"
+
+
+# Damaged files.
 
 
 def saved(array: Any, folder: Path) -> bytes:
@@ -203,10 +247,17 @@ def saved(array: Any, folder: Path) -> bytes:
     return (folder / "x.npy").read_bytes()
 
 
+def refuse(path: Path, reader: Any, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"/a must be a {message}.* Run `dvc repro` to make "):
+        reader(path)
+
+
 NO_ARRAYS = {
     "nothing": lambda content: b"",
     "a page": lambda content: b"<!DOCTYPE html>",
     "magic alone": lambda content: b"\x93NUMPY",
+    "a pickle": lambda content: pickle.dumps([1]),
     "an archive": lambda content: b"PK\x03\x04" + bytes(100),
     "a future version": lambda content: b"\x93NUMPY\x09\x00\x10\x00" + bytes(16),
     "brackets": lambda content: b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16,
@@ -218,17 +269,13 @@ NO_ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("reader", [read_array, read_arrays])
 @pytest.mark.parametrize("case", NO_ARRAYS)
-def test_readers_refuse_what_is_no_array(tmp_path: Path, reader: Any, case: str) -> None:
+def test_readers_refuse_what_is_no_array(tmp_path: Path, case: str) -> None:
     content = saved(np.zeros(3, np.uint8), tmp_path)
-    (tmp_path / "a").write_bytes(NO_ARRAYS[case](content))
-    assert (tmp_path / "a").read_bytes() != content
-    expected = r"/a must be a (file of )?NumPy array(s| file), got .+ Run `dvc repro` to make it ag"
-    with pytest.raises(ArtifactError, match=expected):
-        reader(tmp_path / "a")
-    with pytest.raises(ArtifactError, match=r"/none must be a .+, got .*No such file"):
-        reader(tmp_path / "none")
+    damaged = NO_ARRAYS[case](content)
+    assert damaged != content
+    refuse(tmp_path / "a", read_array, damaged, "NumPy array file, got ")
+    refuse(tmp_path / "a", read_arrays, damaged, "file of NumPy arrays, got ")
 
 
 @settings(max_examples=30)
@@ -238,63 +285,30 @@ def test_read_array_refuses_every_truncated_file(
 ) -> None:
     folder = tmp_path_factory.mktemp("truncated")
     content = saved(np.arange(300, dtype=np.uint8), folder)
-    (folder / "a.npy").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ArtifactError, match="must be a NumPy array file"):
-        read_array(folder / "a.npy")
+    refuse(folder / "a", read_array, content[: int(share * len(content))], "NumPy array file")
 
 
 def test_readers_refuse_objects_other_files_and_damaged_ones(tmp_path: Path) -> None:
-    (tmp_path / "a.npy").write_bytes(saved(np.array([{}], dtype=object), tmp_path))
-    with pytest.raises(ArtifactError, match="Object arrays cannot be loaded"):
-        read_array(tmp_path / "a.npy")
-    saved(np.arange(3), tmp_path)
-    with pytest.raises(ArtifactError, match="must be a file of NumPy arrays, got"):
-        read_arrays(tmp_path / "x.npy")
-    write_arrays(tmp_path / "a.npz", {"x": np.zeros(1000)})
-    content = bytearray((tmp_path / "a.npz").read_bytes())
+    path, objects = tmp_path / "a", payloads.as_array(tmp_path / "ran")
+    refuse(path, read_array, objects, "NumPy array file, got Object arrays cannot be loaded")
+    assert not (tmp_path / "ran").exists()
+    refuse(path, read_arrays, saved(np.arange(3), tmp_path), "file of NumPy arrays, got ")
+    write_arrays(path, {"x": np.zeros(1000)})
+    content = bytearray(path.read_bytes())
     content[500] ^= 1
-    (tmp_path / "a.npz").write_bytes(content)
-    assert zipfile.is_zipfile(tmp_path / "a.npz")
-    with pytest.raises(ArtifactError, match="must be a file of NumPy arrays, got Bad CRC"):
-        read_arrays(tmp_path / "a.npz")
+    refuse(path, read_arrays, bytes(content), "file of NumPy arrays, got Bad CRC")
 
 
-# Other files.
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"{'x': 1}", b'"\xff"', b'{"x": 1, "x": 1}', b'{"x": NaN}', b"[" * 100_000],
+    ids=lambda content: repr(content[:10]),
+)
+def test_read_json_refuses_other_forms(tmp_path: Path, content: bytes) -> None:
+    refuse(tmp_path / "a", read_json, content, "JSON file, got ")
 
 
-def test_read_bytes_names_a_missing_file_and_the_remedy(old: Path) -> None:
-    assert read_bytes(old) == old.read_bytes()
-    with pytest.raises(ArtifactError, match=r"none must exist\. Run `dvc repro` to make it\.$"):
-        read_bytes(old.with_name("none"))
-
-
-def test_find_model_finds_exactly_one(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"must hold one model, got \[\]\. Run `dvc repro`"):
-        find_model(tmp_path)
-    (tmp_path / "model.h5").touch()
-    assert find_model(tmp_path) == tmp_path / "model.h5"
-    (tmp_path / "model.keras").touch()
-    with pytest.raises(ArtifactError, match=r"got \['model\.h5', 'model\.keras'\]"):
-        find_model(tmp_path)
-
-
-def test_write_json_sorts_keys_at_every_level(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"é": {"d": 1, "c": 2}, "a": [3]})
-    text = '{\n  "a": [\n    3\n  ],\n  "é": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
-    assert (tmp_path / "a.json").read_bytes() == text.encode()
-    assert read_json(tmp_path / "a.json") == {"é": {"d": 1, "c": 2}, "a": [3]}
-
-
-OTHER_JSON = (b"", b"{", b"{'x': 1}", b'"\xff"', b'{"x": 1, "x": 1}', b'{"x": NaN}', b"[" * 100_000)
-
-
-def test_json_is_refused_in_other_forms(tmp_path: Path) -> None:
-    for number in (math.nan, math.inf):
-        with pytest.raises(ValueError, match="not JSON compliant"):
-            write_json(tmp_path / "a.json", {"x": number})
-    assert names(tmp_path) == []
-    for content in (None, *OTHER_JSON):
-        if content is not None:
-            (tmp_path / "a.json").write_bytes(content)
-        with pytest.raises(ArtifactError, match=r"a\.json must be a JSON file, got .+ Run `dvc re"):
-            read_json(tmp_path / "a.json")
+@pytest.mark.parametrize("reader", [read_bytes, read_json, read_array, read_arrays])
+def test_readers_name_a_missing_file_and_the_remedy(tmp_path: Path, reader: Any) -> None:
+    with pytest.raises(ArtifactError, match=r"none must .+ Run `dvc repro` to make it"):
+        reader(tmp_path / "none")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet8.core.errors import ParityError, SourceError
+from resnet8.core.errors import ParityError
 from resnet8.core.processes import is_orphan, run_stage
 
 
@@ -27,28 +27,25 @@ def ends(fault: BaseException) -> Callable[[], None]:
     [
         (lambda: None, 0, ""),
         (lambda: sys.exit(2), 2, ""),
-        (ends(SourceError("x must be a file.")), 1, "error: x must be a file.\n"),
         (ends(ParityError("x must be y.")), 1, "error: x must be y.\n"),
         (ends(PermissionError(13, "Denied", "out/m.h5")), 1, "error: Denied (out/m.h5).\n"),
         (ends(OSError("the disk is gone")), 1, "error: the disk is gone.\n"),
         (ends(KeyboardInterrupt()), 130, "interrupted\n"),
     ],
 )
-def test_run_stage_exits_with_a_code_and_one_message(
-    capsys: pytest.CaptureFixture[str], main: Callable[[], None], code: int, printed: str
+def test_run_stage_exits_with_a_code_and_one_message_which_replaces_a_bar_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    main: Callable[[], None],
+    code: int,
+    printed: str,
 ) -> None:
-    with pytest.raises(SystemExit, match=f"^{code}$"):
-        run_stage(main)
-    assert capsys.readouterr() == ("", printed)
-
-
-def test_run_stage_replaces_an_unfinished_bar_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with pytest.raises(SystemExit, match="^1$"):
-        run_stage(ends(SourceError("x must be a file.")))
-    assert capsys.readouterr().err == "\r\033[Kerror: x must be a file.\n"
+    for erased in ("", "\r\033[K"):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda erased=erased: bool(erased))
+        with pytest.raises(SystemExit, match=f"^{code}$"):
+            run_stage(main)
+        assert capsys.readouterr() == ("", printed and erased + printed)
 
 
 def test_run_stage_leaves_the_traceback_to_a_defect() -> None:
@@ -135,8 +132,6 @@ def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
 
 # Not ended the hard way, however long a busy machine takes to interrupt it.
 IN_ITS_TIME = "processes.ORPHAN_GRACE_SECONDS = 3600"
-
-
 IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN); processes.ORPHAN_GRACE_SECONDS = 0.1"
 
 

@@ -106,14 +106,6 @@ def test_as_dtype_moves_codes_and_keeps_numbers(axis: int | None) -> None:
     np.testing.assert_array_equal(found.quantize(given.dequantize(codes)), moved)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-def test_as_dtype_there_and_back_changes_nothing(dtype: str) -> None:
-    given = per_tensor(0.3, 100, dtype)
-    (other,) = set(TYPES) - {dtype}
-    assert given.as_dtype(other).as_dtype(dtype) == given
-    assert given.as_dtype(dtype) == given
-
-
 def test_scaled_multiplies_numbers_by_the_factor_of_their_channel() -> None:
     factors = np.array([1, 0.25, 0.01], np.float32)
     given = per_tensor(0.3, 118)

@@ -12,13 +12,7 @@ import pytest
 
 from resnet8.core import sources
 from resnet8.core.errors import SourceError
-from resnet8.core.sources import (
-    fetch_cifar10,
-    fetch_file,
-    fetch_model,
-    link_source,
-    remove_others,
-)
+from resnet8.core.sources import fetch_cifar10, fetch_model, link_source, remove_others
 from tests.upstream import ARCHIVE, FOLDER, Server, be_patient, entry, replied, serving, tar
 
 MEMBERS = {
@@ -50,13 +44,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def archive(mode: str = "w:gz", **other: bytes) -> bytes:
-    """The official archive, but for these members."""
-    return tar(
-        entry(FOLDER, b"", type=tarfile.DIRTYPE),
-        *(entry(f"{FOLDER}/{name}", content) for name, content in (MEMBERS | other).items()),
-        entry(f"{FOLDER}/readme.html", b"<html>"),
-        mode=mode,
-    )
+    """The official archive, but for these members, with a second `test_batch` behind all."""
+    members = [*(MEMBERS | other).items(), ("readme.html", b"<html>"), ("test_batch", b"later")]
+    folder = entry(FOLDER, b"", type=tarfile.DIRTYPE)
+    return tar(folder, *(entry(f"{FOLDER}/{name}", x) for name, x in members), mode=mode)
 
 
 def written(folder: Path, **files: bytes) -> str:
@@ -73,81 +64,93 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-# One file.
+# The model.
 
 
-@pytest.mark.parametrize("checksum", [sha256(b"content"), None])
-@pytest.mark.parametrize("source", ["path", "url", "redirect"])
-def test_fetch_file_copies_a_path_and_downloads_a_url(
-    tmp_path: Path, server: Server, source: str, checksum: str | None
+@pytest.mark.parametrize("checksum", [sha256(MODEL), None])
+def test_fetch_model_copies_or_downloads_under_the_suffix_and_removes_other_models(
+    tmp_path: Path, server: Server, checksum: str | None
 ) -> None:
-    written(tmp_path, path=b"content")
-    server.put("/redirect", replied("302 Found", Location="/url"))
-    server.put("/url", replied("200 OK", b"content"))
-    place = str(tmp_path / "path") if source == "path" else f"{server.url}/{source}"
-    fetch_file(place, tmp_path / "out", sha256=checksum)
-    assert (tmp_path / "out").read_bytes() == b"content"
+    written(tmp_path, **{"mine.h5": MODEL})
+    url = server.put("/mine.keras?download=1.zip", replied("200 OK", MODEL))
+    redirect = server.put("/b.h5", replied("302 Found", Location="/mine.keras?download=1.zip"))
+    out = tmp_path / "out"
+    for place, name in ((tmp_path / "mine.h5", "h5"), (url, "keras"), (redirect, "h5")):
+        written(out, **{"model.h5": b"old", "model.keras": b"old", "notes.txt": b"old"})
+        assert fetch_model(str(place), out, sha256=checksum) == out / f"model.{name}"
+        assert contents(out) == {f"model.{name}": MODEL, "notes.txt": b"old"}
 
 
-def test_fetch_file_tells_both_checksums_the_size_and_the_remedy(tmp_path: Path) -> None:
-    files = {"in": b"other", "out": b"old"}
-    written(tmp_path, **files)
-    with pytest.raises(SourceError, match="must have SHA-256") as raised:
-        fetch_file(str(tmp_path / "in"), tmp_path / "out", sha256=sha256(b"content"))
-    assert str(raised.value) == (
-        f"{tmp_path / 'in'} must have SHA-256 {sha256(b'content')}, got {sha256(b'other')} "
-        "(5 bytes). The file is damaged or another one; get it anew."
-    )
-    assert contents(tmp_path) == files
-
-
-def test_fetch_file_names_a_missing_path(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"/none must be a file, got nothing there\. Correct fet"):
-        fetch_file(str(tmp_path / "none"), tmp_path / "out", sha256=None)
-
-
-def test_fetch_file_tries_an_unreachable_host_three_times_and_leaves_the_old_file(
-    tmp_path: Path, waits: list[float]
+@pytest.mark.parametrize("mirror", ["folder", "url", None])
+def test_fetch_model_brings_mlperf_tiny(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, mirror: str | None
 ) -> None:
-    written(tmp_path, out=b"old")
-    with socket.socket() as unused:  # nobody listens there, nor can begin to
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/in"
-        expected = rf"^{url} must be reachable, got ConnectionError in 3 attempts: .+RESNET8_MIRROR"
-        with pytest.raises(SourceError, match=expected):
-            fetch_file(url, tmp_path / "out", sha256=None)
-    assert waits == [1, 2]
-    assert contents(tmp_path) == {"out": b"old"}
+    folder = written(tmp_path, **{"pretrainedResnet.h5": MODEL})
+    url = server.put("/pretrainedResnet.h5", replied("200 OK", MODEL))
+    monkeypatch.setattr(sources, "MLPERF_TINY_URL", url)
+    places = {"folder": folder, "url": server.url, None: None}
+    out = fetch_model("mlperf_tiny", tmp_path / "out", mirror=places[mirror])
+    assert (out, out.read_bytes()) == (tmp_path / "out" / "model.h5", MODEL)
+    assert bool(server.asked) == (mirror != "folder")
+
+
+NO_FILE = r"^none/m\.h5 must be a file, got nothing there\. Correct fetch\.model or "
+OTHER_FILE = (
+    rf"/pretrainedResnet\.h5 must have SHA-256 {sha256(MODEL)}, got {sha256(b'other')} "
+    r"\(5 bytes\)\. The file is damaged or another one; get it anew\.$"
+)
 
 
 @pytest.mark.parametrize(
-    "first",
-    [replied("503 Busy", b"a longer reply"), replied("200 OK", b"cont", Content_Length="7")],
+    ("model", "message"), [("none/m.h5", NO_FILE), ("mlperf_tiny", OTHER_FILE)]
 )
-def test_fetch_file_succeeds_when_a_server_recovers(
-    tmp_path: Path, server: Server, first: bytes
+def test_fetch_model_keeps_the_old_model_where_there_is_none_or_another(
+    tmp_path: Path, model: str, message: str
 ) -> None:
-    url = server.put("/in", first, replied("200 OK", b"content"))
-    fetch_file(url, tmp_path / "out", sha256=sha256(b"content"))
-    assert server.asked == ["/in"] * 2
+    mirror = written(tmp_path / "mirror", **{"m.h5": MODEL, "pretrainedResnet.h5": b"other"})
+    out = written(tmp_path / "out", **{"model.h5": b"old", "model.keras": b"old"})
+    with pytest.raises(SourceError, match=message):
+        fetch_model(model, Path(out), mirror=mirror)
+    assert contents(Path(out)) == {"model.h5": b"old", "model.keras": b"old"}
+
+
+def test_fetch_model_tries_an_unreachable_host_three_times(
+    tmp_path: Path, waits: list[float]
+) -> None:
+    with socket.socket() as unused:  # nobody listens there, nor can begin to
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/in.h5"
+        expected = rf"^{url} must be reachable, got ConnectionError in 3 attempts: .+RESNET8_MIRROR"
+        with pytest.raises(SourceError, match=expected):
+            fetch_model(url, tmp_path)
+    assert waits == [1, 2]
+    assert contents(tmp_path) == {}
+
+
+def test_fetch_model_succeeds_when_a_server_recovers(tmp_path: Path, server: Server) -> None:
+    busy, half = (
+        replied("503 Busy", b"a longer reply"),
+        b"HTTP/1.1 200\r\nContent-Length: 7\r\n\r\nx",
+    )
+    url = server.put("/in.h5", busy, half, replied("200 OK", b"content"))
+    fetch_model(url, tmp_path, sha256=sha256(b"content"))
+    assert server.asked == ["/in.h5"] * 3
 
 
 # CIFAR-10's members.
 
 
-def test_fetch_cifar10_copies_only_the_asked_members_from_a_mirror_folder(tmp_path: Path) -> None:
-    written(tmp_path / "mirror" / FOLDER, **MEMBERS)
-    fetch_cifar10(["test_batch"], tmp_path / "out", mirror=str(tmp_path / "mirror"))
-    assert contents(tmp_path / "out") == {"test_batch": MEMBERS["test_batch"]}
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_fetch_cifar10_takes_only_the_asked_members_out_of_an_archive(
+@pytest.mark.parametrize("mode", ["folder", "w", "w:gz", "w:bz2", "w:xz"])
+def test_fetch_cifar10_takes_only_the_asked_members_from_a_mirror_folder(
     tmp_path: Path, mode: str
 ) -> None:
-    mirror = written(tmp_path / "mirror", **{ARCHIVE: archive(mode)})
-    fetch_cifar10(["batches.meta"], tmp_path / "to" / "out", mirror=mirror)
-    assert contents(tmp_path / "to") == {"out/batches.meta": MEMBERS["batches.meta"]}
+    mirror = tmp_path / "mirror"
+    if mode == "folder":
+        written(mirror / FOLDER, **MEMBERS)
+    else:
+        written(mirror, **{ARCHIVE: archive(mode)})
+    fetch_cifar10(["test_batch"], tmp_path / "to" / "out", mirror=str(mirror))
+    assert contents(tmp_path / "to") == {"out/test_batch": MEMBERS["test_batch"]}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mirror", "to"]
 
 
@@ -165,38 +168,33 @@ def test_fetch_cifar10_downloads_members_or_the_archive(
     assert contents(tmp_path / "out") == MEMBERS
 
 
-@pytest.mark.parametrize("is_url", [True, False])
-def test_fetch_cifar10_tells_both_places_when_a_mirror_has_nothing(
-    tmp_path: Path, server: Server, is_url: bool
-) -> None:
-    mirror = server.url if is_url else str(tmp_path)
-    expected = rf"{mirror} must hold test_batch in a folder {FOLDER}, or {ARCHIVE}, got neither\."
-    with pytest.raises(SourceError, match=expected):
-        fetch_cifar10(["test_batch"], tmp_path / "out", mirror=mirror)
+NEITHER = rf" must hold test_batch in a folder {FOLDER}, or {ARCHIVE}, got neither\."
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_fetch_cifar10_refuses_a_wrong_member_and_keeps_the_old_one(
-    tmp_path: Path, packed: bool
+@pytest.mark.parametrize(
+    ("mirror", "message"),
+    [
+        ("empty", f"empty{NEITHER}"),
+        ("http", rf"http\S+{NEITHER}"),
+        ("other member", r"test_batch must have SHA-256 .+\(12 bytes\)"),
+        ("other archive", r"test_batch in .+ must have SHA-256 .+\(12 bytes\)"),
+        ("http/broken", "must be reachable, got HTTPError"),  # and not the archive
+    ],
+)
+def test_fetch_cifar10_keeps_the_old_member_where_a_mirror_has_none_or_another(
+    tmp_path: Path, server: Server, mirror: str, message: str
 ) -> None:
     other = {"test_batch": b"other images"}
-    if packed:
-        written(tmp_path / "mirror", **{ARCHIVE: archive(**other)})
-    else:
-        written(tmp_path / "mirror" / FOLDER, **MEMBERS | other)
+    written(tmp_path / "other member" / FOLDER, **other)
+    written(tmp_path / "other archive", **{ARCHIVE: archive(**other)})
+    server.put(f"/broken/{FOLDER}/test_batch", replied("500 Oh no"))
+    server.put(f"/broken/{ARCHIVE}", replied("200 OK", archive()))
+    is_url = mirror.startswith("http")
+    place = server.url + mirror.removeprefix("http") if is_url else str(tmp_path / mirror)
     out = written(tmp_path / "to" / "out", test_batch=b"old")
-    with pytest.raises(SourceError, match=r"test_batch.* must have SHA-256 .+\(12 bytes\)"):
-        fetch_cifar10(["test_batch"], Path(out), mirror=str(tmp_path / "mirror"))
+    with pytest.raises(SourceError, match=message):
+        fetch_cifar10(["test_batch"], Path(out), mirror=place)
     assert contents(tmp_path / "to") == {"out/test_batch": b"old"}
-
-
-def test_fetch_cifar10_does_not_fall_back_to_the_archive_of_a_broken_server(
-    tmp_path: Path, server: Server
-) -> None:
-    server.put(f"/{FOLDER}/test_batch", replied("500 Oh no"))
-    server.put(f"/{ARCHIVE}", replied("200 OK", archive()))
-    with pytest.raises(SourceError, match="must be reachable, got HTTPError"):
-        fetch_cifar10(["test_batch"], tmp_path / "out", mirror=server.url)
 
 
 def test_fetch_cifar10_asks_only_for_members_that_are_missing_or_damaged(
@@ -211,53 +209,6 @@ def test_fetch_cifar10_asks_only_for_members_that_are_missing_or_damaged(
     assert contents(tmp_path) == MEMBERS
     assert server.asked == [f"/{FOLDER}/data_batch_1", f"/{FOLDER}/test_batch"]
     fetch_cifar10(list(MEMBERS), tmp_path)  # asks nobody
-
-
-def test_fetch_cifar10_takes_the_first_of_two_members_of_one_name(tmp_path: Path) -> None:
-    entries = [entry(f"{FOLDER}/test_batch", x) for x in (MEMBERS["test_batch"], b"later")]
-    mirror = written(tmp_path / "mirror", **{ARCHIVE: tar(*entries)})
-    fetch_cifar10(["test_batch"], tmp_path / "out", mirror=mirror)
-    assert contents(tmp_path / "out") == {"test_batch": MEMBERS["test_batch"]}
-
-
-# The model.
-
-
-@pytest.mark.parametrize("mirror", ["folder", "url", None])
-def test_fetch_model_brings_mlperf_tiny(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, mirror: str | None
-) -> None:
-    folder = written(tmp_path, **{"pretrainedResnet.h5": MODEL})
-    url = server.put("/pretrainedResnet.h5", replied("200 OK", MODEL))
-    monkeypatch.setattr(sources, "MLPERF_TINY_URL", url)
-    places = {"folder": folder, "url": server.url, None: None}
-    out = fetch_model("mlperf_tiny", tmp_path / "out", mirror=places[mirror])
-    assert (out, out.read_bytes()) == (tmp_path / "out" / "model.h5", MODEL)
-    assert bool(server.asked) == (mirror != "folder")
-
-
-def test_fetch_model_checks_mlperf_tiny_whatever_the_mirror_gives(tmp_path: Path) -> None:
-    mirror = written(tmp_path, **{"pretrainedResnet.h5": b"other"})
-    with pytest.raises(SourceError, match=f"must have SHA-256 {sha256(MODEL)}, got "):
-        fetch_model("mlperf_tiny", tmp_path / "out", mirror=mirror)
-
-
-def test_fetch_model_keeps_the_suffix_of_a_path_or_url_and_removes_other_models(
-    tmp_path: Path, server: Server
-) -> None:
-    written(tmp_path, **{"mine.h5": MODEL})
-    url = server.put("/mine.keras?download=1.zip", replied("200 OK", MODEL))
-    written(tmp_path / "out", **{"notes.txt": b"old"})
-    for source, name in ((str(tmp_path / "mine.h5"), "model.h5"), (url, "model.keras")):
-        fetch_model(source, tmp_path / "out", sha256=sha256(MODEL))
-        assert contents(tmp_path / "out") == {name: MODEL, "notes.txt": b"old"}
-
-
-def test_fetch_model_keeps_the_old_model_and_looks_for_others_in_no_mirror(tmp_path: Path) -> None:
-    files = {"mine.h5": b"old", "model.keras": b"old"}
-    with pytest.raises(SourceError, match=r"^none/mine\.h5 must be a file, got nothing there"):
-        fetch_model("none/mine.h5", tmp_path, mirror=written(tmp_path, **files))
-    assert contents(tmp_path) == files
 
 
 # The link that DVC follows, and the folder.

@@ -7,7 +7,7 @@ import pytest
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.names import OnnxType, TorchType
-from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
+from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant, list_larger
 
 
 def test_variants_are_float_ones_and_all_types_that_parameters_can_ask_for() -> None:
@@ -31,3 +31,14 @@ def test_path_is_that_of_each_runtimes_file(tmp_path: Path) -> None:
     assert Variant.KERAS_FP32.path(models, raw=tmp_path) == tmp_path / "model.keras"
     assert Variant.ONNX_UINT8_INT8.path(models) == models / "onnx_uint8_int8.onnx"
     assert Variant.TORCH_INT8.path(models) == models / "torch_int8.pt2"
+
+
+def test_list_larger_compares_with_the_float_model_of_the_same_runtime() -> None:
+    sizes = {
+        "keras_fp32": 1_000, "onnx_fp32": 40_000, "torch_fp32": 60_000, "onnx_int8": 50_000,
+        "onnx_uint8": 40_000, "torch_int8": 60_100,
+    }  # fmt: skip
+    assert list_larger(sizes).startswith(
+        "Larger than the float model's file: onnx_int8 by 10.0 kB, torch_int8 by 0.1 kB; the "
+    )
+    assert list_larger({"onnx_fp32": 315_000, "onnx_int8": 102_000, "torch_int8": 266_000}) == ""

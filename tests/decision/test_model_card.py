@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from resnet8.core.provenance import Fingerprint
+from resnet8.core.files import Fingerprint
 from resnet8.core.variants import Variant
 from resnet8.decision.model_card import CardInputs, choose_variant, write_card
 from tests.report_inputs import LABELS, make_inputs

@@ -10,12 +10,21 @@ from stages import validate
 from tests.hostile.harness import MARKER, Case, params, refuse, table
 
 FILE = r"\S+/params\.yaml"
-PAYLOADS = {
-    "an object": "!!python/object/apply:os.system ['touch {}']",
-    "a new object": "!!python/object/new:os.system ['touch {}']",
-    "a module": "!!python/module:os",
-    "a name": "!!python/name:os.system",
-}
+OBJECT = "!!python/object/apply:os.system ['touch {}']"
+TAGS = (
+    OBJECT, "!!python/object/new:os.system ['touch {}']", "!!python/module:os",
+    "!!python/name:os.system",
+)  # fmt: skip
+NO_TAG = FILE + r" must be YAML, got: could not determine a constructor for the tag .+\."
+NO_MODEL = rf"fetch\.model must be .+, got 'none/m\.h5', where no file is \({FILE}\)\."
+SURROGATE = FILE + r" has 1 fault:\n  - candidate must be .+, got '\\ud800'\."
+
+
+def tagged(tag: str) -> Case:
+    def write(path: Path) -> None:
+        path.write_text(f"a: {tag.format(path.parent / MARKER)}")
+
+    return Case(tag.split(maxsplit=1)[0], write, NO_TAG)
 
 
 def changed(name: str, fault: str, **changes: object) -> Case:
@@ -25,27 +34,12 @@ def changed(name: str, fault: str, **changes: object) -> Case:
 
 
 @table(
-    *(
-        Case(
-            f"a tag that asks for {what}",
-            lambda path, tag=tag: path.write_text(f"a: {tag.format(path.parent / MARKER)}"),
-            FILE + r" must be YAML, got: could not determine a constructor for the tag .+\.",
-        )
-        for what, tag in PAYLOADS.items()
-    ),
+    *map(tagged, TAGS),
     Case("empty", Path.touch, FILE + r" has 1 fault:\n  - the top level must be .+, got None\."),
     Case("a folder", Path.mkdir, rf"Is a directory \({FILE}\)\."),
     Case("a link to itself", lambda path: path.symlink_to(path), ".*symbolic links.+"),
-    changed(
-        "half a surrogate",
-        FILE + r" has 1 fault:\n  - candidate must be .+, got '\\ud800'\.",
-        candidate="\ud800",
-    ),
-    changed(
-        "a model that is not there",
-        rf"fetch\.model must be .+, got 'none/m\.h5', where no file is \({FILE}\)\.",
-        fetch__model="none/m.h5",
-    ),
+    changed("half a surrogate", SURROGATE, candidate="\ud800"),
+    changed("a model that is not there", NO_MODEL, fetch__model="none/m.h5"),
 )
 def test_validate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
     folder = tmp_path / "project"
@@ -64,5 +58,5 @@ def test_validate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
 
 def test_yaml_itself_runs_the_payload(tmp_path: Path) -> None:
     load: Callable[[str], object] = yaml.unsafe_load
-    load(PAYLOADS["an object"].format(tmp_path / "ran"))
+    load(OBJECT.format(tmp_path / "ran"))
     assert (tmp_path / "ran").exists()

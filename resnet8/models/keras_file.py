@@ -85,17 +85,16 @@ def _check_lists(item: Any) -> None:
 
 def check_model(load: Callable[[], Any]) -> None:
     """Raises a ValueError for a size beyond its limit, without allocating a weight."""
-    n_parameters = n_tensors = 0
+    parameters: list[int] = []
+    tensors: list[int] = []
 
     def check_variable(size: int) -> None:
-        nonlocal n_parameters
-        n_parameters += size
-        _check_limit(n_parameters, MAX_PARAMETERS, "parameters")
+        parameters.append(size)
+        _check_limit(sum(parameters), MAX_PARAMETERS, "parameters")
 
     def check_tensor(size: int) -> None:
-        nonlocal n_tensors
-        n_tensors += 1
-        _check_limit(n_tensors, MAX_TENSORS, "tensors between layers")
+        tensors.append(size)
+        _check_limit(len(tensors), MAX_TENSORS, "tensors between layers")
         _check_limit(size, MAX_ACTIVATION, "numbers in a tensor")
 
     try:

@@ -13,10 +13,8 @@ from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_library import keras
 
 _LAYERS, _ACTIVATIONS = keras.layers, keras.activations
-_WITH_KERNEL = (
-    *(_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.Dense),
-    *(_LAYERS.SeparableConv2D, _LAYERS.Conv2DTranspose),
-)
+_ONE_KERNEL = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.Dense)
+_WITH_KERNEL = (*_ONE_KERNEL, _LAYERS.SeparableConv2D, _LAYERS.Conv2DTranspose)
 # Layers and activations without constants that an exporter may fold or add.
 _WITHOUT_CONSTANTS = (
     *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
@@ -101,12 +99,13 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     """
     flat = flatten(model)
     folded = fold_batch_normalization(flat).values()
-    layers = [layer for layer in flat.model.layers if layer.name not in folded]
-    activations = {getattr(layer, "activation", None) for layer in layers}
-    plain = all(isinstance(layer, (*_WITH_KERNEL[:3], *_WITHOUT_CONSTANTS)) for layer in layers)
-    if not plain or not activations <= _PLAIN_ACTIVATIONS:
-        return None
-    arrays = (getattr(layer, kind, None) for layer in layers for kind in ("kernel", "bias"))
+    arrays = []
+    for layer in flat.model.layers:
+        plain = isinstance(layer, (*_ONE_KERNEL, *_WITHOUT_CONSTANTS))
+        if layer.name not in folded:
+            if not plain or getattr(layer, "activation", None) not in _PLAIN_ACTIVATIONS:
+                return None
+            arrays += [getattr(layer, kind, None) for kind in ("kernel", "bias")]
     counted = [np.asarray(array) for array in arrays if array is not None]
     return sum(array.size for array in counted if array.ndim > 1 or array.any())
 

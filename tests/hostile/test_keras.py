@@ -295,28 +295,23 @@ CASES = table(
 )
 
 
+def arguments(folder: Path) -> dict[str, object]:
+    """Arguments of the stage, beside valid arrays and a folder for the model."""
+    (folder / "raw").mkdir(exist_ok=True)
+    write_arrays(folder / "data")
+    return {
+        "params": write_params(folder, fetch__model="/of/the/user/model.keras"),
+        "raw": folder / "raw",
+        "data": folder / "data",
+        "out": folder / "out" / "model.onnx",
+        "verification": folder / "out" / "verify.json",
+    }
+
+
 @CASES
 def test_convert_onnx_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case
 ) -> None:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write_arrays(tmp_path / "data")
-    case.write(folder)
-    arguments = {
-        "params": write_params(tmp_path, fetch__model="/of/the/user/model.keras"),
-        "raw": folder,
-        "data": tmp_path / "data",
-        "out": tmp_path / "out" / "model.onnx",
-        "verification": tmp_path / "out" / "verify.json",
-    }
-    refuse(convert_onnx.main, arguments, capfd, folder=folder, message=case.message)
-
-
-def test_keras_itself_runs_the_function_of_a_lambda_layer(tmp_path: Path) -> None:
-    path = tmp_path / "model.keras"
-    lambda_model(tmp_path / MARKER).save(path)
-    (tmp_path / MARKER).unlink(missing_ok=True)
-    model = keras.saving.load_model(path, compile=False, safe_mode=False)
-    model(np.zeros((1, 32, 32, 3), np.float32))
-    assert (tmp_path / MARKER).exists()
+    options = arguments(tmp_path)
+    case.write(tmp_path / "raw")
+    refuse(convert_onnx.main, options, capfd, folder=tmp_path / "raw", message=case.message)

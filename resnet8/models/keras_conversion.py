@@ -1,6 +1,6 @@
 """Converts a Keras model to the ONNX model that all other stages start from, with tf2onnx.
 
-Shape letters: N images, H and W pixels, C channels.
+Shape letters: N images, H and W pixels, C channels, K classes.
 """
 
 from functools import partial
@@ -30,14 +30,8 @@ PROBES = 4  # images whose layer outputs identify nodes
 def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProto:
     """Converts a Keras model to ONNX: batch normalization folded, named after the Keras layers.
 
-    Args:
-        model: from `keras_model.load_model`.
-        opset: the ONNX operator set to write.
-        n_classes: K, the length of an output row.
-
-    Returns:
-        A model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its metadata
-        map nodes to the Keras layers whose outputs they compute, see `keras_layers`.
+    Input `input` is (N, 32, 32, 3), output `probabilities` (N, K). The metadata of the result map
+    nodes to the Keras layers whose outputs they compute, see `keras_layers`.
 
     Raises:
         ArtifactError: a layer cannot be expressed.

@@ -42,17 +42,13 @@ def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
             if source := _layer_before(layer):
                 _fold_into(source, scale, offset)
                 folded[source.name] = layer.name
-                layer.call = _unchanged
+                layer.call = lambda inputs, **_: inputs
             else:
                 shape = [1] * len(layer.input.shape)
                 shape[layer.axis] = -1
                 constants = (x.astype(np.float32).reshape(shape) for x in (scale, offset))
                 layer.call = partial(_scaled, *constants)
     return folded
-
-
-def _unchanged(inputs: Any, **_: Any) -> Any:
-    return inputs
 
 
 def _scaled(scale: NDArray[Any], offset: NDArray[Any], inputs: Any, **_: Any) -> Any:

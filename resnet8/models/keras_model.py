@@ -34,14 +34,9 @@ _AFTER = re.compile(r"\x1b\[0m|\. ")
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
-    """Loads a classifier and checks that it fits the data.
+    """Loads a classifier from (N, 32, 32, 3) to (N, K), for any N.
 
-    Args:
-        path: a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
-        n_classes: K, the number of probabilities that it must return.
-
-    Returns:
-        A model from (N, 32, 32, 3) to (N, K), any N.
+    `path` is a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
 
     Raises:
         ArtifactError: the file is no model, its input or output has another form, a layer

@@ -56,10 +56,8 @@ def load_model(
 ) -> onnx.ModelProto:
     """Loads a model of standard operators from one file, and tries it on two black images.
 
-    Args:
-        path: its file.
-        n_classes: K, the number of probabilities that it must return; None for any.
-        takes_images: False for a model of any input, which is not tried.
+    Without `n_classes`, K may be any number. With `takes_images=False`, the model may have any
+    input and is not tried.
 
     Raises:
         ArtifactError: the file is missing, no ONNX model, does not take images, or does not
@@ -155,8 +153,7 @@ def open_session(
             ONNX Runtime fuses them with the operators between to integer kernels, and also
             quantizes float weights between them. Models with int8 activations always run as
             written: x86 has no kernels for them, so ONNX Runtime would run one layer in float and
-            convert the activations of another to uint8, whose products with int8 weights saturate
-            on CPUs without VNNI.
+            convert the activations of another to uint8, whose products saturate (see `saturates`).
         optimized: where to write the optimized model.
     """
     options = ort.SessionOptions()
@@ -227,11 +224,9 @@ def count_parameters(model: onnx.ModelProto) -> int:
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
-    """Describes the interface and the operators of a model.
+    """Operator set, IR version, inputs, outputs, operator counts, and layers (node: operator).
 
-    Returns:
-        Operator set, IR version, inputs and outputs (name, dtype, dimensions: a number where
-        static, a name where dynamic), operator counts and layers (node name to operator).
+    Dimensions of inputs and outputs are numbers where static, names where dynamic.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     layers = {node.name: node.op_type for node in model.graph.node}

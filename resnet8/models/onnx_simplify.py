@@ -81,7 +81,7 @@ def _crop_by_slicing(
     output, whole = node.output[0], f"{node.output[0]}/whole"
     node.output[0] = whole
     _replace(node, **options)
-    ranges = [(axis + 2, pads[axis], pads[axis] + size[axis]) for axis in range(half)]
+    ranges = [(pads[i], pads[i] + size[i], i + 2) for i in range(half)]
     return [_slice(graph, whole, output, ranges)]
 
 
@@ -92,18 +92,16 @@ def _split_by_slicing(
     axis, end = attributes(node).get("axis", 0) % len(shapes[node.output[0]]), 0
     for output in node.output:
         start, end = end, end + shapes[output][axis]
-        yield _slice(graph, node.input[0], output, [(axis, start, end)])
+        yield _slice(graph, node.input[0], output, [(start, end, axis)])
 
 
 def _slice(
     graph: onnx.GraphProto, tensor: str, output: str, ranges: list[tuple[int, int, int]]
 ) -> onnx.NodeProto:
-    """A Slice of (axis, start, end) ranges, whose constants are added to the graph."""
-    axes, starts, ends = zip(*ranges, strict=True)
-    inputs = [tensor]
-    for name, values in {"starts": starts, "ends": ends, "axes": axes}.items():
-        inputs.append(_add_constant(graph, f"{output}/{name}", values))
-    return helper.make_node("Slice", inputs, [output], name=f"{output}/slice")
+    """A Slice of (start, end, axis) ranges, whose constants are added to the graph."""
+    constants = zip(("starts", "ends", "axes"), zip(*ranges, strict=True), strict=True)
+    inputs = [_add_constant(graph, f"{output}/{name}", x) for name, x in constants]
+    return helper.make_node("Slice", [tensor, *inputs], [output], name=f"{output}/slice")
 
 
 def _add_constant(graph: onnx.GraphProto, name: str, values: Sequence[int]) -> str:
@@ -153,7 +151,10 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
     graph, taken = model.graph, {INPUT, OUTPUT}
     names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     for node, layer in zip(graph.node, layers, strict=True):
-        node.name = _node_name(layer, node.op_type, taken)
+        # A Transpose is never named like the layer, nor `conv2d_transpose`, which is another layer.
+        choices = [layer, f"{layer}_{node.op_type.lower()}"]
+        is_permutation = node.op_type == "Transpose"
+        node.name = _free_name([f"{layer}_permute"] if is_permutation else choices, taken)
         kinds = _PARAMETERS if node.op_type in ("Conv", "Gemm") else {}
         for i, tensor in enumerate(node.input):
             if tensor not in names:  # no earlier node has computed it
@@ -175,12 +176,6 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
         value.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
     for operator_set in [x for x in model.opset_import if x.domain not in ("", "ai.onnx")]:
         model.opset_import.remove(operator_set)
-
-
-def _node_name(layer: str, operator: str, taken: set[str]) -> str:
-    if operator == "Transpose":  # never named like the layer, nor `conv2d_transpose`, another layer
-        return _free_name([f"{layer}_permute"], taken)
-    return _free_name([layer, f"{layer}_{operator.lower()}"], taken)
 
 
 def _free_name(names: Sequence[str], taken: set[str]) -> str:

@@ -79,13 +79,9 @@ def encode(program: Program, metadata: Mapping[str, str] | None = None) -> bytes
 def load_model(path: Path, *, n_classes: int | None = None) -> Program:
     """Loads a `.pt2` file without running code of it, and tries the program on black images.
 
-    Args:
-        path: its file.
-        n_classes: K, the number of probabilities that it must return; None for any.
-
     Raises:
         ArtifactError: the file is missing, no exported program, or does not map images to
-            K probabilities.
+            K probabilities; without `n_classes`, K may be any number.
     """
     program = load_any(path)
     with _reading(path):

@@ -19,7 +19,7 @@ WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
 # Attributes that any module has, and names that onnx2torch gives to its own.
 _RESERVED = {*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())), "initializers"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]|^[0-9_]|_(?=x)")
-_ESCAPED = re.compile(r"_x([0-9a-f]{0,6})_")
+_ESCAPED = re.compile(r"_x(10[0-9a-f]{4}|[0-9a-f]{0,5})_")  # up to the last character
 
 
 def to_identifier(name: str) -> str:
@@ -36,12 +36,7 @@ def to_identifier(name: str) -> str:
 
 def from_identifier(identifier: str) -> str:
     """Returns the name that `to_identifier` escaped; takes any other identifier, too."""
-
-    def character(match: re.Match[str]) -> str:
-        code = int(match[1] or "0", 16)
-        return (chr(code) if code < 0x110000 else match[0]) if code else ""
-
-    return _ESCAPED.sub(character, identifier)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "", identifier)
 
 
 def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:

@@ -32,10 +32,10 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    with scratch_folder() as scratch:
-        before, after = scratch / "before.onnx", scratch / "after.onnx"
-        _replace_operators(model)
-        _make_reshapes_static(model)
+    _replace_operators(model)
+    _make_reshapes_static(model)
+    with scratch_folder() as folder:
+        before, after = folder / "before.onnx", folder / "after.onnx"
         onnx.save(model, before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         folded = onnx.load(after)

@@ -6,7 +6,6 @@ images, or uses operators that torchao's quantizer does not know.
 Shape letters: N images, C channels, H and W pixels.
 """
 
-import sys
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable
@@ -38,8 +37,6 @@ try:
 except RuntimeError as exc:
     if "torchvision::" not in str(exc):
         raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
     for operator in ("nms", "qnms"):
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{operator}", schema)

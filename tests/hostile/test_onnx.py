@@ -134,11 +134,7 @@ def stored(array: Any, *dims: int) -> Edit:
 
 
 def made(
-    operator: str,
-    *inputs: Any,
-    name: str = "made",
-    outputs: list[str] | None = None,
-    **settings: Any,
+    operator: str, *inputs: Any, name: str = "made", output: str = "made", **settings: Any
 ) -> Edit:
     """A node more in front of the others but the first, of tensors or of constants."""
 
@@ -149,8 +145,7 @@ def made(
             if not isinstance(value, str):
                 array = numpy_helper.from_array(np.asarray(value), tensors[-1])
                 model.graph.initializer.append(array)
-        results = [name] if outputs is None else outputs
-        node = helper.make_node(operator, tensors, results, name=name, **settings)
+        node = helper.make_node(operator, tensors, [output], name=name, **settings)
         model.graph.node.insert(1, node)
 
     return edit
@@ -182,7 +177,7 @@ CASES = (
     edited("a circle", ".+", lambda m: m.graph.node[0].input.__setitem__(0, "logits")),
     edited("a future operator set", ".+", lambda m: setattr(m.opset_import[0], "version", 9999)),
     edited("numbers by chance", EMPTY, made("RandomNormal", shape=[2**20, 2**20])),
-    edited("an empty output", EMPTY, made("Relu", "flat", outputs=[""])),
+    edited("an empty output", EMPTY, made("Relu", "flat", output="")),
     edited("no name", NAMES.format(1, "''"), node(1, name="")),
     edited("one name twice", NAMES.format(2, "'softmax'"), node(1, name="softmax")),
     edited("a name of code", NAMES.format(1, r"'x\\nimport y'"), node(1, name="x\nimport y")),
@@ -212,7 +207,10 @@ CASES = (
     edited(
         "many large constants",
         r"4194304 numbers in 'made\d+', 67111936 so far",
-        lambda model: [made("ConstantOfShape", [2**22], name=f"made{n}")(model) for n in range(16)],
+        lambda model: [
+            made("ConstantOfShape", [2**22], name=f"made{n}", output=f"made{n}")(model)
+            for n in range(16)
+        ],
     ),
 )
 

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_library import keras
 
-_LAYERS, _ACTIVATIONS = keras.layers, keras.activations
-_ONE_KERNEL = (_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.Dense)
-_WITH_KERNEL = (*_ONE_KERNEL, _LAYERS.SeparableConv2D, _LAYERS.Conv2DTranspose)
-# Layers and activations without constants that an exporter may fold or add.
-_WITHOUT_CONSTANTS = (
-    *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
-    *(_LAYERS.AveragePooling2D, _LAYERS.MaxPooling2D, _LAYERS.GlobalAveragePooling2D),
-    _LAYERS.Dropout,
+_WITH_KERNEL = (
+    *(keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense),
+    *(keras.layers.SeparableConv2D, keras.layers.Conv2DTranspose),
 )
-_PLAIN_ACTIVATIONS = {None, _ACTIVATIONS.linear, _ACTIVATIONS.relu, _ACTIVATIONS.softmax}
+# Layers and activations without other constants that an exporter may fold or add.
+_PLAIN_LAYERS = {
+    *("Activation", "Add", "AveragePooling2D", "Conv2D", "Dense", "DepthwiseConv2D", "Dropout"),
+    *("Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Softmax"),
+}
+_PLAIN_ACTIVATIONS = {getattr(keras.activations, x) for x in ("linear", "relu", "softmax")}
 
 
 def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
@@ -95,13 +95,12 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     """
     flat = flatten(model)
     folded = fold_batch_normalization(flat).values()
-    arrays = []
-    for layer in flat.model.layers:
-        plain = isinstance(layer, (*_ONE_KERNEL, *_WITHOUT_CONSTANTS))
-        if layer.name not in folded:
-            if not plain or getattr(layer, "activation", None) not in _PLAIN_ACTIVATIONS:
-                return None
-            arrays += [getattr(layer, kind, None) for kind in ("kernel", "bias")]
+    layers = [layer for layer in flat.model.layers if layer.name not in folded]
+    activations = {getattr(x, "activation", None) for x in layers} - {None}
+    plain = {type(layer).__name__ for layer in layers} <= _PLAIN_LAYERS
+    if not plain or not activations <= _PLAIN_ACTIVATIONS:
+        return None
+    arrays = (getattr(layer, kind, None) for layer in layers for kind in ("kernel", "bias"))
     counted = [np.asarray(array) for array in arrays if array is not None]
     return sum(array.size for array in counted if array.ndim > 1 or array.any())
 

@@ -14,6 +14,7 @@ from tests.hostile.harness import (
     Case,
     evaluate_arguments,
     refuse,
+    replaced,
     table,
     write_arrays,
     write_params,
@@ -224,22 +225,17 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
-@table(*(case for case in CASES if case.name in ("cut", "NaN")))
-@pytest.mark.parametrize(
-    "stage", [convert_torch, fit, quantize_onnx], ids=["convert", "fit", "quantize"]
-)
+@pytest.mark.parametrize("stage", [convert_torch, fit, quantize_onnx], ids=lambda x: x.__name__)
 def test_what_converts_and_quantizes_refuses(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case, stage: Any
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: Any
 ) -> None:
-    folder = tmp_path / "models"
-    folder.mkdir()
+    folder, images = tmp_path / "models", tmp_path / "data" / "train_images.npy"
     write_arrays(tmp_path / "data")
-    case.write(folder)
-    images = tmp_path / "data" / "train_images.npy"
+    replaced("model.onnx", b"<!DOCTYPE html>")(folder)
     others: dict[Any, dict[str, object]] = {
         convert_torch: {"images": images, "verification": tmp_path / "out" / "verify.json"},
         fit: {"images": images, "params": write_params(tmp_path)},
         quantize_onnx: {"type": "int8", "quantization": tmp_path / "quantization"},
     }
     arguments = {"model": folder / "model.onnx", "out": tmp_path / "out" / "model", **others[stage]}
-    refuse(stage.main, arguments, capfd, folder=folder, message=case.message)
+    refuse(stage.main, arguments, capfd, folder=folder, message=NONE.format(".+"))

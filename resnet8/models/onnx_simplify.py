@@ -53,8 +53,8 @@ def _replace_operators(model: onnx.ModelProto) -> None:
         if node.op_type == "GlobalMaxPool" and size and all(size):
             _replace(node, "MaxPool", kernel_shape=size)
         if options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":  # deprecated
-            options |= {"nearest_mode": "round_prefer_ceil"}
-            _replace(node, **options | {"coordinate_transformation_mode": "half_pixel"})
+            options["coordinate_transformation_mode"] = "half_pixel"
+            _replace(node, **options | {"nearest_mode": "round_prefer_ceil"})
         if node.op_type == "Split" and all(shapes.get(x) for x in node.output):
             graph.node.extend(_split_by_slicing(graph, node, shapes))
         else:

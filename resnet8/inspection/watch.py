@@ -164,7 +164,7 @@ def _open_other(name: str, shape: Sequence[Any], capture: Capture) -> Opened:
             return capture(images)
         except (*FAULTS, *onnx_model.ONNX_FAULTS) as exc:
             raise ArtifactError(
-                f"{name} must run on images of shape {images.shape}, got: {reason(exc, limit=300)}."
+                f"{name} must run on images of shape {images.shape}, got: {reason(exc)}."
             ) from exc
 
     return Opened(name, tuple(x if isinstance(x, int) and x else None for x in shape[1:]), named)

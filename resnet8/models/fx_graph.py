@@ -19,7 +19,7 @@ WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
 # Attributes that any module has, and names that onnx2torch gives to its own.
 _RESERVED = {*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())), "initializers"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]|^[0-9_]|_(?=x)")
-_ESCAPED = re.compile(r"_x([0-9a-f]{0,6})_")
+_ESCAPED = re.compile(r"_x(10[0-9a-f]{4}|[0-9a-f]{0,5})_")  # up to the last character
 
 
 def to_identifier(name: str) -> str:
@@ -36,23 +36,14 @@ def to_identifier(name: str) -> str:
 
 def from_identifier(identifier: str) -> str:
     """Returns the name that `to_identifier` escaped; takes any other identifier, too."""
-
-    def character(match: re.Match[str]) -> str:
-        code = int(match[1] or "0", 16)
-        return (chr(code) if code < 0x110000 else match[0]) if code else ""
-
-    return _ESCAPED.sub(character, identifier)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "", identifier)
 
 
 def layer_nodes(module: torch.fx.GraphModule) -> dict[str, torch.fx.Node]:
     """The last node of each layer by name, without the modules that quantize an output."""
-    quantizing = {_module_name(x[0]) for x in map(quantization_after, module.graph.nodes) if x}
-    last = {_module_name(node): node for node in module.graph.nodes}
-    return {name: node for name, node in last.items() if name and name not in quantizing}
-
-
-def _module_name(node: torch.fx.Node) -> str:
-    return from_identifier(module_path(node))
+    quantizing = {module_path(x[0]) for x in map(quantization_after, module.graph.nodes) if x}
+    last = {module_path(node): node for node in module.graph.nodes}
+    return {from_identifier(x): last[x] for x in last if x and x not in quantizing}
 
 
 def module_path(node: torch.fx.Node) -> str:
@@ -98,19 +89,22 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     """
     if node.target != _ATEN.clamp.default:
         return None
-    zero_point = 0
     steps = list(_chain_after(node))
-    targets = [step.target for step in steps]
-    if _ATEN.add.Tensor in targets[2:3] and isinstance(steps[2].args[1], int):
-        zero_point = int(steps[2].args[1])
-        del targets[2], steps[2]
-    if targets != [_ATEN.mul.Tensor, _ATEN.round.default, _ATEN.to.dtype]:
-        return None
-    inverse, dtype = steps[0].args[1], str(steps[-1].args[1]).removeprefix("torch.")
-    if not isinstance(inverse, float) or dtype not in ("int8", "uint8"):
-        return None
-    scale = np.array(1 / inverse, np.float32)
-    return steps[-1], QuantizationParameters(scale, np.array(zero_point), dtype)
+    operations = [(step.target, *step.args[1:]) for step in steps]
+    zero_point = 0
+    match operations[2:3]:
+        case [(_ATEN.add.Tensor, int(zero_point))]:
+            del operations[2]
+    match operations:
+        case [
+            (_ATEN.mul.Tensor, float(inverse)),
+            (_ATEN.round.default,),
+            (_ATEN.to.dtype, torch.int8 | torch.uint8 as dtype),
+        ]:
+            name = str(dtype).removeprefix("torch.")
+            scale = np.array(1 / inverse, np.float32)
+            return steps[-1], QuantizationParameters(scale, np.array(zero_point), name)
+    return None
 
 
 def _chain_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:

@@ -1,6 +1,6 @@
 """Converts a Keras model to the ONNX model that all other stages start from, with tf2onnx.
 
-Shape letters: N images, H and W pixels, C channels.
+Shape letters: N images, H and W pixels, C channels, K classes.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError
 from resnet8.core.names import INPUT
 from resnet8.models import keras_layers, onnx_model, onnx_simplify
-from resnet8.models.faults import reason
+from resnet8.models.faults import refused
 from resnet8.models.keras_folding import fold_batch_normalization
 from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_layers import KerasLayer
@@ -30,14 +30,8 @@ PROBES = 4  # images whose layer outputs identify nodes
 def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProto:
     """Converts a Keras model to ONNX: batch normalization folded, named after the Keras layers.
 
-    Args:
-        model: from `keras_model.load_model`.
-        opset: the ONNX operator set to write.
-        n_classes: K, the length of an output row.
-
-    Returns:
-        A model with input `input` (N, 32, 32, 3) and output `probabilities` (N, K). Its metadata
-        map nodes to the Keras layers whose outputs they compute, see `keras_layers`.
+    Input `input` is (N, 32, 32, 3), output `probabilities` (N, K). The metadata of the result map
+    nodes to the Keras layers whose outputs they compute, see `keras_layers`.
 
     Raises:
         ArtifactError: a layer cannot be expressed.
@@ -45,24 +39,22 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
     flat = flatten(model)
     normalizations = fold_batch_normalization(flat)
     exported = _export(flat, opset)
-    try:
+    with refused(
+        "The model must be one that ONNX Runtime runs",
+        "Replace the layer that it is about by others that compute the same.",
+        faults=onnx_model.ONNX_FAULTS,
+    ):
         converted = onnx_simplify.fold(exported)
-    except onnx_model.ONNX_FAULTS as exc:
-        raise ArtifactError(
-            f"The model must be one that ONNX Runtime runs, got: {reason(exc, limit=300)}. "
-            "Replace the layer that it is about by others that compute the same."
-        ) from exc
-    nodes = converted.graph.node
     layers = _match_layers(model, converted, normalizations)
-    names = []
     constants = {x.name for x in converted.graph.initializer}
-    for node, layer in zip(nodes, layers, strict=True):
+    names = []
+    for node, layer in zip(converted.graph.node, layers, strict=True):
         # A folded convolution may be called like its batch normalization; its weights are not.
         weights = [tensor for tensor in node.input if tensor in constants]
         calls = flat.calls_in(*weights, node.name, *node.output)
         names.append(calls[0].name if calls else layer.name if layer else "model")
     onnx_simplify.name_after_layers(converted, names, n_classes=n_classes)
-    pairs = zip(nodes, layers, strict=True)
+    pairs = zip(converted.graph.node, layers, strict=True)
     keras_layers.record(converted, {node.name: layer for node, layer in pairs if layer})
     for tensor, problem in onnx_model.oversized_tensors(converted):
         raise ArtifactError(
@@ -76,8 +68,8 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
 def unmatched_layers(model: onnx.ModelProto) -> list[str]:
     """The Keras layers with nodes of which none computes their output; they are not compared."""
     layers = keras_layers.read(model).values()
-    known = {layer.name for layer in layers if layer.place == "output"}
-    return sorted({layer.name for layer in layers} - known - {INPUT})
+    known = {layer.name for layer in layers if layer.place in ("output", "input")}
+    return sorted({layer.name for layer in layers} - known)
 
 
 def _export(flat: FlatModel, opset: int) -> onnx.ModelProto:
@@ -102,8 +94,7 @@ def _export(flat: FlatModel, opset: int) -> onnx.ModelProto:
 
 def _not_expressible(flat: FlatModel, opset: int, message: str, *texts: str) -> ArtifactError:
     """The error about the layer whose token is in one of some texts."""
-    call = next(iter(flat.calls_in(*texts)), None)
-    subject = f"Layer {call.name} ({call.kind})" if call else "The model"
+    subject = next((f"Layer {x.name} ({x.kind})" for x in flat.calls_in(*texts)), "The model")
     last_line = message.strip().rpartition("\n")[2].strip()
     return ArtifactError(
         f"{subject} must be expressible in ONNX operator set {opset}, got: "
@@ -177,11 +168,11 @@ def _match_layers(
         calls[:0] = flat.calls_in(*(normalizations.get(x.layer.name, "") for x in calls))
         names = {call.name for call in calls or flat.calls}
         layer = KerasLayer(calls[0].name, calls[0].kind, "within") if calls else None
-        for candidate, values in expected.items():
-            if candidate.name in names and _equal(values, outputs[node.output[0]]):
-                layer = candidate
-                del expected[candidate]
-                break
+        values = outputs[node.output[0]]
+        equal = (x for x in expected if x.name in names and _equal(expected[x], values))
+        if match := next(equal, None):
+            layer = match
+            del expected[match]
         layers.append(layer)
     return layers[::-1]
 

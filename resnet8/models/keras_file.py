@@ -29,26 +29,22 @@ _LISTS = ("layer_names", "weight_names")  # attributes of a .h5 file that list w
 def check_file(path: Path) -> None:
     """Raises a ValueError for a size beyond its limit, without reading an array."""
     _check_limit(path.stat().st_size, MAX_FILE_BYTES, "bytes")
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive, scratch_folder() as folder:
-            _check_members(archive.infolist())
-            _check_arrays(Path(archive.extract(_WEIGHTS, folder)))
-    else:
+    if path.suffix != ".keras":
         _check_arrays(path)
+        return
+    with zipfile.ZipFile(path) as archive, scratch_folder() as folder:
+        names = [member.filename for member in archive.infolist()]
+        if sorted(names) != _MEMBERS:
+            raise ValueError(f"an archive of {shown(names)}")
+        sizes = [member.file_size for member in archive.infolist()]
+        _check_limit(sum(sizes), MAX_FILE_BYTES, "bytes when unpacked")
+        _check_limit(sizes[names.index(_CONFIG)], MAX_CONFIG_BYTES, "bytes of configuration")
+        _check_arrays(Path(archive.extract(_WEIGHTS, folder)))
 
 
 def _check_limit(value: int, limit: int, unit: str) -> None:
     if value > limit:
         raise ValueError(f"{shown(value)} {unit}, more than {limit}")
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    """Checks the members of a .keras file, which Keras unpacks."""
-    sizes = {member.filename: member.file_size for member in members}
-    if sorted(member.filename for member in members) != _MEMBERS:
-        raise ValueError(f"an archive of {shown(list(sizes))}")
-    _check_limit(sum(sizes.values()), MAX_FILE_BYTES, "bytes when unpacked")
-    _check_limit(sizes[_CONFIG], MAX_CONFIG_BYTES, "bytes of configuration")
 
 
 def _check_arrays(path: Path) -> None:
@@ -85,17 +81,16 @@ def _check_lists(item: Any) -> None:
 
 def check_model(load: Callable[[], Any]) -> None:
     """Raises a ValueError for a size beyond its limit, without allocating a weight."""
-    n_parameters = n_tensors = 0
+    parameters: list[int] = []
+    tensors: list[int] = []
 
     def check_variable(size: int) -> None:
-        nonlocal n_parameters
-        n_parameters += size
-        _check_limit(n_parameters, MAX_PARAMETERS, "parameters")
+        parameters.append(size)
+        _check_limit(sum(parameters), MAX_PARAMETERS, "parameters")
 
     def check_tensor(size: int) -> None:
-        nonlocal n_tensors
-        n_tensors += 1
-        _check_limit(n_tensors, MAX_TENSORS, "tensors between layers")
+        tensors.append(size)
+        _check_limit(len(tensors), MAX_TENSORS, "tensors between layers")
         _check_limit(size, MAX_ACTIVATION, "numbers in a tensor")
 
     try:

@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_library import keras
 
-_LAYERS, _ACTIVATIONS = keras.layers, keras.activations
 _WITH_KERNEL = (
-    *(_LAYERS.Conv2D, _LAYERS.DepthwiseConv2D, _LAYERS.Dense),
-    *(_LAYERS.SeparableConv2D, _LAYERS.Conv2DTranspose),
+    *(keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense),
+    *(keras.layers.SeparableConv2D, keras.layers.Conv2DTranspose),
 )
-# Layers and activations without constants that an exporter may fold or add.
-_WITHOUT_CONSTANTS = (
-    *(_LAYERS.InputLayer, _LAYERS.Activation, _LAYERS.Softmax, _LAYERS.Add, _LAYERS.Flatten),
-    *(_LAYERS.AveragePooling2D, _LAYERS.MaxPooling2D, _LAYERS.GlobalAveragePooling2D),
-    _LAYERS.Dropout,
-)
-_PLAIN_ACTIVATIONS = {None, _ACTIVATIONS.linear, _ACTIVATIONS.relu, _ACTIVATIONS.softmax}
+# Layers and activations without other constants that an exporter may fold or add.
+_PLAIN_LAYERS = {
+    *("Activation", "Add", "AveragePooling2D", "Conv2D", "Dense", "DepthwiseConv2D", "Dropout"),
+    *("Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Softmax"),
+}
+_PLAIN_ACTIVATIONS = {getattr(keras.activations, x) for x in ("linear", "relu", "softmax")}
 
 
 def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
@@ -44,17 +42,13 @@ def fold_batch_normalization(flat: FlatModel) -> dict[str, str]:
             if source := _layer_before(layer):
                 _fold_into(source, scale, offset)
                 folded[source.name] = layer.name
-                layer.call = _unchanged
+                layer.call = lambda inputs, **_: inputs
             else:
                 shape = [1] * len(layer.input.shape)
                 shape[layer.axis] = -1
                 constants = (x.astype(np.float32).reshape(shape) for x in (scale, offset))
                 layer.call = partial(_scaled, *constants)
     return folded
-
-
-def _unchanged(inputs: Any, **_: Any) -> Any:
-    return inputs
 
 
 def _scaled(scale: NDArray[Any], offset: NDArray[Any], inputs: Any, **_: Any) -> Any:
@@ -102,8 +96,8 @@ def count_folded_parameters(model: keras.Model) -> int | None:
     flat = flatten(model)
     folded = fold_batch_normalization(flat).values()
     layers = [layer for layer in flat.model.layers if layer.name not in folded]
-    activations = {getattr(layer, "activation", None) for layer in layers}
-    plain = all(isinstance(layer, (*_WITH_KERNEL[:3], *_WITHOUT_CONSTANTS)) for layer in layers)
+    activations = {getattr(x, "activation", None) for x in layers} - {None}
+    plain = {type(layer).__name__ for layer in layers} <= _PLAIN_LAYERS
     if not plain or not activations <= _PLAIN_ACTIVATIONS:
         return None
     arrays = (getattr(layer, kind, None) for layer in layers for kind in ("kernel", "bias"))

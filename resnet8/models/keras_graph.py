@@ -1,13 +1,12 @@
 """Keras models as one flat graph: nested models inlined, operations outside of layers as layers."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from functools import partial
 from typing import Any, NamedTuple
 
 from resnet8.core.batches import IMAGE_SHAPE
-from resnet8.core.errors import ArtifactError
-from resnet8.models.faults import FAULTS, reason
+from resnet8.models.faults import refused
 from resnet8.models.keras_library import keras
 
 FLOAT32 = "float32"
@@ -57,21 +56,6 @@ class FlatModel(NamedTuple):
         return [call for token in tokens for call in self.calls if call.layer.name == token]
 
 
-class _Operation(keras.Layer):  # type: ignore[misc]
-    """An operation that a model applies outside of its layers, such as `x - mean`."""
-
-    def __init__(self, operation: Any, arguments: tuple[Any, Any], **options: Any) -> None:
-        super().__init__(autocast=False, **options)
-        self._operation, self._arguments = operation, arguments
-
-    def call(self, tensors: list[Any]) -> Any:
-        remaining = iter(tensors)
-        args, kwargs = keras.tree.map_structure(
-            lambda x: next(remaining) if keras.backend.is_keras_tensor(x) else x, self._arguments
-        )
-        return self._operation(*args, **kwargs)
-
-
 def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     """Copies a model with one input (N, 32, 32, 3) into one graph of layers of a float type.
 
@@ -84,33 +68,28 @@ def flatten(model: keras.Model, *, dtype: str = FLOAT32) -> FlatModel:
     """
     copies: dict[int, keras.Layer] = {}
     calls: list[Call] = []
-    taken: set[str] = set()
 
     def call(prefix: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
         if (graph := _graph(operation)) is not None:
-            nested = partial(call, f"{operation.name}/")
-            return graph._run_through_graph(args, call_fn=nested)
-        name, kind = _unique(prefix, operation.name, taken), type(operation).__name__
+            return graph._run_through_graph(args, call_fn=partial(call, f"{operation.name}/"))
+        name, kind = _unique(prefix, operation.name, calls), type(operation).__name__
+        token = f"keraslayer{len(calls):04d}"
         kwargs.pop("training", None)  # is chosen when the model is run
-        token = f"keraslayer{len(copies):04d}"
-        copy = copies.get(id(operation))
-        try:
-            if not isinstance(operation, keras.Layer):
-                arguments = args, kwargs
-                copy = _Operation(_copy(operation, dtype), arguments, name=token, dtype=dtype)
-                args, kwargs = (list(_tensors(arguments)),), {}
-            elif copy is None:
-                copy = _copy(operation, dtype, name=token)
-            outputs = copy(*args, **kwargs)
-            if id(operation) not in copies and isinstance(operation, keras.Layer):
-                copy.set_weights(operation.get_weights())
-        except FAULTS as exc:
-            raise ArtifactError(
-                f"Layer {name} ({kind}) must be one that its configuration describes in full, got: "
-                f"{reason(exc)}. Replace the layer by others that compute the same."
-            ) from exc
-        copies.setdefault(id(operation), copy)
-        calls.append(Call(name, kind, copy, (args, kwargs), keras.tree.flatten(outputs)[0]))
+        with refused(
+            f"Layer {name} ({kind}) must be one that its configuration describes in full",
+            "Replace the layer by others that compute the same.",
+        ):
+            if isinstance(operation, keras.Layer):
+                if id(operation) not in copies:
+                    copies[id(operation)] = _copy(operation, dtype, name=token)
+                layer = copies[id(operation)]
+                outputs = layer(*args, **kwargs)
+                layer.set_weights(operation.get_weights())
+            else:
+                layer, tensors = _as_layer(_copy(operation, dtype), args, kwargs, token, dtype)
+                args, kwargs = (tensors,), {}
+                outputs = layer(tensors)
+        calls.append(Call(name, kind, layer, (args, kwargs), keras.tree.flatten(outputs)[0]))
         return outputs
 
     inputs = keras.Input(IMAGE_SHAPE, dtype=dtype)
@@ -125,16 +104,28 @@ def _graph(operation: Any) -> Any:
     return operation if isinstance(operation, keras.Model) else None
 
 
-def _unique(prefix: str, name: str, taken: set[str]) -> str:
+def _as_layer(
+    operation: Any, args: Any, kwargs: Any, name: str, dtype: str
+) -> tuple[keras.Layer, list[Any]]:
+    """An operation outside of layers, such as `x - mean`, as a layer of a list of its tensors."""
+    is_tensor = keras.backend.is_keras_tensor
+
+    def compute(tensors: list[Any]) -> Any:
+        remaining = iter(tensors)
+        positional, named = keras.tree.map_structure(
+            lambda x: next(remaining) if is_tensor(x) else x, (args, kwargs)
+        )
+        return operation(*positional, **named)
+
+    tensors = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
+    return keras.layers.Lambda(compute, name=name, dtype=dtype, autocast=False), tensors
+
+
+def _unique(prefix: str, name: str, calls: Collection[Call]) -> str:
     prefix, name = ("".join(x if x.isprintable() else "_" for x in y) for y in (prefix, name))
-    names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
-    unique = next(x for x in names if x not in taken)
-    taken.add(unique)
-    return unique
-
-
-def _tensors(arguments: Any) -> Iterator[Any]:
-    return (x for x in keras.tree.flatten(arguments) if keras.backend.is_keras_tensor(x))
+    names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(calls) + 3))]
+    taken = {call.name for call in calls}
+    return next(x for x in names if x not in taken)
 
 
 def _copy(operation: Any, dtype: str, **changes: Any) -> Any:

@@ -28,11 +28,12 @@ class KerasLayer(NamedTuple):
 
     def in_words(self) -> str:
         """Describes the value that the node computes."""
-        if self.place == "input":
-            return "the model's input"
-        if self.place == "within":
-            return f"within layer {self.name}"
-        return f"layer {self.name}{' before its activation' * (self.place != 'output')}"
+        return {
+            "output": f"layer {self.name}",
+            "before activation": f"layer {self.name} before its activation",
+            "within": f"within layer {self.name}",
+            "input": "the model's input",
+        }[self.place]
 
 
 def record(model: onnx.ModelProto, layers: Mapping[str, KerasLayer]) -> None:

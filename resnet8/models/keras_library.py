@@ -3,33 +3,19 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
 
 __all__ = ["keras", "tf", "tf2onnx"]
 
-
-@contextmanager
-def _importing() -> Iterator[None]:
-    """Hides native messages on stderr, and optional packages that make Keras import slowly."""
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    optional = {"matplotlib", "pandas", "sklearn"} - sys.modules.keys()
-    hidden: dict[str, Any] = dict.fromkeys(optional)
-    sys.modules.update(hidden)
-    os.dup2(devnull, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(devnull)
-        for name in hidden:
-            del sys.modules[name]
-
-
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-with _importing():
+# Native messages on stderr are hidden, and optional packages that make Keras import slowly.
+with os.fdopen(os.dup(2)) as _stderr, Path(os.devnull).open("w") as _devnull, ExitStack() as _stack:
+    _stack.callback(os.dup2, _stderr.fileno(), 2)
+    os.dup2(_devnull.fileno(), 2)
+    for _name in {"matplotlib", "pandas", "sklearn"} - sys.modules.keys():
+        sys.modules[_name] = None  # type: ignore[assignment]
+        _stack.callback(sys.modules.pop, _name)
     import keras
     import tensorflow as tf
     import tf2onnx

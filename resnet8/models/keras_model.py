@@ -9,8 +9,7 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import find_model
 from resnet8.models import keras_file
-from resnet8.models.faults import FAULTS, reason
+from resnet8.models.faults import FAULTS, refused
 from resnet8.models.keras_graph import flatten
 from resnet8.models.keras_library import keras as keras  # noqa: PLC0414
 from resnet8.models.keras_library import tf
@@ -35,14 +34,9 @@ _AFTER = re.compile(r"\x1b\[0m|\. ")
 
 
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
-    """Loads a classifier and checks that it fits the data.
+    """Loads a classifier from (N, 32, 32, 3) to (N, K), for any N.
 
-    Args:
-        path: a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
-        n_classes: K, the number of probabilities that it must return.
-
-    Returns:
-        A model from (N, 32, 32, 3) to (N, K), any N.
+    `path` is a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
 
     Raises:
         ArtifactError: the file is no model, its input or output has another form, a layer
@@ -50,33 +44,25 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     """
     path = find_model(path) if path.is_dir() else path
     load = partial(keras.saving.load_model, path, compile=False, safe_mode=True)
+    is_model = f"{path} must be a Keras model (.h5 or .keras) without custom code"
+    runs = f"{path} must be a model that runs on images"
+    refused_by_keras = partial(refused, faults=KERAS_FAULTS, cause=_first_sentence)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # which would stand before an error message
-        with _reported(
-            f"{path} must be a Keras model (.h5 or .keras) without custom code",
-            "Choose another fetch.model.",
-        ):
+        with refused_by_keras(is_model, "Choose another fetch.model."):
             keras_file.check_file(path)
             keras_file.check_model(load)
             model = load()
         _check_classifier(model, path, n_classes)
-        with _reported(
-            f"{path} must be a model that runs on images",
-            "Mend the layer and save the model again.",
-        ):
+        with refused_by_keras(runs, "Mend the layer and save the model again."):
             model(np.zeros((2, *IMAGE_SHAPE), np.float32), training=False)
     return model
 
 
-@contextmanager
-def _reported(expectation: str, remedy: str) -> Iterator[None]:
-    """Turns a fault into an ArtifactError with the first sentence of the message Keras quotes."""
-    try:
-        yield
-    except KERAS_FAULTS as exc:
-        text = _BEFORE.split(reason(exc, limit=10_000))[-1].removeprefix("\x1b[1m")
-        cause = reason(exc, _AFTER.split(text)[0])
-        raise ArtifactError(f"{expectation}, got: {cause}. {remedy}") from exc
+def _first_sentence(fault: Exception) -> str:
+    """The first sentence of the message that Keras quotes."""
+    message = _BEFORE.split(" ".join(str(fault).split()))[-1]
+    return _AFTER.split(message.removeprefix("\x1b[1m"))[0]
 
 
 def _check_classifier(model: Any, path: Path, n_classes: int) -> None:

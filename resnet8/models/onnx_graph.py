@@ -4,7 +4,7 @@ Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -67,15 +67,20 @@ class Graph:
         dtype = zero_point.dtype.name
         return QuantizationParameters(scale, zero_point.astype(np.int64), dtype, axis)
 
-    def parameter(self, tensor: str) -> Parameter | None:
+    def parameter(self, tensor: str, *, transposed: bool = False) -> Parameter | None:
         """A stored tensor, dequantized if it is stored in 8 bits; None if it is computed."""
-        if self.is_constant(tensor):
-            return Parameter(self.constants[tensor].astype(np.float32))
-        step = self.producers.get(tensor)
-        if step is None or step.op_type != DEQUANTIZE or not self.is_constant(step.input[0]):
+        step, quantization = self.producers.get(tensor), None
+        if step is not None and step.op_type == DEQUANTIZE and self.is_constant(step.input[0]):
+            tensor, quantization = step.input[0], self.quantization_of(step)
+        if not self.is_constant(tensor):
             return None
-        quantization = self.quantization_of(step)
-        return Parameter(quantization.dequantize(self.constants[step.input[0]]), quantization)
+        stored = self.constants[tensor]
+        values = quantization.dequantize(stored) if quantization else stored.astype(np.float32)
+        if transposed:
+            values = np.ascontiguousarray(values.T)
+            if quantization and quantization.axis is not None:
+                quantization = quantization._replace(axis=1 - quantization.axis)
+        return Parameter(values, quantization)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -102,18 +107,10 @@ def read_parameters(model: onnx.ModelProto) -> dict[str, dict[str, Parameter]]:
     for node in graph.nodes:
         if node.op_type in _WITH_PARAMETERS:
             for kind, tensor in zip(("weight", "bias"), node.input[1:], strict=False):
-                if parameter := graph.parameter(tensor):
-                    if kind == "weight" and stores_outputs_last(node):
-                        parameter = _transposed(parameter)
+                transposed = kind == "weight" and stores_outputs_last(node)
+                if parameter := graph.parameter(tensor, transposed=transposed):
                     parameters.setdefault(node.name, {})[kind] = parameter
     return parameters
-
-
-def _transposed(parameter: Parameter) -> Parameter:
-    values, quantization = parameter
-    if quantization is not None and quantization.axis is not None:
-        quantization = quantization._replace(axis=1 - quantization.axis)
-    return Parameter(np.ascontiguousarray(values.T), quantization)
 
 
 def infer_types(
@@ -189,11 +186,9 @@ def with_parameters(
     model: onnx.ModelProto,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> onnx.ModelProto:
-    """A copy with other weights and biases; layers that shared them get their own.
+    """A copy of a float model with other weights and biases; shared ones become each layer's own.
 
-    Args:
-        model: a float model.
-        parameters: by layer, a weight with outputs first and a bias, None to keep it.
+    `parameters` has by layer a weight with outputs first and a bias, None to keep it.
     """
     copy = copy_of(model)
     nodes = {node.name: node for node in copy.graph.node}
@@ -205,12 +200,12 @@ def with_parameters(
             if array is None:
                 continue
             outputs_last = position == 1 and stores_outputs_last(node)
-            stored = np.ascontiguousarray(array.T) if outputs_last else array
             tensor = node.input[position]
             if uses[tensor] > 1:
                 uses[tensor] -= 1
                 node.input[position] = tensor = f"{tensor}/{name}"
                 constants[tensor] = copy.graph.initializer.add()
+            stored = np.ascontiguousarray(array.T) if outputs_last else array
             constants[tensor].CopyFrom(numpy_helper.from_array(stored, tensor))
     return copy
 
@@ -221,26 +216,23 @@ def fake_quantized(
     """A copy that rounds tensors and inputs to 8 bits, with one scale, once they are computed."""
     copy = copy_of(model)
     graph, nodes = copy.graph, list(copy.graph.node)
+    steps = {}
+    for tensor, (scale, zero_point, dtype, _) in activations.items():
+        codes, parameters = codes_of(tensor), [f"{tensor}/scale", f"{tensor}/zero_point"]
+        arrays = np.asarray(scale, np.float32), np.asarray(zero_point, dtype)
+        graph.initializer.extend(map(numpy_helper.from_array, arrays, parameters))
+        steps[tensor] = [
+            helper.make_node(QUANTIZE, [tensor, *parameters], [codes]),
+            helper.make_node(DEQUANTIZE, [codes, *parameters], [f"{tensor}/rounded"]),
+        ]
     del graph.node[:]
-
-    def append_rounding(tensors: Iterable[str]) -> None:
-        for tensor in (x for x in tensors if x in activations):
-            scale, zero_point, dtype, _ = activations[tensor]
-            parameters = {
-                f"{tensor}/scale": np.asarray(scale, np.float32),
-                f"{tensor}/zero_point": np.asarray(zero_point, dtype),
-            }
-            constants = (numpy_helper.from_array(x, name) for name, x in parameters.items())
-            graph.initializer.extend(constants)
-            codes, rounded = codes_of(tensor), f"{tensor}/rounded"
-            graph.node.append(helper.make_node(QUANTIZE, [tensor, *parameters], [codes]))
-            graph.node.append(helper.make_node(DEQUANTIZE, [codes, *parameters], [rounded]))
-
-    append_rounding(value.name for value in graph.input)
+    for value in graph.input:
+        graph.node.extend(steps.get(value.name, []))
     for node in nodes:
-        node.input[:] = [f"{x}/rounded" if x in activations else x for x in node.input]
+        node.input[:] = [f"{x}/rounded" if x in steps else x for x in node.input]
         graph.node.append(node)
-        append_rounding(node.output)
+        for tensor in node.output:
+            graph.node.extend(steps.get(tensor, []))
     return copy
 
 

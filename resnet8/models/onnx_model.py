@@ -25,8 +25,8 @@ from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor
 from resnet8.core.files import scratch_folder
 from resnet8.core.names import INPUT
-from resnet8.models.faults import reason
-from resnet8.models.onnx_graph import for_one_image, infer_types
+from resnet8.models.faults import refused
+from resnet8.models.onnx_graph import QUANTIZE, for_one_image, infer_types
 
 OUTPUT, BATCH = "probabilities", "batch"
 MAX_FILE_BYTES = 2**28
@@ -47,6 +47,8 @@ ONNX_FAULTS: tuple[type[Exception], ...] = (  # ONNX Runtime's have no common ba
     onnx.shape_inference.InferenceError,
     *(x for x in vars(native).values() if getattr(x, "__base__", 0) is Exception),
 )
+_LOADING_FAULTS = (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS)
+_REMEDY = "Run `dvc repro` to make it again."
 
 
 def load_model(
@@ -54,16 +56,14 @@ def load_model(
 ) -> onnx.ModelProto:
     """Loads a model of standard operators from one file, and tries it on two black images.
 
-    Args:
-        path: its file.
-        n_classes: K, the number of probabilities that it must return; None for any.
-        takes_images: False for a model of any input, which is not tried.
+    Without `n_classes`, K may be any number. With `takes_images=False`, the model may have any
+    input and is not tried.
 
     Raises:
         ArtifactError: the file is missing, no ONNX model, does not take images, or does not
             return K probabilities.
     """
-    try:
+    with refused(f"{path} must be an ONNX model", _REMEDY, faults=_LOADING_FAULTS):
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise ValueError(f"{size} bytes, more than {MAX_FILE_BYTES}")
         model = onnx.load(path, load_external_data=False)
@@ -74,29 +74,24 @@ def load_model(
             raise ValueError(problem)
         if takes_images:
             make_predictor(model)(np.zeros((2, *IMAGE_SHAPE), np.float32))
-    except (OSError, ValueError, AttributeError, DecodeError, *ONNX_FAULTS) as exc:
-        raise ArtifactError(
-            f"{path} must be an ONNX model, got: {reason(exc, limit=300)}. "
-            "Run `dvc repro` to make it again."
-        ) from exc
-    shapes = [_describe_value(value)["shape"] for value in model.graph.output]
+    shapes = [_describe(value)["shape"] for value in model.graph.output]
     if n_classes is not None and shapes != [[BATCH, n_classes]]:
         raise ArtifactError(
-            f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. "
-            "Run `dvc repro` to make it again."
+            f"{path} must give {n_classes} probabilities, got outputs of shape {shapes}. {_REMEDY}"
         )
     return model
 
 
 def _check_nodes(model: onnx.ModelProto) -> None:
     """Rejects subgraphs, sparse numbers, foreign operators, and nodes without a name or tensors."""
-    names = Counter(node.name for node in model.graph.node)
-    attributes = [x for node in model.graph.node for x in node.attribute]
+    nodes = model.graph.node
+    names = Counter(node.name for node in nodes)
+    attributes = [x for node in nodes for x in node.attribute]
     if model.functions or any(x.graphs or x.HasField("g") for x in attributes):
         raise ValueError("a graph within the graph")
     if model.graph.sparse_initializer or any(x.HasField("sparse_tensor") for x in attributes):
         raise ValueError("sparse numbers")
-    for node in model.graph.node:
+    for node in nodes:
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(f"an operator of {shown(node.domain)}")
         if names[node.name] > 1 or not node.name or not node.name.isprintable():
@@ -127,13 +122,12 @@ def oversized_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     inferred = infer_types(for_one_image(model), strict=True)
     total = 0
     for tensor in (x for node in model.graph.node for x in node.output if x):
-        shape = inferred[tensor].shape if tensor in inferred else None
-        if shape is None or not all(
-            x.HasField("dim_value") and x.dim_value >= 0 for x in shape.dim
-        ):
+        kind = inferred.get(tensor, onnx.TypeProto.Tensor())
+        dims = [x.dim_value if x.HasField("dim_value") else -1 for x in kind.shape.dim]
+        if not kind.HasField("shape") or min(dims, default=0) < 0:
             yield tensor, f"a size of {shown(tensor)} that is only known when it runs"
         else:
-            total += (size := math.prod(x.dim_value for x in shape.dim))
+            total += (size := math.prod(dims))
             if size > MAX_ACTIVATION or total > MAX_ACTIVATIONS:
                 yield tensor, f"{size} numbers in {shown(tensor)}, {total} so far"
 
@@ -159,8 +153,7 @@ def open_session(
             ONNX Runtime fuses them with the operators between to integer kernels, and also
             quantizes float weights between them. Models with int8 activations always run as
             written: x86 has no kernels for them, so ONNX Runtime would run one layer in float and
-            convert the activations of another to uint8, whose products with int8 weights saturate
-            on CPUs without VNNI.
+            convert the activations of another to uint8, whose products saturate (see `saturates`).
         optimized: where to write the optimized model.
     """
     options = ort.SessionOptions()
@@ -168,7 +161,7 @@ def open_session(
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # failures are raised
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    if as_written or "int8" in _activation_types(model):
+    if as_written or TensorProto.INT8 in _activation_types(model):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     content = model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -196,7 +189,7 @@ def run_up_to(
 def saturates(model: onnx.ModelProto) -> bool:
     """Returns whether uint8 x int8 products in the model saturate on this CPU."""
     weights = {x.data_type for x in model.graph.initializer if len(x.dims) > 1}
-    mixes_signs = "uint8" in _activation_types(model) and TensorProto.INT8 in weights
+    mixes_signs = TensorProto.UINT8 in _activation_types(model) and TensorProto.INT8 in weights
     return mixes_signs and products_saturate()
 
 
@@ -216,43 +209,38 @@ def products_saturate() -> bool:
     return bool((sums != _N_PRODUCTS * 255 * 127).any())
 
 
-def _activation_types(model: onnx.ModelProto) -> set[str]:
-    """NumPy's names of the types to which a model quantizes activations."""
+def _activation_types(model: onnx.ModelProto) -> set[int | None]:
+    """The types (of TensorProto) to which a model quantizes activations; None for unknown ones."""
     types = {x.name: x.data_type for x in model.graph.initializer}
-    zero_points = [
-        types[node.input[2]]
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in types
-    ]
-    return {helper.tensor_dtype_to_np_dtype(x).name for x in zero_points}
+    steps = (node for node in model.graph.node if node.op_type == QUANTIZE)
+    return {types.get(step.input[2]) for step in steps if len(step.input) > 2}
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
     """Counts the elements of all float32 initializers that are arrays."""
     constants = model.graph.initializer
-    arrays = [x for x in constants if x.data_type == TensorProto.FLOAT and x.dims]
-    return sum(int(np.prod(x.dims)) for x in arrays)
+    floats = (x for x in constants if x.data_type == TensorProto.FLOAT)
+    return sum(math.prod(x.dims) for x in floats if x.dims)
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
-    """Describes the interface and the operators of a model.
+    """Operator set, IR version, inputs, outputs, operator counts, and layers (node: operator).
 
-    Returns:
-        Operator set, IR version, inputs and outputs (name, dtype, dimensions: a number where
-        static, a name where dynamic), operator counts and layers (node name to operator).
+    Dimensions of inputs and outputs are numbers where static, names where dynamic.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    layers = {node.name: node.op_type for node in model.graph.node}
     return {
         "opset": {x.domain or "ai.onnx": x.version for x in model.opset_import},
         "ir_version": model.ir_version,
-        "inputs": [_describe_value(value) for value in inferred.input],
-        "outputs": [_describe_value(value) for value in inferred.output],
-        "operators": dict(Counter(node.op_type for node in model.graph.node)),
-        "layers": {node.name: node.op_type for node in model.graph.node},
+        "inputs": [_describe(value) for value in inferred.input],
+        "outputs": [_describe(value) for value in inferred.output],
+        "operators": dict(Counter(layers.values())),
+        "layers": layers,
     }
 
 
-def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def _describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     return {
         "name": value.name,

@@ -40,17 +40,27 @@ class Layer(NamedTuple):
 def read_layers(model: onnx.ModelProto) -> list[Layer]:
     """The layers in the order of computation."""
     graph, shapes = Graph(model), infer_shapes(for_one_image(model))
-    stored = {name: list(array.shape) for name, array in graph.constants.items()}
+    shapes |= {name: list(array.shape) for name, array in graph.constants.items()}
     names = {node.output[0]: node.name for node in graph.nodes}
     layers = []
     for node in graph.nodes:
-        constants = [math.prod(stored[x]) for x in node.input if x in stored]
-        weights, biases = (*constants, 0, 0)[:2] if node.op_type in _PRODUCTS else (0, 0)
+        sizes = [math.prod(shapes[x]) for x in node.input if graph.is_constant(x)]
+        weights, biases = (*sizes, 0, 0)[:2] if node.op_type in _PRODUCTS else (0, 0)
         shape = tuple(shapes[node.output[0]][1:])
-        inputs = tuple(names.get(x, x) for x in node.input if x and x not in stored)
-        macs = _macs(node, shapes | stored)
+        inputs = tuple(names.get(x, x) for x in node.input if x and not graph.is_constant(x))
+        macs = _macs(node, shapes)
         layers.append(Layer(node.name, node.op_type, shape, inputs, macs, weights, biases))
     return layers
+
+
+def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    """Multiply-accumulates of a node for one image."""
+    if node.op_type not in _PRODUCTS:
+        return 0
+    source, weight, output = (shapes[x] for x in (*node.input[:2], node.output[0]))
+    if node.op_type in ("Gemm", "MatMul"):
+        return math.prod(output) * source[-1]
+    return math.prod(output if node.op_type == "Conv" else source) * math.prod(weight[1:])
 
 
 def describe(model: onnx.ModelProto) -> dict[str, Any]:
@@ -83,29 +93,18 @@ def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
         name: [i for i, layer in enumerate(layers) if name in layer.inputs]
         for name in (INPUT, *(layer.name for layer in layers))
     }
-    # The buffer of each output is named after the first output in it.
-    buffers, size = {INPUT: INPUT}, {INPUT: input_size}
-    first, last = {INPUT: -1}, {INPUT: max(readers[INPUT], default=-1)}
+    # Size, first and last layer of each buffer, by the last output in it.
+    buffers = {INPUT: (input_size, -1, max(readers[INPUT], default=-1))}
     for i, layer in enumerate(layers):
+        size, first = math.prod(layer.shape), i
         source = next(iter(layer.inputs), "")
-        in_place = layer.operator in _IN_PLACE and readers.get(source) == [i]
-        name = buffers[source] if in_place else layer.name
-        buffers[layer.name] = name
-        size[name] = max(size.get(name, 0), math.prod(layer.shape))
-        first.setdefault(name, i)
-        last[name] = max(last.get(name, i), i, *readers[layer.name])
-    in_use = [sum(size[x] for x in size if first[x] <= i <= last[x]) for i in range(len(layers))]
+        if layer.operator in _IN_PLACE and readers.get(source) == [i]:
+            overwritten, first, _ = buffers.pop(source)
+            size = max(size, overwritten)
+        buffers[layer.name] = size, first, max([i, *readers[layer.name]])
+    in_use = [
+        sum(size for size, first, last in buffers.values() if first <= i <= last)
+        for i in range(len(layers))
+    ]
     peak = max(in_use)
     return peak, layers[in_use.index(peak)].name
-
-
-def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
-    """Multiply-accumulates of a node for one image."""
-    if node.op_type not in _PRODUCTS:
-        return 0
-    source, weight = shapes[node.input[0]], shapes[node.input[1]]
-    output = shapes[node.output[0]]
-    if node.op_type in ("Conv", "ConvTranspose"):
-        positions = output if node.op_type == "Conv" else source
-        return math.prod(positions) * math.prod(weight[1:])
-    return math.prod(output) * source[-1]

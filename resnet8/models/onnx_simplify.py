@@ -1,6 +1,6 @@
 """Simplifies ONNX graphs as exporters write them, and names them after the Keras layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from typing import Any
 
@@ -32,10 +32,10 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    with scratch_folder() as scratch:
-        before, after = scratch / "before.onnx", scratch / "after.onnx"
-        _replace_operators(model)
-        _make_reshapes_static(model)
+    _replace_operators(model)
+    _make_reshapes_static(model)
+    with scratch_folder() as folder:
+        before, after = folder / "before.onnx", folder / "after.onnx"
         onnx.save(model, before)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         folded = onnx.load(after)
@@ -49,27 +49,24 @@ def _replace_operators(model: onnx.ModelProto) -> None:
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
-        size = shapes.get(node.input[0], [])[2:] if node.input else []
+        options, size = attributes(node), shapes.get(next(iter(node.input), ""), [])[2:]
         if node.op_type == "GlobalMaxPool" and size and all(size):
-            node.op_type = "MaxPool"
-            _set_attributes(node, kernel_shape=size)
-        mode = attributes(node).get("coordinate_transformation_mode")
-        if node.op_type == "Resize" and mode == b"tf_half_pixel_for_nn":  # deprecated
-            options = {"nearest_mode": "round_prefer_ceil"}
-            _set_attributes(node, coordinate_transformation_mode="half_pixel", **options)
-        if node.op_type == "ConvTranspose":
-            graph.node.extend([node, *_crop_by_slicing(graph, node, shapes)])
-        elif node.op_type == "Split" and all(shapes.get(x) for x in node.output):
+            _replace(node, "MaxPool", kernel_shape=size)
+        if options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":  # deprecated
+            options["coordinate_transformation_mode"] = "half_pixel"
+            _replace(node, **options | {"nearest_mode": "round_prefer_ceil"})
+        if node.op_type == "Split" and all(shapes.get(x) for x in node.output):
             graph.node.extend(_split_by_slicing(graph, node, shapes))
         else:
             graph.node.append(node)
+        if node.op_type == "ConvTranspose":
+            graph.node.extend(_crop_by_slicing(graph, graph.node[-1], shapes))
 
 
-def _set_attributes(node: onnx.NodeProto, **values: Any) -> None:
-    """Sets attributes of a node; None removes one."""
-    options = {key: x for key, x in (attributes(node) | values).items() if x is not None}
-    del node.attribute[:]
-    node.attribute.extend(helper.make_attribute(*item) for item in options.items())
+def _replace(node: onnx.NodeProto, operator: str = "", **options: Any) -> None:
+    """Gives a node another operator and other attributes."""
+    operator = operator or node.op_type
+    node.CopyFrom(helper.make_node(operator, node.input, node.output, node.name, **options))
 
 
 def _crop_by_slicing(
@@ -77,39 +74,34 @@ def _crop_by_slicing(
 ) -> list[onnx.NodeProto]:
     """A Slice in place of a transposed convolution's padding, where both ends are not alike."""
     options, size = attributes(node), shapes.get(node.output[0], [0])[2:]
-    pads = options.get("pads", [])
+    pads = options.pop("pads", [])
     half = len(pads) // 2
     if pads[:half] == pads[half:] or not all(size) or options.get("output_shape"):
         return []
-    _set_attributes(node, pads=None)
     output, whole = node.output[0], f"{node.output[0]}/whole"
     node.output[0] = whole
-    ranges = [(axis + 2, pads[axis], pads[axis] + size[axis]) for axis in range(half)]
+    _replace(node, **options)
+    ranges = [(pads[i], pads[i] + size[i], i + 2) for i in range(half)]
     return [_slice(graph, whole, output, ranges)]
 
 
 def _split_by_slicing(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, list[int]]
-) -> list[onnx.NodeProto]:
+) -> Iterator[onnx.NodeProto]:
     """A Slice for each output of a Split: only nodes of one output are quantized and watched."""
-    axis = attributes(node).get("axis", 0) % len(shapes[node.output[0]])
-    slices, start = [], 0
+    axis, end = attributes(node).get("axis", 0) % len(shapes[node.output[0]]), 0
     for output in node.output:
-        end = start + shapes[output][axis]
-        slices.append(_slice(graph, node.input[0], output, [(axis, start, end)]))
-        start = end
-    return slices
+        start, end = end, end + shapes[output][axis]
+        yield _slice(graph, node.input[0], output, [(start, end, axis)])
 
 
 def _slice(
     graph: onnx.GraphProto, tensor: str, output: str, ranges: list[tuple[int, int, int]]
 ) -> onnx.NodeProto:
-    """A Slice of (axis, start, end) ranges, whose constants are added to the graph."""
-    axes, starts, ends = zip(*ranges, strict=True)
-    inputs = [tensor]
-    for name, values in {"starts": starts, "ends": ends, "axes": axes}.items():
-        inputs.append(_add_constant(graph, f"{output}/{name}", values))
-    return helper.make_node("Slice", inputs, [output], name=f"{output}/slice")
+    """A Slice of (start, end, axis) ranges, whose constants are added to the graph."""
+    constants = zip(("starts", "ends", "axes"), zip(*ranges, strict=True), strict=True)
+    inputs = [_add_constant(graph, f"{output}/{name}", x) for name, x in constants]
+    return helper.make_node("Slice", [tensor, *inputs], [output], name=f"{output}/slice")
 
 
 def _add_constant(graph: onnx.GraphProto, name: str, values: Sequence[int]) -> str:
@@ -129,14 +121,13 @@ def _make_reshapes_static(model: onnx.ModelProto) -> None:
         return
     tensors, source = [node.output[0] for node in changing], model.graph.input[0].name
     session = open_session(with_outputs(model, tensors))
-    of_one, of_two = (
-        session.run(tensors, {source: np.zeros((n, *IMAGE_SHAPE), np.float32)}) for n in (1, 2)
-    )
-    for node, one, two in zip(changing, of_one, of_two, strict=True):
+    images = (np.zeros((n, *IMAGE_SHAPE), np.float32) for n in (1, 2))
+    results = zip(*(session.run(tensors, {source: x}) for x in images), strict=True)
+    for node, (one, two) in zip(changing, results, strict=True):
         if one.ndim and one.shape[1:] == two.shape[1:] and one.shape[0] != two.shape[0]:
             shape = _add_constant(model.graph, f"{node.name}/shape", (-1, *one.shape[1:]))
-            inputs = [node.input[0], shape]
-            node.CopyFrom(helper.make_node("Reshape", inputs, node.output, name=node.name))
+            node.input[:] = [node.input[0], shape]
+            _replace(node, "Reshape")
     remove_unused(model.graph)
 
 
@@ -160,7 +151,10 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
     graph, taken = model.graph, {INPUT, OUTPUT}
     names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     for node, layer in zip(graph.node, layers, strict=True):
-        node.name = _node_name(layer, node.op_type, taken)
+        # A Transpose is never named like the layer, nor `conv2d_transpose`, which is another layer.
+        choices = [layer, f"{layer}_{node.op_type.lower()}"]
+        is_permutation = node.op_type == "Transpose"
+        node.name = _free_name([f"{layer}_permute"] if is_permutation else choices, taken)
         kinds = _PARAMETERS if node.op_type in ("Conv", "Gemm") else {}
         for i, tensor in enumerate(node.input):
             if tensor not in names:  # no earlier node has computed it
@@ -180,25 +174,16 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
         (graph.output[0], OUTPUT, (n_classes,)),
     ):
         value.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
-    others = [x for x in model.opset_import if x.domain not in ("", "ai.onnx")]
-    for operator_set in others:
+    for operator_set in [x for x in model.opset_import if x.domain not in ("", "ai.onnx")]:
         model.opset_import.remove(operator_set)
-
-
-def _node_name(layer: str, operator: str, taken: set[str]) -> str:
-    if operator == "Transpose":  # never named like the layer, nor `conv2d_transpose`, another layer
-        return _free_name([f"{layer}_permute"], taken)
-    return _free_name([layer, f"{layer}_{operator.lower()}"], taken)
 
 
 def _free_name(names: Sequence[str], taken: set[str]) -> str:
     """Takes the first name, or the last one numbered, that collides with none, nor derived ones."""
-
-    def collides(name: str) -> bool:
-        derived = (x in taken for end in _SUFFIXES for x in (name + end, name.removesuffix(end)))
-        return name in taken or any(derived)
-
     numbered = (f"{names[-1]}_{number}" for number in count(1))
-    name = next(name for name in chain(names, numbered) if not collides(name))
+    for name in chain(names, numbered):
+        derived = {x for end in _SUFFIXES for x in (name + end, name.removesuffix(end))}
+        if taken.isdisjoint({name, *derived}):
+            break
     taken.add(name)
     return name

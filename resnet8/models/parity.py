@@ -31,9 +31,7 @@ def check_conversion(
 ) -> dict[str, Any]:
     """Compares the probabilities of two models, named by their formats.
 
-    Returns:
-        `n_images`, `agreement` (share of images with the same top-1 class),
-        `max_abs_probability_diff` and `tolerance`.
+    `agreement` is the share of images with the same top-1 class.
 
     Raises:
         ArtifactError: the original's rows are no probabilities.
@@ -72,13 +70,9 @@ def check_layers(
 ) -> dict[str, dict[str, float]]:
     """Checks that converted models compute in each layer what their original computes.
 
-    Args:
-        errors: by layer, the largest absolute difference for each pair of variants.
-        magnitudes: by layer, the largest absolute value.
-
-    Returns:
-        By layer, `magnitude` with two digits, and bounds (`digits.upper_bound`) of the differences
-        and of `relative`, the largest difference as a share of the magnitude.
+    By layer, `errors` has the largest absolute difference for each pair of variants, `magnitudes`
+    the largest absolute value; the result has the magnitude with two digits, and bounds
+    (`digits.upper_bound`) of the differences and of `relative`, the largest one's share of it.
 
     Raises:
         ParityError: a layer differs by more than `RTOL_LAYER` of its largest value, and by more

@@ -6,7 +6,6 @@ images, or uses operators that torchao's quantizer does not know.
 Shape letters: N images, C channels, H and W pixels.
 """
 
-import sys
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable
@@ -22,7 +21,14 @@ from resnet8.core.errors import ArtifactError
 from resnet8.models import keras_layers, torch_model
 from resnet8.models.faults import FAULTS, reason
 from resnet8.models.fx_graph import to_identifier
-from resnet8.models.onnx_graph import Graph, attributes, copy_of, infer_shapes, remove_unused
+from resnet8.models.onnx_graph import (
+    Graph,
+    attributes,
+    copy_of,
+    infer_shapes,
+    remove_unused,
+    with_outputs,
+)
 
 # onnx2torch imports torchvision, for operators that no classifier has. The package index builds it
 # for CUDA, and beside a CPU build of PyTorch it imports only once its operators are declared.
@@ -31,8 +37,6 @@ try:
 except RuntimeError as exc:
     if "torchvision::" not in str(exc):
         raise
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
     for operator in ("nms", "qnms"):
         schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{operator}", schema)
@@ -72,11 +76,9 @@ def _find_culprit(model: onnx.ModelProto, fault: Exception) -> tuple[onnx.NodePr
         part = copy_of(model)
         del part.graph.node[position + 1 :], part.graph.output[:]
         inputs = {tensor for node in part.graph.node for tensor in node.input}
-        outputs = [x.output[0] for x in part.graph.node if x.output[0] not in inputs]
-        part.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in outputs)
-        remove_unused(part.graph)
+        outputs = {node.output[0] for node in part.graph.node} - inputs
         try:
-            torch_model.export(convert(part))
+            torch_model.export(convert(with_outputs(part, sorted(outputs))))
         except FAULTS as exc:
             faults[position] = exc
         return position in faults
@@ -93,15 +95,15 @@ def convert(model: onnx.ModelProto) -> torch.fx.GraphModule:
     safe, modules = copy_of(model), {}
     shapes, constants = infer_shapes(safe), Graph(safe).constants
     for node in safe.graph.node:
-        name, output = to_identifier(node.name), node.output
-        node.name, node.domain = name, ""
-        before, after = (shapes.get(tensor, [0])[1:] for tensor in (node.input[0], output[0]))
+        node.name, node.domain = to_identifier(node.name), ""
+        before, after = (shapes.get(x, [0])[1:] for x in (node.input[0], node.output[0]))
         if node.op_type in _MAKERS and all(before) and after and all(after):
             further = [constants.get(tensor) for tensor in node.input[1:]]
             module = _MAKERS[node.op_type](before, after, further, **attributes(node))
             if module:  # onnx2torch converts an identity in its place
-                modules[name] = module
-                node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], output, name))
+                modules[node.name] = module
+                identity = onnx.helper.make_node("Identity", node.input[:1], node.output, node.name)
+                node.CopyFrom(identity)
     remove_unused(safe.graph)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about results that might differ: they are compared
@@ -119,10 +121,7 @@ class _Function(torch.nn.Module):
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
+        self.forward = function
 
 
 def _reshape(before: Shape, after: Shape, _: Constants, **_options: Any) -> Module:
@@ -176,17 +175,16 @@ def _pad(
     _before: Shape, _after: Shape, constants: Constants, *, mode: bytes = b"constant"
 ) -> Module:
     """Padding of (C, H, W) or (H, W, C); PyTorch lists pads from the last dimension on."""
-    pads, *further = constants or [None]
-    name = {b"constant": "constant", b"reflect": "reflect", b"edge": "replicate"}.get(mode)
-    if pads is None or name is None or len(further) > 1 or any(x is None for x in further):
+    pads, *further = constants
+    if pads is None or len(further) > 1 or any(x is None for x in further):
         return None
+    value = next((float(x.item()) for x in further if x is not None), None)
     sides = pads.reshape(2, -1).T.tolist()  # (front, behind) of each dimension
-    n_unpadded = 1 if name == "constant" else 2
+    n_unpadded = 1 if mode == b"constant" else 2
     if any(map(any, sides[:n_unpadded])):
         return None
     listed = [x for side in reversed(sides[n_unpadded:]) for x in side]
-    value = float(np.ravel(further[0])[0]) if further and further[0] is not None else None
-    return _Function(lambda x: functional.pad(x, listed, mode=name, value=value))
+    return _Function(lambda x: functional.pad(x, listed, mode=mode.decode(), value=value))
 
 
 def _tile(_before: Shape, _after: Shape, constants: Constants) -> Module:
@@ -215,22 +213,17 @@ def _slice(before: Shape, _after: Shape, constants: Constants) -> Module:
     return _Function(lambda x: x[tuple(slices)])
 
 
-_RESIZE = {  # mode, coordinate transformation, rounding
-    (b"nearest", b"half_pixel", b"round_prefer_ceil"): {"mode": "nearest-exact"},
-    (b"nearest", b"asymmetric", b"floor"): {"mode": "nearest"},
-    (b"linear", b"half_pixel", None): {"mode": "bilinear"},
-    (b"linear", b"align_corners", None): {"mode": "bilinear", "align_corners": True},
-}
-
-
 def _resize(before: Shape, after: Shape, _: Constants, **options: Any) -> Module:
-    mode = options.get("mode", b"nearest")
-    transformation = options.get("coordinate_transformation_mode", b"half_pixel")
-    rounding = options.get("nearest_mode", b"round_prefer_floor")
-    settings = _RESIZE.get((mode, transformation, rounding if mode == b"nearest" else None))
-    if settings is None or len(before) != 3 or before[0] != after[0]:
-        return None
-    return torch.nn.Upsample(size=tuple(after[1:]), **settings)  # type: ignore[arg-type]
+    kind = [options.get(x) for x in ("coordinate_transformation_mode", "mode", "nearest_mode")]
+    match kind:
+        case [b"half_pixel", b"nearest", b"round_prefer_ceil"]:
+            mode = "nearest-exact"
+        case [b"half_pixel", b"linear", _]:
+            mode = "bilinear"
+        case _:
+            return None
+    is_image = len(before) == 3 and before[0] == after[0]
+    return torch.nn.Upsample(size=tuple(after[1:]), mode=mode) if is_image else None
 
 
 _MAKERS: dict[str, Callable[..., Module]] = {

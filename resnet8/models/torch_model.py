@@ -9,8 +9,8 @@ import os
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from resnet8.core.batches import IMAGE_SHAPE
 from resnet8.core.errors import ArtifactError, shown
 from resnet8.core.evaluation import Predictor, Probabilities
-from resnet8.models.faults import FAULTS, reason
+from resnet8.models.faults import FAULTS, refused
 from resnet8.models.torch_file import read_checked
 
 # torch.export.load unpickles some kinds of entries unless told not to.
@@ -39,7 +39,6 @@ warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=Fut
 Program = torch.export.ExportedProgram
 MAX_RESULT_BYTES = 2**28  # of all operators together, for one image
 _KEPT_METADATA = ("val", "nn_module_stack")  # the rest has paths, addresses, and many bytes
-_FAULTS: tuple[type[Exception], ...] = (*FAULTS, SpecViolationError)
 
 
 def export(module: torch.nn.Module) -> Program:
@@ -69,35 +68,28 @@ def encode(program: Program, metadata: Mapping[str, str] | None = None) -> bytes
     content = io.BytesIO()
     with patch.object(torch, "__version__", type(version)(version.partition("+")[0])):
         torch.export.save(program, content, extra_files=dict(metadata or {}))
-    try:
+    with refused(
+        "The PyTorch model must consist of operators that its readers take",
+        "Choose another fetch.model.",
+    ):
         read_checked(content)
-    except ValueError as exc:
-        raise ArtifactError(
-            f"The PyTorch model must consist of operators that its readers take, got: {exc}. "
-            "Choose another fetch.model."
-        ) from exc
     return content.getvalue()
 
 
 def load_model(path: Path, *, n_classes: int | None = None) -> Program:
     """Loads a `.pt2` file without running code of it, and tries the program on black images.
 
-    Args:
-        path: its file.
-        n_classes: K, the number of probabilities that it must return; None for any.
-
     Raises:
         ArtifactError: the file is missing, no exported program, or does not map images to
-            K probabilities.
+            K probabilities; without `n_classes`, K may be any number.
     """
     program = load_any(path)
     with _reading(path):
-        inputs, outputs = (
-            [[x["dtype"], *x["shape"]] for x in side] for side in describe_interface(program)
-        )
+        interface = describe_interface(program)
         if count := count_classes(program):
             _try_on_images(program, count)
     if not count or n_classes not in (None, count):
+        inputs, outputs = ([[x["dtype"], *x["shape"]] for x in side] for side in interface)
         raise ArtifactError(
             f"{path} must map float32 images (batch, 32, 32, 3) to probabilities (batch, "
             f"{n_classes or 'classes'}), got inputs {inputs} and outputs {outputs}. "
@@ -132,17 +124,14 @@ def read_metadata(path: Path, key: str) -> str:
         return archive.read(name).decode() if name in archive.namelist() else ""
 
 
-@contextmanager
-def _reading(subject: Path | str) -> Iterator[None]:
+def _reading(subject: Path | str) -> AbstractContextManager[None]:
     """Reports a file that is no program as an ArtifactError."""
-    try:
-        yield
-    except _FAULTS as exc:
-        message = str(exc).partition("Original exception")[0]  # which comes with its traceback
-        raise ArtifactError(
-            f"{subject} must be an exported PyTorch program, got: {reason(exc, message)}. "
-            "Run `dvc repro` to make it again."
-        ) from exc
+    return refused(
+        f"{subject} must be an exported PyTorch program",
+        "Run `dvc repro` to make it again.",
+        faults=(*FAULTS, SpecViolationError),
+        cause=lambda exc: str(exc).partition("Original exception")[0],  # and its traceback
+    )
 
 
 def make_predictor(model: Program | torch.nn.Module) -> Predictor:
@@ -165,8 +154,7 @@ def as_tensor(images: NDArray[np.float32]) -> torch.Tensor:
 
 def count_parameters(program: Program) -> int:
     """Counts the elements of all floating-point parameters that are arrays."""
-    arrays = [x for x in program.state_dict.values() if x.is_floating_point() and x.dim()]
-    return sum(x.numel() for x in arrays)
+    return sum(x.numel() for x in program.state_dict.values() if x.is_floating_point() and x.dim())
 
 
 def describe(program: Program) -> dict[str, Any]:
@@ -181,21 +169,21 @@ def describe(program: Program) -> dict[str, Any]:
     }
 
 
-def describe_interface(program: Program) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def describe_interface(program: Program) -> list[list[dict[str, Any]]]:
     """Inputs and outputs: name, dtype, dimensions (a number where static, else `batch`)."""
     values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
-
-    def describe_tensor(name: object) -> dict[str, Any]:
-        tensor = values[name]
-        shape = [dim if isinstance(dim, int) else "batch" for dim in tensor.shape]
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        return {"name": str(name), "dtype": dtype, "shape": shape}
-
     signature = program.graph_signature
-    return (
-        [describe_tensor(name) for name in signature.user_inputs],
-        [describe_tensor(name) for name in signature.user_outputs],
-    )
+    return [
+        [
+            {
+                "name": name,
+                "dtype": str(values[name].dtype).removeprefix("torch."),
+                "shape": [x if isinstance(x, int) else "batch" for x in values[name].shape],
+            }
+            for name in map(str, names)
+        ]
+        for names in (signature.user_inputs, signature.user_outputs)
+    ]
 
 
 def count_classes(program: Program) -> int | None:

@@ -1,6 +1,5 @@
 """Definition of a refusal, and folders in which stages get hostile input."""
 
-import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -96,14 +95,11 @@ def options(**values: object) -> list[str]:
 
 def params(**changes: Any) -> dict[str, Any]:
     """The sample's parameters but for these, `section__key=value`."""
-    content = yaml.safe_load((ROOT / "samples" / "params.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((ROOT / "samples" / "params.yaml").read_text())
     for name, value in changes.items():
         section, _, key = name.partition("__")
-        if key:
-            content[section][key] = value
-        else:
-            content[section] = value
-    return copy.deepcopy(content)
+        content[section] = content[section] | {key: value} if key else value
+    return content
 
 
 def write_params(folder: Path, **changes: Any) -> Path:

@@ -27,7 +27,6 @@ def creating(marker: Path) -> Runs:
 
 
 def as_a_whole(marker: Path) -> bytes:
-    """The payload is all that the file holds."""
     return pickle.dumps(creating(marker), protocol=2)
 
 
@@ -78,15 +77,8 @@ def as_array(marker: Path) -> bytes:
 
 
 LIVE = [
-    as_a_whole,
-    beside_a_valid_batch,
-    as_label_names,
-    in_protocol_0,
-    by_instance,
-    by_stack_global,
-    by_eval,
-    by_numpy,
-    by_nested_pickle,
+    *(as_a_whole, beside_a_valid_batch, as_label_names, in_protocol_0, by_instance),
+    *(by_stack_global, by_eval, by_numpy, by_nested_pickle),
 ]
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,6 +14,7 @@ from tests.hostile.harness import (
     Case,
     evaluate_arguments,
     refuse,
+    replaced,
     table,
     write_arrays,
     write_params,
@@ -135,11 +135,7 @@ def stored(array: Any, *dims: int) -> Edit:
 
 
 def made(
-    operator: str,
-    *inputs: Any,
-    name: str = "made",
-    outputs: list[str] | None = None,
-    **settings: Any,
+    operator: str, *inputs: Any, name: str = "made", output: str = "made", **settings: Any
 ) -> Edit:
     """A node more in front of the others but the first, of tensors or of constants."""
 
@@ -150,8 +146,7 @@ def made(
             if not isinstance(value, str):
                 array = numpy_helper.from_array(np.asarray(value), tensors[-1])
                 model.graph.initializer.append(array)
-        results = [name] if outputs is None else outputs
-        node = helper.make_node(operator, tensors, results, name=name, **settings)
+        node = helper.make_node(operator, tensors, [output], name=name, **settings)
         model.graph.node.insert(1, node)
 
     return edit
@@ -183,7 +178,7 @@ CASES = (
     edited("a circle", ".+", lambda m: m.graph.node[0].input.__setitem__(0, "logits")),
     edited("a future operator set", ".+", lambda m: setattr(m.opset_import[0], "version", 9999)),
     edited("numbers by chance", EMPTY, made("RandomNormal", shape=[2**20, 2**20])),
-    edited("an empty output", EMPTY, made("Relu", "flat", outputs=[""])),
+    edited("an empty output", EMPTY, made("Relu", "flat", output="")),
     edited("no name", NAMES.format(1, "''"), node(1, name="")),
     edited("one name twice", NAMES.format(2, "'softmax'"), node(1, name="softmax")),
     edited("a name of code", NAMES.format(1, r"'x\\nimport y'"), node(1, name="x\nimport y")),
@@ -213,7 +208,10 @@ CASES = (
     edited(
         "many large constants",
         r"4194304 numbers in 'made\d+', 67111936 so far",
-        lambda model: [made("ConstantOfShape", [2**22], name=f"made{n}")(model) for n in range(16)],
+        lambda model: [
+            made("ConstantOfShape", [2**22], name=f"made{n}", output=f"made{n}")(model)
+            for n in range(16)
+        ],
     ),
 )
 
@@ -227,32 +225,17 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
-@table(*(case for case in CASES if case.name in ("cut", "NaN")))
-@pytest.mark.parametrize(
-    "stage", [convert_torch, fit, quantize_onnx], ids=["convert", "fit", "quantize"]
-)
+@pytest.mark.parametrize("stage", [convert_torch, fit, quantize_onnx], ids=lambda x: x.__name__)
 def test_what_converts_and_quantizes_refuses(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case, stage: Any
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: Any
 ) -> None:
-    folder = tmp_path / "models"
-    folder.mkdir()
+    folder, images = tmp_path / "models", tmp_path / "data" / "train_images.npy"
     write_arrays(tmp_path / "data")
-    case.write(folder)
-    images = tmp_path / "data" / "train_images.npy"
+    replaced("model.onnx", b"<!DOCTYPE html>")(folder)
     others: dict[Any, dict[str, object]] = {
         convert_torch: {"images": images, "verification": tmp_path / "out" / "verify.json"},
         fit: {"images": images, "params": write_params(tmp_path)},
         quantize_onnx: {"type": "int8", "quantization": tmp_path / "quantization"},
     }
     arguments = {"model": folder / "model.onnx", "out": tmp_path / "out" / "model", **others[stage]}
-    refuse(stage.main, arguments, capfd, folder=folder, message=case.message)
-
-
-def test_onnx_runtime_itself_reads_data_from_another_file(tmp_path: Path) -> None:
-    (tmp_path / "secret.bin").write_bytes(bytes(122_880))
-    model = build()
-    external("secret.bin")(model)
-    onnx.save(model, tmp_path / "model.onnx")
-    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    (rows,) = session.run(None, {"input": np.ones((1, 32, 32, 3), np.float32)})
-    np.testing.assert_allclose(rows, 0.1, atol=1e-6)  # all weights 0: the file was read
+    refuse(stage.main, arguments, capfd, folder=folder, message=NONE.format(".+"))

@@ -7,65 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import test_onnx
-from tests.hostile.harness import (
-    ROOT,
-    assert_refusal,
-    evaluate_arguments,
-    options,
-    replaced,
-    tree,
-    write_arrays,
-    write_params,
-)
+from tests.hostile import test_keras, test_onnx
+from tests.hostile.harness import ROOT, assert_refusal, evaluate_arguments, options, replaced, tree
 from tests.pipeline.commands import environment
 
 
 def convert_onnx(folder: Path) -> dict[str, object]:
-    (folder / "raw").mkdir()
-    (folder / "raw" / "model.h5").write_bytes(b"<!DOCTYPE html>")
-    write_arrays(folder / "data")
-    return {
-        "params": write_params(folder),
-        "raw": folder / "raw",
-        "data": folder / "data",
-        "out": folder / "out.onnx",
-        "verification": folder / "out.json",
-    }
+    replaced("model.h5", b"<!DOCTYPE html>")(folder / "raw")
+    return test_keras.arguments(folder)
 
 
 def evaluate(folder: Path) -> dict[str, object]:
     # What fails while it runs: ONNX Runtime would say so on stderr, too.
     model = test_onnx.build()
     test_onnx.misshape(model)
-    path = folder / "models" / "model.onnx"
-    replaced(path.name, model.SerializeToString())(path.parent)
-    return evaluate_arguments(folder, "onnx", path)
+    replaced("model.onnx", model.SerializeToString())(folder / "models")
+    return evaluate_arguments(folder, "onnx", folder / "models" / "model.onnx")
 
 
 @pytest.mark.parametrize(
-    ("stage", "prepared", "message"),
+    ("prepared", "message"),
     [
-        (
-            "convert_onnx",
-            convert_onnx,
-            r"\S+ must be a Keras model .+ Choose another fetch\.model\.",
-        ),
-        ("evaluate", evaluate, r"\S+ must be an ONNX model, got: .+ to make it again\."),
+        (convert_onnx, r"\S+ must be a Keras model .+ Choose another fetch\.model\."),
+        (evaluate, r"\S+ must be an ONNX model, got: .+ to make it again\."),
     ],
 )
 def test_a_process_refuses(
-    tmp_path: Path, stage: str, prepared: Callable[[Path], dict[str, object]], message: str
+    tmp_path: Path, prepared: Callable[[Path], dict[str, object]], message: str
 ) -> None:
-    arguments = options(**prepared(tmp_path))
+    command = [sys.executable, "-m", f"stages.{prepared.__name__}", *options(**prepared(tmp_path))]
     before = tree(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
     )
     assert_refusal(done.returncode, done.stderr, message)
     assert done.stdout == ""

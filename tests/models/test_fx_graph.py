@@ -12,6 +12,7 @@ from resnet8.models.fx_graph import from_identifier, to_identifier
 
 @given(st.text())
 @example("_x20_")
+@example("\0")
 @example("a_x20 ")
 @example("forward_x_")
 @example("\ufb01")  # Python reads it as `fi`

@@ -16,11 +16,8 @@ def test_predictor_agrees_with_the_onnx_reference_implementation(
     np.testing.assert_allclose(onnx_model.make_predictor(onnx_fp32)(images), expected, atol=1e-5)
 
 
-def test_describe_gives_operators_names_types_and_dimensions(onnx_fp32: Any) -> None:
+def test_describe_gives_names_types_and_dimensions(onnx_fp32: Any) -> None:
     description = onnx_model.describe(onnx_fp32)
-    assert description["opset"] == {"ai.onnx": 17}
     images = {"name": "input", "dtype": "float32", "shape": ["batch", 32, 32, 3]}
-    assert description["inputs"] == [images]
     rows = {"name": "probabilities", "dtype": "float32", "shape": ["batch", 10]}
-    assert description["outputs"] == [rows]
-    assert description["operators"]["Conv"] == 9
+    assert (description["inputs"], description["outputs"]) == ([images], [rows])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import read_images, read_labels, read_predictions, read_test_set
 from resnet8.core.evaluation import Predictor, Probabilities, predict
-from resnet8.core.files import read_bytes, scratch_folder
+from resnet8.core.files import read_bytes
 from resnet8.core.grid import Settings
 from resnet8.core.names import OnnxType
 from resnet8.core.params import Params
@@ -91,17 +91,13 @@ class Workbench:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        with scratch_folder() as folder:
-            (folder / "model.onnx").write_bytes(self.inputs.model)
-            return onnx_model.load_model(folder / "model.onnx")
+        return onnx.load_model_from_string(self.inputs.model)
 
     @cached_property
     def program(self) -> Any:
         from resnet8.models import torch_model  # noqa: PLC0415
 
-        with scratch_folder() as folder:
-            (folder / "program.pt2").write_bytes(self.inputs.program)
-            return torch_model.load_model(folder / "program.pt2")
+        return torch_model.load_any(self.inputs.program)
 
     def fit(self, settings: Settings | Mapping[str, Any]) -> Quantization:
         """Draws calibration images and fits a quantization, as the stages do."""

@@ -8,11 +8,11 @@ project.
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import WorkerPlugin
 
 
 class Project(WorkerPlugin):  # type: ignore[misc]
@@ -30,18 +30,18 @@ class Project(WorkerPlugin):  # type: ignore[misc]
     ) -> None:
         self.name = name
         self._archive, self._inputs, self._libraries = archive, inputs, libraries
-        self.fault = ""
-        self.workbench: Any = None
+        self._fault = ""
+        self._workbench: Any = None
 
     def setup(self, worker: Any) -> None:
         self._path = Path(worker.local_directory) / f"{self.name}.zip"
-        self.turn = threading.Lock()
+        self._turn = threading.Lock()
         try:
             self._load()
         except Exception as exc:  # Dask would only log it, and give the worker runs
-            self.fault = (
-                "must load the project, install requirements.txt there: "
-                f"{type(exc).__name__}: {exc}"
+            self._fault = (
+                f"the worker {worker.address} must load the project, install requirements.txt "
+                f"there: {type(exc).__name__}: {exc}"
             )
 
     def _load(self) -> None:
@@ -55,30 +55,17 @@ class Project(WorkerPlugin):  # type: ignore[misc]
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         measure = importlib.import_module("resnet8.sweep.measure")
-        self.workbench = measure.Workbench(measure.Inputs(**self._inputs))
+        self._workbench = measure.Workbench(measure.Inputs(**self._inputs))
         del self._archive, self._inputs
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the `measure.Workbench`."""
+        if self._fault:
+            raise RuntimeError(self._fault)
+        with self._turn:  # libraries change global state
+            return getattr(self._workbench, method)(*arguments)
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
         sys.path[:] = [path for path in sys.path if path != str(self._path)]
         self._path.unlink(missing_ok=True)
-        self.workbench = None
-
-
-def caller(name: str) -> Callable[..., Any]:
-    """Returns a function that calls a method of the `measure.Workbench` on a worker.
-
-    The function is nested, because Dask would pickle one of a module by reference.
-
-    Args:
-        name: of the plugin.
-    """
-
-    def call(method: str, *arguments: Any) -> Any:
-        worker = get_worker()
-        project = worker.plugins[name]
-        if project.fault:
-            raise RuntimeError(f"the worker {worker.address} {project.fault}")
-        with project.turn:  # libraries change global state
-            return getattr(project.workbench, method)(*arguments)
-
-    return call
+        self._workbench = None

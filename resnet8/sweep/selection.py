@@ -1,6 +1,7 @@
 """Selects the finished runs of a grid, measured with this or an earlier version."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from resnet8.core.errors import ArtifactError
@@ -10,7 +11,8 @@ from resnet8.sweep.record import Key, key_of
 from resnet8.sweep.result import Result
 
 
-class Setting(NamedTuple):
+@dataclass
+class Setting:
     """The finished runs that differ only in their seed, one for each draw of calibration images.
 
     variant: the quantized variant.
@@ -25,7 +27,7 @@ class Setting(NamedTuple):
     changes: tuple[str, ...]
     images: int
     is_default: bool
-    results: dict[int, Result]
+    results: dict[int, Result] = field(default_factory=dict)
     n_earlier: int = 0
 
 
@@ -38,16 +40,8 @@ class Selection(NamedTuple):
     """
 
     settings: list[Setting]
-    n_other_model: int = 0
-    n_other_data: int = 0
-
-    @property
-    def n_finished(self) -> int:
-        return sum(len(x.results) for x in self.settings)
-
-    @property
-    def n_earlier(self) -> int:
-        return sum(x.n_earlier for x in self.settings)
+    n_other_model: int
+    n_other_data: int
 
 
 def select(
@@ -76,65 +70,27 @@ def select(
 
     # The last of a run counts: of this version, else with the same code, else the same libraries.
     latest = {key.task: key for key in sorted(finished, key=closeness)}
-    draws: dict[tuple[str, tuple[str, ...], int, bool], dict[int, Key]] = {}
+    settings: dict[tuple[str, tuple[str, ...], int], Setting] = {}
     for run in runs:
-        if key := latest.get(key_of(run, identity).task):
-            size, seed = run.settings.calibrate.size, run.settings.calibrate.seed
-            changes = Settings(calibrate=usual.calibrate, fit=run.settings.fit).differences(usual)
-            is_default = not changes and size == usual.calibrate.size
-            draws.setdefault((run.variant, tuple(changes), size, is_default), {})[seed] = key
-    settings = [
-        Setting(
-            *setting,
-            results={seed: finished[key] for seed, key in keys.items()},
-            n_earlier=sum(key.shared != identity for key in keys.values()),
-        )
-        for setting, keys in draws.items()
-    ]
-    if wrong := {x.n_images for setting in settings for x in setting.results.values()} - {n_images}:
-        raise ArtifactError(
-            f"The record's runs on these data must be on the {n_images} images of the test set, "
-            f"got n_images {min(wrong)}. Restore it with `git restore sweep/runs.csv`, or empty "
-            "it: its runs are then made again."
-        )
+        key = latest.get(key_of(run, identity).task)
+        if key is None:
+            continue
+        result, calibrate = finished[key], run.settings.calibrate
+        if result.n_images != n_images:
+            raise ArtifactError(
+                f"The record's runs on these data must be on the {n_images} images of the test "
+                f"set, got n_images {result.n_images}. Restore it with `git restore "
+                "sweep/runs.csv`, or empty it: its runs are then made again."
+            )
+        changes = Settings(calibrate=usual.calibrate, fit=run.settings.fit).differences(usual)
+        is_default = not changes and calibrate.size == usual.calibrate.size
+        place = (run.variant, tuple(changes), calibrate.size)
+        setting = settings.setdefault(place, Setting(*place, is_default))
+        setting.results[calibrate.seed] = result
+        setting.n_earlier += key.shared != identity
     same = [key.shared.data for key in finished if key.shared.model_sha256 == identity.model_sha256]
     return Selection(
-        settings,
+        list(settings.values()),
         n_other_model=len(finished) - len(same),
         n_other_data=sum(data != identity.data for data in same),
     )
-
-
-def note(selection: Selection, *, n_runs: int) -> str:
-    """Describes missing, outdated and excluded runs of a grid, and how to renew them."""
-    n_finished, n_earlier = selection.n_finished, selection.n_earlier
-    sentences = []
-    if not n_runs:
-        sentences += ["The grid has no runs."]
-    elif not n_finished:
-        them = "it" if n_runs == 1 else f"all {n_runs}"
-        sentences += [
-            "No run of the grid is finished for this model and these data; `make sweep` makes "
-            f"{them}."
-        ]
-    elif n_finished < n_runs:
-        sentences += [f"{n_finished} of {n_runs} runs are finished; `make sweep` makes the others."]
-    if n_earlier:
-        which = f"{n_earlier} of them " if n_earlier < n_finished else ""
-        them = "it" if n_earlier == 1 else "them"
-        sentences += [
-            f"{_count(n_finished)}, {which}measured with an earlier version; "
-            f"`make sweep` renews {them}."
-        ]
-    for number, others in (
-        (selection.n_other_model, "of another model"),
-        (selection.n_other_data, "on other data"),
-    ):
-        if number:
-            are = "is" if number == 1 else "are"
-            sentences += [f"{_count(number)} of the record {are} {others}, and not shown."]
-    return " ".join(sentences)
-
-
-def _count(number: int) -> str:
-    return f"{number} run{'' if number == 1 else 's'}"

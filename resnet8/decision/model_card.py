@@ -56,12 +56,12 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown.escape, "json": json.dumps}
-    fetch, comparison = inputs.settings["fetch"], inputs.results["comparison"]
-    decision, verification = inputs.results["decision"], inputs.results["verify_quantized"]
+    results, fetch = inputs.results, inputs.settings["fetch"]
+    comparison, decision = results["comparison"], results["decision"]
     mlperf = decision["mlperf_tiny"]
     sections = ["fetch", "convert_onnx", *([] if variant.is_float else ["calibrate", "fit"])]
     return environment.get_template("model_card.md.jinja").render(
-        {**inputs.results, **inputs._asdict()},
+        {**results, **inputs._asdict()},
         variant=variant,
         head=yaml.safe_dump(_head(variant, inputs), sort_keys=False, allow_unicode=True),
         title=model_in_words(fetch["model"]),
@@ -74,7 +74,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         quantized=decision["variants"].get(variant),
         parameters=[(f"{x}.{key}", value)
                     for x in sections for key, value in inputs.settings[x].items()],
-        arithmetic=verification["variants"].get(variant),
+        arithmetic=results["verify_quantized"]["variants"].get(variant),
         warnings=[x["text"] for x in decision["warnings"] if x["kind"] != "sweep"],
     )  # fmt: skip
 

@@ -61,8 +61,7 @@ def judge(base: str, moved: list[str]) -> dict[str, Any]:
     found = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
     changes = {x: found[x] for x in (*params.variants, *found) if x in found}
     elsewhere = (new.saturating ^ old.saturating) & {*old.correctness.by_class}
-    rows = [x.describe() for x in limits]
-    failures = render.explain_failures(rows, changes)
+    failures = render.explain_failures(limits, changes)
     return {
         "moved": moved,
         "verdict": "fail" if failures else "pass",
@@ -70,7 +69,7 @@ def judge(base: str, moved: list[str]) -> dict[str, Any]:
         "failures": failures,
         "notes": [f"{x}: {_OTHER_CPU}" for x in params.variants if x in elsewhere],
         "warning": warning,
-        "limits": rows,
+        "limits": limits,
         "changes": changes,
     }
 

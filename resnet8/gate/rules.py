@@ -1,7 +1,7 @@
 """Decides by limits of a revision alone, and by losses against another."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from resnet8.compare.comparison import (
     Correct,
@@ -27,64 +27,57 @@ _UNITS = {
 }
 
 
-class Limit(NamedTuple):
-    """A value and its limit.
-
-    parameter: name in the section `gate` of params.yaml.
-    variant: the variant, or the stage, that has the value.
-    detail: the quantity, or the class and the baseline.
-    """
-
-    parameter: str
-    variant: str
-    value: float
-    limit: float
-    detail: str
-
-    @property
-    def passed(self) -> bool:
-        is_least = self.parameter.endswith("_min")
-        return self.value >= self.limit if is_least else self.value <= self.limit
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the fields, the unit of value and limit, and the outcome."""
-        is_least = self.parameter.endswith("_min")
-        units = {"unit": _UNITS[self.parameter], "at_least": is_least}
-        return {**self._asdict(), **units, "passed": self.passed}
-
-
 def check_limits(
     correctness: Correctness, conversion_errors: Mapping[str, float], params: Params
-) -> list[Limit]:
+) -> list[dict[str, Any]]:
     """Compares a revision's own results with the limits of `params.gate`.
 
     Args:
         correctness: right answers of each variant.
         conversion_errors: of `evidence.read_conversion_errors`.
         params: the parameters.
+
+    Returns:
+        Rows with the `parameter` of the section `gate`, the `variant` or stage that has the
+        `value`, the `limit` in the same `unit`, `at_least` (False: at most), whether it `passed`,
+        and a `detail`: the quantity, or the baseline and the class.
     """
     gate, baseline, by_class = params.gate, params.compare.baseline, correctness.by_class
     size, smallest = params.calibrate.size, gate.calibration_images_min
-    limits = [Limit("calibration_images_min", "calibration", size, smallest, "training images")]
+    rows = [_limit("calibration_images_min", "calibration", size, smallest, "training images")]
     for name in FLOAT_VARIANTS:
         accuracy, least = float(join_classes(by_class[name]).mean()), gate.float_accuracy_min
-        limits.append(Limit("float_accuracy_min", name, accuracy, least, "top-1 accuracy"))
+        rows.append(_limit("float_accuracy_min", name, accuracy, least, "top-1 accuracy"))
     for converted, error in conversion_errors.items():
         detail = "difference to its original"
-        limits.append(Limit("float_parity_max", converted, error, gate.float_parity_max, detail))
+        rows.append(_limit("float_parity_max", converted, error, gate.float_parity_max, detail))
     for name in params.variants:
         if name in (*FLOAT_VARIANTS, baseline):
             continue
-        row = compare_correct(by_class[baseline], by_class[name])
-        worst, delta_pp = min(row["per_class_delta_pp"].items(), key=lambda item: item[1])
+        compared = compare_correct(by_class[baseline], by_class[name])
+        worst, delta_pp = min(compared["per_class_delta_pp"].items(), key=lambda item: item[1])
         for parameter, change_pp, where in (
-            ("drop_max_pp", row["accuracy_delta_pp"], "all images"),
+            ("drop_max_pp", compared["accuracy_delta_pp"], "all images"),
             ("class_drop_max_pp", delta_pp, worst),
         ):
             allowed = getattr(gate, parameter)
             limit, drop = allowed.get(name, allowed["default"]), max(0.0, -change_pp)
-            limits.append(Limit(parameter, name, drop, limit, f"below {baseline}, {where}"))
-    return limits
+            rows.append(_limit(parameter, name, drop, limit, f"below {baseline}, {where}"))
+    return rows
+
+
+def _limit(parameter: str, variant: str, value: float, limit: float, detail: str) -> dict[str, Any]:
+    at_least = parameter.endswith("_min")
+    return {
+        "parameter": parameter,
+        "variant": variant,
+        "value": value,
+        "limit": limit,
+        "unit": _UNITS[parameter],
+        "at_least": at_least,
+        "detail": detail,
+        "passed": value >= limit if at_least else value <= limit,
+    }
 
 
 def find_changes(

@@ -18,7 +18,6 @@ from resnet8.sweep.identity import (
     code_files,
     digest_code,
     identify,
-    identify_code,
     identify_libraries,
 )
 from tests.parameters import TEST_PARAMS
@@ -26,8 +25,9 @@ from tests.pipeline.commands import ROOT
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project with a file in place of a model, and two images of each kind."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a file in place of a model, two images of each kind, and no code."""
+    monkeypatch.setattr(module, "code_files", list)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "model.h5").write_bytes(b"model")
     for part in ("train", "test"):
@@ -178,14 +178,15 @@ def test_identity_of_code_is_that_of_every_python() -> None:
 
 
 def test_code_changes_with_a_line_in_any_module_and_not_with_a_comment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "resnet8"
+    package = folder / "resnet8"
     shutil.copytree(ROOT / "resnet8", package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "_PACKAGE", package)
-    before = identify_code.__wrapped__()
+    monkeypatch.setattr(module, "code_files", code_files)
+    before = identified(folder)
     for path in code_files():
         path.write_text("# a comment\n" + path.read_text())
-    assert identify_code.__wrapped__() == before
+    assert identified(folder) == before
     (package / "quantize" / "added.py").write_text("x = 1\n")
-    assert identify_code.__wrapped__() != before
+    assert changed(before, identified(folder)) == {"code"}

@@ -21,10 +21,10 @@ from resnet8.core.errors import ClusterError
 from resnet8.sweep import cluster as module
 from resnet8.sweep.cluster import compute, open_client
 from resnet8.sweep.measure import Inputs, Workbench
+from tests.pipeline.commands import ROOT, run
 from tests.sweep.dask_commands import PATIENCE_SECONDS, Cluster, dask_cluster
 from tests.sweep.results import make_run
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cluster.md").read_text()
 ADDRESS = "tls://10.0.0.1:8786"
 SECTION = PAGE.split("\n## TLS in a few commands\n")[1].split("\n## ")[0]
@@ -196,18 +196,10 @@ def test_sweep_finds_the_settings_in_the_home_folder_and_ends_with_a_sentence_wi
     cluster: Cluster, home: Path, tmp_path: Path, has_key: bool
 ) -> None:
     where = {"HOME": str(home if has_key else tmp_path), "DASK_SCHEDULER_ADDRESS": cluster.address}
-    found = subprocess.run(
-        [sys.executable, "-c", CLIENT],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **where},
-        capture_output=True,
-        text=True,
-    )
+    found = run(ROOT, sys.executable, "-c", CLIENT, **where)
     if has_key:
-        assert found.stdout == f"connected to {cluster.address}\n"
-        assert found.returncode == 0
+        assert (found.returncode, found.stdout) == (0, f"connected to {cluster.address}\n")
     else:
         assert found.returncode == 1
-        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in found.stderr
-        assert len(found.stderr.splitlines()) == 1, found.stderr
+        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in found.stdout
+        assert len(found.stdout.splitlines()) == 1, found.stdout

@@ -23,19 +23,13 @@ _LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "keras": "keras"}
 
 
 class CardInputs(NamedTuple):
-    """Contents of a card.
+    """Contents of a card."""
 
-    results: contents of metrics/<name>.json, by name, and of metrics/<variant>.json as `scores`.
-    settings: the sections `fetch`, `convert_onnx`, `calibrate` and `fit` of params.yaml.
-    model, original: files of the variant and of the Keras model.
-    calibration: file of the calibration images.
-    """
-
-    results: Json
-    settings: Json
+    results: Json  # of metrics/<name>.json, by name, and of metrics/<variant>.json as `scores`
+    settings: Json  # the sections `fetch`, `convert_onnx`, `calibrate` and `fit` of params.yaml
     model: Fingerprint
-    original: Fingerprint
-    calibration: Fingerprint
+    original: Fingerprint  # the Keras model
+    calibration: Fingerprint  # the calibration images
 
 
 def choose_variant(decision: Json, candidate: str) -> Variant:

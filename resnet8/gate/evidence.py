@@ -22,16 +22,11 @@ Read = Callable[[str], bytes]
 
 
 class Results(NamedTuple):
-    """The results of a revision.
+    """The results of a revision."""
 
-    correctness: right answers of each variant.
-    saturating: variants that ran on a CPU on which their 8-bit products saturate.
-    model_sha256: of the Keras model; None in the results of an earlier version.
-    """
-
-    correctness: Correctness
-    saturating: set[str]
-    model_sha256: str | None
+    correctness: Correctness  # right answers of each variant
+    saturating: set[str]  # variants that ran on a CPU on which their 8-bit products saturate
+    model_sha256: str | None  # of the Keras model; None in the results of an earlier version
 
 
 def metrics_files(variants: Sequence[str]) -> list[str]:

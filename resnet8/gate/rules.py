@@ -32,11 +32,6 @@ def check_limits(
 ) -> list[dict[str, Any]]:
     """Compares a revision's own results with the limits of `params.gate`.
 
-    Args:
-        correctness: right answers of each variant.
-        conversion_errors: of `evidence.read_conversion_errors`.
-        params: the parameters.
-
     Returns:
         Rows with the `parameter` of the section `gate`, the `variant` or stage that has the
         `value`, the `limit` in the same `unit`, `at_least` (False: at most), whether it `passed`,

@@ -49,10 +49,7 @@ def open_client(*, n_workers: int) -> Iterator[Client]:
     """Connects to a scheduler, or starts one with workers on this machine.
 
     The scheduler is that of Dask's configuration, as in DASK_SCHEDULER_ADDRESS. Without one, there
-    is a worker for each core.
-
-    Args:
-        n_workers: largest useful number of workers.
+    is a worker for each core, but at most `n_workers`.
 
     Raises:
         ClusterError: the address cannot be reached, or Dask does not start on this machine.

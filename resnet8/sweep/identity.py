@@ -54,12 +54,7 @@ class Identity(NamedTuple):
 
 
 def identify(params: Params, *, raw: Path, data: Path) -> Identity:
-    """Identifies the inputs of all runs.
-
-    Args:
-        params: the parameters.
-        raw: folder with the Keras model.
-        data: folder of the arrays that `prepare` wrote.
+    """Identifies the Keras model in `raw`, the arrays in `data`, the code and shared parameters.
 
     Raises:
         ArtifactError: a file is missing or invalid.

@@ -27,44 +27,25 @@ from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.result import Result
 
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 Written = tuple[Predictor, int, bool]  # the model, its bytes, True if its products saturate
 
 
 class Inputs(NamedTuple):
-    """Inputs of all runs of a sweep.
+    """Inputs of all runs of a sweep."""
 
-    model: content of the float ONNX model.
-    program: content of the float PyTorch program.
-    pool_images: (N, H, W, C) uint8 training images to draw from.
-    pool_labels: (N,) their classes.
-    test_images: (N, H, W, C) uint8.
-    test_labels: (N,).
-    label_names: K names.
-    baseline: (N, K) probabilities of the baseline for the test images.
-    batch_size: number of test images in a batch.
-    """
-
-    model: bytes
-    program: bytes
-    pool_images: Images
-    pool_labels: Labels
-    test_images: Images
-    test_labels: Labels
-    label_names: Sequence[str]
-    baseline: Probabilities
-    batch_size: int
+    model: bytes  # content of the float ONNX model
+    program: bytes  # content of the float PyTorch program
+    pool_images: NDArray[np.uint8]  # (N, H, W, C) training images to draw from
+    pool_labels: NDArray[np.int64]  # (N,) their classes
+    test_images: NDArray[np.uint8]  # (N, H, W, C)
+    test_labels: NDArray[np.int64]  # (N,)
+    label_names: Sequence[str]  # K names
+    baseline: Probabilities  # (N, K) of the baseline for the test images
+    batch_size: int  # number of test images in a batch
 
 
 def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) -> Inputs:
-    """Reads the models, the images and the baseline's predictions.
-
-    Args:
-        params: the parameters.
-        models: folder of `onnx_fp32.onnx` and `torch_fp32.pt2`.
-        data: folder of the arrays that `prepare` wrote.
-        predictions: folder of `<baseline>.npy`.
+    """Reads the float models, the arrays that `prepare` wrote, and the baseline's predictions.
 
     Raises:
         ArtifactError: a file is missing or invalid.

@@ -30,14 +30,10 @@ Outcome = tuple[Run, Result | str]  # a string is the reason why the run failed
 
 
 class Key(NamedTuple):
-    """Identity of a run.
+    """Identity of a run."""
 
-    shared: what it has in common with the other runs of a sweep.
-    cells: its variant and the values of `KNOBS`, as the record writes them.
-    """
-
-    shared: Identity
-    cells: tuple[str, ...]
+    shared: Identity  # what it has in common with the other runs of a sweep
+    cells: tuple[str, ...]  # its variant and the values of `KNOBS`, as the record writes them
 
     @property
     def task(self) -> tuple[object, ...]:
@@ -88,13 +84,8 @@ def read(path: Path) -> dict[Key, Result]:
 def keep(path: Path, outcomes: Iterable[Outcome], identity: Identity) -> list[tuple[Run, str]]:
     """Adds each run to the record as soon as it is finished, and sorts the record at the end.
 
-    Args:
-        path: of the record.
-        outcomes: runs with their results, or the reason why they failed.
-        identity: of the sweep.
-
     Returns:
-        The failed runs and their errors.
+        The failed runs and the reasons.
     """
     failed = []
     _tidy(path, identity)

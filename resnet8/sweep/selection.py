@@ -13,35 +13,22 @@ from resnet8.sweep.result import Result
 
 @dataclass
 class Setting:
-    """The finished runs that differ only in their seed, one for each draw of calibration images.
-
-    variant: the quantized variant.
-    changes: settings that differ from those of the pipeline, besides the number of images.
-    images: number of calibration images.
-    is_default: True if these are the settings of the pipeline.
-    results: by seed.
-    n_earlier: number of results that an earlier version of code or libraries measured.
-    """
+    """The finished runs that differ only in their seed, one for each draw of calibration images."""
 
     variant: str
-    changes: tuple[str, ...]
-    images: int
-    is_default: bool
-    results: dict[int, Result] = field(default_factory=dict)
-    n_earlier: int = 0
+    changes: tuple[str, ...]  # from the settings of the pipeline, besides the number of images
+    images: int  # number of calibration images
+    is_default: bool  # True if these are the settings of the pipeline
+    results: dict[int, Result] = field(default_factory=dict)  # by seed
+    n_earlier: int = 0  # results that an earlier version of code or libraries measured
 
 
 class Selection(NamedTuple):
-    """The finished runs of a grid, and counts of other runs in the record.
+    """The finished runs of a grid, and counts of other runs in the record."""
 
-    settings: in the order of the grid.
-    n_other_model: number of runs of another model.
-    n_other_data: number of runs of this model on other data.
-    """
-
-    settings: list[Setting]
+    settings: list[Setting]  # in the order of the grid
     n_other_model: int
-    n_other_data: int
+    n_other_data: int  # of this model on other data
 
 
 def select(
@@ -54,12 +41,8 @@ def select(
 ) -> Selection:
     """Selects the finished runs of a grid: those of this version, or else of an earlier one.
 
-    Args:
-        finished: results in the record, by key.
-        runs: of the grid.
-        identity: of the grid's runs.
-        usual: the settings of the pipeline.
-        n_images: number of test images.
+    The grid's `runs` share `identity`. `usual` are the settings of the pipeline, and there are
+    `n_images` test images.
 
     Raises:
         ArtifactError: a run of the grid was measured on another number of images.

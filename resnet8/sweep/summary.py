@@ -30,12 +30,9 @@ CHOICE_COLUMNS = (
 
 
 def summarize(selection: Selection, *, n_runs: int, chance: float) -> dict[str, Any]:
-    """Summarizes the finished runs of a grid.
+    """Summarizes the finished runs of a grid of `n_runs`.
 
-    Args:
-        selection: the finished runs of the grid.
-        n_runs: number of runs in the grid.
-        chance: accuracy of the best constant prediction.
+    `chance` is the accuracy of the best constant prediction.
 
     Returns:
         Content of a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in

@@ -33,23 +33,15 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class Identity(NamedTuple):
-    """Identity of model, data, code, libraries and settings that all runs of a sweep share.
+    """Identity of model, data, code, libraries and settings that all runs of a sweep share."""
 
-    model_sha256: of the Keras file.
-    data: checksum of the training images to draw from, the test set and the class names.
-    code: checksum of the code, without comments and docstrings.
-    libraries: their public versions.
-    opset: of the ONNX models.
-    batch_size: number of test images in a batch.
-    baseline: the variant that runs are compared with; a quantized one with its settings.
-    """
-
-    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    data: _Digest
-    code: _Digest
-    libraries: Annotated[str, Field(pattern="^[!-~]+( [!-~]+)*$")]
-    opset: Annotated[int, ConvertOnnx.model_fields["opset"]]
-    batch_size: Annotated[int, Evaluate.model_fields["batch_size"]]
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of the Keras file
+    data: _Digest  # of the training images to draw from, the test set and the class names
+    code: _Digest  # without comments and docstrings
+    libraries: Annotated[str, Field(pattern="^[!-~]+( [!-~]+)*$")]  # with public versions
+    opset: Annotated[int, ConvertOnnx.model_fields["opset"]]  # of the ONNX models
+    batch_size: Annotated[int, Evaluate.model_fields["batch_size"]]  # number of test images
+    # The variant that runs are compared with; a quantized one with its settings.
     baseline: Annotated[str, Field(pattern=f"^({'|'.join(Variant)})( [ -~]+)?$")]
 
 

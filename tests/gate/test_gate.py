@@ -216,11 +216,11 @@ CLOSED: dict[str, tuple[Edit, str]] = {
     "a word on chance made up": made_up("comparison", "baseline_is_chance", True),
     "a missing variant": (
         entry(COMPARISON, *ROW.split(".")),
-        r"comparison\.json must hold the variants keras_fp32, .+onnx_int8.+, got \['keras_fp32'",
+        r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\..+ and others\.",
     ),
+    "a variant made up": made_up("comparison", "variants.lion", {}),
     "no variants": (
-        entry(COMPARISON, "variants"),
-        r"comparison\.json must hold the variants keras_fp32, .+, got \[\]",
+        entry(COMPARISON, "variants", to=7), r"comparison\.json " + MADE_UP + r"variants\.keras",
     ),
     "missing bits of a variant": (
         entry(CORRECT, "correct", "onnx_int8"), r"correct\.json must hold the variants",
@@ -237,9 +237,7 @@ CLOSED: dict[str, tuple[Edit, str]] = {
     "as many images right, but others": (
         swap_images, r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\.",
     ),
-    "another baseline": (
-        entry(COMPARISON, "baseline", to="onnx_fp32"), r"compare with keras_fp32",
-    ),
+    "another baseline": made_up("comparison", "baseline", "onnx_fp32"),
     "a metric edited in what dvc.lock alone tells": (
         entry(*KL, to=0.99), r"another state than dvc\.lock records of: metrics/comparison\.json\.",
     ),

@@ -158,11 +158,15 @@ def write(name: str, content: bytes) -> Edit:
 
 
 def append(name: str, text: str) -> Edit:
-    return lambda folder: write(name, _bytes(folder / name) + text.encode())(folder)
+    def edit(folder: Path) -> None:
+        with (folder / name).open("a") as file:
+            file.write(text)
+
+    return edit
 
 
 def cut(name: str) -> Edit:
-    return lambda folder: write(name, _bytes(folder / name)[:-40])(folder)
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-40])
 
 
 def remove(name: str) -> Edit:
@@ -195,6 +199,17 @@ def entry(name: str, *keys: Any, to: Any = DROP) -> Edit:
     return edit
 
 
+def rename_class(name: str) -> Edit:
+    """Calls the cats something else in all metrics, and in dvc.lock."""
+
+    def edit(folder: Path) -> None:
+        for path in (folder / "metrics").iterdir():
+            path.write_text(path.read_text().replace('"cat"', f'"{name}"'))
+        write_lock(folder)
+
+    return edit
+
+
 def both(*edits: Edit) -> Edit:
     return lambda folder: [edit(folder) for edit in edits]
 
@@ -204,7 +219,3 @@ def bomb() -> str:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     return "\n".join(lines)
-
-
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""

@@ -26,6 +26,7 @@ from tests.gate.project import (
     make_project,
     predictions,
     remove,
+    rename_class,
     replaced,
     right,
     usual,
@@ -140,13 +141,6 @@ def test_results_of_versions_before_kl_errors_and_chance_serve_as_base(
     assert content["moved"] == []
 
 
-def rename_class(folder: Path) -> None:
-    """Calls the cats something with a control character in all metrics, and in dvc.lock."""
-    for path in (folder / "metrics").iterdir():
-        path.write_text(path.read_text().replace('"cat"', '"\\u001b[2J"'))
-    write_lock(folder)
-
-
 def swap_images(folder: Path) -> None:
     """Other images are right than before, as often: in the bits alone, and in dvc.lock."""
     others = describe_correctness(
@@ -233,7 +227,9 @@ CLOSED: dict[str, tuple[Edit, str]] = {
     "bits of another model": (
         entry(*CATS_BITS, to="A" * 17 + "="), r"correct\.json must be whole",
     ),
-    "a class with an escape": (rename_class, r"correct\.json must be whole, got: n_images"),
+    "a class with an escape": (
+        rename_class("\\u001b[2J"), r"correct\.json must be whole, got: n_images",
+    ),
     "as many images right, but others": (
         swap_images, r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\.",
     ),
@@ -290,9 +286,7 @@ def test_exit_code_is_2_when_the_base_has(name: str, project: Path, gate: Gate) 
 def test_exit_code_is_2_when_the_base_has_other_classes_behind_the_same_checksum(
     project: Path, gate: Gate
 ) -> None:
-    for name in ("correct", *usual(), "comparison"):
-        path = project / "metrics" / f"{name}.json"
-        path.write_text(path.read_text().replace('"cat"', '"lion"'))
+    rename_class("lion")(project)
     commit(project)
     write_metrics(project, usual())
     ended = gate()
@@ -356,24 +350,17 @@ def test_a_project_in_a_subfolder_of_its_repository_is_found(
     assert gate().code == 0
 
 
-def test_json_to_a_file_comes_beside_the_table(project: Path, gate: Gate) -> None:
-    ended = gate("--json", "out/gate.json", "--markdown", "out/gate.md")
-    assert "The gate passes" in ended.out
-    content = json.loads((project / "out/gate.json").read_text())
-    assert content["verdict"] == "pass"
-    assert content["base"] == {
-        "revision": "HEAD",
-        "commit": git(project, "rev-parse", "HEAD").strip(),
-    }
-    assert "### ✅ The gate passes against HEAD" in (project / "out/gate.md").read_text()
-
-
-def test_markdown_has_both_tables_and_the_reasons(project: Path, gate: Gate) -> None:
+def test_json_and_markdown_to_files_come_beside_the_table(project: Path, gate: Gate) -> None:
     write_metrics(project, usual() | {"onnx_int8": right(*range(200))})
-    ended = gate("--markdown")
-    assert ended.code == 1
-    assert "### ❌ The gate fails against HEAD" in ended.out
-    assert "- ❌ onnx\\_int8: worse than the base: 90.00% to 80.00%" in ended.out
-    rows = [line for line in ended.out.splitlines() if line.startswith("| onnx\\_int8 |")]
+    ended = gate("--json", "out/gate.json", "--markdown", "out/gate.md")
+    assert (ended.code, "The gate fails" in ended.out) == (1, True)
+    content = json.loads((project / "out/gate.json").read_text())
+    commit_hash = git(project, "rev-parse", "HEAD").strip()
+    assert content["base"] == {"revision": "HEAD", "commit": commit_hash}
+    assert (content["verdict"], len(content["failures"])) == ("fail", 3)
+    lines = (project / "out/gate.md").read_text().splitlines()
+    assert lines[0].startswith("### ❌ The gate fails against HEAD")
+    assert lines[2].startswith("- ❌ onnx\\_int8: below keras\\_fp32, all images: 10.00 pp")
+    rows = [line for line in lines if line.startswith("| onnx\\_int8 |")]
     assert rows[0].endswith("| WORSE |")
     assert len(rows) == 3  # the change, and the two drops among the limits

@@ -159,11 +159,6 @@ def damaged(path: Path) -> str:
     return str(caught.value)
 
 
-def test_read_refuses_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="must exist"):
-        read(tmp_path / "none.csv")
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -83,7 +83,7 @@ def cluster(
     (scheduler,), (worker,) = commands("dask scheduler"), commands("dask worker")
     options = shlex.split(scheduler)[2:]
     where = tmp_path_factory.mktemp("cluster")
-    with dask_cluster(where, options, {"HOME": str(home)}) as cluster:
+    with dask_cluster(where, options, HOME=str(home)) as cluster:
         here = worker.replace(ADDRESS, cluster.address).replace("--nworkers 16", "--nworkers 1")
         cluster.start(*shlex.split(here)[1:], "--host", "127.0.0.1")
         yield cluster
@@ -134,7 +134,7 @@ def test_client_without_the_key_is_refused(cluster: Cluster, folder: Path, tmp_p
 def test_settings_that_require_tls_refuse_an_address_without_it_and_missing_keys(
     folder: Path, tmp_path: Path
 ) -> None:
-    open_to_all = dask_cluster(tmp_path, variables={"HOME": str(tmp_path)})
+    open_to_all = dask_cluster(tmp_path, HOME=str(tmp_path))
     with open_to_all as cluster, settings_of(folder):
         assert cluster.address.startswith("tcp://")
         assert "encryption required by Dask configuration" in refused(cluster.address)

@@ -7,6 +7,7 @@ from resnet8.compare.chance import chance_warning
 from resnet8.compare.rendering import Json
 from resnet8.core.sizes import list_larger
 from resnet8.core.variants import Variant
+from resnet8.gate.rules import Row
 
 SAME_SIZE = 0.01  # of the smallest file
 FIGURES = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
@@ -24,13 +25,13 @@ RULES = (
 
 
 def decide(
-    results: Json, *, limits: Sequence[Json], sizes: Mapping[Variant, int], mlperf_tiny: Json | None
+    results: Json, *, limits: Sequence[Row], sizes: Mapping[Variant, int], mlperf_tiny: Json | None
 ) -> dict[str, Any]:
     """Describes the quantized variants, recommends one, and lists warnings.
 
     Args:
         results: contents of metrics/<name>.json, by name.
-        limits: the gate's limits with their measured values.
+        limits: of `gate.rules.check_limits`.
         sizes: bytes of each variant's file, in the order of params.yaml.
         mlperf_tiny: accuracy on the benchmark's images by variant; None for another test set.
     """
@@ -84,7 +85,7 @@ def _recommend(
 
 
 def _describe(
-    name: Variant, results: Json, *, limits: Sequence[Json], sizes: Mapping[Variant, int]
+    name: Variant, results: Json, *, limits: Sequence[Row], sizes: Mapping[Variant, int]
 ) -> dict[str, Any]:
     row = results["comparison"]["variants"][name]
     arithmetic = results["verify_quantized"]["variants"][name]
@@ -105,9 +106,7 @@ def _describe(
     }
 
 
-def _warnings(
-    results: Json, broken: Sequence[Json], sizes: Mapping[Variant, int]
-) -> dict[str, str]:
+def _warnings(results: Json, broken: Sequence[Row], sizes: Mapping[Variant, int]) -> dict[str, str]:
     """Returns a text for each kind of warning; empty if there is no reason to warn."""
     verified, findings = results["verify_quantized"], results["quantization_lint"]["findings"]
     saturating = [x for x, row in verified["variants"].items() if row["saturating_products"]]

@@ -17,7 +17,7 @@ from resnet8.core.errors import GateError
 from resnet8.core.params import Params
 from resnet8.core.variants import FLOAT_VARIANTS
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any]  # of a JSON file
 _UNITS = {
     "calibration_images_min": "images",
     "float_accuracy_min": "fraction",

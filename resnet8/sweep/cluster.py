@@ -122,14 +122,8 @@ def compute(
     name = f"resnet8-{uuid4().hex}"
     futures: dict[Future, Run] = {}
     try:
-        client.register_plugin(
-            remote.Project(
-                name,
-                archive=pack_code(),
-                inputs=inputs._asdict(),
-                libraries=identify_libraries(),
-            )
-        )
+        project = remote.Project(name, pack_code(), inputs._asdict(), identify_libraries())
+        client.register_plugin(project)
         futures |= _submit(client, name, runs)
         waiting = as_completed(list(futures), with_results=True)
         for _ in _watch(client, say):

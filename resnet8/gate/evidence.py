@@ -125,23 +125,22 @@ def _number(name: str, content: Any, *keys: str) -> float:
     return float(content)
 
 
-def _contradictions(
-    content: Any, expected: Mapping[str, Any], *, is_whole: bool = False
-) -> Iterator[str]:
+def _contradictions(content: Any, expected: Mapping[str, Any]) -> Iterator[str]:
     """Yields the keys, joined by dots, whose value in a file is not the expected one.
 
-    The file may have other keys, but no other variant or class: there, `is_whole` is True.
+    The file may have other keys, but no other variant, and no other class with images.
     """
     entries = content if isinstance(content, Mapping) else {}
     for key, value in expected.items():
-        if isinstance(value, Mapping):
-            listed = key == "variants" or key.startswith("per_class_")
-            inner = _contradictions(entries.get(key), value, is_whole=listed)
-            yield from (f"{key}.{x}" for x in inner)
-        elif type(entries.get(key)) is not type(value) or entries[key] != value:
-            yield key
-    if is_whole:
-        yield from (x for x, value in entries.items() if x not in expected and value is not None)
+        got = entries.get(key)
+        if not isinstance(value, Mapping):
+            if type(got) is not type(value) or got != value:
+                yield key
+            continue
+        others = [x for x in got if x not in value] if isinstance(got, Mapping) else []
+        if key != "variants":
+            others = [x for x in others if key.startswith("per_class_") and got[x] is not None]
+        yield from (f"{key}.{x}" for x in [*_contradictions(got, value), *others])
 
 
 def _refuse(name: str, contradictions: Iterable[str]) -> None:

@@ -212,7 +212,7 @@ CLOSED: dict[str, tuple[Edit, str]] = {
         entry(COMPARISON, *ROW.split(".")),
         r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\..+ and others\.",
     ),
-    "a variant made up": made_up("comparison", "variants.lion", {}),
+    "a variant made up": made_up("comparison", "variants.lion", None),
     "no variants": (
         entry(COMPARISON, "variants", to=7), r"comparison\.json " + MADE_UP + r"variants\.keras",
     ),

@@ -125,22 +125,22 @@ def _number(name: str, content: Any, *keys: str) -> float:
     return float(content)
 
 
-def _contradictions(content: Any, expected: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
     """Yields the keys, joined by dots, whose value in a file is not the expected one.
 
     The file may have other keys, but no other variant, and no other class with images.
     """
-    entries = content if isinstance(content, Mapping) else {}
     for key, value in expected.items():
         got = entries.get(key)
         if not isinstance(value, Mapping):
             if type(got) is not type(value) or got != value:
                 yield key
             continue
-        others = [x for x in got if x not in value] if isinstance(got, Mapping) else []
+        given = got if isinstance(got, Mapping) else {}
+        others = [x for x in given if x not in value]
         if key != "variants":
-            others = [x for x in others if key.startswith("per_class_") and got[x] is not None]
-        yield from (f"{key}.{x}" for x in [*_contradictions(got, value), *others])
+            others = [x for x in others if key.startswith("per_class_") and given[x] is not None]
+        yield from (f"{key}.{x}" for x in [*_contradictions(given, value), *others])
 
 
 def _refuse(name: str, contradictions: Iterable[str]) -> None:

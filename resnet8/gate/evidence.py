@@ -144,7 +144,7 @@ def _contradictions(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 def _refuse(name: str, contradictions: Iterable[str]) -> None:
-    if keys := list(contradictions):
+    if keys := [x if x.isprintable() and len(x) <= 100 else shown(x) for x in contradictions]:
         others = " and others" if len(keys) > 5 else ""
         raise GateError(
             f"{_path(name)} must fit the images that {_path('correct')} says were right, got "

@@ -212,6 +212,10 @@ CLOSED: dict[str, tuple[Edit, str]] = {
         entry(COMPARISON, *ROW.split(".")),
         r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\..+ and others\.",
     ),
+    "a variant with an escape": (
+        entry(COMPARISON, "variants", "\x1b[2J", to={}),
+        r"comparison\.json " + MADE_UP + r"'variants\.\\x1b\[2J'\. Run `dvc repro`",
+    ),
     "a variant made up": made_up("comparison", "variants.lion", None),
     "no variants": (
         entry(COMPARISON, "variants", to=7), r"comparison\.json " + MADE_UP + r"variants\.keras",

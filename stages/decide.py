@@ -17,7 +17,7 @@ from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import Variant
 from resnet8.decision import mlperf_tiny, model_card, words
-from resnet8.decision.decide import Evidence, decide
+from resnet8.decision.decide import decide
 from resnet8.gate.evidence import read_conversion_errors
 from resnet8.gate.rules import check_limits
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
     limits = check_limits(correctness, errors, params)
     sizes = {variant: path.stat().st_size for variant, path in paths.items()}
-    decision = decide(Evidence(results, limits, sizes, scores))
+    decision = decide(results, limits=limits, sizes=sizes, mlperf_tiny=scores)
     variant = model_card.choose_variant(decision, params.candidate)
     card = model_card.CardInputs(
         results | {"decision": decision, "scores": read_json(args.metrics / f"{variant}.json")},

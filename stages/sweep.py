@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     inputs = read_inputs(params, models=args.models, data=args.data, predictions=args.predictions)
-    progress = partial(show_progress, desc="sweep", unit="runs", total=len(missing))
     say = partial(tqdm.write, file=sys.stderr)
     with cluster.open_client(n_workers=len(missing)) as client:
         outcomes = cluster.compute(client, missing, inputs, say=say)
+        outcomes = show_progress(outcomes, desc="sweep", unit="runs", total=len(missing))
         try:
-            failed = record.keep(args.record, outcomes, identity, progress=progress)
+            failed = record.keep(args.record, outcomes, identity)
         except KeyboardInterrupt:
             say(f"finished runs are kept in {args.record}; the next sweep goes on from there")
             raise

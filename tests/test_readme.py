@@ -88,7 +88,7 @@ def test_a_model_without_a_sweep_has_neither_table_nor_picture(metrics: dict[str
     none = summarize(make_selection([], n_other_model=278), n_runs=4, chance=CHANCE)
     parts = rendered(metrics | {"sweep": none})
     assert parts["sweep"] == parts["settings"] == none["note"]
-    assert "278 runs" in none["note"]
+    assert "not shown: 278" in none["note"]
 
 
 def test_check_fails_with_the_difference_and_writes_nothing(

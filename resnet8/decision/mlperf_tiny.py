@@ -15,12 +15,12 @@ from resnet8.compare.comparison import ByClass, wilson_interval
 # Source: benchmark/README.md in github.com/mlcommons/tiny, quality target of image classification.
 TARGET = 0.85
 DATASET = "cifar10"
-SAMPLES = Path(__file__).with_name("mlperf_tiny_samples.txt")
 
 
 def read_samples() -> NDArray[np.int64]:
     """Returns the (200,) indices of the benchmark's images in CIFAR-10's test set."""
-    return np.loadtxt(SAMPLES, dtype=np.int64).ravel()
+    path = Path(__file__).with_name("mlperf_tiny_samples.txt")
+    return np.loadtxt(path, dtype=np.int64).ravel()
 
 
 def scores(

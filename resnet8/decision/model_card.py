@@ -23,19 +23,13 @@ _LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "keras": "keras"}
 
 
 class CardInputs(NamedTuple):
-    """Contents of a card.
+    """Contents of a card."""
 
-    results: contents of metrics/<name>.json, by name, and of metrics/<variant>.json as `scores`.
-    settings: the sections `fetch`, `convert_onnx`, `calibrate` and `fit` of params.yaml.
-    model, original: files of the variant and of the Keras model.
-    calibration: file of the calibration images.
-    """
-
-    results: Json
-    settings: Json
+    results: Json  # of metrics/<name>.json, by name, and of metrics/<variant>.json as `scores`
+    settings: Json  # the sections `fetch`, `convert_onnx`, `calibrate` and `fit` of params.yaml
     model: Fingerprint
-    original: Fingerprint
-    calibration: Fingerprint
+    original: Fingerprint  # the Keras model
+    calibration: Fingerprint  # the calibration images
 
 
 def choose_variant(decision: Json, candidate: str) -> Variant:
@@ -56,12 +50,12 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown.escape, "json": json.dumps}
-    fetch, comparison = inputs.settings["fetch"], inputs.results["comparison"]
-    decision, verification = inputs.results["decision"], inputs.results["verify_quantized"]
+    results, fetch = inputs.results, inputs.settings["fetch"]
+    comparison, decision = results["comparison"], results["decision"]
     mlperf = decision["mlperf_tiny"]
     sections = ["fetch", "convert_onnx", *([] if variant.is_float else ["calibrate", "fit"])]
     return environment.get_template("model_card.md.jinja").render(
-        {**inputs.results, **inputs._asdict()},
+        {**results, **inputs._asdict()},
         variant=variant,
         head=yaml.safe_dump(_head(variant, inputs), sort_keys=False, allow_unicode=True),
         title=model_in_words(fetch["model"]),
@@ -74,7 +68,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         quantized=decision["variants"].get(variant),
         parameters=[(f"{x}.{key}", value)
                     for x in sections for key, value in inputs.settings[x].items()],
-        arithmetic=verification["variants"].get(variant),
+        arithmetic=results["verify_quantized"]["variants"].get(variant),
         warnings=[x["text"] for x in decision["warnings"] if x["kind"] != "sweep"],
     )  # fmt: skip
 

@@ -10,9 +10,7 @@ from resnet8.core.variants import Variant
 def headline(decision: Json) -> str:
     """Names the file to ship."""
     chosen = decision["recommended"]
-    if chosen is None:
-        return "Ship none of these variants"
-    return f"Ship {Variant(chosen).path(Path()).name}"
+    return f"Ship {Variant(chosen).path(Path()).name if chosen else 'none of these variants'}"
 
 
 def costs(decision: Json, comparison: Json) -> str:
@@ -67,17 +65,15 @@ def mlperf_tiny(decision: Json, baseline: str) -> str:
     scores = decision["mlperf_tiny"]
     if scores is None:
         return ""
-    rows, n = scores["variants"], scores["n_images"]
-    low, high = (100 * rows[baseline][key] for key in ("ci95_low", "ci95_high"))
-    right = {rows[name]["n_right"] for name in decision["variants"]}
-    span = " to ".join(str(x) for x in sorted({min(right), max(right)})) if right else ""
+    rows, n, target = scores["variants"], scores["n_images"], scores["target"]
+    row, right = rows[baseline], sorted({rows[name]["n_right"] for name in decision["variants"]})
+    span = " to ".join(str(x) for x in sorted({right[0], right[-1]})) if right else ""
     quantized = f", the quantized variants {span}" if right else ""
     return (
-        f"MLPerf Tiny measures accuracy on {n} of these images and requires "
-        f"{100 * scores['target']:.0f}%, {scores['target'] * n:.0f} images: {baseline} classifies "
-        f"{rows[baseline]['n_right']} correctly{quantized}. "
-        f"The 95% interval of so few images is {low:.1f} to {high:.1f}%; the whole test set is "
-        "more precise."
+        f"MLPerf Tiny measures accuracy on {n} of these images and requires {100 * target:.0f}%, "
+        f"{target * n:.0f} images: {baseline} classifies {row['n_right']} correctly{quantized}. "
+        f"The 95% interval of so few images is {100 * row['ci95_low']:.1f} to "
+        f"{100 * row['ci95_high']:.1f}%; the whole test set is more precise."
     )
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_bytes, write_in_place
@@ -24,80 +25,82 @@ from resnet8.gate.evidence import (
 )
 from resnet8.gate.lock import check_lock
 from resnet8.gate.revisions import find_edited, read_at, resolve
-from resnet8.gate.rules import Verdict, check_limits, find_changes
+from resnet8.gate.rules import check_limits, find_changes
 from resnet8.gate.yardstick import CODE, PARAMS, find_moved
 
+_CODES = {"pass": 0, "fail": 1, "error": 2}
 _OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibility.md)."
 
 
-def judge(folder: Path, base: str, moved: list[str]) -> Verdict:
-    """Compares a project with a Git revision, and adds the sentences of `find_moved` to `moved`.
+def judge(base: str, moved: list[str]) -> dict[str, Any]:
+    """Compares the working tree with a Git revision, and adds sentences of `find_moved` to `moved`.
+
+    Returns:
+        The verdict, as JSON holds it: `failures` are reasons, `notes` do not fail the gate, and
+        `warning` is about a baseline that is not better than chance, so that passing says little.
+        Accuracies are fractions, `*_pp` percentage points.
 
     Raises:
         PipelineError: files are missing, damaged or not comparable.
     """
-    params = load_params(folder / PARAMS)
-    commit = resolve(folder, base)
-    read_base = partial(read_at, folder, commit)
+    params = load_params(Path(PARAMS))
+    commit = resolve(base)
+    read_base = partial(read_at, commit)
 
     def read(path: str) -> bytes:
-        return read_bytes(folder / path)
+        return read_bytes(Path(path))
 
     old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
     new, old = read_results(read), read_results(read_base)
-    edited = find_edited(folder, commit, CODE)
+    edited = find_edited(commit, CODE)
     moved += find_moved(old_params, params, old=old, new=new, edited=edited)
     baseline = params.compare.baseline
     warning = check_comparison(read, new.correctness, params.variants, baseline=baseline)
     limits = check_limits(new.correctness, read_conversion_errors(read), params)
-    check_lock(folder, params.model_dump(), metrics_files(params.variants))
-    changes = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
-    order: dict[str, int] = {name: i for i, name in enumerate(params.variants)}
-    elsewhere = (new.saturating ^ old.saturating) & {*order} & {*old.correctness.by_class}
-    return Verdict(
-        revision=base,
-        commit=commit,
-        limits=limits,
-        warning=warning,
-        changes=sorted(changes, key=lambda x: order.get(x.variant, len(order))),
-        moved=moved,
-        notes=[f"{name}: {_OTHER_CPU}" for name in order if name in elsewhere],
-    )
-
-
-def answer(folder: Path, base: str) -> tuple[int, render.Answer]:
-    """Returns the exit code and the rendered answer."""
-    moved: list[str] = []
-    try:
-        verdict = judge(folder, base, moved)
-        return int(not verdict.passed), render.describe(verdict)
-    except (PipelineError, OSError) as fault:
-        return 2, render.describe_error(str(fault), moved)
+    check_lock(params.model_dump(), metrics_files(params.variants))
+    found = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
+    changes = {x: found[x] for x in (*params.variants, *found) if x in found}
+    elsewhere = (new.saturating ^ old.saturating) & {*old.correctness.by_class}
+    failures = render.explain_failures(limits, changes)
+    return {
+        "moved": moved,
+        "verdict": "fail" if failures else "pass",
+        "base": {"revision": base, "commit": commit},
+        "failures": failures,
+        "notes": [f"{x}: {_OTHER_CPU}" for x in params.variants if x in elsewhere],
+        "warning": warning,
+        "limits": limits,
+        "changes": changes,
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m resnet8.gate", description=__doc__)
     parser.add_argument("--base", required=True, metavar="REV", help="a Git revision")
-    for form in ("--json", "--markdown"):
+    for option in ("--json", "--markdown"):
         hint = "to a file, or without one instead of the table"
-        parser.add_argument(form, nargs="?", const="-", metavar="FILE", help=hint)
+        parser.add_argument(option, nargs="?", const="-", metavar="FILE", help=hint)
     args = parser.parse_args(argv)
 
-    code, answered = answer(Path(), args.base)
+    moved: list[str] = []
     try:
-        if code == 2:
-            print(answered.text, end="", file=sys.stderr)
+        answer = judge(args.base, moved)
+    except (PipelineError, OSError) as fault:
+        answer = {"moved": moved, "verdict": "error", "error": str(fault)}
+    try:
+        if answer["verdict"] == "error":
+            print(render.to_text(answer), end="", file=sys.stderr)
         elif "-" not in (args.json, args.markdown):
-            _print(answered.text)
-        for where, text in ((args.json, answered.json), (args.markdown, answered.markdown)):
+            _print(render.to_text(answer))
+        for where, form in ((args.json, render.to_json), (args.markdown, render.to_markdown)):
             if where == "-":
-                _print(text)
+                _print(form(answer))
             elif where is not None:
-                write_in_place(Path(where), text.encode(errors="backslashreplace"))
+                write_in_place(Path(where), form(answer).encode(errors="backslashreplace"))
     except OSError as fault:
         print(f"error: {fault}", file=sys.stderr)
-        return 2
-    return code
+        return _CODES["error"]
+    return _CODES[answer["verdict"]]
 
 
 def _print(text: str) -> None:

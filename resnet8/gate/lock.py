@@ -6,7 +6,7 @@ checksum as a dependency must equal the recorded checksum of the stage that writ
 
 import hashlib
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ _FAULTS = (DvcException, AttributeError, LookupError, RecursionError, TypeError,
 State = dict[str, Any]  # command of a stage, checksums by path, values by parameter
 
 
-def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) -> None:
+def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
     """Checks that dvc.lock records the current state of everything that determines `metrics`.
 
     Stages downstream of `compare` determine none of these files: only their commands, the names of
@@ -36,29 +36,31 @@ def check_lock(folder: Path, params: Mapping[str, Any], metrics: Sequence[str]) 
         GateError: dvc.yaml or dvc.lock is missing or damaged, or a recorded state differs.
     """
     for name in (PIPELINE, LOCK):
-        if not (folder / name).is_file():
+        if not Path(name).is_file():
             raise GateError(
                 f"{name} must be there, got none. Restore it with `git restore {name}`."
             )
-        refuse_deep(folder / name)
+        refuse_deep(Path(name))
+    changed = set(metrics)
     try:
-        with Repo(str(folder)) as repo:
-            loader = load_file(repo, str(folder / PIPELINE)).stages
+        with Repo(".") as repo:
+            loader = load_file(repo, PIPELINE).stages
             stages, entries = dict(loader), loader.lockfile_data
             judged = _upstream(stages, _JUDGED)
-            states = _states(stages, judged, params)
-        recorded = {name: _recorded(name, entries.get(name, {})) for name in states}
+            changed -= {out.def_path for name in judged for out in stages[name].outs}
+            outs = [out for stage in stages.values() for out in stage.outs if out.use_cache]
+            made = {out.def_path: out.hash_info.value for out in outs}
+            made = {x: y for x, y in made.items() if not x.startswith("metrics/")}
+            for name, stage in stages.items():
+                now = _state(stage, made, params, is_judged=name in judged)
+                before = _recorded(name, entries.get(name, {}))
+                changed |= {x for x in now | before if now.get(x, ...) != before.get(x, ...)}
     except _FAULTS as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
         raise GateError(
             f"{PIPELINE}, {LOCK} and .dvc must be readable for DVC, got: {reason}. Restore what is "
             "damaged with `git restore`."
         ) from exc
-    changed = {*metrics} - {out.def_path for name in judged for out in stages[name].outs}
-    for name, now in states.items():
-        before = recorded[name]
-        changed |= now.keys() ^ before.keys()
-        changed |= {x for x in now.keys() & before.keys() if now[x] != before[x]}
     if changed:
         raise GateError(
             f"The metrics must be those of the code and the parameters beside them, got another "
@@ -93,37 +95,29 @@ def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     return {f"the command of {name}": entry.get("cmd"), **files, **dict(params)}
 
 
-def _states(
-    stages: Mapping[str, Any], judged: Container[str], params: Mapping[str, Any]
-) -> dict[str, State]:
-    """Returns the current state of each stage, from dvc.yaml, the files and the parameters.
+def _state(
+    stage: Any, made: Mapping[str, str | None], params: Mapping[str, Any], *, is_judged: bool
+) -> State:
+    """Returns the current state of a stage, from dvc.yaml, the files and the parameters.
 
     Dependencies of stages that are not judged keep their recorded checksums.
     """
-    outs = [out for stage in stages.values() for out in stage.outs]
-    cached = [out for out in outs if out.use_cache and not out.def_path.startswith("metrics/")]
-    made = {out.def_path: out.hash_info.value for out in cached}  # what Git does not have
-    checksums: dict[str, Any] = {}
-    states: dict[str, State] = {}
-    for name, stage in stages.items():
-        state = states[name] = {f"the command of {name}": stage.cmd}
-        for item in (*stage.outs, *stage.deps):
-            path, recorded = item.def_path, item.hash_info.value
-            trusted = name not in judged and item not in stage.outs
-            if isinstance(item, ParamsDependency):
-                values = recorded or {}
-                state |= {x: values.get(x) if trusted else _at(params, x) for x in item.params}
-            elif trusted:
-                state[path] = recorded
-            else:
-                if path not in checksums:
-                    checksums[path] = _checksum(item, made)
-                state[path] = checksums[path]
-    return states
+    state = {f"the command of {stage.name}": stage.cmd}
+    state |= {out.def_path: _checksum(out, made) for out in stage.outs}
+    for dep in stage.deps:
+        recorded = dep.hash_info.value
+        if isinstance(dep, ParamsDependency):
+            before = recorded or {}
+            state |= {x: _at(params, x) if is_judged else before.get(x) for x in dep.params}
+        else:
+            state[dep.def_path] = _checksum(dep, made) if is_judged else recorded
+    return state
 
 
 def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
     """Returns the checksum that dvc.lock must record for a path; None if there is no file.
+
+    `made` has the recorded checksums of outputs that are not in Git.
 
     Source: https://doc.dvc.org/user-guide/project-structure/internal-files, "Structure of the
     cache directory": a folder's is that of the JSON list of its files.

@@ -1,15 +1,18 @@
-"""Renders a verdict as a table for the terminal, as Markdown and as JSON."""
+"""Renders the gate's answer as a table for the terminal, as Markdown and as JSON.
+
+The answer is the content of the JSON form: `verdict` (`pass`, `fail` or `error`), `moved` (edits of
+the yardstick), and either `error` or everything that `command.judge` returns.
+"""
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from resnet8.core.markdown import escape, table
-from resnet8.gate.rules import Change, Limit, Verdict
+from resnet8.gate.rules import Row
 
 CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
@@ -24,170 +27,126 @@ _MEANING = (
 )
 
 
-class Answer(NamedTuple):
-    """The gate's answer as terminal text, JSON and Markdown."""
-
-    text: str
-    json: str
-    markdown: str
+def to_json(answer: Row) -> str:
+    """Renders an answer as JSON."""
+    return json.dumps(answer, indent=2, allow_nan=False) + "\n"
 
 
-def describe(verdict: Verdict) -> Answer:
-    """Renders a verdict; JSON holds fractions, and percentage points in `*_pp`."""
-    failures = [_explain_limit(x) for x in verdict.limits if not x.passed]
-    failures += [_explain_change(x) for x in verdict.changes if x.verdict == "worse"]
-    against = f"against {verdict.revision} ({verdict.commit[:10]})"
-    if not verdict.passed:
-        count = f"{len(failures)} {'reason' if len(failures) == 1 else 'reasons'}"
-        headline = f"The gate fails {against}: {count}."
-    elif verdict.warning:
-        headline = f"The gate passes {against}, but the baseline is not better than chance."
-    else:
-        headline = f"The gate passes {against}."
-    tables = (
-        [CHANGE_COLUMNS, *map(_change_cells, verdict.changes)],
-        [LIMIT_COLUMNS, *map(_limit_cells, verdict.limits)],
-    )
-    content = {
-        "moved": verdict.moved,
-        "verdict": "pass" if verdict.passed else "fail",
-        "base": {"revision": verdict.revision, "commit": verdict.commit},
-        "failures": failures,
-        "notes": verdict.notes,
-        "warning": verdict.warning,
-        "limits": [{**x._asdict(), "passed": x.passed} for x in verdict.limits],
-        "changes": {
-            x.variant: {
-                "verdict": x.verdict,
-                **(x.difference._asdict() if x.difference else {}),
-                "classes": {name: y._asdict() for name, y in x.classes.items()},
-                "classes_worse": list(x.classes_worse),
-            }
-            for x in verdict.changes
-        },
-    }
-    return Answer(
-        _to_text(verdict, headline, failures, tables),
-        json.dumps(content, indent=2, allow_nan=False) + "\n",
-        _to_markdown(verdict, headline, failures, tables),
-    )
-
-
-def describe_error(reason: str, moved: Sequence[str]) -> Answer:
-    """Renders the error that prevented a verdict."""
-    markdown = f"### ⚠️ The gate could not compare\n\n{escape(reason)}\n"
-    return Answer(
-        text="\n".join([*(f"{_MOVED}{x}" for x in moved), f"error: {reason}", ""]),
-        json=json.dumps({"moved": moved, "verdict": "error", "error": reason}, indent=2) + "\n",
-        markdown=_moved_markdown(moved) + markdown,
-    )
-
-
-_Rows = Sequence[Sequence[str]]  # the first has the names of the columns
-
-
-def _to_text(
-    verdict: Verdict, headline: str, failures: Sequence[str], tables: Sequence[_Rows]
-) -> str:
+def to_text(answer: Row) -> str:
+    """Renders an answer for the terminal."""
+    if answer["verdict"] == "error":
+        lines = [*(f"{_MOVED}{x}" for x in answer["moved"]), f"error: {answer['error']}", ""]
+        return "\n".join(lines)
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 100)  # cuts no name in a narrow log
     with console.capture() as captured:
-        for text in verdict.moved:
+        for text in answer["moved"]:
             console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")
-        if verdict.warning:
-            console.print(f"WARNING: {verdict.warning}", soft_wrap=True, style="bold red")
-        for columns, *rows in tables:
+        if answer["warning"]:
+            console.print(f"WARNING: {answer['warning']}", soft_wrap=True, style="bold red")
+        for columns, *rows in _tables(answer):
             grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for name in columns:
-                grid.add_column(
-                    name, justify="left" if name in _TEXT_COLUMNS else "right", no_wrap=True
-                )
+                side = "left" if name in _TEXT_COLUMNS else "right"
+                grid.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
             for cells in rows:
                 grid.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
             console.print(grid)
         console.print(_MEANING)
-        for note in verdict.notes:
+        for note in answer["notes"]:
             console.print(f"note: {note}", soft_wrap=True)
-        for reason in failures:
+        for reason in answer["failures"]:
             console.print(f"FAIL {reason}", soft_wrap=True, style="red")
-        console.print(headline, soft_wrap=True, style="bold")
+        console.print(_headline(answer), soft_wrap=True, style="bold")
     return captured.get()
 
 
-def _to_markdown(
-    verdict: Verdict, headline: str, failures: Sequence[str], tables: Sequence[_Rows]
-) -> str:
-    passed = "⚠️" if verdict.warning else "✅"
+def to_markdown(answer: Row) -> str:
+    """Renders an answer as Markdown."""
+    lines = [f"**{_MOVED.strip()}**\n"] if answer["moved"] else []
+    lines += [f"- {escape(x)}" for x in answer["moved"]]
+    if lines:
+        lines.append("")
+    if answer["verdict"] == "error":
+        lines += [f"### ⚠️ The gate could not compare\n\n{escape(answer['error'])}\n"]
+        return "\n".join(lines)
+    sign = "❌" if answer["failures"] else "⚠️" if answer["warning"] else "✅"
     changes, limits = (
-        table([columns, *([escape(x) for x in cells] for cells in rows)])
-        for columns, *rows in tables
+        table([[escape(x) for x in row] for row in rows]) for rows in _tables(answer)
     )
-    lines = [
-        f"### {passed if verdict.passed else '❌'} {escape(headline)}",
-        "",
-        *([f"- ⚠️ {escape(verdict.warning)}"] if verdict.warning else []),
-        *(f"- ❌ {escape(reason)}" for reason in failures),
-        *(f"- note: {escape(note)}" for note in verdict.notes),
-        f"\n{changes}\n",
-        f"{_MEANING}\n",
-        f"<details><summary>Limits of <code>params.yaml</code></summary>\n\n{limits}\n\n</details>",
-        "",
+    lines += [f"### {sign} {escape(_headline(answer))}\n"]
+    lines += [f"- ⚠️ {escape(answer['warning'])}"] if answer["warning"] else []
+    lines += [f"- ❌ {escape(reason)}" for reason in answer["failures"]]
+    lines += [f"- note: {escape(note)}" for note in answer["notes"]]
+    lines += [
+        f"\n{changes}\n\n{_MEANING}\n",
+        "<details><summary>Limits of <code>params.yaml</code></summary>\n",
+        f"{limits}\n\n</details>\n",
     ]
-    return _moved_markdown(verdict.moved) + "\n".join(lines)
+    return "\n".join(lines)
 
 
-def _moved_markdown(moved: Sequence[str]) -> str:
-    lines = "\n".join(f"- {escape(x)}" for x in moved)
-    return f"**{_MOVED.strip()}**\n\n{lines}\n\n" if moved else ""
+def explain_failures(limits: Iterable[Row], changes: Mapping[str, Row]) -> list[str]:
+    """Returns a sentence for each broken limit and each variant that is worse than the base."""
+    reasons = []
+    for x in limits:
+        if not x["passed"]:
+            value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
+            side = "at least" if x["at_least"] else "at most"
+            reasons.append(
+                f"{x['variant']}: {x['detail']}: {value}, must be {side} {limit} "
+                f"(gate.{x['parameter']})."
+            )
+    for variant, x in changes.items():
+        if x["verdict"] == "worse":
+            losses = sorted((row["accuracy_delta_pp"], name) for name, row in x["classes"].items())
+            classes = ", ".join(
+                f"{name} {delta:+.1f} pp"
+                + (" (certain by itself)" if name in x["classes_worse"] else "")
+                for delta, name in losses
+                if delta < 0
+            )
+            reasons.append(
+                f"{variant}: worse than the base: {x['base_accuracy']:.2%} to {x['accuracy']:.2%} "
+                f"({x['accuracy_delta_pp']:+.2f} pp, {x['images_lost']} images lost and "
+                f"{x['images_won']} won, p {x['mcnemar_p_holm']:.2g}). Classes that lost: "
+                f"{classes}."
+            )
+    return reasons
 
 
-def _explain_limit(x: Limit) -> str:
-    side = "at least" if x.at_least else "at most"
+def _headline(answer: Row) -> str:
+    base, failures = answer["base"], answer["failures"]
+    against = f"against {base['revision']} ({base['commit'][:10]})"
+    if failures:
+        return f"The gate fails {against}: {len(failures)} reason{'s' * (len(failures) > 1)}."
+    if answer["warning"]:
+        return f"The gate passes {against}, but the baseline is not better than chance."
+    return f"The gate passes {against}."
+
+
+def _tables(answer: Row) -> tuple[Sequence[Sequence[str]], ...]:
+    """Returns the tables of changes and of limits, with their heads."""
+    changes = [_change_cells(name, x) for name, x in answer["changes"].items()]
+    return [CHANGE_COLUMNS, *changes], [LIMIT_COLUMNS, *map(_limit_cells, answer["limits"])]
+
+
+def _change_cells(variant: str, x: Row) -> tuple[str, ...]:
+    if x["verdict"] in ("new", "removed"):
+        return (variant, *[""] * (len(CHANGE_COLUMNS) - 2), x["verdict"])
     return (
-        f"{x.variant}: {x.detail}: {_FORMS[x.unit].format(x.value)}, must be {side} "
-        f"{_FORMS[x.unit].format(x.limit)} (gate.{x.parameter})."
+        variant,
+        f"{100 * x['base_accuracy']:.2f}",
+        f"{100 * x['accuracy']:.2f}",
+        f"{x['accuracy_delta_pp']:+.2f}",
+        f"{x['ci95_low_pp']:+.2f} to {x['ci95_high_pp']:+.2f}",
+        f"{x['images_lost']}/{x['images_won']}",
+        f"{x['mcnemar_p_holm']:.2g}",
+        "WORSE" if x["verdict"] == "worse" else x["verdict"],
     )
 
 
-def _explain_change(x: Change) -> str:
-    y = x.difference
-    if y is None:
-        raise ValueError("a change without a difference has nothing to explain")
-    losses = sorted((z.accuracy_delta_pp, name) for name, z in x.classes.items())
-    classes = ", ".join(
-        f"{name} {delta:+.1f} pp{' (certain by itself)' if name in x.classes_worse else ''}"
-        for delta, name in losses
-        if delta < 0
-    )
-    return (
-        f"{x.variant}: worse than the base: {y.base_accuracy:.2%} to {y.accuracy:.2%} "
-        f"({y.accuracy_delta_pp:+.2f} pp, {y.images_lost} images lost and {y.images_won} won, "
-        f"p {y.mcnemar_p_holm:.2g}). Classes that lost: {classes}."
-    )
-
-
-def _change_cells(x: Change) -> tuple[str, ...]:
-    if x.difference is None:
-        return (x.variant, *[""] * (len(CHANGE_COLUMNS) - 2), x.verdict)
-    y = x.difference
-    return (
-        x.variant,
-        f"{100 * y.base_accuracy:.2f}",
-        f"{100 * y.accuracy:.2f}",
-        f"{y.accuracy_delta_pp:+.2f}",
-        f"{y.ci95_low_pp:+.2f} to {y.ci95_high_pp:+.2f}",
-        f"{y.images_lost}/{y.images_won}",
-        f"{y.mcnemar_p_holm:.2g}",
-        x.verdict.upper() if x.verdict == "worse" else x.verdict,
-    )
-
-
-def _limit_cells(x: Limit) -> tuple[str, ...]:
-    side = "≥" if x.at_least else "≤"
-    return (
-        x.variant,
-        x.detail,
-        _FORMS[x.unit].format(x.value),
-        f"{side} {_FORMS[x.unit].format(x.limit)}",
-        "ok" if x.passed else "BROKEN",
-    )
+def _limit_cells(x: Row) -> tuple[str, ...]:
+    value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
+    side, passed = "≥" if x["at_least"] else "≤", "ok" if x["passed"] else "BROKEN"
+    return x["variant"], x["detail"], value, f"{side} {limit}", passed

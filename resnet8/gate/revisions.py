@@ -1,4 +1,4 @@
-"""Reads files of a Git revision with the git command."""
+"""Reads files of a Git revision with the git command, in the current folder."""
 
 import subprocess
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from pathlib import Path
 from resnet8.core.errors import GateError
 
 
-def resolve(folder: Path, revision: str) -> str:
+def resolve(revision: str) -> str:
     """Returns the full hash of the commit that a revision names.
 
     Raises:
         GateError: there is no git, no repository or no such revision in it.
     """
     shallow = _git(
-        folder, "rev-parse", "--is-shallow-repository",
-        problem=f"{folder.resolve()} must be in a Git repository, got none",
+        "rev-parse", "--is-shallow-repository",
+        problem=f"{Path.cwd()} must be in a Git repository, got none",
         remedy="Run the gate in a clone of the project.",
     )  # fmt: skip
     remedy = (
@@ -26,34 +26,34 @@ def resolve(folder: Path, revision: str) -> str:
         "make gate BASE=origin/main"
     )
     commit = _git(
-        folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}",
+        "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}",
         problem=f"The base must be a Git revision, got {revision!r}",
         remedy=remedy,
     )  # fmt: skip
     return commit.decode().strip()
 
 
-def read_at(folder: Path, commit: str, path: str) -> bytes:
+def read_at(commit: str, path: str) -> bytes:
     """Returns the content of a project file in a commit.
 
     Raises:
         GateError: the commit does not have it.
     """
     return _git(
-        folder, "cat-file", "blob", f"{commit}:./{path}",
+        "cat-file", "blob", f"{commit}:./{path}",
         problem=f"{path} must be in the base {commit[:10]}, got none",
         remedy="Name a base whose results are committed.",
     )  # fmt: skip
 
 
-def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
+def find_edited(commit: str, paths: Sequence[str]) -> list[str]:
     """Lists changed and new files under some paths, compared with a commit.
 
     Raises:
         GateError: git fails.
     """
     listings = [
-        _git(folder, *command, "--", *paths, problem="git must list what was edited, got an error")
+        _git(*command, "--", *paths, problem="git must list what was edited, got an error")
         for command in (
             ("diff", "--name-only", "-z", "--relative", commit),
             ("ls-files", "--others", "--exclude-standard", "-z"),
@@ -63,15 +63,14 @@ def find_edited(folder: Path, commit: str, paths: Sequence[str]) -> list[str]:
     return sorted(x for x in names if x)
 
 
-def _git(folder: Path, *arguments: str, problem: str, remedy: str = "") -> bytes:
+def _git(*arguments: str, problem: str, remedy: str = "") -> bytes:
     """Returns the output of a git command.
 
     Raises:
         GateError: the command fails, with `problem`, git's reason and `remedy` in the message.
     """
-    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
     except FileNotFoundError as exc:
         raise GateError("git must be installed, got no such command. Install it.") from exc
     if done.returncode:

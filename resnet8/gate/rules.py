@@ -1,8 +1,7 @@
 """Decides by limits of a revision alone, and by losses against another."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from resnet8.compare.comparison import (
     Correct,
@@ -18,139 +17,78 @@ from resnet8.core.errors import GateError
 from resnet8.core.params import Params
 from resnet8.core.variants import FLOAT_VARIANTS
 
-
-class Limit(NamedTuple):
-    """A value and its limit, both in `unit`.
-
-    parameter: name in the section `gate` of params.yaml.
-    variant: the variant, or the stage, that has the value.
-    at_least: True if the value must not be below the limit, False if not above it.
-    detail: the quantity, or the class and the baseline.
-    """
-
-    parameter: str
-    variant: str
-    value: float
-    limit: float
-    unit: Literal["fraction", "pp", "probability", "images"]
-    at_least: bool
-    detail: str
-
-    @property
-    def passed(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-
-class Difference(NamedTuple):
-    """Changes of right answers on the same images, now minus base.
-
-    base_accuracy, accuracy: fractions.
-    accuracy_delta_pp, ci95_low_pp, ci95_high_pp: their difference and its interval.
-    images_lost, images_won: numbers of images that only the base, only this revision got right.
-    mcnemar_p_holm: McNemar's p, corrected for the tests that are made together.
-    """
-
-    base_accuracy: float
-    accuracy: float
-    accuracy_delta_pp: float
-    ci95_low_pp: float
-    ci95_high_pp: float
-    images_lost: int
-    images_won: int
-    mcnemar_p_holm: float
-
-    def is_loss(self, significance: float) -> bool:
-        return self.accuracy_delta_pp < 0 and self.mcnemar_p_holm < significance
-
-
-class Change(NamedTuple):
-    """A variant compared with the base revision.
-
-    verdict: `worse` fails; `noise` is a difference that chance explains.
-    difference: over all images; None for a variant that only one revision has.
-    classes: differences by class.
-    classes_worse: the classes that lost more than chance explains, each by itself.
-    """
-
-    variant: str
-    verdict: Literal["unchanged", "noise", "better", "worse", "new", "removed"]
-    difference: Difference | None = None
-    classes: Mapping[str, Difference] = MappingProxyType({})
-    classes_worse: tuple[str, ...] = ()
-
-
-class Verdict(NamedTuple):
-    """Decision of the gate, with reasons.
-
-    revision, commit: name and hash of the base.
-    moved: edits of the yardstick.
-    notes: remarks that do not fail the gate.
-    warning: about a baseline that is not better than chance, so that passing says little.
-    """
-
-    revision: str
-    commit: str
-    limits: list[Limit]
-    changes: list[Change]
-    moved: list[str]
-    notes: list[str]
-    warning: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return all(x.passed for x in self.limits) and all(
-            x.verdict != "worse" for x in self.changes
-        )
+Row = Mapping[str, Any]  # of a JSON file
+_UNITS = {
+    "calibration_images_min": "images",
+    "float_accuracy_min": "fraction",
+    "float_parity_max": "probability",
+    "drop_max_pp": "pp",
+    "class_drop_max_pp": "pp",
+}
 
 
 def check_limits(
     correctness: Correctness, conversion_errors: Mapping[str, float], params: Params
-) -> list[Limit]:
+) -> list[dict[str, Any]]:
     """Compares a revision's own results with the limits of `params.gate`.
 
-    Args:
-        correctness: right answers of each variant.
-        conversion_errors: of `evidence.read_conversion_errors`.
-        params: the parameters.
+    Returns:
+        Rows with the `parameter` of the section `gate`, the `variant` or stage that has the
+        `value`, the `limit` in the same `unit`, `at_least` (False: at most), whether it `passed`,
+        and a `detail`: the quantity, or the baseline and the class.
     """
-    gate, by_class = params.gate, correctness.by_class
-    baseline = params.compare.baseline
-    limits = [
-        Limit("calibration_images_min", "calibration", params.calibrate.size,
-              gate.calibration_images_min, "images", True, "training images")
-    ]  # fmt: skip
-    limits += [
-        Limit("float_accuracy_min", name, float(join_classes(by_class[name]).mean()),
-              gate.float_accuracy_min, "fraction", True, "top-1 accuracy")
-        for name in FLOAT_VARIANTS
-    ]  # fmt: skip
-    limits += [
-        Limit("float_parity_max", name, error, gate.float_parity_max, "probability", False,
-              "difference to its original")
-        for name, error in conversion_errors.items()
-    ]  # fmt: skip
+    gate, baseline, by_class = params.gate, params.compare.baseline, correctness.by_class
+    size, smallest = params.calibrate.size, gate.calibration_images_min
+    rows = [_limit("calibration_images_min", "calibration", size, smallest, "training images")]
+    for name in FLOAT_VARIANTS:
+        accuracy, least = float(join_classes(by_class[name]).mean()), gate.float_accuracy_min
+        rows.append(_limit("float_accuracy_min", name, accuracy, least, "top-1 accuracy"))
+    for converted, error in conversion_errors.items():
+        detail = "difference to its original"
+        rows.append(_limit("float_parity_max", converted, error, gate.float_parity_max, detail))
     for name in params.variants:
-        if name not in (*FLOAT_VARIANTS, baseline):
-            row = compare_correct(by_class[baseline], by_class[name])
-            worst, delta = min(row["per_class_delta_pp"].items(), key=lambda item: item[1])
-            for parameter, by_variant, delta_pp, where in (
-                ("drop_max_pp", gate.drop_max_pp, row["accuracy_delta_pp"], "all images"),
-                ("class_drop_max_pp", gate.class_drop_max_pp, delta, worst),
-            ):
-                limit = by_variant.get(name, by_variant["default"])
-                limits.append(
-                    Limit(parameter, name, max(0.0, -delta_pp), limit, "pp", False,
-                          f"below {baseline}, {where}")
-                )  # fmt: skip
-    return limits
+        if name in (*FLOAT_VARIANTS, baseline):
+            continue
+        compared = compare_correct(by_class[baseline], by_class[name])
+        worst, delta_pp = min(compared["per_class_delta_pp"].items(), key=lambda item: item[1])
+        for parameter, change_pp, where in (
+            ("drop_max_pp", compared["accuracy_delta_pp"], "all images"),
+            ("class_drop_max_pp", delta_pp, worst),
+        ):
+            allowed = getattr(gate, parameter)
+            limit, drop = allowed.get(name, allowed["default"]), max(0.0, -change_pp)
+            rows.append(_limit(parameter, name, drop, limit, f"below {baseline}, {where}"))
+    return rows
 
 
-def find_changes(base: Correctness, current: Correctness, *, significance: float) -> list[Change]:
+def _limit(parameter: str, variant: str, value: float, limit: float, detail: str) -> dict[str, Any]:
+    at_least = parameter.endswith("_min")
+    return {
+        "parameter": parameter,
+        "variant": variant,
+        "value": value,
+        "limit": limit,
+        "unit": _UNITS[parameter],
+        "at_least": at_least,
+        "detail": detail,
+        "passed": value >= limit if at_least else value <= limit,
+    }
+
+
+def find_changes(
+    base: Correctness, current: Correctness, *, significance: float
+) -> dict[str, dict[str, Any]]:
     """Compares each variant with itself in another revision, image by image.
 
     A loss counts if p of McNemar's exact test, over all images or in a class, is below
     `significance` after Holm's correction: over the variants for all images, and over all classes
     of all variants for classes.
+
+    Returns:
+        By variant its `verdict`: `new`, `removed`, `unchanged`, `noise` (a difference that chance
+        explains), `better` or `worse`, which fails. Variants that both revisions have come with
+        their `_differences` over all images and by class (`classes`), and the classes that lost
+        more than chance explains, each by itself (`classes_worse`).
 
     Raises:
         GateError: the test sets differ.
@@ -164,12 +102,16 @@ def find_changes(base: Correctness, current: Correctness, *, significance: float
     old, new = base.by_class, current.by_class
     both = [name for name in new if name in old]
     totals = _differences({x: (join_classes(old[x]), join_classes(new[x])) for x in both})
-    classes = _differences({(x, y): (old[x][y], new[x][y]) for x in both for y in old[x]})
-    changes = [
-        _change(x, totals[x], {y: classes[x, y] for y in old[x]}, significance) for x in both
-    ]
-    changes += [Change(x, "new") for x in new if x not in old]
-    return changes + [Change(x, "removed") for x in old if x not in new]
+    by_class = _differences({(x, y): (old[x][y], new[x][y]) for x in both for y in old[x]})
+    changes = {}
+    for name in [*new, *(x for x in old if x not in new)]:
+        total, classes, verdict = {}, {}, "new" if name in new else "removed"
+        if name in both:
+            total, classes = totals[name], {y: by_class[name, y] for y in old[name]}
+            verdict = _judge(total, classes, significance)
+        worse = [label for label, row in classes.items() if _is_loss(row, significance)]
+        changes[name] = {"verdict": verdict, **total, "classes": classes, "classes_worse": worse}
+    return changes
 
 
 def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
@@ -177,26 +119,40 @@ def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
     return {(y, len(z)) for x in correctness.by_class.values() for y, z in x.items()}
 
 
-def _change(
-    name: str, total: Difference, classes: dict[str, Difference], significance: float
-) -> Change:
-    worse = tuple(label for label, x in classes.items() if x.is_loss(significance))
-    if worse or total.is_loss(significance):
-        return Change(name, "worse", total, classes, worse)
-    if not total.images_lost + total.images_won:
-        return Change(name, "unchanged", total, classes)
-    is_better = total.mcnemar_p_holm < significance
-    return Change(name, "better" if is_better else "noise", total, classes)
+def _judge(total: Row, classes: Mapping[str, Row], significance: float) -> str:
+    if any(_is_loss(row, significance) for row in (total, *classes.values())):
+        return "worse"
+    if not total["images_lost"] + total["images_won"]:
+        return "unchanged"
+    return "better" if total["mcnemar_p_holm"] < significance else "noise"
 
 
-def _differences(pairs: Mapping[Any, tuple[Correct, Correct]]) -> dict[Any, Difference]:
+def _is_loss(row: Row, significance: float) -> bool:
+    return bool(row["accuracy_delta_pp"] < 0 and row["mcnemar_p_holm"] < significance)
+
+
+def _differences(pairs: Mapping[Any, tuple[Correct, Correct]]) -> dict[Any, dict[str, Any]]:
+    """Compares right answers of the base and of this revision on the same images.
+
+    Returns:
+        Accuracies as fractions; their difference and its 95% interval, now minus base, in
+        percentage points (`*_pp`); numbers of images that only the base (`images_lost`), only this
+        revision (`images_won`) got right; McNemar's p, corrected for all pairs.
+    """
     corrected = correct_p_values([mcnemar_p(old, new) for old, new in pairs.values()])
     differences = {}
     for (key, (old, new)), p in zip(pairs.items(), corrected, strict=True):
         before, after = float(old.mean()), float(new.mean())
         low, high = difference_interval(old, new)
         lost, won = count_changes(old, new)
-        differences[key] = Difference(
-            before, after, 100 * (after - before), 100 * low, 100 * high, lost, won, p
-        )
+        differences[key] = {
+            "base_accuracy": before,
+            "accuracy": after,
+            "accuracy_delta_pp": 100 * (after - before),
+            "ci95_low_pp": 100 * low,
+            "ci95_high_pp": 100 * high,
+            "images_lost": lost,
+            "images_won": won,
+            "mcnemar_p_holm": p,
+        }
     return differences

@@ -1,7 +1,6 @@
 """Finds edits of the yardstick: limits, baseline, model, test set and the judging code."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,10 @@ def find_moved(
         if name not in params.variants:
             yield f"{name} was judged in the base, and is not any more."
     for section in _SECTIONS:
-        was = _section(old_params, section)
+        was = old_params.get(section) if isinstance(old_params, Mapping) else None
+        if not isinstance(was, Mapping):
+            where = f"{PARAMS} of the base must have a section {section}"
+            raise GateError(f"{where}, got {shown(was)}. Name another base.")
         for key, value in params.model_dump()[section].items():
             if was.get(key) != value:
                 yield f"{section}.{key} was {shown(was.get(key))} in the base, is {shown(value)}."
@@ -51,11 +53,3 @@ def find_moved(
                     yield f"No limit of a drop holds for {value}, the baseline."
     if edited:
         yield f"What judges was edited: {', '.join(edited)}."
-
-
-def _section(params: object, name: str) -> Mapping[str, Any]:
-    section = params.get(name) if isinstance(params, Mapping) else None
-    if not isinstance(section, Mapping):
-        where = f"{PARAMS} of the base must have a section {name}"
-        raise GateError(f"{where}, got {shown(section)}. Name another base.")
-    return section

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import cloudpickle
 import dask
+import distributed
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed
 from distributed.comm import connect
@@ -41,18 +43,13 @@ _LOCAL = {
     "distributed.worker.profile.enabled": False,  # costs time, and nobody looks at it
 }
 
-Say = Callable[[str], None]
-
 
 @contextmanager
 def open_client(*, n_workers: int) -> Iterator[Client]:
     """Connects to a scheduler, or starts one with workers on this machine.
 
     The scheduler is that of Dask's configuration, as in DASK_SCHEDULER_ADDRESS. Without one, there
-    is a worker for each core.
-
-    Args:
-        n_workers: largest useful number of workers.
+    is a worker for each core, but at most `n_workers`.
 
     Raises:
         ClusterError: the address cannot be reached, or Dask does not start on this machine.
@@ -62,47 +59,31 @@ def open_client(*, n_workers: int) -> Iterator[Client]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     address = dask.config.get("scheduler-address", None)
     with ExitStack() as stack:
-        if not address:
-            stack.enter_context(dask.config.set(_LOCAL))
-            cluster = stack.enter_context(_start_here(n_workers))
-        # A client that finds no scheduler is never closed, and when Python collects it, it may wait
-        # for a lock of the next client forever. So the scheduler is asked first.
         try:
             if address:
                 asyncio.run(_connect(address))
-            client = Client(address or cluster, timeout=CONNECT_SECONDS)
+                client = Client(address, timeout=CONNECT_SECONDS)
+            else:
+                stack.enter_context(dask.config.set(_LOCAL))
+                client = Client(stack.enter_context(_start_here(n_workers)))
         except (OSError, RuntimeError, TypeError, ValueError) as exc:
+            reason = str(exc) or type(exc).__name__
             raise ClusterError(
                 f"DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler, got {address!r}, "
-                f"which cannot be reached ({str(exc) or type(exc).__name__}). Start one with `dask "
-                "scheduler`, check the TLS settings (docs/cluster.md), or leave the variable out "
-                "to run on this machine."
+                f"which cannot be reached ({reason}). Start one with `dask scheduler`, check the "
+                "TLS settings (docs/cluster.md), or leave the variable out to run on this machine."
+                if address
+                else f"Dask must start on this machine, got: {reason}. Correct its configuration; "
+                "docs/cluster.md has the TLS settings."
             ) from exc
         yield stack.enter_context(client)
 
 
-def _start_here(n_workers: int) -> LocalCluster:
-    """Starts a scheduler and workers on this machine.
-
-    Raises:
-        ClusterError: Dask does not start.
-    """
-    try:
-        return LocalCluster(
-            n_workers=max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers)),
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",  # a port that is free
-            silence_logs=logging.CRITICAL,
-        )
-    except RuntimeError as exc:
-        raise ClusterError(
-            f"Dask must start on this machine, got: {exc}. Correct its configuration; "
-            "docs/cluster.md has the TLS settings."
-        ) from exc
-
-
 async def _connect(address: str) -> None:
     """Connects to a scheduler and closes the connection.
+
+    A client that finds no scheduler is never closed, and when Python collects it, it may wait for
+    a lock of the next client forever. So the scheduler is asked before there is a client.
 
     Raises:
         OSError: nobody answers, or a side does not accept the certificate of the other.
@@ -116,17 +97,23 @@ async def _connect(address: str) -> None:
         await connection.close()
 
 
-def compute(client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Say) -> Iterator[Outcome]:
+def _start_here(n_workers: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES, n_workers)),
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",  # a port that is free
+        silence_logs=logging.CRITICAL,
+    )
+
+
+def compute(
+    client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Callable[[str], None]
+) -> Iterator[Outcome]:
     """Computes runs on a scheduler's workers, and yields them in the order in which they finish.
 
-    Args:
-        client: of the scheduler.
-        runs: those with the same settings share their quantization.
-        inputs: of all runs; sent to each worker once.
-        say: tells the user when the number of workers changes.
-
-    Yields:
-        A run and its result, or the reason why it failed.
+    Runs with the same settings share their quantization. The inputs are sent to each worker once.
+    `say` tells the user when the number of workers changes. A run that failed comes with its
+    reason.
 
     Raises:
         ClusterError: the scheduler went away, or there has been no worker for a long time.
@@ -135,27 +122,25 @@ def compute(client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Say) ->
     name = f"resnet8-{uuid4().hex}"
     futures: dict[Future, Run] = {}
     try:
-        client.register_plugin(
-            remote.Project(
-                name,
-                archive=pack_code(),
-                inputs=inputs._asdict(),
-                libraries=identify_libraries(),
-            )
-        )
+        project = remote.Project(name, pack_code(), inputs._asdict(), identify_libraries())
+        client.register_plugin(project)
         futures |= _submit(client, name, runs)
         waiting = as_completed(list(futures), with_results=True)
         for _ in _watch(client, say):
             for future, value in waiting.next_batch(block=False):
                 if future.status not in ("finished", "error"):
-                    raise _gone(client)
+                    raise ConnectionError
                 failed = future.status == "error"
                 yield futures.pop(future), _reason(future.exception()) if failed else value
             if waiting.is_empty():
                 return
             time.sleep(POLL_SECONDS)
     except (OSError, TimeoutError) as exc:
-        raise _gone(client) from exc
+        raise ClusterError(
+            f"The Dask scheduler must stay until the sweep ends, but it went away "
+            f"({client.scheduler.address}). Start one, then start the sweep again: finished runs "
+            "are kept."
+        ) from exc
     finally:
         if client.status == "running":
             with suppress(OSError, TimeoutError):
@@ -173,8 +158,11 @@ def pack_code() -> bytes:
 
 
 def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]:
-    """Hands the runs to the scheduler."""
-    call = remote.caller(name)
+    """Hands the runs to the scheduler; `name` is that of the plugin that makes them."""
+
+    def call(method: str, *arguments: Any) -> Any:  # nested: Dask pickles it by value
+        return distributed.get_worker().plugins[name].call(method, *arguments)
+
     quantizations: dict[str, Future] = {}
     futures = {}
     # Long and short ones mixed, so that the first tell how long the rest will take.
@@ -190,37 +178,30 @@ def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]
     return futures
 
 
-def _watch(client: Client, say: Say) -> Iterator[None]:
+def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
     """Reports each change of the number of workers, and yields until an error.
 
     Raises:
-        ClusterError: the scheduler went away, or there has been no worker for a long time.
+        ClusterError: there has been no worker for a long time.
+        ConnectionError: the scheduler went away.
     """
     count, last_seen = None, time.monotonic()
+    patience = f"{PATIENCE_SECONDS / 60:.0f} minutes"
     while client.status == "running":
         before, count = count, len(client.nthreads())
         address = client.scheduler.address
         if count != before:
-            waits = f"; waiting {PATIENCE_SECONDS / 60:.0f} minutes for one" if not count else ""
+            waits = "" if count else f"; waiting {patience} for one"
             say(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
         if count:
             last_seen = time.monotonic()
         elif time.monotonic() - last_seen > PATIENCE_SECONDS:
             raise ClusterError(
-                f"The scheduler must have workers, got none for {PATIENCE_SECONDS / 60:.0f} "
-                f"minutes ({address}). Start some with `dask worker`, then start the sweep again: "
-                "finished runs are kept."
+                f"The scheduler must have workers, got none for {patience} ({address}). Start some "
+                "with `dask worker`, then start the sweep again: finished runs are kept."
             )
         yield
-    raise _gone(client)
-
-
-def _gone(client: Client) -> ClusterError:
-    return ClusterError(
-        f"The Dask scheduler must stay until the sweep ends, but it went away "
-        f"({client.scheduler.address}). Start one, then start the sweep again: finished runs are "
-        "kept."
-    )
+    raise ConnectionError
 
 
 def _reason(fault: BaseException) -> str:

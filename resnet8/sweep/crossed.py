@@ -5,7 +5,7 @@ Shape letters: S draws (seeds), N images.
 
 import math
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,11 @@ def variances(values: Values) -> tuple[float, float]:
     Source: A. B. Owen (2007), The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411,
     on the variance of means over two crossed samples.
     """
-
-    def of_mean(means: NDArray[Any]) -> float:
-        return float(means.var(ddof=1)) / len(means) if len(means) > 1 else 0.0
-
-    return of_mean(values.mean(axis=0)), of_mean(values.mean(axis=1))
+    of_images, of_draws = (
+        float(means.var(ddof=1)) / len(means) if len(means) > 1 else 0.0
+        for means in (values.mean(axis=0), values.mean(axis=1))
+    )
+    return of_images, of_draws
 
 
 def estimate(values: Values) -> Estimate:

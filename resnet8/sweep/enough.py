@@ -3,9 +3,9 @@
 Shape letters: N images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +15,6 @@ from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Setting
 
 Figure = Callable[[Result], NDArray[Any]]
-
-
-class Enough(NamedTuple):
-    """Smallest number of calibration images beyond which more change nothing measurable.
-
-    variant: the quantized variant.
-    largest: number of images that smaller numbers are compared with.
-    seeds: number of draws that are compared.
-    images: the number for accuracy and agreement; None if the last step still changes one.
-    accuracy_room_pp, agreement_room_pp: largest distance from zero of the intervals from `images`
-        on, in percentage points: a change that might have gone unnoticed.
-    divergence_images: the number for KL divergence, which is more sensitive.
-    """
-
-    variant: str
-    largest: int
-    seeds: int
-    images: int | None
-    accuracy_room_pp: float | None
-    agreement_room_pp: float | None
-    divergence_images: int | None
 
 
 def accuracy(result: Result) -> NDArray[np.int8]:
@@ -69,18 +48,21 @@ def compare(new: Setting, old: Setting, figure: Figure) -> Estimate:
     return estimate(np.stack([figure(new.results[x]) - figure(old.results[x]) for x in seeds]))
 
 
-def find_enough(settings: Iterable[Setting]) -> Enough | None:
-    """Compares each number of images with the largest.
+def find_enough(settings: Iterable[Setting]) -> dict[str, Any] | None:
+    """Finds the smallest number of images from which on none differs measurably from the largest.
 
     Args:
         settings: of one variant, with the usual settings except for the number of images.
 
     Returns:
-        The smallest number from which on no comparison shows a difference; None if there is
-        nothing to compare.
+        A row of metrics/sweep.json; None if there is nothing to compare. `images` is the number
+        for accuracy and agreement, None if the last step still changes one; `*_room_pp` the
+        largest distance from zero of their intervals from there on, in percentage points: a
+        change that might have gone unnoticed. `divergence_images` is the number for KL divergence,
+        which is more sensitive.
     """
     *smaller, largest = sorted(settings, key=lambda x: x.images)
-    smaller = [x for x in smaller if common_seeds(x, largest)][::-1]
+    smaller = [x for x in reversed(smaller) if common_seeds(x, largest)]
     if not smaller:
         return None
 
@@ -94,39 +76,40 @@ def find_enough(settings: Iterable[Setting]) -> Enough | None:
         round(100 * max(max(-row[i].low, row[i].high) for _, row in same), 4) if same else None
         for i in (0, 1)
     ]
-    return Enough(
-        variant=largest.variant,
-        largest=largest.images,
-        seeds=min(len(common_seeds(x, largest)) for x in smaller),
-        images=same[-1][0] if same else None,
-        accuracy_room_pp=rooms[0],
-        agreement_room_pp=rooms[1],
-        divergence_images=finest[-1][0] if finest else None,
-    )
+    return {
+        "variant": largest.variant,
+        "largest": largest.images,
+        "seeds": min(len(common_seeds(x, largest)) for x in smaller),
+        "images": same[-1][0] if same else None,
+        "accuracy_room_pp": rooms[0],
+        "agreement_room_pp": rooms[1],
+        "divergence_images": finest[-1][0] if finest else None,
+    }
 
 
-def answer(enough: Sequence[Enough]) -> str | None:
+def answer(enough: Sequence[Mapping[str, Any]]) -> str | None:
     """Returns a sentence on the number of images that is enough; None without a comparison."""
     if not enough:
         return None
-    largest, seeds = min(x.largest for x in enough), min(x.seeds for x in enough)
-    basis = f"95%, {seeds} draw{'s' if seeds > 1 else ''}"
-    if unsettled := [x.variant for x in enough if x.images is None]:
+    largest, seeds = (min(row[name] for row in enough) for name in ("largest", "seeds"))
+    basis = f"95%, {seeds} draws"
+    if unsettled := [row["variant"] for row in enough if row["images"] is None]:
         return (
             f"More calibration still changes something measurable at {largest:,} images "
             f"({', '.join(unsettled)}; {basis}): add a larger calibrate.size to the grid."
         )
-    finest = [x.divergence_images for x in enough]
-    settled = [x for x in finest if x is not None]
+    images, accuracy_pp, agreement_pp = (
+        max(row[name] for row in enough)
+        for name in ("images", "accuracy_room_pp", "agreement_room_pp")
+    )
+    finest = [row["divergence_images"] for row in enough]
     return (
-        f"Beyond {max(x.images or 0 for x in enough):,} images more calibration changes nothing "
-        f"measurable: up to {largest:,} images accuracy moves by at most "
-        f"{max(x.accuracy_room_pp or 0.0 for x in enough):.2f} percentage points and agreement "
-        f"with the baseline by at most {max(x.agreement_room_pp or 0.0 for x in enough):.2f} "
-        f"({basis}). KL divergence, the finest measure, "
+        f"Beyond {images:,} images more calibration changes nothing measurable: up to {largest:,} "
+        f"images accuracy moves by at most {accuracy_pp:.2f} percentage points and agreement with "
+        f"the baseline by at most {agreement_pp:.2f} ({basis}). KL divergence, the finest measure, "
         + (
-            f"settles from {max(settled):,} images on."
-            if len(settled) == len(finest)
+            f"settles from {max(finest):,} images on."
+            if all(finest)
             else f"still changes at {largest:,}."
         )
     )

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -33,33 +32,20 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class Identity(NamedTuple):
-    """Identity of model, data, code, libraries and settings that all runs of a sweep share.
+    """Identity of model, data, code, libraries and settings that all runs of a sweep share."""
 
-    model_sha256: of the Keras file.
-    data: checksum of the training images to draw from, the test set and the class names.
-    code: checksum of the code, without comments and docstrings.
-    libraries: their public versions.
-    opset: of the ONNX models.
-    batch_size: number of test images in a batch.
-    baseline: the variant that runs are compared with; a quantized one with its settings.
-    """
-
-    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    data: _Digest
-    code: _Digest
-    libraries: Annotated[str, Field(pattern="^[!-~]+( [!-~]+)*$")]
-    opset: Annotated[int, ConvertOnnx.model_fields["opset"]]
-    batch_size: Annotated[int, Evaluate.model_fields["batch_size"]]
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of the Keras file
+    data: _Digest  # of the training images to draw from, the test set and the class names
+    code: _Digest  # without comments and docstrings
+    libraries: Annotated[str, Field(pattern="^[!-~]+( [!-~]+)*$")]  # with public versions
+    opset: Annotated[int, ConvertOnnx.model_fields["opset"]]  # of the ONNX models
+    batch_size: Annotated[int, Evaluate.model_fields["batch_size"]]  # number of test images
+    # The variant that runs are compared with; a quantized one with its settings.
     baseline: Annotated[str, Field(pattern=f"^({'|'.join(Variant)})( [ -~]+)?$")]
 
 
 def identify(params: Params, *, raw: Path, data: Path) -> Identity:
-    """Identifies the inputs of all runs.
-
-    Args:
-        params: the parameters.
-        raw: folder with the Keras model.
-        data: folder of the arrays that `prepare` wrote.
+    """Identifies the Keras model in `raw`, the arrays in `data`, the code and shared parameters.
 
     Raises:
         ArtifactError: a file is missing or invalid.
@@ -76,7 +62,7 @@ def identify(params: Params, *, raw: Path, data: Path) -> Identity:
     return Identity(
         model_sha256=hashlib.sha256(read_bytes(find_model(raw))).hexdigest(),
         data=_digest(*arrays, names.encode()),
-        code=identify_code(),
+        code=digest_code([path.read_text(encoding="utf-8") for path in code_files()]),
         libraries=identify_libraries(),
         opset=params.convert_onnx.opset,
         batch_size=params.evaluate.batch_size,
@@ -99,12 +85,6 @@ def code_files() -> list[Path]:
     return sorted(path for pattern in _CODE for path in _PACKAGE.glob(pattern))
 
 
-@cache
-def identify_code() -> str:
-    """Returns a checksum of the code that can change a figure."""
-    return digest_code([path.read_text(encoding="utf-8") for path in code_files()])
-
-
 def digest_code(sources: list[str]) -> str:
     """Returns a checksum of modules that ignores comments, docstrings and layout.
 
@@ -117,7 +97,7 @@ def digest_code(sources: list[str]) -> str:
 def _as_json(node: object) -> Any:
     """Converts a syntax tree to lists, without empty fields: some versions leave them out."""
     if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty text to nested format specifiers
-        return ["JoinedStr", *(_as_json(x) for x in node.values if not _is_text(x, empty=True))]
+        return ["JoinedStr", *(_as_json(x) for x in node.values if getattr(x, "value", None) != "")]
     if isinstance(node, ast.AST):
         fields = {
             name: value
@@ -126,14 +106,13 @@ def _as_json(node: object) -> Any:
         }
         return [type(node).__name__, *([name, _as_json(x)] for name, x in sorted(fields.items()))]
     if isinstance(node, list):
-        docstrings = [x for x in node if isinstance(x, ast.Expr) and _is_text(x.value)]
-        return [_as_json(x) for x in node if x not in docstrings]
+        return [_as_json(x) for x in node if not _is_docstring(x)]
     return ascii(node)  # `repr` would depend on the version's table of printable characters
 
 
-def _is_text(node: object, *, empty: bool = False) -> bool:
-    text = node.value if isinstance(node, ast.Constant) else None
-    return isinstance(text, str) and not (empty and text)
+def _is_docstring(node: object) -> bool:
+    text = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(text, ast.Constant) and isinstance(text.value, str)
 
 
 def _digest(*parts: bytes) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resnet8.compare.comparison import compare
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.evaluation import Predictor, Probabilities, predict
-from resnet8.core.files import read_array, read_bytes, scratch_folder
+from resnet8.core.files import read_array, read_bytes
 from resnet8.core.grid import Settings
 from resnet8.core.names import OnnxType
 from resnet8.core.params import Params
@@ -27,44 +27,25 @@ from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.result import Result
 
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 Written = tuple[Predictor, int, bool]  # the model, its bytes, True if its products saturate
 
 
 class Inputs(NamedTuple):
-    """Inputs of all runs of a sweep.
+    """Inputs of all runs of a sweep."""
 
-    model: content of the float ONNX model.
-    program: content of the float PyTorch program.
-    pool_images: (N, H, W, C) uint8 training images to draw from.
-    pool_labels: (N,) their classes.
-    test_images: (N, H, W, C) uint8.
-    test_labels: (N,).
-    label_names: K names.
-    baseline: (N, K) probabilities of the baseline for the test images.
-    batch_size: number of test images in a batch.
-    """
-
-    model: bytes
-    program: bytes
-    pool_images: Images
-    pool_labels: Labels
-    test_images: Images
-    test_labels: Labels
-    label_names: Sequence[str]
-    baseline: Probabilities
-    batch_size: int
+    model: bytes  # content of the float ONNX model
+    program: bytes  # content of the float PyTorch program
+    pool_images: NDArray[np.uint8]  # (N, H, W, C) training images to draw from
+    pool_labels: NDArray[np.int64]  # (N,) their classes
+    test_images: NDArray[np.uint8]  # (N, H, W, C)
+    test_labels: NDArray[np.int64]  # (N,)
+    label_names: Sequence[str]  # K names
+    baseline: Probabilities  # (N, K) of the baseline for the test images
+    batch_size: int  # number of test images in a batch
 
 
 def read_inputs(params: Params, *, models: Path, data: Path, predictions: Path) -> Inputs:
-    """Reads the models, the images and the baseline's predictions.
-
-    Args:
-        params: the parameters.
-        models: folder of `onnx_fp32.onnx` and `torch_fp32.pt2`.
-        data: folder of the arrays that `prepare` wrote.
-        predictions: folder of `<baseline>.npy`.
+    """Reads the float models, the arrays that `prepare` wrote, and the baseline's predictions.
 
     Raises:
         ArtifactError: a file is missing or invalid.
@@ -91,17 +72,13 @@ class Workbench:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        with scratch_folder() as folder:
-            (folder / "model.onnx").write_bytes(self.inputs.model)
-            return onnx_model.load_model(folder / "model.onnx")
+        return onnx.load_model_from_string(self.inputs.model)
 
     @cached_property
     def program(self) -> Any:
         from resnet8.models import torch_model  # noqa: PLC0415
 
-        with scratch_folder() as folder:
-            (folder / "program.pt2").write_bytes(self.inputs.program)
-            return torch_model.load_model(folder / "program.pt2")
+        return torch_model.load_any(self.inputs.program)
 
     def fit(self, settings: Settings | Mapping[str, Any]) -> Quantization:
         """Draws calibration images and fits a quantization, as the stages do."""

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,27 +17,23 @@ from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.sweep.identity import Identity
 from resnet8.sweep.result import Result, check_result
 
-# As in the parameters, for the fields of `Identity` that are one.
-_NAMES = {
-    "opset": "convert_onnx.opset", "batch_size": "evaluate.batch_size",
-    "baseline": "compare.baseline",
-}  # fmt: skip
-KEY = (*(_NAMES.get(name, name) for name in Identity._fields), "variant", *KNOBS)
-COLUMNS = (*KEY, *Result._fields)
+# The fields of `Identity`, those that are parameters under their names in params.yaml.
+_SHARED = (
+    "model_sha256", "data", "code", "libraries", "convert_onnx.opset", "evaluate.batch_size",
+    "compare.baseline",
+)  # fmt: skip
+_KEY = (*_SHARED, "variant", *KNOBS)
+COLUMNS = (*_KEY, *Result._fields)
 _IDENTITY = TypeAdapter(Identity)
 
 Outcome = tuple[Run, Result | str]  # a string is the reason why the run failed
 
 
 class Key(NamedTuple):
-    """Identity of a run.
+    """Identity of a run."""
 
-    shared: what it has in common with the other runs of a sweep.
-    cells: its variant and the values of `KNOBS`, as the record writes them.
-    """
-
-    shared: Identity
-    cells: tuple[str, ...]
+    shared: Identity  # what it has in common with the other runs of a sweep
+    cells: tuple[str, ...]  # its variant and the values of `KNOBS`, as the record writes them
 
     @property
     def task(self) -> tuple[object, ...]:
@@ -85,46 +81,41 @@ def read(path: Path) -> dict[Key, Result]:
     return results
 
 
-def keep(
-    path: Path,
-    outcomes: Iterator[Outcome],
-    identity: Identity,
-    *,
-    progress: Callable[[Iterator[Outcome]], Iterable[Outcome]] = iter,
-) -> list[tuple[Run, str]]:
+def keep(path: Path, outcomes: Iterable[Outcome], identity: Identity) -> list[tuple[Run, str]]:
     """Adds each run to the record as soon as it is finished, and sorts the record at the end.
 
-    Args:
-        path: of the record.
-        outcomes: runs with their results, or the reason why they failed.
-        identity: of the sweep.
-        progress: wraps the loop over the runs, as `tqdm.tqdm` does.
-
     Returns:
-        The failed runs and their errors.
+        The failed runs and the reasons.
     """
     failed = []
-    tidy(path, identity)
+    _tidy(path, identity)
     try:
-        for run, result in progress(outcomes):
+        for run, result in outcomes:
             if isinstance(result, Result):
-                append(path, key_of(run, identity), result)
+                with path.open("ab") as file:
+                    file.write(csv_bytes(_line(key_of(run, identity), result), []))
+                    file.flush()
+                    os.fsync(file.fileno())
             else:
                 failed.append((run, result))
     finally:
-        tidy(path, identity)
+        _tidy(path, identity)
     return failed
 
 
-def append(path: Path, key: Key, result: Result) -> None:
-    """Adds a run to a tidy record, and waits until it is on the disk."""
-    with path.open("ab") as file:
-        file.write(csv_bytes(_line(key, result), []))
-        file.flush()
-        os.fsync(file.fileno())
+def describe_failures(failed: Sequence[tuple[Run, str]], usual: Settings) -> str:
+    """Describes failed runs, a line for each reason with the runs that failed for it.
+
+    Settings that are the `usual` ones are left out.
+    """
+    runs: dict[str, list[str]] = {}
+    for run, reason in failed:
+        name = ", ".join([run.variant, *run.settings.differences(usual)])
+        runs.setdefault(reason, []).append(name)
+    return "\n".join(f"failed: {'; '.join(names)}\n  {reason}" for reason, names in runs.items())
 
 
-def tidy(path: Path, identity: Identity) -> None:
+def _tidy(path: Path, identity: Identity) -> None:
     """Sorts the runs, completes the header and removes an incomplete last line.
 
     Runs of other versions of code and libraries are removed if they were made again with those of
@@ -135,24 +126,10 @@ def tidy(path: Path, identity: Identity) -> None:
     current = {key: (key.shared.code, key.shared.libraries) == version for key in results}
     renewed = {key.task for key in results if current[key]}
     lines = [_line(x, results[x]) for x in results if current[x] or x.task not in renewed]
-    lines.sort(key=lambda line: [_sortable(cell) for cell in line[: len(KEY)]])
+    lines.sort(key=lambda line: [_sortable(cell) for cell in line[: len(_KEY)]])
     content = csv_bytes(COLUMNS, lines)
     if content != path.read_bytes():
         write_bytes(path, content)
-
-
-def describe_failures(failed: Sequence[tuple[Run, str]], usual: Settings) -> str:
-    """Describes failed runs, a line for each reason with the runs that failed for it.
-
-    Args:
-        failed: runs and reasons.
-        usual: settings that are left out of the descriptions.
-    """
-    runs: dict[str, list[str]] = {}
-    for run, reason in failed:
-        name = ", ".join([run.variant, *run.settings.differences(usual)])
-        runs.setdefault(reason, []).append(name)
-    return "\n".join(f"failed: {'; '.join(names)}\n  {reason}" for reason, names in runs.items())
 
 
 def _line(key: Key, result: Result) -> list[str]:
@@ -164,6 +141,14 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         value += 0.0  # -0.0 is 0.0, and the same setting
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _value(cell: str) -> Any:
+    """Reads a value that `_cell` wrote."""
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
 
 
 def _sortable(cell: str) -> tuple[float, str]:
@@ -180,7 +165,7 @@ def _parse(line: list[str]) -> tuple[Key, Result]:
         ValueError: `_line` does not write such a line.
     """
     cells = dict(zip(COLUMNS, line, strict=True))
-    identity = _IDENTITY.validate_python({x: cells[_NAMES.get(x, x)] for x in Identity._fields})
+    identity = _IDENTITY.validate_python(dict(zip(Identity._fields, line, strict=False)))
     if cells["variant"] not in QUANTIZED_VARIANTS:
         raise ValueError(f"variant must be out of {', '.join(QUANTIZED_VARIANTS)}")
     raw: dict[str, Any] = {"calibrate": {"batches": [1]}, "fit": {}}
@@ -193,14 +178,6 @@ def _parse(line: list[str]) -> tuple[Key, Result]:
         if cell != written:
             raise ValueError(f"{name} must be written as {written}")
     return key, result
-
-
-def _value(cell: str) -> Any:
-    """Reads a value that `_cell` wrote."""
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return cell
 
 
 def _reason(exc: Exception) -> str:

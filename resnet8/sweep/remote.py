@@ -8,77 +8,58 @@ project.
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import WorkerPlugin
 
 
+@dataclass(eq=False, repr=False)
 class Project(WorkerPlugin):  # type: ignore[misc]
-    """Brings code and data to each worker once; the scheduler also gives it to new workers.
+    """Brings code and data to each worker once; the scheduler also gives it to new workers."""
 
-    Args:
-        name: of the plugin, different for each sweep.
-        archive: the project's library, a zip file that Python imports from.
-        inputs: fields of `measure.Inputs`.
-        libraries: `identity.identify_libraries` of the machine that started the sweep.
-    """
-
-    def __init__(
-        self, name: str, *, archive: bytes, inputs: Mapping[str, Any], libraries: str
-    ) -> None:
-        self.name = name
-        self._archive, self._inputs, self._libraries = archive, inputs, libraries
-        self.fault = ""
-        self.workbench: Any = None
+    name: str  # of the plugin, different for each sweep
+    archive: bytes  # the project's library, a zip file that Python imports from
+    inputs: Mapping[str, Any]  # fields of `measure.Inputs`
+    libraries: str  # `identity.identify_libraries` of the machine that started the sweep
+    fault: str = ""
+    workbench: Any = None
 
     def setup(self, worker: Any) -> None:
         self._path = Path(worker.local_directory) / f"{self.name}.zip"
-        self.turn = threading.Lock()
+        self._turn = threading.Lock()
         try:
             self._load()
         except Exception as exc:  # Dask would only log it, and give the worker runs
             self.fault = (
-                "must load the project, install requirements.txt there: "
-                f"{type(exc).__name__}: {exc}"
+                f"the worker {worker.address} must load the project, install requirements.txt "
+                f"there: {type(exc).__name__}: {exc}"
             )
 
     def _load(self) -> None:
-        self._path.write_bytes(self._archive)
+        self._path.write_bytes(self.archive)
         sys.path.insert(0, str(self._path))
         for module in [name for name in sys.modules if name.partition(".")[0] == "resnet8"]:
             del sys.modules[module]  # of an earlier sweep, perhaps with other code
         installed = importlib.import_module("resnet8.sweep.identity").identify_libraries()
-        if missing := sorted({*self._libraries.split()} - {*installed.split()}):
+        if missing := sorted({*self.libraries.split()} - {*installed.split()}):
             raise ImportError(f"needs {', '.join(missing)}")
         # For all threads of the worker, and for good: sums must not depend on their number.
         importlib.import_module("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
         measure = importlib.import_module("resnet8.sweep.measure")
-        self.workbench = measure.Workbench(measure.Inputs(**self._inputs))
-        del self._archive, self._inputs
+        self.workbench = measure.Workbench(measure.Inputs(**self.inputs))
+        del self.archive, self.inputs
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the `measure.Workbench`."""
+        if self.fault:
+            raise RuntimeError(self.fault)
+        with self._turn:  # libraries change global state
+            return getattr(self.workbench, method)(*arguments)
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
         sys.path[:] = [path for path in sys.path if path != str(self._path)]
         self._path.unlink(missing_ok=True)
         self.workbench = None
-
-
-def caller(name: str) -> Callable[..., Any]:
-    """Returns a function that calls a method of the `measure.Workbench` on a worker.
-
-    The function is nested, because Dask would pickle one of a module by reference.
-
-    Args:
-        name: of the plugin.
-    """
-
-    def call(method: str, *arguments: Any) -> Any:
-        worker = get_worker()
-        project = worker.plugins[name]
-        if project.fault:
-            raise RuntimeError(f"the worker {worker.address} {project.fault}")
-        with project.turn:  # libraries change global state
-            return getattr(project.workbench, method)(*arguments)
-
-    return call

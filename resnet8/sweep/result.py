@@ -15,14 +15,7 @@ _Images = list[Annotated[int, Field(ge=0, lt=MAX_IMAGES)]]
 
 
 class Result(NamedTuple):
-    """Comparison of a quantized model with the baseline; see `comparison.compare`.
-
-    saturating_products: True if 8-bit products saturate on the CPU that ran it.
-    file_bytes: size of the model's file.
-    lost: indices of the test images that only the baseline gets right.
-    won: indices of those that only the quantized model gets right.
-    other: indices of those that both get wrong, with different classes.
-    """
+    """Comparison of a quantized model with the baseline; see `comparison.compare`."""
 
     n_images: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
     top1_accuracy: _Fraction
@@ -32,11 +25,11 @@ class Result(NamedTuple):
     mcnemar_p: _Fraction
     agreement: _Fraction
     kl_divergence: Annotated[float, Field(ge=0, le=MAX_DIVERGENCE)]
-    saturating_products: bool
-    file_bytes: Annotated[int, Field(ge=1, le=2**40)]
-    lost: _Images
-    won: _Images
-    other: _Images
+    saturating_products: bool  # True if 8-bit products saturate on the CPU that ran it
+    file_bytes: Annotated[int, Field(ge=1, le=2**40)]  # size of the model's file
+    lost: _Images  # indices of the test images that only the baseline gets right
+    won: _Images  # indices of those that only the quantized model gets right
+    other: _Images  # indices of those that both get wrong, with different classes
 
     @property
     def baseline_right(self) -> int:

@@ -1,10 +1,11 @@
 """Summary of a sweep: sufficient calibration images, best settings, file sizes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from resnet8.compare.chance import is_chance
+from resnet8.core.variants import Variant
 from resnet8.sweep.enough import (
     Figure,
     accuracy,
@@ -14,16 +15,10 @@ from resnet8.sweep.enough import (
     compare,
     find_enough,
 )
-from resnet8.sweep.result import Result
-from resnet8.sweep.selection import Selection, Setting, note
+from resnet8.sweep.selection import Selection, Setting
 
-BASELINE_KEYS = ("n_images", "baseline_accuracy", "baseline_is_chance")
-# Figures of a result that vary over draws, as the summary names them.
-FIGURES: dict[str, Callable[[Result], float]] = {
-    "top1_accuracy": lambda result: result.top1_accuracy,
-    "agreement": lambda result: result.agreement,
-    "kl_divergence": lambda result: result.kl_divergence,
-}
+# Figures of a result that vary over draws.
+FIGURES = ("top1_accuracy", "agreement", "kl_divergence")
 # Columns of the tables that DVC plots.
 DRAW_COLUMNS = (
     "variant", "images", "seed", "accuracy_percent", "agreement_percent", "kl_divergence",
@@ -35,34 +30,34 @@ CHOICE_COLUMNS = (
 
 
 def summarize(selection: Selection, *, n_runs: int, chance: float) -> dict[str, Any]:
-    """Summarizes the finished runs of a grid.
+    """Summarizes the finished runs of a grid of `n_runs`.
 
-    Args:
-        selection: the finished runs of the grid.
-        n_runs: number of runs in the grid.
-        chance: accuracy of the best constant prediction.
+    `chance` is the accuracy of the best constant prediction.
 
     Returns:
         Content of a JSON file: fractions, `*_pp` in percentage points, `kl_divergence` in
         nats, `file_bytes`; 95% intervals, not corrected for their number.
     """
     settings = sorted(selection.settings, key=lambda x: (x.variant, x.changes, x.images))
-    usual = [x for x in settings if not x.changes]
-    by_size = [
-        [x for x in usual if x.variant == y] for y in dict.fromkeys(x.variant for x in usual)
-    ]
-    enough = [x for x in map(find_enough, by_size) if x]
-    baseline = _describe_baseline(settings, chance)
-    return {
+    by_size: dict[str, list[Setting]] = {}
+    for setting in settings:
+        if not setting.changes:
+            by_size.setdefault(setting.variant, []).append(setting)
+    enough = [x for x in map(find_enough, by_size.values()) if x]
+    counts = {
         "n_runs": n_runs,
-        "n_finished": selection.n_finished,
-        "n_earlier": selection.n_earlier,
+        "n_finished": sum(len(x.results) for x in settings),
+        "n_earlier": sum(x.n_earlier for x in settings),
         "n_other_model": selection.n_other_model,
         "n_other_data": selection.n_other_data,
-        "note": note(selection, n_runs=n_runs),
+    }
+    baseline = _describe_baseline(settings, chance)
+    return {
+        **counts,
+        "note": _note(**counts),
         **baseline,
         "answer": _explain_chance(baseline) if baseline["baseline_is_chance"] else answer(enough),
-        "enough": [x._asdict() for x in enough],
+        "enough": enough,
         "settings": _describe_settings(settings),
     }
 
@@ -100,19 +95,32 @@ def list_choices(summary: Mapping[str, Any]) -> list[tuple[object, ...]]:
     ]
 
 
-def find_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Returns True for each point on the Pareto front of size and accuracy.
-
-    Args:
-        points: (size, accuracy) of each.
-    """
-    return [
-        not any(
-            other[0] <= size and other[1] >= accuracy and other != (size, accuracy)
-            for other in points
+def _note(
+    *, n_runs: int, n_finished: int, n_earlier: int, n_other_model: int, n_other_data: int
+) -> str:
+    """Describes missing, outdated and excluded runs of a grid, and how to renew them."""
+    sentences = []
+    if not n_runs:
+        sentences.append("The grid has no runs.")
+    elif not n_finished:
+        sentences.append(
+            "No run of the grid is finished for this model and these data; `make sweep` makes all "
+            f"{n_runs}."
         )
-        for size, accuracy in points
-    ]
+    elif n_finished < n_runs:
+        sentences.append(
+            f"{n_finished} of {n_runs} runs are finished; `make sweep` makes the others."
+        )
+    if n_earlier:
+        which = f"{n_earlier} of them " if n_earlier < n_finished else ""
+        sentences.append(
+            f"{n_finished} runs, {which}measured with an earlier version; `make sweep` renews them."
+        )
+    if n_other_model:
+        sentences.append(f"Runs of another model in the record, not shown: {n_other_model}.")
+    if n_other_data:
+        sentences.append(f"Runs on other data in the record, not shown: {n_other_data}.")
+    return " ".join(sentences)
 
 
 def _describe_settings(settings: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -127,24 +135,20 @@ def _describe_settings(settings: Sequence[Setting]) -> list[dict[str, Any]]:
             "n_earlier": setting.n_earlier,
             "is_default": setting.is_default,
             "file_bytes": round(fmean(x.file_bytes for x in setting.results.values())),
-            **{name: _spread(setting, figure) for name, figure in FIGURES.items()},
-            "accuracy_above_default_pp": _above(setting, default, accuracy),
-            "agreement_above_default_pp": _above(setting, default, agreement),
+            **{name: _spread(setting, name) for name in FIGURES},
+            "accuracy_above_default_pp": _above(setting, defaults, accuracy),
+            "agreement_above_default_pp": _above(setting, defaults, agreement),
         }
         for setting in settings
-        for default in [defaults.get(setting.variant)]
     ]
-    for runtime in ("onnx", "torch"):  # their files are of different formats
-        same = [row for row in rows if row["variant"].startswith(runtime)]
-        points = [(row["file_bytes"], row["top1_accuracy"]["mean"]) for row in same]
-        for row, on_front in zip(same, find_front(points), strict=True):
-            row["on_front"] = on_front
+    for row in rows:
+        row["on_front"] = not any(_beats(other, row) for other in rows)
     return rows
 
 
-def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, float | None]:
-    """Returns mean, standard deviation, minimum and maximum over the draws."""
-    values = [figure(result) for _, result in sorted(setting.results.items())]
+def _spread(setting: Setting, name: str) -> dict[str, float | None]:
+    """Returns mean, standard deviation, minimum and maximum of a figure over the draws."""
+    values = [getattr(result, name) for _, result in sorted(setting.results.items())]
     return {
         "mean": round(fmean(values), 8),
         "deviation": round(stdev(values), 8) if len(values) > 1 else None,
@@ -153,21 +157,40 @@ def _spread(setting: Setting, figure: Callable[[Result], float]) -> dict[str, fl
     }
 
 
-def _above(setting: Setting, default: Setting | None, figure: Figure) -> dict[str, float] | None:
-    """Estimates a figure relative to the default settings, in percentage points."""
-    if default is None or setting is default or not common_seeds(setting, default):
+def _above(
+    setting: Setting, defaults: Mapping[str, Setting], figure: Figure
+) -> dict[str, float] | None:
+    """Estimates a figure relative to the variant's default settings, in percentage points."""
+    default = defaults.get(setting.variant, setting)
+    if setting is default or not common_seeds(setting, default):
         return None
     ends = compare(setting, default, figure)._asdict()
     return {name: round(100 * value, 4) + 0.0 for name, value in ends.items()}
 
 
+def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Returns True if another setting of the runtime is as good in size and accuracy, or better.
+
+    Files of different runtimes have different formats, so they are not compared.
+    """
+    if Variant(other["variant"]).runtime != Variant(row["variant"]).runtime:
+        return False
+    (size, mean), (other_size, other_mean) = (
+        (x["file_bytes"], x["top1_accuracy"]["mean"]) for x in (row, other)
+    )
+    return other_size <= size and other_mean >= mean and (other_size, other_mean) != (size, mean)
+
+
 def _describe_baseline(settings: Sequence[Setting], chance: float) -> dict[str, Any]:
-    if not settings:
-        return dict.fromkeys(BASELINE_KEYS)
-    result = next(iter(settings[0].results.values()))
+    result = next((x for setting in settings for x in setting.results.values()), None)
+    if result is None:
+        return dict.fromkeys(("n_images", "baseline_accuracy", "baseline_is_chance"))
     n_images, right = result.n_images, result.baseline_right
-    values = (n_images, right / n_images, is_chance(right, n_images, chance=chance))
-    return dict(zip(BASELINE_KEYS, values, strict=True))
+    return {
+        "n_images": n_images,
+        "baseline_accuracy": right / n_images,
+        "baseline_is_chance": is_chance(right, n_images, chance=chance),
+    }
 
 
 def _explain_chance(baseline: Mapping[str, Any]) -> str:

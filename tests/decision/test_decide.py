@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from resnet8.core.variants import Variant
-from resnet8.decision.decide import Evidence, decide
-from resnet8.gate.rules import Limit
+from resnet8.decision.decide import decide
 
 VARIANTS = ("onnx_int8", "onnx_uint8", "torch_int8")
 SIZES = {
@@ -14,10 +13,6 @@ SIZES = {
     "torch_int8": 269,
 }  # fmt: skip
 LINT = {"variant": "onnx_int8", "message": "Conv computes in float."}
-
-
-def limit(variant: str, *, lost: float = 0.1) -> Limit:
-    return Limit("drop_max_pp", variant, lost, 0.5, "pp", at_least=False, detail="all images")
 
 
 def decided(
@@ -51,10 +46,21 @@ def decided(
         "quantization_lint": {"findings": findings},
         "sweep": counts | {"note": "Nothing."} | ({sweep: 3} if sweep else {}),
     }  # fmt: skip
-    limits = [limit(x, lost=(lost or {}).get(x, 0.1)) for x in ("onnx_fp32", *quantized)]
+    drops = {x: (lost or {}).get(x, 0.1) for x in ("onnx_fp32", *quantized)}
+    limits = [
+        {
+            "parameter": "drop_max_pp",
+            "variant": name,
+            "value": drop,
+            "limit": 0.5,
+            "detail": "all images",
+            "passed": drop <= 0.5,
+        }
+        for name, drop in drops.items()
+    ]
     names = [name for name in SIZES if "fp32" in name or name in quantized]
     bytes_of = {Variant(name): 1000 * (SIZES | (sizes or {}))[name] for name in names}
-    return decide(Evidence(results, limits, bytes_of, mlperf_tiny=None))
+    return decide(results, limits=limits, sizes=bytes_of, mlperf_tiny=None)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,6 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def gate(capsys: pytest.CaptureFixture[str]) -> Gate:
     def run(*arguments: str, base: str = "HEAD") -> Ended:
-        try:
-            code = main([f"--base={base}", *arguments])
-        except SystemExit as end:
-            code = end.code
-        return Ended(code, *capsys.readouterr())
+        return Ended(main([f"--base={base}", *arguments]), *capsys.readouterr())
 
     return run

@@ -1,9 +1,10 @@
 """A project as the gate sees it: metrics, parameters and dvc.lock in a Git repository."""
 
 import hashlib
+import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ LABELS = np.arange(1000) % 10
 IMAGES = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
 FLOATS = ("keras_fp32", "onnx_fp32", "torch_fp32")
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
+DROP = object()
 Right = dict[str, NDArray[np.bool_]]
+Edit = Callable[[Path], object]
 
 
 class Ended(NamedTuple):
@@ -96,44 +99,30 @@ def write_metrics(
 
 
 def write_lock(folder: Path) -> None:
-    """Writes dvc.yaml, and dvc.lock as DVC does: `code.py` and the data make all metrics."""
+    """Writes dvc.yaml, and dvc.lock as DVC does: `code.py` makes all metrics."""
     params = load_params(folder / "params.yaml").model_dump()
     outs = [f"metrics/{path.name}" for path in sorted((folder / "metrics").iterdir())]
-    code, labels = "code.py", "data/labels.npy"
-    stages = {
-        "prepare": {"cmd": "x", "outs": [labels]},
-        "compare": {
-            "cmd": "python code.py",
-            "deps": [code, labels],
-            "params": ["calibrate.size", "compare", "gate"],
-            "outs": [{path: {"cache": False}} for path in outs],
-        },
-        "report": {"cmd": "y", "deps": [code], "outs": ["data/page.html"]},
+    stage = {
+        "cmd": "python code.py",
+        "deps": ["code.py"],
+        "params": ["calibrate.size", "compare", "gate"],
+        "outs": [{path: {"cache": False}} for path in outs],
     }
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
-    checksums = {path: md5(folder / path) for path in (code, *outs)} | {
-        labels: "1" * 32, "data/page.html": "2" * 32,
+    entry = {
+        "cmd": stage["cmd"],
+        "deps": [{"path": "code.py", "md5": md5(folder / "code.py")}],
+        "params": {"params.yaml": {
+            "calibrate.size": params["calibrate"]["size"],
+            "compare": params["compare"],
+            "gate": params["gate"],
+        }},
+        "outs": [{"path": path, "md5": md5(folder / path)} for path in outs],
     }  # fmt: skip
-    values = {
-        "calibrate.size": params["calibrate"]["size"],
-        "compare": params["compare"],
-        "gate": params["gate"],
-    }
-    lock: dict[str, Any] = {
-        name: {"cmd": stage["cmd"]}
-        | {
-            kind: [
-                {"path": path, "hash": "md5", "md5": checksums[path]}
-                for path in (y if isinstance(y, str) else next(iter(y)) for y in stage[kind])
-            ]
-            for kind in ("deps", "outs")
-            if kind in stage
-        }
-        for name, stage in stages.items()
-    }
-    lock["compare"]["params"] = {"params.yaml": values}
-    content = {"schema": "2.0", "stages": lock}
-    (folder / "dvc.lock").write_text(yaml.safe_dump(content, sort_keys=False))
+    for name, content in (
+        ("dvc.yaml", {"stages": {"compare": stage}}),
+        ("dvc.lock", {"schema": "2.0", "stages": {"compare": entry}}),
+    ):
+        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def md5(path: Path) -> str:
@@ -158,18 +147,75 @@ def make_project(folder: Path, correct: Right | None = None) -> Path:
     (folder / ".dvc").mkdir()
     (folder / ".dvc" / "config").touch()
     (folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    (folder / ".gitignore").write_text("/data\n")
     (folder / "code.py").touch()
     write_metrics(folder, correct or usual())
     commit(folder)
     return folder
 
 
-def set_value(content: Any, keys: Sequence[Any], value: Any, dropped: object) -> None:
-    """Sets an entry of nested data, or deletes it where the value is `dropped`."""
-    *outer, last = keys
-    for key in outer:
-        content = content[key]
-    content[last] = value
-    if value is dropped:
-        del content[last]
+def write(name: str, content: bytes) -> Edit:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def append(name: str, text: str) -> Edit:
+    def edit(folder: Path) -> None:
+        with (folder / name).open("a") as file:
+            file.write(text)
+
+    return edit
+
+
+def cut(name: str) -> Edit:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-40])
+
+
+def remove(name: str) -> Edit:
+    return lambda folder: (folder / name).unlink()
+
+
+def replaced(name: str, old: str, new: str) -> Edit:
+    def edit(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def entry(name: str, *keys: Any, to: Any = DROP) -> Edit:
+    """Sets an entry of a JSON or YAML file by hand, or deletes it."""
+
+    def edit(folder: Path) -> None:
+        content = yaml.safe_load((folder / name).read_text())
+        place = content
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = to
+        if to is DROP:
+            del place[keys[-1]]
+        dump = json.dumps if name.endswith(".json") else yaml.safe_dump
+        (folder / name).write_text(dump(content))
+
+    return edit
+
+
+def rename_class(name: str) -> Edit:
+    """Calls the cats something else in all metrics, and in dvc.lock."""
+
+    def edit(folder: Path) -> None:
+        for path in (folder / "metrics").iterdir():
+            path.write_text(path.read_text().replace('"cat"', f'"{name}"'))
+        write_lock(folder)
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    return lambda folder: [edit(folder) for edit in edits]
+
+
+def bomb() -> str:
+    """YAML of 1 kB that stands for 9**12 words."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    return "\n".join(lines)

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.gate.project import Gate, commit, write_lock
-from tests.pipeline.commands import ROOT, set_params
+from tests.gate.project import Gate, bomb, commit
+from tests.pipeline.commands import ROOT
 
 COMMAND = (sys.executable, "-m", "resnet8.gate")
 
@@ -25,23 +24,16 @@ def run(folder: Path, *arguments: str, **options: object) -> subprocess.Complete
     )  # type: ignore[call-overload, no-any-return]
 
 
-def worse(folder: Path) -> None:
-    set_params(folder, calibrate={"size": 8})
-    write_lock(folder)
-
-
 def test_a_reader_who_leaves_changes_no_code(project: Path) -> None:
-    for expected in (0, 1):
-        with subprocess.Popen(
-            [*COMMAND, "--base=HEAD", "--markdown"],
-            cwd=project,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as running:
-            running.stdout.close()
-            assert (running.wait(), running.stderr.read()) == (expected, b"")
-        worse(project)
+    with subprocess.Popen(
+        [*COMMAND, "--base=HEAD", "--markdown"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        running.stdout.close()
+        assert (running.wait(), running.stderr.read()) == (0, b"")
 
 
 def test_output_without_room_is_an_error_and_no_regression(project: Path) -> None:
@@ -67,13 +59,6 @@ def test_code_that_fails_by_itself_is_no_regression(project: Path, tmp_path: Pat
     (tmp_path / "dvc" / "__init__.py").write_text("raise RuntimeError('broken')")
     done = run(project, environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True)
     assert (done.returncode, b"RuntimeError: broken" in done.stderr) == (2, True)
-
-
-def bomb() -> str:
-    """YAML of 1 kB that stands for 9**12 words."""
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -104,21 +89,6 @@ def test_parameters_of_the_base_that_are_none_end_soon(
     else:
         assert (ended.code, "params.yaml of the base" in ended.out) == (2, True)
         assert len(ended.out) < 3000
-
-
-@pytest.mark.parametrize("place", ["cmd", "deps", "params", "params.yaml", "stages"])
-def test_a_lock_of_references_ends_soon(project: Path, gate: Gate, place: str) -> None:
-    lock = yaml.safe_load((project / "dvc.lock").read_text())
-    if place == "stages":
-        text = f"{bomb()}\nschema: '2.0'\nstages: *a11\n"
-    else:
-        entry = lock["stages"]["compare"]
-        (entry["params"] if place == "params.yaml" else entry)[place] = "BOMB"
-        text = f"{bomb()}\n{yaml.safe_dump(lock)}".replace("BOMB", "*a11")
-    (project / "dvc.lock").write_text(text)
-    ended = gate()
-    assert ended.code == 2
-    assert len(ended.error) < 3000
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from resnet8.core.markdown import escape
-from tests.gate.project import Gate, commit, git, right, usual, write_lock, write_metrics
+from tests.gate.project import (
+    Gate,
+    commit,
+    git,
+    rename_class,
+    right,
+    usual,
+    write_lock,
+    write_metrics,
+)
 from tests.pipeline.commands import ROOT, set_params
 
 
@@ -91,16 +100,12 @@ def test_escaped_text_reads_as_it_was(text: str) -> None:
 
 
 def test_names_of_classes_become_no_markdown(project: Path, gate: Gate) -> None:
-    def rename() -> None:
-        for path in (project / "metrics").iterdir():
-            path.write_text(path.read_text().replace('"cat"', '"<b>|[x](y)"'))
-        write_lock(project)
-
-    rename()
+    rename = rename_class("<b>|[x](y)")
+    rename(project)
     commit(project)
     cats = [i for i in range(105, 505) if i % 10 == 3]
     write_metrics(project, usual() | {"torch_int8": right(*range(5, 105), *cats)})
-    rename()
+    rename(project)
     ended = gate("--markdown")
     assert ended.code == 1, ended.error
     assert "<b>" not in ended.out

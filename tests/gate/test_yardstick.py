@@ -1,21 +1,19 @@
 """Edits of the yardstick come first, above the verdict, in all three forms."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.gate.project import IMAGES, Gate, Right, commit, git, usual, write_metrics
+from tests.gate.project import IMAGES, Edit, Gate, Right, commit, git, usual, write_metrics
 from tests.pipeline.commands import set_params
 
 MOVED = "The yardstick moved: "
-Damage = Callable[[Path], None]
 
 
-def set_up(params: dict[str, Any], correct: Right | None = None, **options: str) -> Damage:
+def set_up(params: dict[str, Any], correct: Right | None = None, **options: str) -> Edit:
     """Sets parameters and writes metrics that fit."""
 
     def edit(folder: Path) -> None:
@@ -29,35 +27,27 @@ def set_up(params: dict[str, Any], correct: Right | None = None, **options: str)
 
 FEWER = {k: v for k, v in usual().items() if k != "onnx_uint8"}
 OTHER_MODEL = f"The model is another one: SHA-256 {'a' * 16}, now {'b' * 16}."
-EDITS: dict[str, tuple[Damage, list[str]]] = {
-    "a limit": (
-        set_up({"gate": {"drop_max_pp": {"default": 50.0}}}),
-        ["gate.drop_max_pp was {'default': 0.5} in the base, is {'default': 50.0}."],
-    ),
-    "the baseline": (
-        set_up({"compare": {"baseline": "onnx_int8"}}, baseline="onnx_int8"),
-        [
-            "compare.baseline was 'keras_fp32' in the base, is 'onnx_int8'.",
-            "No limit of a drop holds for onnx_int8, the baseline.",
-        ],
-    ),
-    "a type": (
-        set_up({"quantize_onnx": {"types": ["int8"]}}, FEWER),
-        [
-            "onnx_uint8 was judged in the base, and is not any more.",
-            "What judges was edited: dvc.yaml.",
-        ],
-    ),
-    "the model": (
-        set_up({"fetch": {"model": "sample"}}, model="b"),
-        [OTHER_MODEL, "fetch.model was 'mlperf_tiny' in the base, is 'sample'."],
-    ),
+EDITS: dict[str, tuple[Edit, list[str]]] = {
+    "a limit": (set_up({"gate": {"drop_max_pp": {"default": 50.0}}}), [
+        "gate.drop_max_pp was {'default': 0.5} in the base, is {'default': 50.0}.",
+    ]),
+    "the baseline": (set_up({"compare": {"baseline": "onnx_int8"}}, baseline="onnx_int8"), [
+        "compare.baseline was 'keras_fp32' in the base, is 'onnx_int8'.",
+        "No limit of a drop holds for onnx_int8, the baseline.",
+    ]),
+    "a type": (set_up({"quantize_onnx": {"types": ["int8"]}}, FEWER), [
+        "onnx_uint8 was judged in the base, and is not any more.",
+        "What judges was edited: dvc.yaml.",
+    ]),
+    "the model": (set_up({"fetch": {"model": "sample"}}, model="b"), [
+        OTHER_MODEL, "fetch.model was 'mlperf_tiny' in the base, is 'sample'.",
+    ]),
     "the model's file": (set_up({}, model="b"), [OTHER_MODEL]),
     "the baseline's answers": (
         set_up({}, {name: np.roll(x, 10) for name, x in usual().items()}),
         ["keras_fp32 is right on other images, although model and test set are the same."],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EDITS)

@@ -20,17 +20,17 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def inputs(onnx_fp32: Any, torch_fp32: Any, test_set: Any) -> Inputs:
-    """200 training images, 500 test images and the sample's model as its own baseline."""
+    """200 training images, 200 test images and the sample's model as its own baseline."""
     pool_images, pool_labels = draw_batch(1, size=200)
     # As they lie in a file: PyTorch's kernels, and so the last bits, depend on the layout.
-    pool_images, images = map(np.ascontiguousarray, (pool_images, test_set[0]))
+    pool_images, images = map(np.ascontiguousarray, (pool_images, test_set[0][:200]))
     return Inputs(
         model=onnx_fp32.SerializeToString(),
         program=torch_model.encode(torch_fp32),
         pool_images=pool_images,
         pool_labels=np.array(pool_labels),
         test_images=images,
-        test_labels=test_set[1],
+        test_labels=test_set[1][:200],
         label_names=LABEL_NAMES,
         baseline=predict(onnx_model.make_predictor(onnx_fp32), images, batch_size=100),
         batch_size=100,

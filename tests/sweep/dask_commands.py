@@ -6,35 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import MappingProxyType
 
 DASK = str(Path(sys.executable).with_name("dask"))
 PATIENCE_SECONDS = 600  # of which a quiet machine needs two
 
 
 class Cluster:
-    """Processes in a folder that has nothing of the project.
+    """Processes in a folder that has nothing of the project, started with some variables."""
 
-    Args:
-        folder: where they run.
-        scheduler: options of the scheduler's command.
-        variables: of their environment, besides this process's.
-    """
-
-    def __init__(
-        self, folder: Path, scheduler: Sequence[str], variables: Mapping[str, str]
-    ) -> None:
+    def __init__(self, folder: Path, options: Sequence[str], variables: Mapping[str, str]) -> None:
         self.folder, self.variables = folder, variables
         self.processes: list[subprocess.Popen[bytes]] = []
-        address = folder / "scheduler.json"
+        address, end = folder / "scheduler.json", time.monotonic() + PATIENCE_SECONDS
         self.scheduler = self.start(
             "scheduler", "--host", "127.0.0.1", "--port", "0",
-            "--scheduler-file", str(address), *scheduler,
+            "--scheduler-file", str(address), *options,
         )  # fmt: skip
-        _wait_for(address.exists)
+        while not address.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
         self.address = str(json.loads(address.read_text())["address"])
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":
@@ -66,20 +59,12 @@ class Cluster:
 
 @contextmanager
 def dask_cluster(
-    folder: Path,
-    scheduler: Sequence[str] = ("--no-dashboard",),
-    variables: Mapping[str, str] = MappingProxyType({}),
+    folder: Path, options: Sequence[str] = ("--no-dashboard",), **variables: str
 ) -> Iterator[Cluster]:
-    cluster = Cluster(folder, scheduler, variables)
+    """Starts a scheduler with these options."""
+    cluster = Cluster(folder, options, variables)
     try:
         yield cluster
     finally:
         for process in cluster.processes:
             cluster.kill(process)
-
-
-def _wait_for(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -16,7 +16,7 @@ import pytest
 from resnet8.core.errors import ClusterError
 from resnet8.core.grid import Run
 from resnet8.sweep import cluster as module
-from resnet8.sweep import record
+from resnet8.sweep import record, remote
 from resnet8.sweep.cluster import compute, open_client
 from resnet8.sweep.measure import Inputs, Workbench
 from tests.sweep.dask_commands import Cluster, dask_cluster
@@ -42,23 +42,18 @@ def sweep(
     *,
     runs: Sequence[Run] = RUNS,
     on_result: Callable[[int], None] = lambda _number: None,
-    messages: list[str] | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[tuple[Run, str]]:
     """A sweep as the stage makes it; returns the runs that failed."""
+    path.touch()
 
-    def progress(outcomes: Any) -> Iterator[Any]:
-        for number, outcome in enumerate(outcomes):
+    def outcomes(client: Any) -> Iterator[Any]:
+        for number, outcome in enumerate(compute(client, missing(path, runs), inputs, say=say)):
             yield outcome
             on_result(number)
 
-    path.touch()
-    say = (messages if messages is not None else []).append
-    with (
-        dask.config.set({"scheduler-address": address}),
-        open_client(n_workers=2) as client,
-    ):
-        outcomes = compute(client, missing(path, runs), inputs, say=say)
-        return record.keep(path, outcomes, IDENTITY, progress=progress)
+    with dask.config.set({"scheduler-address": address}), open_client(n_workers=2) as client:
+        return record.keep(path, outcomes(client), IDENTITY)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +62,7 @@ def expected(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("loop") / "runs.csv"
     path.touch()
     workbench = Workbench(inputs)
-    outcomes = ((run, workbench.measure(workbench.fit(run.settings), run.variant)) for run in RUNS)
+    outcomes = [(run, workbench.measure(workbench.fit(run.settings), run.variant)) for run in RUNS]
     record.keep(path, outcomes, IDENTITY)
     return path.read_bytes()
 
@@ -144,29 +139,23 @@ def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caller = module.remote.caller
+    call = remote.Project.call
 
-    def endless_after_three(name: str) -> Any:
-        call = caller(name)
-
-        def measure_three(method: str, *arguments: Any) -> Any:
-            if method == "measure":
-                (tmp_path / f"measured-{time.monotonic_ns()}").touch()
-                while len(list(tmp_path.glob("measured-*"))) > 3:
-                    time.sleep(1)
-            return call(method, *arguments)
-
-        return measure_three
-
-    cluster.add_worker()
-    path = tmp_path / "runs.csv"
+    def endless_after_three(self: Any, method: str, *arguments: Any) -> Any:
+        if method == "measure":
+            (tmp_path / f"measured-{time.monotonic_ns()}").touch()
+            while len(list(tmp_path.glob("measured-*"))) > 3:
+                time.sleep(1)
+        return call(self, method, *arguments)
 
     def kill_the_scheduler(number: int) -> None:
         if number == 1:
             cluster.kill(cluster.scheduler)
 
+    cluster.add_worker()
+    path = tmp_path / "runs.csv"
     with monkeypatch.context() as patched:
-        patched.setattr(module.remote, "caller", endless_after_three)
+        patched.setattr(remote.Project, "call", endless_after_three)
         with pytest.raises(ClusterError, match=r"went away \(tcp://127.*finished runs are kept"):
             sweep(path, inputs, cluster.address, on_result=kill_the_scheduler)
     assert 3 <= len(missing(path)) <= 4
@@ -178,19 +167,14 @@ def test_scheduler_that_goes_away_ends_the_sweep_with_what_is_finished(
 def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller = module.remote.caller
+    call = remote.Project.call
 
-    def deadly(name: str) -> Any:
-        call = caller(name)
+    def deadly(self: Any, method: str, *arguments: Any) -> Any:
+        if method == "fit" and arguments[0]["calibrate"]["seed"] == 1:
+            os._exit(1)
+        return call(self, method, *arguments)
 
-        def fit_or_die(method: str, *arguments: Any) -> Any:
-            if method == "fit" and arguments[0]["calibrate"]["seed"] == 1:
-                os._exit(1)
-            return call(method, *arguments)
-
-        return fit_or_die
-
-    monkeypatch.setattr(module.remote, "caller", deadly)
+    monkeypatch.setattr(remote.Project, "call", deadly)
     path = tmp_path / "runs.csv"
     failed = sweep(path, inputs)
     failed_runs = [run for run, _ in failed]
@@ -220,19 +204,19 @@ def test_address_where_nobody_answers_is_refused_with_a_remedy(
 def test_worker_that_comes_late_gets_the_data_and_one_with_other_libraries_makes_no_run(
     inputs: Inputs, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Late(list):  # type: ignore[type-arg]
-        def append(self, line: str) -> None:
-            if not self:
-                cluster.add_worker()
-            super().append(line)
+    path, messages = tmp_path / "runs.csv", []  # type: ignore[var-annotated]
 
-    path, late = tmp_path / "runs.csv", Late()
+    def say(message: str) -> None:
+        if not messages:
+            cluster.add_worker()
+        messages.append(message)
+
     with monkeypatch.context() as patched:
         patched.setattr(module, "PATIENCE_SECONDS", 0.0)
         with pytest.raises(ClusterError, match="must have workers, got none for"):
             sweep(path, inputs, cluster.address)
-    assert sweep(path, inputs, cluster.address, runs=RUNS[:2], messages=late) == []
-    assert late[0].startswith("0 workers at tcp://127.0.0.1")
+    assert sweep(path, inputs, cluster.address, runs=RUNS[:2], say=say) == []
+    assert messages[0].startswith("0 workers at tcp://127.0.0.1")
     assert missing(path) == RUNS[2:]
 
     monkeypatch.setattr(module, "identify_libraries", lambda: "numpy==0.1")
@@ -244,36 +228,26 @@ def test_worker_that_comes_late_gets_the_data_and_one_with_other_libraries_makes
 def test_watch_reports_each_change_of_the_number_of_workers_and_gives_up_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client: Any = SimpleNamespace(
-        status="running", scheduler=SimpleNamespace(address="tcp://10.0.0.1:8786")
-    )
+    client: Any = SimpleNamespace(status="running", scheduler=SimpleNamespace(address="x"))
     now, messages = 0.0, []  # type: ignore[var-annotated]
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     watch = module._watch(client, messages.append)
-
-    def look(*, after: float, n_workers: int) -> list[str]:
-        """Messages of a look after some seconds."""
-        nonlocal now
-        now += after
-        client.nthreads = lambda: dict.fromkeys(range(n_workers), 1)
+    none = "0 workers at x; waiting 10 minutes for one"
+    for seconds, n_workers, expected in (
+        (0, 2, ["2 workers at x"]),
+        (500, 2, []),
+        (500, 1, ["1 worker at x"]),
+        (500, 0, [none]),
+        (99, 0, []),
+        (99, 1, ["1 worker at x"]),
+        (500, 0, [none]),  # starts anew with each worker that comes
+        (99, 0, []),
+    ):
+        now += seconds
+        client.nthreads = lambda count=n_workers: dict.fromkeys(range(count), 1)
         messages.clear()
         next(watch)
-        return [x.replace(" at tcp://10.0.0.1:8786", "") for x in messages]
-
-    none = ["0 workers; waiting 10 minutes for one"]
-    assert look(after=0, n_workers=2) == ["2 workers"]
-    assert look(after=500, n_workers=2) == []
-    assert look(after=500, n_workers=1) == ["1 worker"]
-    for _ in range(2):  # starts anew with each worker that comes
-        assert look(after=500, n_workers=0) == none
-        assert look(after=99, n_workers=0) == []
-        assert look(after=99, n_workers=1) == ["1 worker"]
-    assert look(after=599, n_workers=0) == none
+        assert messages == expected
+    now += 2
     with pytest.raises(ClusterError, match="must have workers, got none for 10 minutes"):
-        look(after=2, n_workers=0)
-
-
-def test_watch_ends_with_the_scheduler() -> None:
-    client: Any = SimpleNamespace(status="closed", scheduler=SimpleNamespace(address="tcp://x:1"))
-    with pytest.raises(ClusterError, match=r"went away \(tcp://x:1\)"):
-        next(module._watch(client, print))
+        next(watch)

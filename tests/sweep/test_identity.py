@@ -1,5 +1,6 @@
 """The identity of a run changes with whatever can change a figure, and with nothing else."""
 
+import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from resnet8.sweep.identity import (
     code_files,
     digest_code,
     identify,
-    identify_code,
     identify_libraries,
 )
 from tests.parameters import TEST_PARAMS
@@ -26,8 +26,9 @@ from tests.pipeline.commands import ROOT
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A project with a file in place of a model, and two images of each kind."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a file in place of a model, two images of each kind, and no code."""
+    monkeypatch.setattr(module, "code_files", list)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "model.h5").write_bytes(b"model")
     for part in ("train", "test"):
@@ -65,45 +66,40 @@ def flip(name: str) -> Callable[[Path], None]:
         (flip("train_labels.npy"), "data"),
         (flip("test_images.npy"), "data"),
         (flip("test_labels.npy"), "data"),
-        (
-            lambda folder: write_json(folder / "data/labels.json", {"label_names": ["b", "a"]}),
-            "data",
-        ),
+        (lambda folder: write_json(folder / "data/labels.json", {"label_names": ["b", "a"]}),
+         "data"),
     ],
-)
+)  # fmt: skip
 def test_each_file_changes_a_part(folder: Path, edit: Callable[[Path], object], part: str) -> None:
     before = identified(folder)
-    # The SHA-256 of b"model".
-    known = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4"
-    assert before.model_sha256 == known
+    assert before.model_sha256 == hashlib.sha256(b"model").hexdigest()
     edit(folder)
     assert changed(before, identified(folder)) == {part}
 
 
+QUANTIZED = {"compare": {"baseline": "onnx_int8"}}
+
+
 @pytest.mark.parametrize(
-    ("section", "part"),
+    ("before", "after", "part"),
     [
-        ({"convert_onnx": {"opset": 18}}, {"opset"}),
-        ({"evaluate": {"batch_size": 64}}, {"batch_size"}),
-        ({"compare": {"baseline": "onnx_fp32"}}, {"baseline"}),
-        ({"sweep": {"grid": []}}, set()),
-        ({"inspect": {"images": 3}}, set()),
-        ({"gate": {"significance": 0.5}}, set()),
-        ({"calibrate": {"size": 7}}, set()),
-        ({"fit": {"equalization": 0.0}}, set()),
+        ({}, {"convert_onnx": {"opset": 18}}, {"opset"}),
+        ({}, {"evaluate": {"batch_size": 64}}, {"batch_size"}),
+        ({}, {"compare": {"baseline": "onnx_fp32"}}, {"baseline"}),
+        ({}, {"sweep": {"grid": []}}, set()),
+        ({}, {"inspect": {"images": 3}}, set()),
+        ({}, {"gate": {"significance": 0.5}}, set()),
+        ({}, {"calibrate": {"size": 7}}, set()),
+        ({}, {"fit": {"equalization": 0.0}}, set()),
+        # A quantized baseline includes its settings.
+        (QUANTIZED, QUANTIZED | {"calibrate": {"size": 7}}, {"baseline"}),
     ],
     ids=str,
 )
 def test_parameters_that_all_runs_share_change_a_part_each(
-    folder: Path, section: Any, part: set[str]
+    folder: Path, before: Any, after: Any, part: set[str]
 ) -> None:
-    assert changed(identified(folder), identified(folder, **section)) == part
-
-
-def test_a_quantized_baseline_includes_its_settings(folder: Path) -> None:
-    baseline = {"compare": {"baseline": "onnx_int8"}}
-    first = identified(folder, **baseline)
-    assert changed(first, identified(folder, **baseline, calibrate={"size": 7})) == {"baseline"}
+    assert changed(identified(folder, **before), identified(folder, **after)) == part
 
 
 def test_libraries_are_named_with_their_public_versions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,14 +174,15 @@ def test_identity_of_code_is_that_of_every_python() -> None:
 
 
 def test_code_changes_with_a_line_in_any_module_and_not_with_a_comment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "resnet8"
+    package = folder / "resnet8"
     shutil.copytree(ROOT / "resnet8", package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "_PACKAGE", package)
-    before = identify_code.__wrapped__()
+    monkeypatch.setattr(module, "code_files", code_files)
+    before = identified(folder)
     for path in code_files():
         path.write_text("# a comment\n" + path.read_text())
-    assert identify_code.__wrapped__() == before
+    assert identified(folder) == before
     (package / "quantize" / "added.py").write_text("x = 1\n")
-    assert identify_code.__wrapped__() != before
+    assert changed(before, identified(folder)) == {"code"}

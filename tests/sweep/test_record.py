@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import csv_bytes
-from resnet8.sweep.record import COLUMNS, Key, append, describe_failures, keep, key_of, read, tidy
+from resnet8.core.grid import Run
+from resnet8.sweep.record import COLUMNS, Key, describe_failures, keep, key_of, read
 from resnet8.sweep.result import Result
 from tests.sweep.results import IDENTITY, USUAL, make_result, make_run
 
@@ -19,25 +20,34 @@ from tests.sweep.results import IDENTITY, USUAL, make_result, make_run
 def path(tmp_path: Path) -> Path:
     """A record without runs."""
     (tmp_path / "runs.csv").touch()
-    tidy(tmp_path / "runs.csv", IDENTITY)
     return tmp_path / "runs.csv"
 
 
-def finished(result: Result | None = None, **changes: Any) -> tuple[Key, Result]:
-    return key_of(make_run(**changes), IDENTITY), result or make_result(lost=[1, 5], won=[3])
+def finished(**changes: Any) -> tuple[Run, Result]:
+    return make_run(**changes), make_result(lost=[1, 5], won=[3])
 
 
-def add(path: Path, *rows: tuple[Key, Result]) -> None:
+def keyed(*rows: tuple[Run, Result]) -> dict[Key, Result]:
+    return {key_of(run, IDENTITY): result for run, result in rows}
+
+
+def write(path: Path, *rows: tuple[Run, Result]) -> None:
+    """Writes a record with a line for each run, as it would be without the others."""
+    lines = [b""]
     for row in rows:
-        append(path, *row)
+        path.write_bytes(b"")
+        keep(path, [row], IDENTITY)
+        header, line = path.read_bytes().splitlines(keepends=True)
+        lines = [header, *lines[1:], line]
+    path.write_bytes(b"".join(lines))
 
 
-def test_append_adds_a_line_of_all_columns_that_reads_back(path: Path) -> None:
+def test_keep_adds_a_line_of_all_columns_that_reads_back(path: Path) -> None:
     rows = [finished(calibrate__seed=seed, fit__float_layers=["a,b", 'c"']) for seed in range(3)]
-    add(path, *rows)
+    keep(path, rows, IDENTITY)
     lines = path.read_text().splitlines()
     assert (lines[0], len(lines)) == (",".join(COLUMNS), 4)
-    assert read(path) == dict(rows)
+    assert read(path) == keyed(*rows)
     line = next(csv.DictReader(lines))
     assert line["model_sha256"] == IDENTITY.model_sha256
     assert (line["data"], line["code"]) == (IDENTITY.data, IDENTITY.code)
@@ -53,7 +63,7 @@ def test_floats_read_back_to_the_last_bit(
     path = tmp_path_factory.mktemp("record") / "runs.csv"
     path.touch()
     result = make_result(kl_divergence=kl, file_bytes=size)._replace(saturating_products=wide)
-    assert keep(path, iter([(make_run(), result)]), IDENTITY) == []
+    assert keep(path, [(make_run(), result)], IDENTITY) == []
     assert list(read(path).values()) == [result]
 
 
@@ -73,20 +83,19 @@ def test_key_differs_in_every_part_of_the_identity_and_every_setting() -> None:
     assert [n for n, key in enumerate(keys) if key.task == keys[0].task] == [0, 3, 4]
 
 
-def test_an_empty_file_has_no_runs(path: Path) -> None:
-    assert read(path) == {}
-    path.write_bytes(b"")
-    assert read(path) == {}
+def test_zeros_of_both_signs_are_one_setting(path: Path) -> None:
+    keep(path, [finished(fit__equalization=-0.0)], IDENTITY)
+    assert set(read(path)) == {key_of(make_run(fit__equalization=0.0), IDENTITY)}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 10, 100])
 def test_an_incomplete_last_line_is_ignored_and_made_again(path: Path, cut: int) -> None:
     first, second = finished(calibrate__seed=0), finished(calibrate__seed=1)
-    add(path, first, second)
+    keep(path, [first, second], IDENTITY)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
-    assert read(path) == dict([first])
-    keep(path, iter([(make_run(calibrate__seed=1), second[1])]), IDENTITY)
+    assert read(path) == keyed(first)
+    keep(path, [second], IDENTITY)
     assert path.read_bytes() == whole
 
 
@@ -97,13 +106,13 @@ def test_keep_writes_each_run_before_the_next_and_returns_those_that_failed(path
         yield runs[2], make_result()
         assert len(read(path)) == 1
         yield runs[0], "no such layer"
-        yield runs[1], "no such layer"
         raise KeyboardInterrupt
 
+    assert read(path) == {}
     with pytest.raises(KeyboardInterrupt):
         keep(path, outcomes(), IDENTITY)
     assert set(read(path)) == {key_of(runs[2], IDENTITY)}
-    failed = keep(path, iter([(x, "no such layer") for x in runs[:2]]), IDENTITY)
+    failed = keep(path, [(x, "no such layer") for x in runs[:2]], IDENTITY)
     assert failed == [(x, "no such layer") for x in runs[:2]]
     assert describe_failures(failed, USUAL) == (
         "failed: onnx_int8, float_layers [nope]; onnx_int8, seed 1, float_layers [nope]\n"
@@ -111,33 +120,35 @@ def test_keep_writes_each_run_before_the_next_and_returns_those_that_failed(path
     )
 
 
-def test_tidy_sorts_numbers_as_numbers_whatever_the_order_of_runs(path: Path) -> None:
+def test_record_has_numbers_sorted_as_numbers_whatever_the_order_of_runs(path: Path) -> None:
     rows = [
         finished(calibrate__size=size, variant=variant)
         for variant in ("onnx_int8", "torch_int8")
         for size in (9, 10, 100)
     ]
-    empty = path.read_bytes()
     for order in (rows, rows[::-1], rows[3:] + rows[:3]):
-        path.write_bytes(empty)
-        add(path, *order)
-        tidy(path, IDENTITY)
-        assert list(read(path).items()) == rows
+        path.write_bytes(b"")
+        keep(path, order, IDENTITY)
+        assert list(read(path).items()) == list(keyed(*rows).items())
 
 
-def test_tidy_replaces_runs_of_earlier_versions_that_were_made_again(path: Path) -> None:
-    earlier, libraries = IDENTITY._replace(code="e" * 16), IDENTITY._replace(libraries="y")
+def test_runs_of_earlier_versions_stay_until_they_are_made_again(path: Path) -> None:
     first, second = make_run(calibrate__seed=0), make_run(calibrate__seed=1)
-    rows = {
-        key_of(run, identity): make_result()
-        for run, identity in (
-            (first, earlier), (first, libraries), (second, earlier), (second, libraries),
-            (first, IDENTITY), (first, IDENTITY._replace(model_sha256="f" * 64, code="e" * 16)),
-        )
-    }  # fmt: skip
-    add(path, *rows.items())
-    tidy(path, IDENTITY)
-    assert set(read(path)) == set(list(rows)[2:])
+    code, libraries = IDENTITY._replace(code="e" * 16), IDENTITY._replace(libraries="y")
+    elsewhere = code._replace(model_sha256="f" * 64)
+    for identity, run in ((code, first), (libraries, second), (elsewhere, first)):
+        keep(path, [(run, make_result())], identity)
+    assert len(read(path)) == 3
+    keep(path, [(first, make_result())], IDENTITY)
+    expected = ((first, IDENTITY), (second, libraries), (first, elsewhere))
+    assert set(read(path)) == {key_of(*x) for x in expected}
+
+
+def test_each_model_data_and_version_has_a_baseline_of_its_own(path: Path) -> None:
+    other = IDENTITY._replace(data="0" * 16)
+    keep(path, [(make_run(), make_result())], IDENTITY)
+    keep(path, [(make_run(), make_result(n_images=64))], other)
+    assert {key.shared: x.n_images for key, x in read(path).items()} == {other: 64, IDENTITY: 1000}
 
 
 def damaged(path: Path) -> str:
@@ -146,11 +157,6 @@ def damaged(path: Path) -> str:
         read(path)
     assert path.read_bytes() == before
     return str(caught.value)
-
-
-def test_read_refuses_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="must exist"):
-        read(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ def test_read_refuses_another_file(path: Path, content: bytes, reason: str) -> N
 def test_read_names_the_line_of_a_value_that_no_run_gives(
     path: Path, name: str, cell: str, reason: str
 ) -> None:
-    add(path, finished(calibrate__seed=0), finished(calibrate__seed=1))
+    keep(path, [finished(calibrate__seed=0), finished(calibrate__seed=1)], IDENTITY)
     with path.open(newline="") as file:
         lines = list(csv.reader(file))
     lines[2][COLUMNS.index(name)] = cell
@@ -234,22 +240,8 @@ def test_read_names_the_line_of_a_value_that_no_run_gives(
 def test_read_refuses_a_line_that_contradicts_one_above(
     path: Path, figures: Any, seed: int, reason: str
 ) -> None:
-    add(path, finished(), finished(make_result(), calibrate__seed=2))  # says nothing of image 3
-    add(path, finished(make_result(**figures), calibrate__seed=seed))
+    silent = (make_run(calibrate__seed=2), make_result())  # says nothing of image 3
+    write(path, finished(), silent, (make_run(calibrate__seed=seed), make_result(**figures)))
     message = damaged(path)
     assert "a finished run in line 4, got " in message
     assert f"({reason})" in message
-
-
-def test_zeros_of_both_signs_are_one_setting(path: Path) -> None:
-    add(path, finished(fit__equalization=-0.0))
-    assert set(read(path)) == {key_of(make_run(fit__equalization=0.0), IDENTITY)}
-
-
-def test_each_model_data_and_version_has_a_baseline_of_its_own(path: Path) -> None:
-    rows = [
-        (key_of(make_run(), IDENTITY), make_result()),
-        (key_of(make_run(), IDENTITY._replace(data="0" * 16)), make_result(n_images=64)),
-    ]
-    add(path, *rows)
-    assert read(path) == dict(rows)

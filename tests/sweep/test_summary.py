@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet8.sweep.enough import Enough, accuracy, agreement, compare, find_enough
-from resnet8.sweep.summary import find_front, list_choices, list_draws, summarize
+from resnet8.sweep.enough import accuracy, agreement, compare
+from resnet8.sweep.summary import list_choices, list_draws, summarize
 from tests.sweep.results import (
     BASELINE,
     CHANCE,
@@ -52,26 +52,12 @@ def by_size_of(figure: str, values: dict[int, Any], *, seeds: Any = SEEDS) -> Ro
     ]
 
 
-def enough(rows: Rows) -> Enough | None:
-    return find_enough(make_selection(rows).settings)
-
-
 def summary(rows: Rows, *, n_runs: int = 1, chance: float = CHANCE, **options: int) -> Any:
     return summarize(make_selection(rows, **options), n_runs=n_runs, chance=chance)
 
 
 def settings_of(rows: Rows) -> dict[tuple[str, ...], Any]:
     return {(x["variant"], *x["changes"]): x for x in summary(rows)["settings"]}
-
-
-def test_settings_are_the_runs_that_differ_only_in_the_seed() -> None:
-    rows = by_size({10: 1, 20: 2}) + draws(3, fit__per_channel=False)
-    settings = make_selection(rows).settings
-    assert {(x.images, x.changes): sorted(x.results) for x in settings} == {
-        (10, ()): list(SEEDS),
-        (20, ()): list(SEEDS),
-        (USUAL.calibrate.size, ("per_channel false",)): list(SEEDS),
-    }
 
 
 def test_compare_counts_won_and_lost_images_of_common_seeds() -> None:
@@ -101,67 +87,56 @@ def test_compare_counts_won_and_lost_images_of_common_seeds() -> None:
 def test_enough_is_the_smallest_size_from_which_on_nothing_changes(
     rows: Rows, expected: int | None
 ) -> None:
-    found = enough(rows)
-    assert (found.images, found.seeds) == (expected, 5)
-    if expected is None:
-        assert found.accuracy_room_pp is None
-    else:
-        assert 0 <= found.accuracy_room_pp < 1
+    (row,) = summary(rows)["enough"]
+    assert (row["images"], row["seeds"]) == (expected, 5)
+    room = row["accuracy_room_pp"]
+    assert room is None if expected is None else 0 <= room < 1
 
 
 def test_more_draws_leave_less_room_for_an_unnoticed_change() -> None:
-    few = enough(by_size({10: 0, 100: 0}, seeds=range(2)))
-    many = enough(by_size({10: 0, 100: 0}, seeds=range(20)))
-    assert 0 < many.accuracy_room_pp < few.accuracy_room_pp
+    few, many = (
+        summary(by_size({10: 0, 100: 0}, seeds=range(n)))["enough"][0]["accuracy_room_pp"]
+        for n in (2, 20)
+    )
+    assert 0 < many < few
 
 
 @pytest.mark.parametrize(
-    ("torch", "expected"),
+    ("rows", "expected"),
     [
-        (
-            {10: 60, 50: 0, 100: 0},  # the variant that needs most decides
-            r"Beyond 50 images more calibration changes nothing measurable: up to 100 images "
-            r"accuracy moves by at most \d.+\(95%, 5 draws\)",
-        ),
-        (
-            {10: 60, 100: 0},
-            r"More calibration still changes something measurable at 100 images \(torch_int8;",
-        ),
+        # The variant that needs most decides.
+        (by_size({10: 0, 50: 0, 100: 0}) + by_size({10: 60, 50: 0, 100: 0}, variant="torch_int8"),
+         r"Beyond 50 images more calibration changes nothing measurable: up to 100 images "
+         r"accuracy moves by at most \d.+\(95%, 5 draws\)"),
+        (by_size({10: 0, 50: 0, 100: 0}) + by_size({10: 60, 100: 0}, variant="torch_int8"),
+         r"More calibration still changes something measurable at 100 images \(torch_int8;"),
+        (draws(0), "None"),  # nothing to compare
+    ],
+)  # fmt: skip
+def test_answer_is_about_all_variants(rows: Rows, expected: str) -> None:
+    assert re.match(expected, str(summary(rows)["answer"]))
+
+
+@pytest.mark.parametrize(
+    ("divergences", "seeds", "expected", "words"),
+    [
+        ({10: 0.004, 100: 0.001, 1000: 0.001}, SEEDS, 100, "settles from 100 images on"),
+        ({10: 0.004, 100: 0.003, 1000: 0.001}, SEEDS, None, "still changes at 1,000"),
+        ({10: 0.010, 100: 0.001}, [0], 10, "settles from 10 images on"),  # one draw cannot tell
     ],
 )
-def test_answer_is_about_all_variants(torch: dict[int, int], expected: str) -> None:
-    rows = by_size({10: 0, 50: 0, 100: 0}) + by_size(torch, variant="torch_int8")
-    assert re.match(expected, summary(rows)["answer"])
-
-
-def test_no_answer_without_sizes() -> None:
-    assert summary(draws(0))["answer"] is None
-
-
-def test_summary_of_no_runs_is_empty_and_valid_json() -> None:
-    found = summary([], n_runs=7)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["n_finished"], found["n_runs"], found["settings"]) == (0, 7, [])
-
-
-def test_summary_does_not_depend_on_the_order_of_runs() -> None:
-    rows = by_size({10: 3, 1000: 1}) + draws(2, fit__per_channel=False)
-    assert summary(rows) == summary(rows[::-1])
-
-
-def test_spread_is_that_over_the_draws() -> None:
-    lost = {0: 10, 1: 20, 2: 60}
-    rows = [
-        (make_run(calibrate__seed=seed), make_result(lost=range(n))) for seed, n in lost.items()
-    ]
-    (row,) = summary(rows)["settings"]
-    values = [BASELINE - n / N_IMAGES for n in lost.values()]
-    expected = (np.mean(values), np.std(values, ddof=1), min(values), max(values))
-    spread = tuple(row["top1_accuracy"][x] for x in ("mean", "deviation", "low", "high"))
-    assert spread == pytest.approx(expected, abs=1e-8)
-    assert row["seeds"] == [0, 1, 2]
-    (single,) = summary(rows[:1])["settings"]
-    assert single["top1_accuracy"]["deviation"] is None
+def test_divergence_has_a_number_of_its_own(
+    divergences: Any, seeds: Any, expected: int | None, words: str
+) -> None:
+    rows = by_size_of("kl_divergence", divergences, seeds=seeds)
+    noise = np.random.default_rng(0).normal(0, 1e-5, len(rows))
+    found = summary([
+        (run, result._replace(kl_divergence=result.kl_divergence + x))
+        for (run, result), x in zip(rows, noise, strict=True)
+    ])  # fmt: skip
+    (row,) = found["enough"]
+    assert (row["divergence_images"], row["images"]) == (expected, 10)
+    assert words in found["answer"]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +151,35 @@ def test_a_baseline_that_is_chance_answers_no_question(chance: float, expected: 
     )
     assert found["answer"].startswith(reason) is expected
     assert ("changes nothing" in found["answer"]) is not expected
+
+
+def test_summary_of_no_runs_is_empty_and_valid_json() -> None:
+    found = summary([], n_runs=7)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["n_finished"], found["n_runs"], found["settings"]) == (0, 7, [])
+
+
+def test_settings_are_the_runs_that_differ_only_in_the_seed_whatever_their_order() -> None:
+    rows = by_size({10: 1, 20: 2}) + draws(3, fit__per_channel=False)
+    found = summary(rows)
+    assert [(x["images"], x["changes"], x["seeds"]) for x in found["settings"]] == [
+        (10, [], list(SEEDS)),
+        (20, [], list(SEEDS)),
+        (USUAL.calibrate.size, ["per_channel false"], list(SEEDS)),
+    ]
+    assert found == summary(rows[::-1])
+
+
+def test_spread_is_that_over_the_draws() -> None:
+    lost = {0: 10, 1: 20, 2: 60}
+    rows = [(make_run(calibrate__seed=x), make_result(lost=range(n))) for x, n in lost.items()]
+    (row,) = summary(rows)["settings"]
+    values = [BASELINE - n / N_IMAGES for n in lost.values()]
+    expected = (np.mean(values), np.std(values, ddof=1), min(values), max(values))
+    spread = tuple(row["top1_accuracy"][x] for x in ("mean", "deviation", "low", "high"))
+    assert spread == pytest.approx(expected, abs=1e-8)
+    (single,) = summary(rows[:1])["settings"]
+    assert single["top1_accuracy"]["deviation"] is None
 
 
 def test_settings_are_compared_with_the_default_of_their_variant() -> None:
@@ -196,56 +200,44 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("divergences", "seeds", "expected", "words"),
+    ("n_finished", "n_earlier", "n_runs", "others", "expected"),
     [
-        ({10: 0.004, 100: 0.001, 1000: 0.001}, SEEDS, 100, "settles from 100 images on"),
-        ({10: 0.004, 100: 0.003, 1000: 0.001}, SEEDS, None, "still changes at 1,000"),
-        ({10: 0.010, 100: 0.001}, [0], 10, "settles from 10 images on"),  # one draw cannot tell
+        (4, 0, 4, {}, ""),
+        (4, 4, 4, {}, "4 runs, measured with an earlier version; `make sweep` renews them."),
+        (3, 0, 4, {}, "3 of 4 runs are finished; `make sweep` makes the others."),
+        (3, 2, 4, {},
+         "3 of 4 runs are finished; `make sweep` makes the others. 3 runs, 2 of them measured "
+         "with an earlier version; `make sweep` renews them."),
+        (0, 0, 0, {}, "The grid has no runs."),
+        (0, 0, 4, {"n_other_model": 278, "n_other_data": 1},
+         "No run of the grid is finished for this model and these data; `make sweep` makes all 4. "
+         "Runs of another model in the record, not shown: 278. Runs on other data in the record, "
+         "not shown: 1."),
     ],
-)
-def test_divergence_has_a_number_of_its_own(
-    divergences: Any, seeds: Any, expected: int | None, words: str
+)  # fmt: skip
+def test_note_describes_missing_outdated_and_excluded_runs(
+    n_finished: int, n_earlier: int, n_runs: int, others: dict[str, int], expected: str
 ) -> None:
-    rows = by_size_of("kl_divergence", divergences, seeds=seeds)
-    noise = np.random.default_rng(0).normal(0, 1e-5, len(rows))
+    rows = [(make_run(calibrate__seed=n), make_result()) for n in range(n_finished)]
+    found = summary(rows, n_runs=n_runs, n_earlier=n_earlier, **others)
+    assert found["note"] == expected
+    counts = {"n_finished": n_finished, "n_earlier": n_earlier, "n_other_model": 0} | others
+    assert found.items() >= counts.items()
+    assert [x["n_earlier"] for x in found["settings"]] == [n_earlier] * (n_finished > 0)
+
+
+def test_front_has_the_settings_that_no_other_of_the_runtime_beats() -> None:
     rows = [
-        (run, result._replace(kl_divergence=result.kl_divergence + x))
-        for (run, result), x in zip(rows, noise, strict=True)
-    ]
-    found = enough(rows)
-    assert (found.divergence_images, found.images) == (expected, 10)
-    assert words in summary(rows)["answer"]
-
-
-def test_summary_counts_the_runs_of_earlier_versions() -> None:
-    found = summary(draws(0), n_runs=5, n_earlier=2, n_other_model=3)
-    counts = ("n_finished", "n_earlier", "n_other_model", "n_other_data")
-    assert [found[name] for name in counts] == [5, 2, 3, 0]
-    assert [row["n_earlier"] for row in found["settings"]] == [2]
-    assert found["note"].startswith("5 runs, 2 of them measured with an earlier version;")
-
-
-def test_front_has_the_points_that_no_other_beats() -> None:
-    points = [(100, 0.8), (90, 0.7), (120, 0.9), (110, 0.8), (95, 0.6), (130, 0.9), (100, 0.8)]
-    assert find_front(points) == [True, True, True, False, False, False, True]
-
-
-def test_front_is_one_for_each_format_of_files() -> None:
-    rows = [
-        (make_run(variant, fit__per_channel=per_channel), make_result(file_bytes=n, lost=lost))
-        for variant, per_channel, n, lost in (
-            ("onnx_int8", True, 100, [1]),
-            ("onnx_uint8", True, 110, [1]),
-            ("onnx_int8", False, 90, [1, 2]),
-            ("torch_int8", True, 300, [1, 2, 3]),
-        )
-    ]
-    assert {key: x["on_front"] for key, x in settings_of(rows).items()} == {
-        ("onnx_int8",): True,
-        ("onnx_uint8",): False,
-        ("onnx_int8", "per_channel false"): True,
-        ("torch_int8",): True,
-    }
+        (make_run(variant, calibrate__size=number + 1), make_result(file_bytes=n, lost=range(lost)))
+        for number, (variant, n, lost) in enumerate([
+            ("onnx_int8", 100, 20), ("onnx_uint8", 90, 30), ("onnx_int8", 120, 10),
+            ("onnx_int8", 110, 20), ("onnx_uint8", 95, 40), ("onnx_int8", 130, 10),
+            ("onnx_uint8", 100, 20), ("torch_int8", 300, 50),
+        ])
+    ]  # fmt: skip
+    front = {row["images"]: row["on_front"] for row in summary(rows)["settings"]}
+    # Runs 1 and 7 are equal; files of another runtime have another format.
+    assert [number for number in range(1, 9) if front[number]] == [1, 2, 3, 7, 8]
 
 
 def test_tables_have_a_row_for_each_usual_draw_and_for_each_setting() -> None:
@@ -255,10 +247,8 @@ def test_tables_have_a_row_for_each_usual_draw_and_for_each_setting() -> None:
     assert table[0][3] == pytest.approx(100 * (BASELINE - 4 / N_IMAGES))
     choices = list_choices(summary(rows))
     assert [x[1] for x in choices] == [
-        "10 images",
-        "1,000 images",
-        "per_channel false, 1,000 images",
-    ]
+        "10 images", "1,000 images", "per_channel false, 1,000 images",
+    ]  # fmt: skip
     _, _, file_kb, mean, low, high, *_ = choices[0]
     assert file_kb == 100
     assert low <= mean <= high

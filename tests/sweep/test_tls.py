@@ -19,16 +19,13 @@ import pytest
 
 from resnet8.core.errors import ClusterError
 from resnet8.sweep import cluster as module
-from resnet8.sweep.cluster import compute, open_client
-from resnet8.sweep.measure import Inputs, Workbench
+from resnet8.sweep.cluster import open_client
+from tests.pipeline.commands import ROOT, run
 from tests.sweep.dask_commands import PATIENCE_SECONDS, Cluster, dask_cluster
-from tests.sweep.results import make_run
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cluster.md").read_text()
 ADDRESS = "tls://10.0.0.1:8786"
 SECTION = PAGE.split("\n## TLS in a few commands\n")[1].split("\n## ")[0]
-RUNS = [make_run("onnx_int8", calibrate__size=20, calibrate__seed=seed) for seed in range(2)]
 
 pytestmark = pytest.mark.skipif(not which("openssl"), reason="openssl is not installed")
 
@@ -50,15 +47,22 @@ def set_up(home: Path) -> Path:
     return folder
 
 
-def settings_of(*folders: Path) -> Any:
-    """Dask's configuration in this process: its defaults and the files of these folders."""
+def settings_of(*folders: Path, **more: str) -> Any:
+    """Dask's configuration in this process: its defaults, the files of these folders, and more."""
     found = dask.config.collect_yaml([str(x) for x in folders])
-    return dask.config.set(dask.config.merge(*dask.config.defaults, *found))
+    merged = dask.config.merge(*dask.config.defaults, *found)
+    return dask.config.set(merged | {f"distributed.comm.tls.{x}": y for x, y in more.items()})
 
 
-def at(address: str | None) -> Any:
-    """Names the scheduler's address in Dask's configuration."""
-    return dask.config.set({"scheduler-address": address})
+def refused(address: str) -> str:
+    """The sentence with which a sweep at an address is refused."""
+    with (
+        pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
+        dask.config.set({"scheduler-address": address}),
+        open_client(n_workers=1),
+    ):
+        pass
+    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def cluster(
     (scheduler,), (worker,) = commands("dask scheduler"), commands("dask worker")
     options = shlex.split(scheduler)[2:]
     where = tmp_path_factory.mktemp("cluster")
-    with dask_cluster(where, options, {"HOME": str(home)}) as cluster:
+    with dask_cluster(where, options, HOME=str(home)) as cluster:
         here = worker.replace(ADDRESS, cluster.address).replace("--nworkers 16", "--nworkers 1")
         cluster.start(*shlex.split(here)[1:], "--host", "127.0.0.1")
         yield cluster
@@ -93,80 +97,52 @@ def test_page_makes_a_key_for_its_owner_alone_and_names_one_address(folder: Path
     assert commands("make") == [f"make sweep SCHEDULER={ADDRESS}"]
 
 
-@pytest.mark.faults
-def test_rows_over_tls_are_those_of_a_loop(inputs: Inputs, folder: Path, cluster: Cluster) -> None:
-    workbench = Workbench(inputs)
-    expected = {str(x): workbench.measure(workbench.fit(x.settings), x.variant) for x in RUNS}
-    with settings_of(folder):
-        for address in (cluster.address, None):  # None: this machine's own cluster
-            with at(address), open_client(n_workers=1) as client:
-                assert client.scheduler.address.startswith("tls://")
-                outcomes = compute(client, RUNS, inputs, say=lambda _line: None)
-                assert {str(run): result for run, result in outcomes} == expected
-
-
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("is_local", [True, False])
 def test_all_that_listens_is_behind_the_key_and_web_pages_are_gone(
-    folder: Path, cluster: Cluster, own: bool
+    folder: Path, cluster: Cluster, is_local: bool
 ) -> None:
-    address = None if own else cluster.address
-    with settings_of(folder), at(address), open_client(n_workers=1) as client:
+    address = None if is_local else cluster.address
+    with (
+        settings_of(folder),
+        dask.config.set({"scheduler-address": address}),
+        open_client(n_workers=1) as client,
+    ):
         client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         scheduler = client.scheduler_info(n_workers=-1)
         (worker,) = scheduler["workers"].values()
         nodes = [scheduler["address"], *scheduler["workers"], worker["nanny"]]
         assert all(x.startswith("tls://127.0.0.1:") for x in nodes)
-        assert [status(x["services"]["dashboard"]) for x in (scheduler, worker)] == [404, 404]
-
-
-def status(port: int) -> int:
-    """Status of a web server's answer to a request for a page that Dask serves without settings."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as exc:
-        exc.close()
-        return exc.code
-
-
-def refused(address: str) -> str:
-    """The sentence with which a sweep at an address is refused."""
-    with (
-        pytest.raises(ClusterError, match=r"check the TLS settings \(docs/cluster.md\)") as caught,
-        at(address),
-        open_client(n_workers=1),
-    ):
-        pass
-    return str(caught.value)
+        for node in (scheduler, worker):  # a page that Dask serves without settings
+            page = f"http://127.0.0.1:{node['services']['dashboard']}/health"
+            with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+                urllib.request.urlopen(page)
+            caught.value.close()
 
 
 def test_client_without_the_key_is_refused(cluster: Cluster, folder: Path, tmp_path: Path) -> None:
     with settings_of():
         assert "TLS expects" in refused(cluster.address)
         assert "cannot be reached" in refused(cluster.address.replace("tls://", "tcp://"))
-    with settings_of(set_up(tmp_path)):  # has another key
+    other = set_up(tmp_path)  # has another key
+    with settings_of(other):
         assert "TLS certificate does not match" in refused(cluster.address)
-        # Trusting the scheduler does not make the scheduler trust.
-        with dask.config.set({"distributed.comm.tls.ca-file": str(folder / "tls.pem")}):
-            assert "cannot be reached" in refused(cluster.address)
+    # Trusting the scheduler does not make the scheduler trust.
+    with settings_of(other, **{"ca-file": str(folder / "tls.pem")}):
+        assert "cannot be reached" in refused(cluster.address)
 
 
 def test_settings_that_require_tls_refuse_an_address_without_it_and_missing_keys(
     folder: Path, tmp_path: Path
 ) -> None:
-    def without(role: str) -> Any:
-        return dask.config.set({f"distributed.comm.tls.{role}.cert": "nowhere.pem"})
-
-    open_to_all = dask_cluster(tmp_path, variables={"HOME": str(tmp_path)})
+    open_to_all = dask_cluster(tmp_path, HOME=str(tmp_path))
     with open_to_all as cluster, settings_of(folder):
         assert cluster.address.startswith("tcp://")
         assert "encryption required by Dask configuration" in refused(cluster.address)
-    with settings_of(folder), without("client"):
+    with settings_of(folder, **{"client.cert": "nowhere.pem"}):
         assert "No such file" in refused("tls://127.0.0.1:1")
     expected = r"must start on this machine, got: .*No such file.* docs/cluster.md has the TLS"
     with (
-        settings_of(folder),
-        without("scheduler"),
+        settings_of(folder, **{"scheduler.cert": "nowhere.pem"}),
         pytest.raises(ClusterError, match=expected),
         open_client(n_workers=1),
     ):
@@ -196,18 +172,10 @@ def test_sweep_finds_the_settings_in_the_home_folder_and_ends_with_a_sentence_wi
     cluster: Cluster, home: Path, tmp_path: Path, has_key: bool
 ) -> None:
     where = {"HOME": str(home if has_key else tmp_path), "DASK_SCHEDULER_ADDRESS": cluster.address}
-    found = subprocess.run(
-        [sys.executable, "-c", CLIENT],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **where},
-        capture_output=True,
-        text=True,
-    )
+    ended = run(ROOT, sys.executable, "-c", CLIENT, **where)
     if has_key:
-        assert found.stdout == f"connected to {cluster.address}\n"
-        assert found.returncode == 0
+        assert (ended.returncode, ended.stdout) == (0, f"connected to {cluster.address}\n")
     else:
-        assert found.returncode == 1
-        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in found.stderr
-        assert len(found.stderr.splitlines()) == 1, found.stderr
+        assert ended.returncode == 1
+        assert "DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler" in ended.stdout
+        assert len(ended.stdout.splitlines()) == 1, ended.stdout

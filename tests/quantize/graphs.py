@@ -11,7 +11,6 @@ from onnx.reference import ReferenceEvaluator
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_model import open_session
 from resnet8.quantize.fit import fit
-from resnet8.quantize.onnx_writer import find_points
 from resnet8.quantize.quantization import Quantization
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -161,7 +160,4 @@ def fitted(
 ) -> Quantization:
     """The quantization of a model with other settings, from 40 random images by default."""
     chosen = settings.model_copy(update=changes)
-    points = find_points(
-        model, symmetric=chosen.activation_symmetric, float_layers=chosen.float_layers
-    )
-    return fit(model, drawn(model, 40) if images is None else images, chosen, points=points)
+    return fit(model, drawn(model, 40) if images is None else images, chosen)

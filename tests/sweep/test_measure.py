@@ -35,8 +35,7 @@ def test_fit_decides_the_quantization_of_the_stage(
     inputs: Inputs, onnx_fp32: Any, quantization: Quantization
 ) -> None:
     drawn = draw_balanced(inputs.pool_labels, 60, seed=3)
-    points = onnx_writer.find_points(onnx_fp32, symmetric=False)
-    expected = fit(onnx_fp32, inputs.pool_images[drawn], SETTINGS.fit, points=points)
+    expected = fit(onnx_fp32, inputs.pool_images[drawn], SETTINGS.fit)
     assert quantization.activations == expected.activations
     assert quantization.metadata == expected.metadata
     assert quantization.equalization.outputs

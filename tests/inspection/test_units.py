@@ -14,7 +14,7 @@ from resnet8.inspection import onnx_capture, recording, torch_capture, watch
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
-from resnet8.quantize.equalization import Equalization
+from resnet8.quantize.equalization import Equalization, FactorGroup
 from resnet8.quantize.quantization import Quantization
 
 # Without saturating products, whose error depends on the CPU.
@@ -41,8 +41,7 @@ def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
     path, original = variant.path(models_folder), variant.original.path(models_folder)
     factors, _ = read_metadata(path)
     assert min(x.min() for x in factors.outputs.values()) < 0.5  # else this proves nothing
-    for actual, written in zip(factors, quantization.equalization, strict=True):
-        np.testing.assert_equal(dict(actual), dict(written))
+    assert factors == quantization.equalization
     assert read_metadata(original) == (Equalization(), [])
 
     unscaled = (
@@ -74,6 +73,17 @@ def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
         np.testing.assert_allclose(kinds["bias"].values, bias * by_output, rtol=1e-5, err_msg=layer)
 
 
+def conv_divided(outputs: Any = None, inputs: Any = None) -> Equalization:
+    """Factors of the output and the input of `conv`."""
+    sides = {"outputs": outputs, "inputs": inputs}
+    groups = []
+    for side, factors in sides.items():
+        if factors is not None:
+            names: dict[str, Any] = {"outputs": [], "inputs": []} | {side: ["conv"]}
+            groups.append(FactorGroup(numerators=(4096 * factors).astype(int).tolist(), **names))
+    return Equalization(tuple(groups))
+
+
 def watched_with(
     output: Any = None,
     quantization: QuantizationParameters | None = None,
@@ -86,12 +96,12 @@ def watched_with(
 
 def test_in_float_units_multiplies_outputs_or_the_scales_of_codes() -> None:
     output = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
-    scaled = in_float_units(watched_with(output), Equalization({"conv": OUTPUTS}))
+    scaled = in_float_units(watched_with(output), conv_divided(OUTPUTS))
     assert scaled.points["conv"].quantization is None
     assert scaled.run(IMAGES).outputs["conv"].ravel().tolist() == [0, 1, 2, 3, 2, 2.5, 3, 3.5]
     codes = np.array([[10, 12]], np.uint8)
     model = watched_with(codes, QuantizationParameters.per_tensor(0.5, 10))
-    scaled = in_float_units(model, Equalization({"conv": OUTPUTS}))
+    scaled = in_float_units(model, conv_divided(OUTPUTS))
     assert scaled.run(IMAGES).outputs["conv"].tolist() == [[10, 12]]
     assert scaled.points["conv"].dequantize(codes).tolist() == [[0.0, 0.5]]
 
@@ -107,7 +117,7 @@ def test_in_float_units_multiplies_outputs_or_the_scales_of_codes() -> None:
 )
 def test_in_float_units_scales_parameters(values: Any, outputs: Any, expected: Any) -> None:
     stored = Parameter(values.astype(np.float32), QuantizationParameters.per_tensor(0.5, 0, "int8"))
-    factors = Equalization({"conv": outputs}, {"conv": INPUTS})
+    factors = conv_divided(outputs, INPUTS)
     scaled = in_float_units(watched_with(kind=stored), factors).parameters["conv"]["kind"]
     assert scaled.values.ravel().tolist() == np.ravel(expected).tolist()
     # The scale is that of the input with the largest scale.
@@ -126,11 +136,11 @@ def with_parameter(*shape: int) -> Watched:
 @pytest.mark.parametrize(
     ("model", "factors", "counts"),
     [
-        (watched_with(np.ones((1, 2), np.float32)), Equalization({"conv": HALVES[:1]}), (2, 1)),
-        (watched_with(np.ones(1, np.float32)), Equalization({"conv": HALVES[:1]}), (0, 1)),
-        (with_parameter(2), Equalization({"conv": HALVES[:3]}), (2, 3)),
-        (with_parameter(2, 3), Equalization({}, {"conv": HALVES[:6]}), (3, 6)),
-        (with_parameter(6, 1, 3, 3), Equalization({}, {"conv": HALVES[:3]}), (6, 3)),
+        (watched_with(np.ones((1, 2), np.float32)), conv_divided(HALVES[:1]), (2, 1)),
+        (watched_with(np.ones(1, np.float32)), conv_divided(HALVES[:1]), (0, 1)),
+        (with_parameter(2), conv_divided(HALVES[:3]), (2, 3)),
+        (with_parameter(2, 3), conv_divided(inputs=HALVES[:6]), (3, 6)),
+        (with_parameter(6, 1, 3, 3), conv_divided(inputs=HALVES[:3]), (6, 3)),
     ],
     ids=["output", "no channels", "bias", "inputs", "depthwise"],
 )

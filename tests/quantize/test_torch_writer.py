@@ -16,21 +16,16 @@ SHARE_OF_OTHER_CODES, SHARE_IN_THE_FIRST_LAYER = 0.03, 0.0005
 SHARE_OF_DISTANT_CODES = 0.01
 
 
-def test_quantize_stores_the_given_codes_and_biases(
-    torch_int8: Any, quantization: Quantization
+def test_quantize_stores_the_given_parameters_and_nothing_else(
+    torch_int8: Any, torch_fp32: Any, quantization: Quantization
 ) -> None:
+    torch_writer.check(torch_int8, torch_fp32, quantization)
     tensors = [*torch_int8.state_dict.values(), *torch_int8.constants.values()]
-    stored = [x.detach().numpy() for x in tensors]
+    stored = [x.detach().numpy().tobytes() for x in tensors if x.dim()]
     layers = quantization.layers.values()
-    for dtype, expected in (
-        (np.int8, list(quantization.codes.values())),
-        (
-            np.float32,
-            [x for layer in layers for x in (layer.bias, layer.weight.quantization.scale)],
-        ),
-    ):
-        actual = [x for x in stored if x.dtype == dtype]
-        assert sorted(x.tobytes() for x in actual) == sorted(x.tobytes() for x in expected)
+    floats = [x for layer in layers for x in (layer.bias, layer.weight.quantization.scale)]
+    expected = [x.tobytes() for x in (*quantization.codes.values(), *floats)]
+    assert sorted(stored) == sorted(expected)
 
 
 def test_codes_of_every_layer_are_those_of_the_onnx_model(

@@ -80,16 +80,12 @@ def dense_only() -> onnx.ModelProto:
     return graphs.build(nodes, arrays, shape=(32, 32, 3))
 
 
-MODELS = {"residual": graphs.small_resnet(), "mixed": mixed(), "dense": dense_only()}
+MODELS = {"mixed": mixed(), "dense": dense_only()}
+PER_TENSOR = {"per_channel": False, "weight_symmetric": False, "float_layers": ["left", "add"]}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "residual": ("residual", {}),
-    "symmetric": ("residual", {"activation_symmetric": True}),
     "mixed": ("mixed", {}),
-    "per-tensor": (
-        "mixed",
-        {"per_channel": False, "weight_symmetric": False, "float_layers": ["left", "add"]},
-    ),
-    "dense-only": ("dense", {}),
+    "per-tensor": ("mixed", PER_TENSOR),
+    "dense-only": ("dense", {"activation_symmetric": True}),
 }
 
 

@@ -83,7 +83,7 @@ def test_divided_gives_the_statistics_of_divided_channels() -> None:
 @pytest.mark.parametrize("shift", [0, 100, -100])
 def test_find_histograms_counts_what_numpy_counts(shift: float) -> None:
     x = values(7, 4, 5, 6) + np.float32(shift)
-    counts, ends, _ = find_histograms(split(x=x), observe(split(x=x)), {})["x"]
+    counts, ends, _ = find_histograms(split(x=x), observe(split(x=x)), {"x": None})["x"]
     assert ends == (min(float(x.min()), 0.0), max(float(x.max()), 0.0))
     assert counts.sum() == x.size
     if shift == 0:
@@ -109,5 +109,5 @@ def test_find_histograms_puts_what_is_beyond_the_ends_into_the_bins_there() -> N
     # Equalized activations are those of the float model but for a few last digits.
     statistics = {"x": Statistics(np.zeros(1, np.float32), np.ones(1, np.float32), np.zeros(1))}
     x = np.array([[-1e-7], [1 + 1e-6]], np.float32)
-    counts = find_histograms(split(x=x), statistics, {})["x"].counts
+    counts = find_histograms(split(x=x), statistics, {"x": None})["x"].counts
     assert (counts[0], counts[-1]) == (1, 1)

@@ -13,7 +13,7 @@ follow the ranges of activations, because weights have a scale for each output c
 Shape letters: C channels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -79,14 +79,30 @@ def decode(text: str) -> Equalization:
     return Equalization(TypeAdapter(tuple[FactorGroup, ...]).validate_json(text or "[]"))
 
 
-def find_groups(model: onnx.ModelProto) -> list[tuple[list[str], list[str]]]:
-    """Finds the tensors between layers whose channels can be divided by the same factors.
+def find_factors(
+    model: onnx.ModelProto, largest: Mapping[str, NDArray[np.float32]], *, strength: float
+) -> Equalization:
+    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
 
-    A group stays as it is, and is not returned, if it includes the model's input or output, or
-    if an operator that is not homogeneous reads or computes one of its tensors.
+    `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
+    change) to 1 (equal ranges).
+    """
+    groups = []
+    for tensors, consumers in _find_groups(model):
+        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
+        shares = [x / x.max() for x in ranges if x.max() > 0]
+        if strength and shares:
+            exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
+            parts = np.rint(exact * _GRID).astype(int).tolist()
+            groups.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
+    return Equalization(tuple(groups))
 
-    Returns:
-        For each group, its tensors in order of computation and the layers that read them.
+
+def _find_groups(model: onnx.ModelProto) -> Iterator[tuple[list[str], list[str]]]:
+    """Yields tensors between layers that can be divided together, and the layers that read them.
+
+    Left out are tensors that are tied to the model's input or output, or to one that an operator
+    reads or computes that is not homogeneous.
     """
     layers = {layer.name: layer for layer in read_layers(model)}
     shapes = infer_shapes(model)
@@ -109,12 +125,10 @@ def find_groups(model: onnx.ModelProto) -> list[tuple[list[str], list[str]]]:
             fixed.update(node.input, node.output)
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
     producers = {x.output for x in layers.values()}
-    groups = []
     for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
         consumers = [x.name for x in layers.values() if x.input in members]
         if members.isdisjoint(fixed) and consumers and not members.isdisjoint(producers):
-            groups.append(([x for x in order if x in members], consumers))
-    return groups
+            yield [x for x in order if x in members], consumers
 
 
 def _is_depthwise(layer: Layer) -> bool:
@@ -123,35 +137,13 @@ def _is_depthwise(layer: Layer) -> bool:
 
 def _keeps_channels(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Returns whether inputs and output have the same channels and may be divided together."""
-    after = list(shapes.get(node.output[0], []))
+    after = shapes.get(node.output[0], [])
     if node.op_type == "Add":
-        return len(node.input) == 2 and all(list(shapes.get(x, [])) == after for x in node.input)
+        return len(node.input) == 2 and all(shapes.get(x, []) == after for x in node.input)
     if node.op_type == "Reshape":  # (N, C, 1, 1) to (N, C)
-        before = list(shapes.get(node.input[0], []))
+        before = shapes.get(node.input[0], [])
         return len(after) == 2 and before[1:2] == after[1:] and all(x == 1 for x in before[2:])
     return node.op_type in _HOMOGENEOUS
-
-
-def find_factors(
-    groups: Iterable[tuple[list[str], list[str]]],
-    largest: Mapping[str, NDArray[np.float32]],
-    *,
-    strength: float,
-) -> Equalization:
-    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
-
-    `groups` are those of `find_groups`; `largest` has the largest absolute values (C,) of observed
-    tensors. The strength is from 0 (no change) to 1 (equal ranges).
-    """
-    divided = []
-    for tensors, consumers in groups:
-        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
-        shares = [x / x.max() for x in ranges if x.max() > 0]
-        if strength and shares:
-            exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
-            parts = np.rint(exact * _GRID).astype(int).tolist()
-            divided.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
-    return Equalization(tuple(divided))
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:

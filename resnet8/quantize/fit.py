@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resnet8.core.qparams import Parameter
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import Graph
-from resnet8.quantize.equalization import equalized, find_factors, find_groups
+from resnet8.quantize.equalization import equalized, find_factors
 from resnet8.quantize.layers import read_layers
 from resnet8.quantize.notes import find_notes
 from resnet8.quantize.observers import Observed, observe, stream
@@ -52,7 +52,7 @@ def fit(
     watch = partial(stream, images=images, cores=cores)
     statistics = observe(watch(model, sorted({*points, *outputs.values()})))
     largest = {tensor: statistics[tensor].largest for tensor in points}
-    equalization = find_factors(find_groups(model), largest, strength=settings.equalization)
+    equalization = find_factors(model, largest, strength=settings.equalization)
     base, divided = equalized(model, equalization), equalization.outputs
     statistics = {name: x.divided(divided.get(name)) for name, x in statistics.items()}
     layers = read_layers(base)

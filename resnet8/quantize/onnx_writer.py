@@ -48,15 +48,11 @@ def find_points(
 ) -> dict[str, str]:
     """Maps each tensor that ONNX Runtime rounds to 8 bits to the tensor whose scale it takes.
 
-    Quantizes the model with meaningless ranges to find out.
-
-    Args:
-        model: a folded float model.
-        symmetric: True if activations are symmetric; if not, a ReLU is left to the range.
-        float_layers: names of nodes to leave in float.
+    Quantizes a folded float model with meaningless ranges to find out. If activations are not
+    symmetric, a ReLU is left to the range.
 
     Raises:
-        ParamsError: the model has no node of such a name.
+        ParamsError: the model has no node with a name in `float_layers`.
     """
     names = [node.name for node in model.graph.node]
     if unknown := sorted(set(float_layers) - set(names)):

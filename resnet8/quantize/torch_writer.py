@@ -68,11 +68,7 @@ def check(
     program: torch.export.ExportedProgram,
     quantization: Quantization,
 ) -> None:
-    """Checks that an exported result of `quantize` holds a quantization of the float program.
-
-    Raises:
-        ArtifactError: naming the first difference.
-    """
+    """Raises an ArtifactError unless an exported result of `quantize` holds a quantization."""
     module = quantized.module()
     names = {node: layer for layer, node in layer_nodes(module).items()}
     steps = []

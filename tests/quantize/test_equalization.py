@@ -15,7 +15,6 @@ from resnet8.quantize.equalization import (
     decode,
     equalized,
     find_factors,
-    find_groups,
 )
 from resnet8.quantize.quantization import Quantization
 from tests.quantize import graphs
@@ -157,18 +156,19 @@ FIXED: Mapping[str, onnx.ModelProto] = {
 }
 
 
+def largest_of(tensors: graphs.Arrays) -> graphs.Arrays:
+    """(C,) largest absolute values of each tensor."""
+    axes = {name: tuple(x for x in range(y.ndim) if x != 1) for name, y in tensors.items()}
+    return {name: np.abs(x).max(axes[name]) for name, x in tensors.items()}
+
+
 @pytest.mark.parametrize("name", FREE)
 def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
     model, groups = FREE[name]
-    ties = find_groups(model)
-    assert [sorted(tensors) for tensors, _ in ties] == [sorted(x.split()) for x in groups]
     images = graphs.drawn(model)
     before = graphs.computed(model, images)
-    largest = {
-        name: np.abs(x).max(tuple(axis for axis in range(x.ndim) if axis != 1))
-        for name, x in before.items()
-    }
-    factors = find_factors(ties, largest, strength=1.0)
+    factors = find_factors(model, largest_of(before), strength=1.0)
+    assert [sorted(x.outputs) for x in factors.groups] == [sorted(x.split()) for x in groups]
     assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
     after = graphs.computed(equalized(model, factors), images)
     for tensor, values in before.items():
@@ -179,8 +179,9 @@ def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_find_groups_leaves_out_what_cannot_be_divided(name: str) -> None:
-    assert find_groups(FIXED[name]) == []
+def test_find_factors_leaves_out_what_cannot_be_divided(name: str) -> None:
+    largest = largest_of(graphs.computed(FIXED[name], graphs.drawn(FIXED[name])))
+    assert find_factors(FIXED[name], largest, strength=1.0) == Equalization()
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
@@ -195,15 +196,15 @@ def test_equalized_names_a_layer_with_other_channels(form: str, count: int) -> N
 
 
 HALF_A_PART = 0.5 / 4096  # factors are multiples of a part
-GROUP = (["a", "b", "c"], ["next"])
-LARGEST = {"a": np.array([2.0, 1.0, 0.5], np.float32)}
+LARGEST = {"first": np.array([2.0, 1.0, 0.5], np.float32)}
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 0.75, 1.0])
 def test_find_factors_raise_shares_of_the_largest_range_to_the_strength(strength: float) -> None:
     shares = np.geomspace(0.001, 1, 50)
-    factors = find_factors([GROUP], {"a": (2 * shares).astype(np.float32)}, strength=strength)
-    assert (list(factors.outputs), list(factors.inputs)) == GROUP
+    largest = {"first": (2 * shares).astype(np.float32)}
+    factors = find_factors(FREE["Relu"][0], largest, strength=strength)
+    assert [*factors.outputs, *factors.inputs] == ["first", "x", "last"]
     expected = np.maximum(shares, 0.01) ** strength
     for actual in (*factors.outputs.values(), *factors.inputs.values()):
         np.testing.assert_allclose(actual, expected, atol=HALF_A_PART)
@@ -214,15 +215,15 @@ def test_find_factors_raise_shares_of_the_largest_range_to_the_strength(strength
     [
         (LARGEST, 1, [4096, 2048, 1024]),
         # A channel is as large as in any tensor of the group.
-        (LARGEST | {"c": np.array([1.0, 10.0, 2.0], np.float32)}, 1, [4096, 4096, 1024]),
+        (LARGEST | {"x": np.array([1.0, 10.0, 2.0], np.float32)}, 1, [4096, 4096, 1024]),
         ({}, 1, None),
-        ({"a": np.zeros(3, np.float32)}, 1, None),
+        ({"first": np.zeros(3, np.float32)}, 1, None),
         (LARGEST, 0, None),
     ],
     ids=["one tensor", "two tensors", "not observed", "silent", "strength 0"],
 )
 def test_find_factors_by_hand(largest: Any, strength: float, expected: Any) -> None:
-    groups = find_factors([GROUP], largest, strength=strength).groups
+    groups = find_factors(FREE["Relu"][0], largest, strength=strength).groups
     assert [x.numerators for x in groups] == ([expected] if expected else [])
 
 

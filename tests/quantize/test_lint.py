@@ -21,6 +21,8 @@ from tests.quantize.test_scales import damaged
 VARIANT = "onnx_int8"
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(-127, 128, (16, 16, 3, 3)).astype(np.int8)
+UNCHANGED: dict[str, Any] = {}
+INT8 = {"dtype": "int8"}
 MODEL = graphs.build(
     [
         node("Conv", "conv", "input", "w"),
@@ -43,9 +45,9 @@ def activation(high: float, changes: dict[str, Any] | None) -> dict[str, Any]:
 
 def run(
     *,
-    relu: Any = {},  # noqa: B006 - read only
-    pool: Any = {},  # noqa: B006 - read only
-    weight: Any = {"dtype": "int8"},  # noqa: B006 - read only
+    relu: Any = UNCHANGED,
+    pool: Any = UNCHANGED,
+    weight: Any = INT8,
     probabilities: Any = ((0.7, 0.3), (0.1, 0.9)),
     codes: Any = CODES,
 ) -> list[tuple[str, str | None, str]]:
@@ -56,7 +58,7 @@ def run(
         },
         "parameters": {
             "conv": {"weight": {VARIANT: {"statistics": weight}}},
-            "dense": {"weight": {VARIANT: {"statistics": {"dtype": "int8"}}}},
+            "dense": {"weight": {VARIANT: {"statistics": INT8}}},
         },
     }
     rows = np.array(probabilities)

@@ -92,26 +92,23 @@ LAYER, TENSOR = "conv2d_1", "activation_1"
 def changed(quantization: Quantization, part: str) -> Quantization:
     """Changes a part of the parameters of a layer or a tensor."""
     layers, activations = dict(quantization.layers), dict(quantization.activations)
-    layer = layers.pop(LAYER)
-    values, parameters = layer.weight
-    wider = parameters._replace(scale=parameters.scale * np.float32(1.5))
-    layers |= {
-        "scales": {LAYER: layer._replace(weight=Parameter(values * np.float32(1.5), wider))},
-        "codes": {LAYER: layer._replace(weight=Parameter(-values, parameters))},
-        "biases": {LAYER: layer._replace(bias=layer.bias + np.float32(0.1))},
-        "tensor": {LAYER: layer},
-        "more": {LAYER: layer, "more": layer},
-        "fewer": {},
-    }[part]
-    if part == "tensor":
+    values, parameters = layers[LAYER].weight
+    if part == "codes":
+        layers[LAYER] = layers[LAYER]._replace(weight=Parameter(-values, parameters))
+    elif part == "biases":
+        layers[LAYER] = layers[LAYER]._replace(bias=layers[LAYER].bias + np.float32(0.1))
+    elif part == "tensor":
         activations[TENSOR] = activations[TENSOR]._replace(zero_point=np.array(3))
+    elif part == "more":
+        layers["more"] = layers[LAYER]
+    elif part == "fewer":
+        del layers[LAYER]
     return quantization._replace(layers=layers, activations=activations)
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("scales", f"the scales of the weights of {LAYER} with"),
         ("codes", f"the codes of the weights of {LAYER} with"),
         ("biases", f"the biases of {LAYER} with"),
         ("tensor", f"the zero points of {TENSOR} with"),

@@ -109,10 +109,7 @@ def read(folder: Path) -> Quantization:
             {name: per_tensor(**dict(x)) for name, x in content.activations.items()},
             {name: _layer(name, x, arrays) for name, x in content.weights.items()},
             Equalization(content.equalization),
-            content.relu_aware,
-            content.symmetric,
-            content.float_layers,
-            content.notes,
+            **content.model_dump(include={"relu_aware", "symmetric", "float_layers", "notes"}),
         )
     except _FAULTS as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
@@ -127,10 +124,9 @@ def _layer(
     """Returns the parameters of a layer; raises ValueError if its arrays do not fit."""
     quantization = description.decoded() if description else None
     weight, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
-    dtype, scale_shape = np.dtype(np.float32), weight.shape[:1]
-    if quantization is not None:
-        dtype = np.dtype(quantization.dtype)
-        scale_shape = scale_shape if quantization.axis is None else quantization.scale.shape
+    dtype, scale_shape = "float32", weight.shape[:1]
+    if quantization:
+        dtype, scale_shape = quantization.dtype, quantization.scale.shape or scale_shape
     if weight.dtype != dtype or weight.ndim < 2 or weight.shape[:1] != scale_shape:
         raise ValueError(f"weights {weight.dtype} {weight.shape} of {name!r}")
     if bias is not None and (bias.dtype != np.float32 or bias.shape != weight.shape[:1]):

@@ -52,7 +52,7 @@ def find_ranges(observed: Observed, settings: Fit) -> Ranges:
     if settings.activation_range != "mse":
         return Ranges(library_ranges(observed.watch(observed.model, statistics), settings))
     addends = find_addends(observed.model, observed.points)
-    batches = observed.watch(observed.model, {*statistics, *addends.values()})
+    batches = observed.watch(observed.model, sorted({*statistics, *addends.values()}))
     others = {tensor: addends.get(tensor) for tensor in statistics}
     histograms = find_histograms(batches, observed.statistics, others)
     symmetric = settings.activation_symmetric
@@ -73,7 +73,7 @@ def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationPa
     return QuantizationParameters.per_tensor(scale, zero_point)
 
 
-def fake_quantize(
+def _fake_quantize(
     values: NDArray[np.float64], parameters: QuantizationParameters
 ) -> NDArray[np.float64]:
     """Rounds values to those with a uint8 code, in double precision."""
@@ -138,7 +138,7 @@ def _rounding_error(histogram: Histogram) -> Error:
     values, counts = bin_centers(histogram.ends, len(all_counts))[used], all_counts[used]  # (B,)
 
     def error(parameters: QuantizationParameters) -> float:
-        difference = fake_quantize(values, parameters) - values
+        difference = _fake_quantize(values, parameters) - values
         # Not `np.dot`, whose order of additions depends on the CPU.
         return float(np.sum(counts * difference * difference))
 
@@ -163,7 +163,7 @@ def _error_behind_relu(histogram: Histogram) -> Error:
     ]
 
     def error(parameters: QuantizationParameters) -> float:
-        rounded = fake_quantize(values, parameters)
+        rounded = _fake_quantize(values, parameters)
         larger, smaller = np.maximum(values, rounded), np.minimum(values, rounded)
         rows = np.arange(len(values))
         # First bins of the other addend where the larger sum, and both sums, are positive.

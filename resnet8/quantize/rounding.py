@@ -35,7 +35,8 @@ def round_layers(
     rounded: dict[str, LayerParameters] = {}
     for tensor in progress(list(dict.fromkeys(x.input for x in observed.layers))):
         layers = [x for x in observed.layers if x.input == tensor]
-        source, inputs = scales.activations[tensor], dict[str, Inputs]()
+        source = scales.activations[tensor]
+        inputs: dict[str, Inputs] = {}
         # BLAS threads wait for each other by spinning, on cores that run the model meanwhile.
         with threadpool_limits(limits=1, user_api="blas"):
             if settings.weight_rounding == "gptq" or settings.bias_correction:
@@ -43,9 +44,9 @@ def round_layers(
                 codes = (batch[codes_of(tensor)].astype(np.float64) for batch in batches)
                 steps = (x - source.zero_point for x in codes)
                 inputs = observe_inputs(layers, steps, observed.statistics[tensor].mean)
-            for x in layers:
-                weight = scales.weights[x.name]
-                rounded[x.name] = _round_layer(x, weight, source, settings, inputs.get(x.name))
+            for layer in layers:
+                name, weight = layer.name, scales.weights[layer.name]
+                rounded[name] = _round_layer(layer, weight, source, settings, inputs.get(name))
         quantized = with_parameters(quantized, {x.name: rounded[x.name].values for x in layers})
     return rounded
 

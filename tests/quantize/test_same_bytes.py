@@ -17,6 +17,7 @@ from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.quantize.fit import fit
 from samples.shapes import draw_batch
+from tests.quantize.graphs import QUICK
 
 ROOT = Path(__file__).parents[2]
 IMAGES = 20  # so few that neighbouring weights tie, which more images hide
@@ -26,7 +27,7 @@ PRESENT = " ".join(name for name in FEATURES if __cpu_features__.get(name))
 OLD_CPU = {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": PRESENT}
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"activation_range": "entropy", "histogram_bins": 256, "equalization": 1.0},
+    QUICK | {"activation_range": "entropy", "histogram_bins": 256, "equalization": 1.0},
 ]
 
 

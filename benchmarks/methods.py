@@ -206,10 +206,7 @@ class Inputs(NamedTuple):
 def measure(settings: Fit, calibration: NDArray[np.uint8], inputs: Inputs) -> Draw:
     """Quantizes the model to uint8 and compares it with the float one."""
     start = time.perf_counter()
-    points = onnx_writer.find_points(
-        inputs.model, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
-    )
-    quantization = fit(inputs.model, calibration, settings, points=points)
+    quantization = fit(inputs.model, calibration, settings)
     seconds = time.perf_counter() - start
     quantized = onnx_writer.quantize(inputs.model, quantization, quant_type="uint8")
     found = predict(onnx_model.make_predictor(quantized), inputs.images, batch_size=100)

@@ -16,7 +16,6 @@ from resnet8.core.progress import show_progress
 from resnet8.models import onnx_model
 from resnet8.quantize import storage
 from resnet8.quantize.fit import fit
-from resnet8.quantize.onnx_writer import find_points
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,19 +25,15 @@ def main(argv: list[str] | None = None) -> None:
     model = onnx_model.load_model(args.model)
     images = read_array(args.images)
 
-    points = find_points(
-        model, symmetric=params.activation_symmetric, float_layers=params.float_layers
-    )
     progress = partial(show_progress, desc="rounding", unit="tensors")
-    quantization = fit(model, images, params, points=points, progress=progress)
+    quantization = fit(model, images, params, progress=progress)
 
     storage.write(args.out, quantization, {"images": len(images), **dict(params)})
     for note in quantization.notes:
         print(f"note: {note}", file=sys.stderr)
-    n_groups = len(set(map(bytes, quantization.equalization.outputs.values())))
     print(
         f"{len(quantization.activations)} tensors and {len(quantization.weights)} layers in 8 "
-        f"bits, {n_groups} groups of tensors equalized"
+        f"bits, {len(quantization.equalization.groups)} groups of tensors equalized"
     )
 
 

@@ -108,11 +108,9 @@ def fit_settings() -> Any:
 @pytest.fixture(scope="session")
 def quantization(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_settings: Any) -> Any:
     """The quantization of the sample by `fit`."""
-    from resnet8.quantize import onnx_writer
     from resnet8.quantize.fit import fit
 
-    points = onnx_writer.find_points(onnx_fp32, symmetric=False)
-    return fit(onnx_fp32, calibration_images, fit_settings, points=points)
+    return fit(onnx_fp32, calibration_images, fit_settings)
 
 
 @pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])

@@ -11,16 +11,11 @@ def draw_balanced(labels: NDArray[np.int64], size: int, *, seed: int) -> NDArray
     rarer classes are used up and the others fill the rest. Draws with the same seed nest:
     a smaller one is the beginning of a larger one.
 
-    Args:
-        labels: (N,) class indices of the pool.
-        size: images to draw, 1 to N.
-        seed: of the random order.
-
     Returns:
-        (size,) distinct indices into `labels`, classes taking turns.
+        (size,) distinct indices into the class indices `labels` (N,), classes taking turns.
 
     Raises:
-        ValueError: the pool is smaller than `size`.
+        ValueError: the size is not from 1 to N.
     """
     if not 1 <= size <= len(labels):
         raise ValueError(f"size must be from 1 to {len(labels)}, got {size}.")

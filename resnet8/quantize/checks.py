@@ -6,7 +6,7 @@ The libraries at best log what they change or leave out, where nobody looks.
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from resnet8.core.errors import ArtifactError
-from resnet8.core.qparams import Parameter, QuantizationParameters
+from resnet8.core.qparams import Parameter, QuantizationParameters, parameter_values
 from resnet8.quantize.quantization import Quantization
 
 Parameters = Mapping[str, Mapping[str, Parameter]]  # by layer and kind, `weight` or `bias`
+Step = tuple[str, QuantizationParameters]  # a tensor that is quantized or dequantized
 
 
 @contextmanager
@@ -42,11 +43,7 @@ def no_warnings(library: str) -> Iterator[None]:
 
 
 def check_shapes(quantization: Quantization, parameters: Parameters) -> None:
-    """Checks that the layers of a quantization are those of a float model.
-
-    Raises:
-        ArtifactError: the model lacks a layer, or has it with other parameters.
-    """
+    """Raises an ArtifactError unless a float model has the layers of a quantization."""
     for name, arrays in quantization.parameters.items():
         given = [x.shape for x in arrays if x is not None]
         expected = [x.values.shape for x in parameters.get(name, {}).values()]
@@ -57,65 +54,51 @@ def check_shapes(quantization: Quantization, parameters: Parameters) -> None:
             )
 
 
-def check_written(  # noqa: PLR0913
+def check_written(
     library: str,
     quantization: Quantization,
-    *,
     types: tuple[str, str],
-    tensors: Iterable[str],
-    steps: Iterable[tuple[str, QuantizationParameters]],
+    steps: Sequence[Step],
     parameters: Parameters,
 ) -> None:
-    """Checks that a library wrote the quantization that it was given.
+    """Checks that a library wrote a quantization in types of activations and weights.
 
-    Args:
-        library: name of the library.
-        quantization: the given one.
-        types: types of activations and weights.
-        tensors: activations that the library quantizes.
-        steps: written quantize and dequantize steps: tensor and parameters.
-        parameters: written weights and biases.
+    `steps` are the written quantize and dequantize steps, `parameters` the written weights and
+    biases.
 
     Raises:
         ArtifactError: naming the first difference.
     """
     activation_type, weight_type = types
-    activations = [(x, quantization.activations[x].as_dtype(activation_type)) for x in tensors]
-    layers = {
-        name: (Parameter(layer.weight.values, x.as_dtype(weight_type)), layer.bias)
-        for name, layer in quantization.layers.items()
-        if (x := layer.weight.quantization)
-    }
-    expected: dict[str, Any] = dict(_describe(activations, layers))
-    written = {
-        name: (kinds["weight"], kinds["bias"].values if "bias" in kinds else None)
-        for name, kinds in parameters.items()
-        if "weight" in kinds
-    }
-    values = list(_describe(steps, written))
-    missing = [(what, None) for what in expected if what not in dict(values)]
-    for what, value in [*values, *missing]:
-        given: Any = expected.get(what)
-        if not np.array_equal(given, value):
+    activations = [(x, y.as_dtype(activation_type)) for x, y in quantization.activations.items()]
+    layers: dict[str, dict[str, Parameter]] = {}
+    for name, ((values, x), bias) in quantization.layers.items():
+        if x:
+            layers[name] = {"weight": Parameter(values, x.as_dtype(weight_type))}
+        if x and bias is not None:
+            layers[name]["bias"] = Parameter(bias)
+    given, written = dict(_numbers(activations, layers)), [*_numbers(steps, parameters)]
+    missing = [(what, None) for what in given if what not in dict(written)]
+    for what, value in [*written, *missing]:
+        expected: Any = given.get(what)
+        if not np.array_equal(expected, value):
             raise ArtifactError(
-                f"{library} must write {what} with {_format(given)}, got "
-                f"{_format(value)}. Run `dvc repro` to fit the quantization to this model again."
+                f"{library} must write {what} with {_format(expected)}, got {_format(value)}. "
+                "Run `dvc repro` to fit the quantization to this model again."
             )
 
 
-def _describe(
-    activations: Iterable[tuple[str, QuantizationParameters]], layers: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
+def _numbers(steps: Iterable[Step], parameters: Parameters) -> Iterator[tuple[str, Any]]:
     """Yields each number of a quantization after its name."""
-    in_8_bits = {name: x for name, x in layers.items() if x[0].quantization}
-    weights = [(f"the weights of {name}", x.quantization) for name, (x, _) in in_8_bits.items()]
-    for name, parameters in [*activations, *weights]:
-        yield name, parameters.dtype
-        yield f"the scales of {name}", parameters.scale
-        yield f"the zero points of {name}", parameters.zero_point
-    for name, (weight, bias) in in_8_bits.items():
-        yield f"the codes of the weights of {name}", weight.quantization.quantize(weight.values)
-        yield f"the biases of {name}", bias
+    weights = {name: kinds["weight"] for name, kinds in parameters.items() if "weight" in kinds}
+    in_8_bits = {name: x for name, (_, x) in weights.items() if x}
+    for name, x in [*steps, *((f"the weights of {name}", x) for name, x in in_8_bits.items())]:
+        yield name, x.dtype
+        yield f"the scales of {name}", x.scale
+        yield f"the zero points of {name}", x.zero_point
+    for name, x in in_8_bits.items():
+        yield f"the codes of the weights of {name}", x.quantize(weights[name].values)
+        yield f"the biases of {name}", parameter_values(parameters[name])[1]
 
 
 def _format(value: Any) -> str:

@@ -13,8 +13,7 @@ follow the ranges of activations, because weights have a scale for each output c
 Shape letters: C channels.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -32,30 +31,78 @@ _SMALLEST = 0.01  # factor: channels that are silent on all images stay small
 # Factors are multiples of 1 / 4096, far coarser than the last bits of a power, which differ
 # between CPUs.
 _GRID = 4096
-METADATA = "equalization"  # key of the result of `encode` in the file of a quantized model
+METADATA = "equalization"  # key of the JSON form of factors in the file of a quantized model
 Factors = NDArray[np.float32]  # (C,)
 
 
-class Equalization(NamedTuple):
-    """Factors that channels are divided by: float model over equalized model.
+class FactorGroup(BaseModel):
+    """Tensors and layers with the same factors: `numerators / denominator`, one a channel.
 
-    outputs: by tensor between layers.
-    inputs: by layer with weights, the factors of its input.
+    outputs: tensors between layers, in order of computation.
+    inputs: layers with weights that read one of them.
     """
 
-    outputs: Mapping[str, Factors] = MappingProxyType({})
-    inputs: Mapping[str, Factors] = MappingProxyType({})
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    numerators: list[Annotated[int, Field(ge=1, le=_GRID)]] = Field(min_length=1)
+    denominator: Annotated[int, Field(ge=_GRID, le=_GRID)] = _GRID
+    outputs: list[str]
+    inputs: list[str]
+
+    @property
+    def factors(self) -> Factors:
+        return (np.array(self.numerators) / self.denominator).astype(np.float32)
 
 
-# Tensors with the same factors, in order of computation, and the layers that read them.
-Group = tuple[list[str], list[str]]
+class Equalization(NamedTuple):
+    """Factors that channels are divided by: float model over equalized model."""
+
+    groups: tuple[FactorGroup, ...] = ()
+
+    @property
+    def outputs(self) -> dict[str, Factors]:
+        """The factors of tensors."""
+        return {name: group.factors for group in self.groups for name in group.outputs}
+
+    @property
+    def inputs(self) -> dict[str, Factors]:
+        """The factors of layers' inputs."""
+        return {name: group.factors for group in self.groups for name in group.inputs}
+
+    def encode(self) -> list[dict[str, Any]]:
+        """Returns the JSON form."""
+        return [group.model_dump() for group in self.groups]
 
 
-def find_groups(model: onnx.ModelProto) -> list[Group]:
-    """Returns the groups of tensors between layers whose channels can be divided.
+def decode(text: str) -> Equalization:
+    """Reads the factors in a model's file; raises ValueError if the text has another form."""
+    return Equalization(TypeAdapter(tuple[FactorGroup, ...]).validate_json(text or "[]"))
 
-    A group stays as it is, and is not returned, if it includes the model's input or output, or
-    if an operator that is not homogeneous reads or computes one of its tensors.
+
+def find_factors(
+    model: onnx.ModelProto, largest: Mapping[str, NDArray[np.float32]], *, strength: float
+) -> Equalization:
+    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
+
+    `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
+    change) to 1 (equal ranges).
+    """
+    groups = []
+    for tensors, consumers in _find_groups(model):
+        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
+        shares = [x / x.max() for x in ranges if x.max() > 0]
+        if strength and shares:
+            exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
+            parts = np.rint(exact * _GRID).astype(int).tolist()
+            groups.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
+    return Equalization(tuple(groups))
+
+
+def _find_groups(model: onnx.ModelProto) -> Iterator[tuple[list[str], list[str]]]:
+    """Yields tensors between layers that can be divided together, and the layers that read them.
+
+    Left out are tensors that are tied to the model's input or output, or to one that an operator
+    reads or computes that is not homogeneous.
     """
     layers = {layer.name: layer for layer in read_layers(model)}
     shapes = infer_shapes(model)
@@ -77,13 +124,11 @@ def find_groups(model: onnx.ModelProto) -> list[Group]:
         else:
             fixed.update(node.input, node.output)
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
-    divisible: list[Group] = []
+    producers = {x.output for x in layers.values()}
     for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
-        has_producer = any(layer.output in members for layer in layers.values())
-        consumers = [layer.name for layer in layers.values() if layer.input in members]
-        if members.isdisjoint(fixed) and has_producer and consumers:
-            divisible.append(([x for x in order if x in members], consumers))
-    return divisible
+        consumers = [x.name for x in layers.values() if x.input in members]
+        if members.isdisjoint(fixed) and consumers and not members.isdisjoint(producers):
+            yield [x for x in order if x in members], consumers
 
 
 def _is_depthwise(layer: Layer) -> bool:
@@ -92,32 +137,13 @@ def _is_depthwise(layer: Layer) -> bool:
 
 def _keeps_channels(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Returns whether inputs and output have the same channels and may be divided together."""
-    after = list(shapes.get(node.output[0], []))
+    after = shapes.get(node.output[0], [])
     if node.op_type == "Add":
-        return len(node.input) == 2 and all(list(shapes.get(x, [])) == after for x in node.input)
+        return len(node.input) == 2 and all(shapes.get(x, []) == after for x in node.input)
     if node.op_type == "Reshape":  # (N, C, 1, 1) to (N, C)
-        before = list(shapes.get(node.input[0], []))
+        before = shapes.get(node.input[0], [])
         return len(after) == 2 and before[1:2] == after[1:] and all(x == 1 for x in before[2:])
     return node.op_type in _HOMOGENEOUS
-
-
-def find_factors(
-    groups: Sequence[Group], largest: Mapping[str, NDArray[np.float32]], *, strength: float
-) -> Equalization:
-    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
-
-    `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
-    change) to 1 (equal ranges).
-    """
-    divided = []
-    for tensors, consumers in groups:
-        ranges = [largest[tensor] for tensor in tensors if tensor in largest]
-        shares = [x / x.max() for x in ranges if x.max() > 0]
-        if strength and shares:
-            exact = np.maximum(np.max(shares, axis=0), _SMALLEST).astype(np.float64) ** strength
-            parts = np.rint(exact * _GRID).astype(int).tolist()
-            divided.append(FactorGroup(numerators=parts, outputs=tensors, inputs=consumers))
-    return from_groups(divided)
 
 
 def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelProto:
@@ -126,11 +152,11 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
     Raises:
         ArtifactError: the factors belong to another model.
     """
+    by_tensor, by_layer = equalization.outputs, equalization.inputs
     parameters = {}
     for layer in read_layers(model):
         weight, bias = layer.weight, layer.bias
-        outputs = equalization.outputs.get(layer.output)
-        inputs = equalization.inputs.get(layer.name)
+        outputs, inputs = by_tensor.get(layer.output), by_layer.get(layer.name)
         if inputs is not None:
             axis = 0 if _is_depthwise(layer) else 1
             check_count(layer.name, inputs, weight.shape[axis])
@@ -154,41 +180,3 @@ def check_count(layer: str, factors: Factors, n_channels: int) -> None:
             f"The equalization of {layer} must have a factor for each of {n_channels} channels, "
             f"got {len(factors)}. Run `dvc repro` to make it again."
         )
-
-
-class FactorGroup(BaseModel):
-    """JSON form of the tensors and layers with the same factors, `numerators / denominator`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    numerators: list[Annotated[int, Field(ge=1, le=_GRID)]] = Field(min_length=1)
-    denominator: Annotated[int, Field(ge=_GRID, le=_GRID)] = _GRID
-    outputs: list[str]
-    inputs: list[str]
-
-
-def to_groups(equalization: Equalization) -> list[dict[str, Any]]:
-    """Collects the names that share factors; see `FactorGroup`."""
-    groups: dict[tuple[int, ...], dict[str, Any]] = {}
-    for kind, by_name in equalization._asdict().items():
-        for name, factors in by_name.items():
-            numerators = np.rint(factors * _GRID).astype(int).tolist()
-            new = {"numerators": numerators, "denominator": _GRID, "outputs": [], "inputs": []}
-            groups.setdefault(tuple(numerators), new)[kind].append(name)
-    return list(groups.values())
-
-
-def from_groups(groups: Iterable[FactorGroup]) -> Equalization:
-    """Returns the factors of each name; inverts `to_groups`."""
-    outputs: dict[str, Factors] = {}
-    inputs: dict[str, Factors] = {}
-    for group in groups:
-        factors = (np.array(group.numerators) / group.denominator).astype(np.float32)
-        outputs.update(dict.fromkeys(group.outputs, factors))
-        inputs.update(dict.fromkeys(group.inputs, factors))
-    return Equalization(outputs, inputs)
-
-
-def decode(text: str) -> Equalization:
-    """Reads the factors in a model's file; raises ValueError if the text has another form."""
-    return from_groups(TypeAdapter(list[FactorGroup]).validate_json(text or "[]"))

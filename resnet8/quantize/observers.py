@@ -3,7 +3,7 @@
 Shape letters: N images, C channels, B bins of a tensor, D bins of another tensor.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from resnet8.core.evaluation import map_ahead
 from resnet8.core.names import INPUT
 from resnet8.models.onnx_graph import with_outputs
 from resnet8.models.onnx_model import open_session, run_up_to
+from resnet8.quantize.layers import Layer
 
 BATCH_SIZE = 50  # images
 BINS = 8192  # 32 for each of the 256 codes
@@ -65,9 +66,19 @@ class Statistics(NamedTuple):
         return Statistics(self.low / factors, self.high / factors, self.mean / by_channel)
 
     @property
+    def largest(self) -> NDArray[np.float32]:
+        """(C,) the largest absolute value of each channel."""
+        return np.maximum(-self.low, self.high)
+
+    @property
+    def range(self) -> Range:
+        """Range of the whole tensor."""
+        return float(self.low.min()), float(self.high.max())
+
+    @property
     def ends(self) -> Range:
         """Range of the whole tensor, widened to include 0."""
-        return min(float(self.low.min()), 0.0), max(float(self.high.max()), 0.0)
+        return min(self.range[0], 0.0), max(self.range[1], 0.0)
 
 
 def observe(batches: Iterable[Batch]) -> dict[str, Statistics]:
@@ -86,6 +97,24 @@ def observe(batches: Iterable[Batch]) -> dict[str, Statistics]:
     return {name: total._replace(mean=total.mean / count) for name, total in totals.items()}
 
 
+class Observed(NamedTuple):
+    """An equalized float model and statistics of its tensors over the calibration images.
+
+    layers: in order of computation, with weights to be rounded to 8 bits.
+    points: maps each tensor in 8 bits to the tensor whose scale it takes.
+    outputs: maps each layer to the tensor in which its output is rounded to 8 bits.
+    statistics: of all tensors in `points` and `outputs`.
+    watch: streams the values of tensors of a model over the images.
+    """
+
+    model: onnx.ModelProto
+    layers: Sequence[Layer]
+    points: Mapping[str, str]
+    outputs: Mapping[str, str]
+    statistics: Mapping[str, Statistics]
+    watch: Callable[[onnx.ModelProto, Collection[str]], Iterator[Batch]]
+
+
 class Histogram(NamedTuple):
     """Counts of a tensor's values in bins of equal width, or of pairs of values of two tensors.
 
@@ -100,29 +129,27 @@ class Histogram(NamedTuple):
 
 
 def find_histograms(
-    batches: Iterable[Batch], statistics: Mapping[str, Statistics], pairs: Mapping[str, str]
+    batches: Iterable[Batch], statistics: Mapping[str, Statistics], others: Mapping[str, str | None]
 ) -> dict[str, Histogram]:
-    """Returns the histogram of each tensor, given the statistics of the same values.
+    """Returns histograms of tensors, given the statistics of the same values.
 
-    `pairs` maps tensors with a joint histogram to the other tensor, of the same shape.
+    `others` maps each tensor to another one of the same shape for a joint histogram, or to None.
     """
-    histograms = {
-        name: Histogram(np.zeros(JOINT_BINS, np.int64), x.ends, statistics[pairs[name]].ends)
-        if name in pairs
-        else Histogram(np.zeros((BINS, 1), np.int64), x.ends)
-        for name, x in statistics.items()
-    }
+    histograms = {}
+    for name, other in others.items():
+        shape, other_ends = (JOINT_BINS, statistics[other].ends) if other else ((BINS, 1), None)
+        histograms[name] = Histogram(np.zeros(shape, np.int64), statistics[name].ends, other_ends)
     for batch in batches:
         for name, (counts, ends, other_ends) in histograms.items():
             n_bins, n_others = counts.shape
-            cells = bin_indices(batch[name], ends, n_bins)
-            if other_ends is not None:
-                cells = cells * n_others + bin_indices(batch[pairs[name]], other_ends, n_others)
+            cells = _bin_indices(batch[name], ends, n_bins)
+            if (other := others[name]) and other_ends:
+                cells = cells * n_others + _bin_indices(batch[other], other_ends, n_others)
             counts[:] += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return histograms
 
 
-def bin_indices(values: NDArray[np.float32], ends: Range, n_bins: int) -> NDArray[np.int32]:
+def _bin_indices(values: NDArray[np.float32], ends: Range, n_bins: int) -> NDArray[np.int32]:
     """Returns the bin of each value, flattened. Values beyond an end get the bin at that end."""
     low, high = ends
     bins_per_unit = n_bins / (high - low) if high > low else 0.0

@@ -31,11 +31,12 @@ from resnet8.quantize.layers import read_layers
 from resnet8.quantize.quantization import Quantization
 
 # Activation and weight type by the name in params.yaml.
-QUANT_TYPES: dict[OnnxType, tuple[QuantType, QuantType]] = {
-    "int8": (QuantType.QInt8, QuantType.QInt8),
-    "uint8": (QuantType.QUInt8, QuantType.QUInt8),
-    "uint8_int8": (QuantType.QUInt8, QuantType.QInt8),
+QUANT_TYPES: dict[OnnxType, tuple[str, str]] = {
+    "int8": ("int8", "int8"),
+    "uint8": ("uint8", "uint8"),
+    "uint8_int8": ("uint8", "int8"),
 }
+_LIBRARY_TYPES = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 # ONNX Runtime gives the output of a pool the scale of its input, of which averages use a fraction.
 # An excluded pool gets the same Q/DQ pairs from its neighbors, but the pair behind it with its own
 # range. The same holds for a softmax, whose output gets a fixed scale, and for a table.
@@ -47,15 +48,11 @@ def find_points(
 ) -> dict[str, str]:
     """Maps each tensor that ONNX Runtime rounds to 8 bits to the tensor whose scale it takes.
 
-    Quantizes the model with meaningless ranges to find out.
-
-    Args:
-        model: a folded float model.
-        symmetric: True if activations are symmetric; if not, a ReLU is left to the range.
-        float_layers: names of nodes to leave in float.
+    Quantizes a folded float model with meaningless ranges to find out. If activations are not
+    symmetric, a ReLU is left to the range.
 
     Raises:
-        ParamsError: the model has no node of such a name.
+        ParamsError: the model has no node with a name in `float_layers`.
     """
     names = [node.name for node in model.graph.node]
     if unknown := sorted(set(float_layers) - set(names)):
@@ -71,15 +68,10 @@ def find_points(
 def quantize(
     model: onnx.ModelProto, quantization: Quantization, *, quant_type: OnnxType
 ) -> onnx.ModelProto:
-    """Quantizes a model with given quantization parameters.
+    """Quantizes a folded float model with the result of `fit` for this model.
 
     Convolutions, additions, pooling and the dense layer take 8-bit inputs; the softmax takes the
     sums of the dense layer in float.
-
-    Args:
-        model: the folded float model.
-        quantization: the result of `fit` for this model.
-        quant_type: `int8`, `uint8`, or `uint8_int8` for uint8 activations and int8 weights.
 
     Returns:
         The quantized model, with QuantizeLinear and DequantizeLinear around each operator.
@@ -93,20 +85,17 @@ def quantize(
     activation_type, weight_type = QUANT_TYPES[quant_type]
     rounded = with_parameters(model, quantization.parameters)
     overrides = {
-        name: _overrides(parameters, activation_type)
-        for name, parameters in quantization.activations.items()
+        tensor: _override(parameters.as_dtype(activation_type))
+        for tensor, parameters in quantization.activations.items()
     }
     nodes = {node.name: node for node in rounded.graph.node}
     for name, parameters in quantization.weights.items():
         axis = int(stores_outputs_last(nodes[name]))
-        overrides[nodes[name].input[1]] = _overrides(parameters, weight_type, axis=axis)
+        overrides[nodes[name].input[1]] = _override(parameters.as_dtype(weight_type), axis)
+    symmetric, float_layers = quantization.symmetric, quantization.float_layers
     with no_warnings("ONNX Runtime"):
         quantized = _quantize(
-            rounded,
-            quant_type,
-            overrides,
-            symmetric=quantization.symmetric,
-            float_layers=quantization.float_layers,
+            rounded, quant_type, overrides, symmetric=symmetric, float_layers=float_layers
         )
     check(quantized, quantization, quant_type=quant_type)
     for key, value in quantization.metadata.items():
@@ -115,12 +104,7 @@ def quantize(
 
 
 def check(quantized: onnx.ModelProto, quantization: Quantization, *, quant_type: OnnxType) -> None:
-    """Checks that a quantized model holds a quantization; see `quantize` for the arguments.
-
-    Raises:
-        ArtifactError: naming the first difference.
-    """
-    activation_type, weight_type = QUANT_TYPES[quant_type]
+    """Raises an ArtifactError unless a quantized model holds a quantization."""
     graph = Graph(quantized)
     steps = []
     for node in graph.nodes:
@@ -128,35 +112,21 @@ def check(quantized: onnx.ModelProto, quantization: Quantization, *, quant_type:
             pair = [node, *graph.consumers.get(node.output[0], [])]
             steps += [(node.input[0], graph.quantization_of(step)) for step in pair]
     parameters = read_parameters(quantized)
-    check_written(
-        "ONNX Runtime",
-        quantization,
-        types=(_name(activation_type), _name(weight_type)),
-        tensors=quantization.activations,
-        steps=steps,
-        parameters={name: x for name, x in parameters.items() if name in quantization.weights},
-    )
+    parameters = {name: x for name, x in parameters.items() if name in quantization.weights}
+    check_written("ONNX Runtime", quantization, QUANT_TYPES[quant_type], steps, parameters)
 
 
-def _name(quant_type: QuantType) -> str:
-    """Returns NumPy's name of a type."""
-    return str(quant_type.name[1:].lower())
-
-
-def _overrides(
-    parameters: QuantizationParameters, quant_type: QuantType, *, axis: int = 0
-) -> list[dict[str, Any]]:
-    """Returns ONNX Runtime's overrides for a tensor: one entry, or one for each channel.
+def _override(parameters: QuantizationParameters, axis: int = 0) -> list[dict[str, Any]]:
+    """Returns ONNX Runtime's override for a tensor: one entry, or one for each channel.
 
     `axis` is that of the channels in the stored tensor.
     """
-    scale, zero_point, *_ = parameters.as_dtype(_name(quant_type))
-    if parameters.axis is None:
-        return [{"quant_type": quant_type, "scale": scale, "zero_point": zero_point}]
-    return [
-        {"quant_type": quant_type, "axis": axis, "scale": x, "zero_point": np.array(y)}
-        for x, y in zip(scale, zero_point, strict=True)
-    ]
+    scale, zero_point, dtype, channels = parameters
+    common: dict[str, Any] = {"quant_type": _LIBRARY_TYPES[dtype]}
+    if channels is None:
+        return [common | {"scale": scale, "zero_point": zero_point}]
+    pairs = zip(scale, zero_point, strict=True)
+    return [common | {"axis": axis, "scale": x, "zero_point": np.array(y)} for x, y in pairs]
 
 
 def _quantize(
@@ -167,9 +137,8 @@ def _quantize(
     symmetric: bool,
     float_layers: Collection[str],
 ) -> onnx.ModelProto:
-    activation_type, weight_type = QUANT_TYPES[quant_type]
-    head = find_head(model)
-    layers = {layer.name for layer in read_layers(model)}
+    activation_type, weight_type = (_LIBRARY_TYPES[x] for x in QUANT_TYPES[quant_type])
+    head, layers = find_head(model), {layer.name for layer in read_layers(model)}
     excluded = [
         node.name
         for node in model.graph.node
@@ -177,7 +146,6 @@ def _quantize(
     ]
     # Overrides take precedence, but only for tensors with a range.
     unused = TensorData(lowest=np.float32(-1), highest=np.float32(1))
-    tensors = [value.name for value in model.graph.input] + list(infer_types(model))
     inferred = onnx.shape_inference.infer_shapes(model)
     add_infer_metadata(inferred)
     quantizer = QDQQuantizer(
@@ -186,7 +154,7 @@ def _quantize(
         reduce_range=False,
         weight_qType=weight_type,
         activation_qType=activation_type,
-        tensors_range=dict.fromkeys(tensors, unused),
+        tensors_range=dict.fromkeys(infer_types(model), unused),
         nodes_to_quantize=[],
         nodes_to_exclude=[*head, *find_normalizations(model), *excluded, *float_layers],
         op_types_to_quantize=[*QLinearOpsRegistry, *QDQRegistry],

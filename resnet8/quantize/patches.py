@@ -38,24 +38,17 @@ def observe_inputs(
     `batches` hold 8-bit inputs in steps of their scale: whole numbers, whose sums are exact, and so
     independent of the order in which a CPU adds. `float_mean` is the mean over the images.
     """
-    products: list[Any] = [0.0] * len(layers)
-    total: Any = 0.0
-    n_images = 0
+    totals: dict[str, list[Any]] = {layer.name: [0.0, 0.0, 0] for layer in layers}
     for steps in batches:
-        n_images += len(steps)
-        total = total + steps.sum(axis=0)
-        for i, layer in enumerate(layers):
+        for layer in layers:
             rows = find_patches(layer, steps)
-            products[i] = products[i] + rows.swapaxes(1, 2) @ rows
+            sums = rows.swapaxes(1, 2) @ rows, rows.sum(axis=1), rows.shape[1]
+            totals[layer.name] = [x + y for x, y in zip(totals[layer.name], sums, strict=True)]
     inputs = {}
-    for layer, sums in zip(layers, products, strict=True):
-        patches = find_patches(layer, total[np.newaxis])
-        count = n_images * patches.shape[1]
-        inputs[layer.name] = Inputs(
-            sums / count,
-            patches.sum(axis=1) / count,
-            find_patches(layer, float_mean[np.newaxis]).mean(axis=1),
-        )
+    for layer in layers:
+        products, total, count = totals[layer.name]
+        means = find_patches(layer, float_mean[np.newaxis]).mean(axis=1)
+        inputs[layer.name] = Inputs(products / count, total / count, means)
     return inputs
 
 
@@ -90,13 +83,9 @@ def find_padding(
     spans: Sequence[int],
     strides: Sequence[int],
 ) -> list[tuple[int, int]]:
-    """Returns the padding before and after an image, for each of its two dimensions.
+    """Returns the padding before and after an image of H x W for a convolution or pool.
 
-    Args:
-        attributes: attributes of a two-dimensional convolution or pool.
-        size: H and W.
-        spans: pixels that a window covers in each dimension.
-        strides: strides of the windows.
+    `spans` are the pixels that a window covers in each dimension.
 
     Source: https://onnx.ai/onnx/operators/onnx__Conv.html, attributes auto_pad and pads.
     """
@@ -108,5 +97,5 @@ def find_padding(
             small, large = total // 2, total - total // 2
             pairs.append((small, large) if mode == b"SAME_UPPER" else (large, small))
         return pairs
-    pads = attributes.get("pads", [0, 0, 0, 0]) if mode == b"NOTSET" else [0, 0, 0, 0]
-    return [(pads[0], pads[2]), (pads[1], pads[3])]
+    top, left, bottom, right = attributes.get("pads", [0] * 4) if mode == b"NOTSET" else [0] * 4
+    return [(top, bottom), (left, right)]

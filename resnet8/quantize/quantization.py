@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
-from resnet8.quantize import equalization
-from resnet8.quantize.equalization import Equalization
+from resnet8.quantize.equalization import METADATA, Equalization
 
 Array = NDArray[np.float32]
 RELU_AWARE = "relu_aware"  # key of a JSON list of names in the file of a quantized model
@@ -71,17 +70,14 @@ class Quantization(NamedTuple):
     @property
     def codes(self) -> dict[str, NDArray[np.int8]]:
         """Codes of 8-bit weights, in the shape of the weights, by layer."""
-        return {
-            name: parameters.quantize(self.layers[name].weight.values)
-            for name, parameters in self.weights.items()
-        }
+        weights = self.weights
+        return {x: weights[x].quantize(self.layers[x].weight.values) for x in weights}
 
     @property
     def metadata(self) -> dict[str, str]:
         """Entries for the file of a quantized model, needed to show its layers correctly."""
-        groups = equalization.to_groups(self.equalization)
         texts = {
-            equalization.METADATA: json.dumps(groups, separators=(",", ":")),
+            METADATA: json.dumps(self.equalization.encode(), separators=(",", ":")),
             RELU_AWARE: json.dumps(self.relu_aware),
         }
         return {key: text for key, text in texts.items() if text != "[]"}

@@ -6,7 +6,8 @@ Shape letters: B bins of a tensor, D bins of another tensor.
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -16,13 +17,47 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 from resnet8.core.qparams import N_CODES, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import Graph, infer_shapes
-from resnet8.quantize.observers import Batch, Histogram, Range, Statistics, bin_centers
+from resnet8.quantize.observers import (
+    Batch,
+    Histogram,
+    Observed,
+    Range,
+    bin_centers,
+    find_histograms,
+)
 
-Ranges = dict[str, Range]
 Error = Callable[[QuantizationParameters], float]
 # Candidate ends, as shares of the observed ends; of addends, often few negative values matter.
 _SHARES = np.linspace(0.4, 1.0, 49).tolist()
-_LOW_SHARES, _HIGH_SHARES = np.linspace(0.04, 1.0, 25).tolist(), np.linspace(0.4, 1.0, 25).tolist()
+_ADDEND_SHARES = np.linspace(0.04, 1.0, 25).tolist()
+
+
+class Ranges(NamedTuple):
+    """Chosen ranges of tensors with a scale of their own.
+
+    ends: smallest and largest value with a code, by tensor.
+    clipped: addends that are clipped below on purpose, because the ReLU behind the addition
+        discards the clipped values.
+    """
+
+    ends: dict[str, Range]
+    clipped: Sequence[str] = ()
+
+
+def find_ranges(observed: Observed, settings: Fit) -> Ranges:
+    """Chooses the ranges of a model's tensors."""
+    statistics = {x: observed.statistics[x] for x in observed.points.values()}
+    if settings.activation_range == "minmax":
+        return Ranges({tensor: x.range for tensor, x in statistics.items()})
+    if settings.activation_range != "mse":
+        return Ranges(library_ranges(observed.watch(observed.model, statistics), settings))
+    addends = find_addends(observed.model, observed.points)
+    batches = observed.watch(observed.model, sorted({*statistics, *addends.values()}))
+    others = {tensor: addends.get(tensor) for tensor in statistics}
+    histograms = find_histograms(batches, observed.statistics, others)
+    symmetric = settings.activation_symmetric
+    ends = {x: least_squares(y, symmetric=symmetric) for x, y in histograms.items()}
+    return Ranges(ends, sorted(x for x in addends if ends[x][0] > statistics[x].range[0]))
 
 
 def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationParameters:
@@ -31,30 +66,20 @@ def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationPa
     If symmetric, it is widened to reach equally far to both sides of 0, with zero point 128.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if symmetric:
-        scale = _to_float32(max(-low, high) / (N_CODES // 2 - 1))
-        return QuantizationParameters.per_tensor(scale, N_CODES // 2)
-    scale = _to_float32((high - low) / (N_CODES - 1))
-    return QuantizationParameters.per_tensor(scale, round(-low / scale))
+    exact = max(-low, high) / (N_CODES // 2 - 1) if symmetric else (high - low) / (N_CODES - 1)
+    # float32 is the type of models. A tensor of zeros gets scale 1.
+    scale = float(np.float32(exact)) if exact >= np.finfo(np.float32).tiny else 1.0
+    zero_point = N_CODES // 2 if symmetric else round(-low / scale)
+    return QuantizationParameters.per_tensor(scale, zero_point)
 
 
-def _to_float32(scale: float) -> float:
-    """Rounds a scale to float32, the type of models. A tensor of zeros gets scale 1."""
-    return float(np.float32(scale)) if scale >= np.finfo(np.float32).tiny else 1.0
-
-
-def fake_quantize(
+def _fake_quantize(
     values: NDArray[np.float64], parameters: QuantizationParameters
 ) -> NDArray[np.float64]:
     """Rounds values to those with a uint8 code, in double precision."""
     scale, zero_point = float(parameters.scale), int(parameters.zero_point)
     codes = np.clip(np.rint(values / scale) + zero_point, 0, N_CODES - 1)
     return np.asarray((codes - zero_point) * scale)
-
-
-def minmax(statistics: Mapping[str, Statistics]) -> Ranges:
-    """Returns the smallest and largest value of each tensor, as ONNX Runtime's MinMax does."""
-    return {name: (float(x.low.min()), float(x.high.max())) for name, x in statistics.items()}
 
 
 def find_addends(model: onnx.ModelProto, points: Mapping[str, str]) -> dict[str, str]:
@@ -92,15 +117,14 @@ def least_squares(histogram: Histogram, *, symmetric: bool) -> Range:
     convolutional networks for rapid-deployment, https://arxiv.org/abs/1810.05723, section 2;
     by grid search on the histogram instead of a closed form.
     """
-    low, high = histogram.ends
-    if histogram.other_ends is not None:
-        error, lows, highs = _error_behind_relu(histogram), _LOW_SHARES, _HIGH_SHARES
+    is_addend = histogram.other_ends is not None
+    error = _error_behind_relu(histogram) if is_addend else _rounding_error(histogram)
+    if symmetric or (0 in histogram.ends and not is_addend):
+        shares = [(x, x) for x in (_ADDEND_SHARES if is_addend else _SHARES)]
     else:
-        error, lows, highs = _rounding_error(histogram), _SHARES[::2], _SHARES[::2]
-        if symmetric or 0 in histogram.ends:
-            lows = _SHARES
-    is_tied = symmetric or lows is _SHARES  # both ends get the same share
-    shares = zip(lows, lows, strict=True) if is_tied else itertools.product(lows, highs)
+        lows = _ADDEND_SHARES if is_addend else _SHARES[::2]
+        shares = [*itertools.product(lows, _SHARES[::2])]
+    low, high = histogram.ends
     candidates: list[Range] = [(low * below, high * above) for below, above in shares]
     return min(
         reversed(candidates), key=lambda ends: error(to_parameters(*ends, symmetric=symmetric))
@@ -114,7 +138,7 @@ def _rounding_error(histogram: Histogram) -> Error:
     values, counts = bin_centers(histogram.ends, len(all_counts))[used], all_counts[used]  # (B,)
 
     def error(parameters: QuantizationParameters) -> float:
-        difference = fake_quantize(values, parameters) - values
+        difference = _fake_quantize(values, parameters) - values
         # Not `np.dot`, whose order of additions depends on the CPU.
         return float(np.sum(counts * difference * difference))
 
@@ -139,7 +163,7 @@ def _error_behind_relu(histogram: Histogram) -> Error:
     ]
 
     def error(parameters: QuantizationParameters) -> float:
-        rounded = fake_quantize(values, parameters)
+        rounded = _fake_quantize(values, parameters)
         larger, smaller = np.maximum(values, rounded), np.minimum(values, rounded)
         rows = np.arange(len(values))
         # First bins of the other addend where the larger sum, and both sums, are positive.
@@ -152,7 +176,7 @@ def _error_behind_relu(histogram: Histogram) -> Error:
     return error
 
 
-def library_ranges(batches: Iterator[Batch], settings: Fit) -> Ranges:
+def library_ranges(batches: Iterable[Batch], settings: Fit) -> dict[str, Range]:
     """Returns ranges by ONNX Runtime's histogram calibrators, fed batch by batch.
 
     The calibrators keep all batches until the end; the collector behind them does not have to.

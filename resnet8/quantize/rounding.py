@@ -1,39 +1,80 @@
-"""Rounding of a layer's weights and bias.
+"""Rounding of weights and biases, layer by layer.
 
 Weights are counted in steps of their scale. Shape letters: G groups, O outputs of a layer,
 I inputs of an output.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
+from resnet8.models.onnx_graph import codes_of, fake_quantized, with_parameters
 from resnet8.quantize.layers import Layer
-from resnet8.quantize.patches import Inputs
+from resnet8.quantize.observers import Observed
+from resnet8.quantize.patches import Inputs, observe_inputs
 from resnet8.quantize.quantization import LayerParameters
+from resnet8.quantize.scales import LARGEST_CODE, Scales
 
 Matrix = NDArray[np.float64]
 Limits = tuple[int, int]  # smallest and largest number of steps
-LARGEST_CODE = 127  # of int8; symmetric weights do not use code -128
+Progress = Callable[[Iterable[str]], Iterable[str]]
 # Weights are rounded to these parts of a step first. Otherwise the last bits of LAPACK, which
 # differ between CPUs, decide about weights half-way between two codes.
 _PARTS = 2**20
 
 
-def round_layer(
+def round_layers(
+    observed: Observed, settings: Fit, scales: Scales, progress: Progress
+) -> dict[str, LayerParameters]:
+    """Rounds layers in order of computation, on inputs with all preceding layers rounded."""
+    quantized = fake_quantized(observed.model, scales.activations)
+    rounded: dict[str, LayerParameters] = {}
+    for tensor in progress(list(dict.fromkeys(x.input for x in observed.layers))):
+        layers = [x for x in observed.layers if x.input == tensor]
+        source = scales.activations[tensor]
+        inputs: dict[str, Inputs] = {}
+        # BLAS threads wait for each other by spinning, on cores that run the model meanwhile.
+        with threadpool_limits(limits=1, user_api="blas"):
+            if settings.weight_rounding == "gptq" or settings.bias_correction:
+                batches = observed.watch(quantized, [codes_of(tensor)])
+                codes = (batch[codes_of(tensor)].astype(np.float64) for batch in batches)
+                steps = (x - source.zero_point for x in codes)
+                inputs = observe_inputs(layers, steps, observed.statistics[tensor].mean)
+            for layer in layers:
+                name, weight = layer.name, scales.weights[layer.name]
+                rounded[name] = _round_layer(layer, weight, source, settings, inputs.get(name))
+        quantized = with_parameters(quantized, {x.name: rounded[x.name].values for x in layers})
+    return rounded
+
+
+def _round_layer(
     layer: Layer,
     weight: QuantizationParameters,
-    input_scale: NDArray[np.float32],
+    source: QuantizationParameters,
     settings: Fit,
     inputs: Inputs | None,
 ) -> LayerParameters:
-    """Rounds the weights of a float layer to int8 codes and its bias to int32 codes.
+    """Rounds the weights of a float layer to int8 codes and its bias to int32 codes."""
+    values, bias = round_weights(layer, weight, settings, inputs), layer.bias
+    if bias is not None:
+        exact = bias.astype(np.float64)
+        if settings.bias_correction and inputs is not None:
+            exact += _mean_error(layer, values, inputs, float(source.scale))
+        step = (source.scale * weight.scale).astype(np.float64)
+        bias = (np.rint(exact / step) * step).astype(np.float32)
+    return LayerParameters(Parameter(values, weight), bias)
 
-    Without statistics of its inputs, rounds to the nearest codes and corrects no bias.
-    """
-    steps = layer.matrix / np.broadcast_to(weight.scale, len(layer.weight))[:, np.newaxis]
-    zero_point = int(np.max(weight.zero_point))
+
+def round_weights(
+    layer: Layer, parameters: QuantizationParameters, settings: Fit, inputs: Inputs | None = None
+) -> NDArray[np.float32]:
+    """Rounds weights to values with a code; without statistics of the inputs, to the nearest."""
+    steps = layer.matrix / np.broadcast_to(parameters.scale, len(layer.weight))[:, np.newaxis]
+    zero_point = int(np.max(parameters.zero_point))
     lowest = -LARGEST_CODE if settings.weight_symmetric else -LARGEST_CODE - 1
     limits = lowest - zero_point, LARGEST_CODE - zero_point
     if settings.weight_rounding == "gptq" and inputs is not None:
@@ -45,15 +86,7 @@ def round_layer(
         codes = np.concatenate(rounded) + zero_point
     else:
         codes = nearest(steps, limits) + zero_point
-    values = weight.dequantize(codes.reshape(layer.weight.shape))
-    bias = None
-    if layer.bias is not None:
-        exact = layer.bias.astype(np.float64)
-        if settings.bias_correction and inputs is not None:
-            exact += _mean_error(layer, values, inputs, float(input_scale))
-        step = (input_scale * weight.scale).astype(np.float64)
-        bias = (np.rint(exact / step) * step).astype(np.float32)
-    return LayerParameters(Parameter(values, weight), bias)
+    return parameters.dequantize(codes.reshape(layer.weight.shape))
 
 
 def _mean_error(

@@ -8,7 +8,7 @@ So there is a lower bound on the weight scale, and an upper bound on the product
 Shape letters: O outputs of a layer, I inputs of an output.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +19,10 @@ from resnet8.core.qparams import N_CODES, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import PASSING, Graph
 from resnet8.quantize.layers import Layer, read_layers
-from resnet8.quantize.observers import Statistics
+from resnet8.quantize.observers import Observed, Statistics
 from resnet8.quantize.ranges import Ranges, to_parameters
-from resnet8.quantize.rounding import LARGEST_CODE
 
+LARGEST_CODE = 127  # of int8; symmetric weights do not use code -128
 # Code of a bias. Far below the 2**31 of int32, to leave room for bias correction and the sum of
 # products, and small enough for float32 to hold it exactly.
 _LARGEST_BIAS = 2.0**22
@@ -33,14 +33,14 @@ _BIAS_STEPS = 8.0
 class Scales(NamedTuple):
     """Quantization parameters of a model.
 
-    activations: by tensor in 8 bits, some with a wider range than requested.
+    activations: by tensor in 8 bits.
     weights: by layer.
-    notes: one sentence for each widened range.
+    widened: ranges that are wider than chosen: tensor, factor, and the layer that needs it.
     """
 
     activations: dict[str, QuantizationParameters]
     weights: dict[str, QuantizationParameters]
-    notes: list[str]
+    widened: list[tuple[str, float, str]]
 
 
 def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, str]:
@@ -62,25 +62,17 @@ def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, s
     return outputs
 
 
-def find_scales(  # noqa: PLR0913
-    layers: Sequence[Layer],
-    ranges: Ranges,
-    settings: Fit,
-    *,
-    points: Mapping[str, str],
-    outputs: Mapping[str, str],
-    statistics: Mapping[str, Statistics],
-) -> Scales:
-    """Chooses the scales of weights, and widens the ranges that biases do not fit.
-
-    `layers` are in order of computation, `points` and `outputs` those of `fit` and `find_outputs`;
-    `ranges` has all tensors in `points`, and `statistics` also those in `outputs`.
-    """
-    symmetric = settings.activation_symmetric
-    owned = {x: to_parameters(*ends, symmetric=symmetric) for x, ends in ranges.items()}
-    weights, notes = {}, []
-    for layer in layers:
-        output = outputs[layer.name]
+def find_scales(observed: Observed, settings: Fit, ranges: Ranges) -> Scales:
+    """Chooses the scales of weights, and widens the ranges that biases do not fit."""
+    points, statistics, symmetric = (
+        observed.points,
+        observed.statistics,
+        settings.activation_symmetric,
+    )
+    owned = {x: to_parameters(*ends, symmetric=symmetric) for x, ends in ranges.ends.items()}
+    weights, widened = {}, []
+    for layer in observed.layers:
+        output = observed.outputs[layer.name]
         owner = points.get(output)
         input_step = float(owned[points[layer.input]].scale)
         # A float output is held to the steps that it would have in 8 bits.
@@ -98,12 +90,9 @@ def find_scales(  # noqa: PLR0913
             needed = float(parameters.scale.max()) * input_step * _BIAS_STEPS * (1 + 1e-6)
             if owner and needed > output_step * (1 + 2e-6):
                 owned[owner] = owned[owner]._replace(scale=np.array(needed, np.float32))
-                notes.append(
-                    f"The range of {owner} is {needed / output_step:.1f} times as wide as "
-                    f"chosen, because {layer.name} adds up products in larger steps."
-                )
+                widened.append((owner, needed / output_step, layer.name))
         weights[layer.name] = parameters
-    return Scales({name: owned[owner] for name, owner in points.items()}, weights, notes)
+    return Scales({name: owned[owner] for name, owner in points.items()}, weights, widened)
 
 
 def find_weight_parameters(
@@ -133,6 +122,5 @@ def _find_used(layer: Layer, statistics: Statistics) -> NDArray[np.bool_]:
     n_outputs, n_channels, *kernel = layer.weight.shape
     if used.size != layer.groups * n_channels:  # a dense layer on more than two dimensions
         return np.ones((1, 1), np.bool_)
-    grouped = used.reshape(layer.groups, n_channels)
-    by_output = np.repeat(grouped, n_outputs // layer.groups, axis=0)
+    by_output = np.repeat(used.reshape(layer.groups, n_channels), n_outputs // layer.groups, axis=0)
     return np.repeat(by_output, int(np.prod(kernel)), axis=1)

@@ -33,12 +33,8 @@ def _dequantize_per_tensor(
     return (x - zero_point if zero_point else x) * scale
 
 
-def _dequantize_per_channel(
-    q: torch.Tensor, scales: torch.Tensor, zero_point: int, axis: int
-) -> torch.Tensor:
-    x = q.to(torch.float32)
-    x = x - zero_point if zero_point else x
-    return x * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
+def _dequantize_per_channel(q: torch.Tensor, scales: torch.Tensor, axis: int) -> torch.Tensor:
+    return q.to(torch.float32) * scales.view([-1 if dim == axis else 1 for dim in range(q.dim())])
 
 
 def in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
@@ -62,9 +58,8 @@ def in_stock_operators(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
             node.target = _dequantize_per_tensor
             _put_into_layer(module, node, names)
         elif node.target == operators.dequantize_per_channel.default:
-            q, scales, zero_points, axis, *_ = node.args
-            zero_point = int(getattr(module, str(zero_points.target))[0])  # one for all channels
-            node.target, node.args = _dequantize_per_channel, (q, scales, zero_point, axis)
+            q, scales, _, axis, *_ = node.args  # all zero points are 0
+            node.target, node.args = _dequantize_per_channel, (q, scales, axis)
             _put_into_layer(module, node, names)
     module.graph.eliminate_dead_code()
     used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from resnet8.core.errors import ArtifactError
 from resnet8.core.files import write_arrays, write_json
 from resnet8.core.qparams import N_CODES, Parameter, QuantizationParameters
-from resnet8.quantize.equalization import FactorGroup, from_groups, to_groups
+from resnet8.quantize.equalization import Equalization, FactorGroup
 from resnet8.quantize.quantization import LayerParameters, Quantization
 
 # Errors that damaged files are known to raise.
@@ -53,7 +53,7 @@ class _Weight(_Strict):
 class _File(_Strict):
     activations: dict[str, _Activation]
     weights: dict[str, _Weight | None]
-    equalization: list[FactorGroup]
+    equalization: tuple[FactorGroup, ...]
     relu_aware: tuple[str, ...]
     symmetric: bool
     float_layers: tuple[str, ...]
@@ -82,7 +82,7 @@ def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any])
             name: x and _describe(x, np.atleast_1d(x.scale).tolist()) | {"axis": x.axis}
             for name, ((_, x), _) in quantization.layers.items()
         },
-        "equalization": to_groups(quantization.equalization),
+        "equalization": quantization.equalization.encode(),
     }
     del content["layers"]
     write_arrays(folder / "parameters.npz", arrays)
@@ -108,11 +108,8 @@ def read(folder: Path) -> Quantization:
         return Quantization(
             {name: per_tensor(**dict(x)) for name, x in content.activations.items()},
             {name: _layer(name, x, arrays) for name, x in content.weights.items()},
-            from_groups(content.equalization),
-            content.relu_aware,
-            content.symmetric,
-            content.float_layers,
-            content.notes,
+            Equalization(content.equalization),
+            **content.model_dump(include={"relu_aware", "symmetric", "float_layers", "notes"}),
         )
     except _FAULTS as exc:
         reason = " ".join(str(exc).split())[:200].rstrip(".") or type(exc).__name__
@@ -127,10 +124,9 @@ def _layer(
     """Returns the parameters of a layer; raises ValueError if its arrays do not fit."""
     quantization = description.decoded() if description else None
     weight, bias = arrays[f"{name}.weight"], arrays.get(f"{name}.bias")
-    dtype, scale_shape = np.dtype(np.float32), weight.shape[:1]
-    if quantization is not None:
-        dtype = np.dtype(quantization.dtype)
-        scale_shape = scale_shape if quantization.axis is None else quantization.scale.shape
+    dtype, scale_shape = "float32", weight.shape[:1]
+    if quantization:
+        dtype, scale_shape = quantization.dtype, quantization.scale.shape or scale_shape
     if weight.dtype != dtype or weight.ndim < 2 or weight.shape[:1] != scale_shape:
         raise ValueError(f"weights {weight.dtype} {weight.shape} of {name!r}")
     if bias is not None and (bias.dtype != np.float32 or bias.shape != weight.shape[:1]):

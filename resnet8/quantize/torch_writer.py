@@ -34,28 +34,20 @@ TYPES: tuple[TorchType, ...] = ("int8",)
 _ATEN = torch.ops.aten
 # Operators that only move values: their outputs take over the codes of their inputs.
 _MOVING = (
-    _ATEN.flatten.using_ints,
-    _ATEN.pad.default,
-    _ATEN.permute.default,
-    _ATEN.reshape.default,
-    _ATEN.unflatten.int,
-    _ATEN.view.default,
+    *(_ATEN.flatten.using_ints, _ATEN.pad.default, _ATEN.permute.default),
+    *(_ATEN.reshape.default, _ATEN.unflatten.int, _ATEN.view.default),
 )
 
 
 def quantize(program: torch.export.ExportedProgram, quantization: Quantization) -> torch.nn.Module:
-    """Quantizes a program with given quantization parameters.
+    """Quantizes a float program with the result of `fit` for the ONNX model that it is made from.
 
     Rounds the tensors of the ONNX model to uint8, and the weights to int8. Biases stay in float,
     as PyTorch's kernels take them.
 
-    Args:
-        program: the float program from (N, 32, 32, 3) to (N, K).
-        quantization: the result of `fit` for the ONNX model that the program was converted from.
-
     Returns:
-        A module whose quantize and dequantize steps are PyTorch's own operators. Stock PyTorch
-        loads the exported file.
+        A module from (N, 32, 32, 3) to (N, K) whose quantize and dequantize steps are PyTorch's own
+        operators. Stock PyTorch loads the exported file.
 
     Raises:
         ArtifactError: the quantization belongs to another model, or the library warned.
@@ -76,12 +68,8 @@ def check(
     program: torch.export.ExportedProgram,
     quantization: Quantization,
 ) -> None:
-    """Checks that an exported result of `quantize` holds a quantization of the float program.
-
-    Raises:
-        ArtifactError: naming the first difference.
-    """
-    originals, module = layer_nodes(program.module()), quantized.module()
+    """Raises an ArtifactError unless an exported result of `quantize` holds a quantization."""
+    module = quantized.module()
     names = {node: layer for layer, node in layer_nodes(module).items()}
     steps = []
     for node in module.graph.nodes:
@@ -90,18 +78,10 @@ def check(
             tensor = INPUT if source.op == "placeholder" else names[source]
             scales = [np.array(x.args[1], np.float32) for x in dequantize_steps(node)]
             steps += [(tensor, parameters._replace(scale=x)) for x in (parameters.scale, *scales)]
-    check_written(
-        "torchao",
-        quantization,
-        types=("uint8", "int8"),
-        tensors=[
-            x
-            for x in quantization.activations
-            if x not in originals or originals[x].target not in _MOVING
-        ],
-        steps=steps,
-        parameters=read_parameters(quantized),
-    )
+    moved = {name for name, x in layer_nodes(program.module()).items() if x.target in _MOVING}
+    activations = {name: x for name, x in quantization.activations.items() if name not in moved}
+    given, types = quantization._replace(activations=activations), ("uint8", "int8")
+    check_written("torchao", given, types, steps, read_parameters(quantized))
 
 
 class _GivenQuantizer(Quantizer):  # type: ignore[misc]

@@ -85,13 +85,8 @@ class Workbench:
         settings = Settings.model_validate(settings)
         calibrate = settings.calibrate
         drawn = draw_balanced(self.inputs.pool_labels, calibrate.size, seed=calibrate.seed)
-        points = onnx_writer.find_points(
-            self.model,
-            symmetric=settings.fit.activation_symmetric,
-            float_layers=settings.fit.float_layers,
-        )
         images = self.inputs.pool_images[drawn]
-        return fit(self.model, images, settings.fit, points=points, cores=1)
+        return fit(self.model, images, settings.fit, cores=1)
 
     def measure(self, quantization: Quantization, variant: str) -> Result:
         """Writes a quantized model and compares it with the baseline on all test images."""

@@ -1,7 +1,6 @@
 """Factors in files of quantized models, as those read them that look into the models."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,40 +25,24 @@ COUNT = (
     rf"The equalization of {{}} must have a factor for each of {{}} channels, got {{}}\. {REMEDY}"
 )
 ENTRY = "extra/equalization"
-Edit = Callable[[str], str]
 
 
-def property_of(model: onnx.ModelProto) -> Any:
-    (found,) = [x for x in model.metadata_props if x.key == "equalization"]
-    return found
-
-
-def written(path: Path) -> str:
-    """The text that a file carries."""
-    if path.suffix == ".onnx":
-        return property_of(onnx.load(path)).value
-    with zipfile.ZipFile(path) as archive:
-        (name,) = [x for x in archive.namelist() if x.endswith(ENTRY)]
-        return archive.read(name).decode()
-
-
-def rewrite(path: Path, text: str) -> None:
+def edit_factors(path: Path, edit: Callable[[str], str]) -> None:
+    """Changes the text that the file of a model carries."""
     if path.suffix == ".onnx":
         model = onnx.load(path)
-        property_of(model).value = text
+        (entry,) = [x for x in model.metadata_props if x.key == "equalization"]
+        entry.value = edit(entry.value)
         path.write_bytes(model.SerializeToString())
     else:
-        path.write_bytes(packed(unpacked(path.read_bytes()) | {ENTRY: text.encode()}))
+        entries = unpacked(path.read_bytes())
+        changed = edit(entries[ENTRY].decode()).encode(errors="surrogateescape")
+        path.write_bytes(packed(entries | {ENTRY: changed}))
 
 
-def text(name: str, edit: Edit, message: str = NONE.format("model")) -> Case:
+def text(name: str, edit: Callable[[str], str], message: str = NONE.format("model")) -> Case:
     """A valid file with another text."""
-
-    def write(folder: Path) -> None:
-        (path,) = folder.iterdir()
-        rewrite(path, edit(written(path)))
-
-    return Case(name, write, message)
+    return Case(name, lambda folder: [edit_factors(x, edit) for x in folder.iterdir()], message)
 
 
 def group(name: str, message: str = NONE.format("model"), **changes: Any) -> Case:
@@ -67,9 +50,9 @@ def group(name: str, message: str = NONE.format("model"), **changes: Any) -> Cas
 
     def edit(before: str) -> str:
         groups = json.loads(before)
-        (found,) = [x for x in groups if x["inputs"] == ["conv2d_2"]]
-        assert len(found["numerators"]) == 16
-        found.update(changes)
+        (group,) = [x for x in groups if x["inputs"] == ["conv2d_2"]]
+        assert len(group["numerators"]) == 16
+        group.update(changes)
         return json.dumps(groups)
 
     return text(name, edit, message)
@@ -99,6 +82,19 @@ CASES = (
 )
 
 
+def of_other_bytes(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
+
+
+IN_ONNX = Case("other bytes", of_other_bytes, rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}")
+IN_TORCH = text(
+    "other bytes in PyTorch's format",
+    lambda _: "\udcff\udcfe",
+    rf"\S+ must be an exported PyTorch program, got: .+ codec .+\. {REMEDY}",
+)
+
+
 @pytest.fixture(scope="module")
 def models(onnx_fp32: Any, torch_int8: Any, quantization: Quantization) -> dict[str, bytes]:
     """Files by the names of their variants; tests/inspection/test_units.py reads their factors."""
@@ -108,22 +104,6 @@ def models(onnx_fp32: Any, torch_int8: Any, quantization: Quantization) -> dict[
         "onnx_int8.onnx": quantized.SerializeToString(),
         "torch_int8.pt2": torch_model.encode(torch_int8, quantization.metadata),
     }
-
-
-def of_other_bytes(folder: Path) -> None:
-    (path,) = folder.iterdir()
-    if path.suffix == ".onnx":
-        path.write_bytes(path.read_bytes().replace(b'"numerators"', b'"\xff\xfemerators"', 1))
-    else:
-        path.write_bytes(packed(unpacked(path.read_bytes()) | {ENTRY: b"\xff\xfe"}))
-
-
-IN_ONNX = Case("other bytes", of_other_bytes, rf"\S+/model\.onnx must .+, got: .+\. {REMEDY}")
-IN_TORCH = Case(
-    "other bytes in PyTorch's format",
-    of_other_bytes,
-    rf"\S+ must be an exported PyTorch program, got: .+ codec .+\. {REMEDY}",
-)
 
 
 @table(*CASES, IN_ONNX, IN_TORCH)

@@ -61,8 +61,7 @@ def test_any_name_stays_through_both_runtimes(fit_settings: Any, calibration_ima
     known = {node: layer.name for node, layer in keras_layers.read(converted).items()}
     assert known.items() >= {*((x, x) for x in NAMES), *((y, x) for x, y in MOVED.items())}
     program = torch_conversion.to_program(converted)
-    points = onnx_writer.find_points(converted, symmetric=False)
-    quantization = fit(converted, calibration_images[:4], fit_settings, points=points)
+    quantization = fit(converted, calibration_images[:4], fit_settings)
     in_onnx = onnx_writer.quantize(converted, quantization, quant_type="int8")
     quantized = torch_model.export(torch_writer.quantize(program, quantization))
     in_torch = torch_model.load_any(torch_model.encode(quantized))

@@ -14,7 +14,7 @@ from resnet8.inspection import onnx_capture, recording, torch_capture, watch
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.inspection.units import in_float_units, read_metadata
 from resnet8.models import onnx_model, torch_model
-from resnet8.quantize.equalization import Equalization
+from resnet8.quantize.equalization import Equalization, FactorGroup
 from resnet8.quantize.quantization import Quantization
 
 # Without saturating products, whose error depends on the CPU.
@@ -40,8 +40,7 @@ def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
 ) -> None:
     path, original = variant.path(models_folder), variant.original.path(models_folder)
     factors, _ = read_metadata(path)
-    for actual, written in zip(factors, quantization.equalization, strict=True):
-        np.testing.assert_equal(dict(actual), dict(written))
+    assert factors == quantization.equalization
     assert read_metadata(original) == (Equalization(), [])
 
     unscaled = (
@@ -73,6 +72,20 @@ def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
         np.testing.assert_allclose(kinds["bias"].values, bias * by_output, rtol=1e-5, err_msg=layer)
 
 
+def divided(outputs: Any = None, inputs: Any = None) -> Equalization:
+    """Factors of the output and the input of `conv`, multiples of 1/4096."""
+    sides = {"outputs": outputs, "inputs": inputs}
+    groups = [
+        FactorGroup(
+            numerators=(4096 * factors).astype(int).tolist(),
+            **{name: ["conv"] if name == side else [] for name in sides},
+        )
+        for side, factors in sides.items()
+        if factors is not None
+    ]
+    return Equalization(tuple(groups))
+
+
 def with_output(output: Any, quantization: QuantizationParameters | None = None) -> Watched:
     points = {"conv": Point("here", quantization)}
     return Watched(points, {}, {}, lambda images: Captured({"conv": output}, images))
@@ -87,12 +100,12 @@ def with_parameter(
 
 def test_in_float_units_multiplies_outputs_or_the_scales_of_codes() -> None:
     output = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
-    scaled = in_float_units(with_output(output), Equalization({"conv": OUTPUTS}))
+    scaled = in_float_units(with_output(output), divided(OUTPUTS))
     assert scaled.points["conv"].quantization is None
     assert scaled.run(IMAGES).outputs["conv"].ravel().tolist() == [0, 1, 2, 3, 2, 2.5, 3, 3.5]
     codes = np.array([[10, 12]], np.uint8)
     quantized = with_output(codes, QuantizationParameters.per_tensor(0.5, 10))
-    scaled = in_float_units(quantized, Equalization({"conv": OUTPUTS}))
+    scaled = in_float_units(quantized, divided(OUTPUTS))
     assert scaled.run(IMAGES).outputs["conv"].tolist() == [[10, 12]]
     assert scaled.points["conv"].dequantize(codes).tolist() == [[0.0, 0.5]]
 
@@ -108,7 +121,7 @@ def test_in_float_units_multiplies_outputs_or_the_scales_of_codes() -> None:
 )
 def test_in_float_units_scales_parameters(values: Any, outputs: Any, expected: Any) -> None:
     stored = with_parameter(values, QuantizationParameters.per_tensor(0.5, 0, "int8"))
-    factors = Equalization({"conv": outputs}, {"conv": INPUTS})
+    factors = divided(outputs, INPUTS)
     scaled = in_float_units(stored, factors).parameters["conv"]["kind"]
     assert scaled.values.ravel().tolist() == np.ravel(expected).tolist()
     # The scale is that of the input with the largest scale.
@@ -120,11 +133,11 @@ def test_in_float_units_scales_parameters(values: Any, outputs: Any, expected: A
 @pytest.mark.parametrize(
     ("model", "factors", "counts"),
     [
-        (with_output(np.ones((1, 2))), Equalization({"conv": INPUTS[:1]}), (2, 1)),
-        (with_output(np.ones(1)), Equalization({"conv": INPUTS[:1]}), (0, 1)),
-        (with_parameter(np.ones(2)), Equalization({"conv": INPUTS}), (2, 3)),
-        (with_parameter(np.ones((2, 3))), Equalization({}, {"conv": OUTPUTS}), (3, 2)),
-        (with_parameter(np.ones((6, 1, 3, 3))), Equalization({}, {"conv": INPUTS}), (6, 3)),
+        (with_output(np.ones((1, 2))), divided(INPUTS[:1]), (2, 1)),
+        (with_output(np.ones(1)), divided(INPUTS[:1]), (0, 1)),
+        (with_parameter(np.ones(2)), divided(INPUTS), (2, 3)),
+        (with_parameter(np.ones((2, 3))), divided(inputs=OUTPUTS), (3, 2)),
+        (with_parameter(np.ones((6, 1, 3, 3))), divided(inputs=INPUTS), (6, 3)),
     ],
     ids=["output", "no channels", "bias", "inputs", "depthwise"],
 )

@@ -112,8 +112,7 @@ def test_calibration_of_a_hundred_images_is_nearly_as_good(cifar10: Path, tmp_pa
     model = onnx_model.load_model(cifar10 / "artifacts/models/onnx_fp32.onnx")
     images = np.load(cifar10 / "data/calibration/images.npy")[:100]  # draws nest
     params = load_params(cifar10 / "params.yaml").fit
-    points = onnx_writer.find_points(model, symmetric=False)
-    quantization = fit(model, images, params, points=points)
+    quantization = fit(model, images, params)
     quantized = onnx_writer.quantize(model, quantization, quant_type="uint8")
     test_images = np.load(cifar10 / "data/cifar10/test_images.npy")
     found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)

@@ -9,9 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from resnet8.core.sections import Fit
+from resnet8.models.onnx_graph import with_outputs
 from resnet8.models.onnx_model import open_session
 from resnet8.quantize.fit import fit
-from resnet8.quantize.onnx_writer import find_points
 from resnet8.quantize.quantization import Quantization
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -58,27 +58,20 @@ def drawn(model: onnx.ModelProto, count: int = 4, seed: int = 1) -> np.ndarray[A
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    for step in model.graph.node:
-        copy.graph.output.append(onnx.ValueInfoProto(name=step.output[0]))
-    return copy
-
-
 def computed(model: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Arrays:
     """All tensors between nodes, by ONNX Runtime."""
-    session = open_session(with_all_outputs(model), as_written=True)
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"input": images.astype(np.float32)}), strict=True))
+    tensors = [step.output[0] for step in model.graph.node]
+    session = open_session(with_outputs(model, tensors), as_written=True)
+    values = session.run(tensors, {"input": images.astype(np.float32)})
+    return dict(zip(tensors, values, strict=True))
 
 
 def by_reference(model: onnx.ModelProto, images: np.ndarray[Any, Any]) -> Arrays:
     """All tensors between nodes, by ONNX's reference evaluator."""
-    evaluator = ReferenceEvaluator(with_all_outputs(model))
-    values = evaluator.run(None, {"input": images.astype(np.float32)})
-    return dict(zip(evaluator.output_names, values, strict=True))
+    tensors = [step.output[0] for step in model.graph.node]
+    evaluator = ReferenceEvaluator(with_outputs(model, tensors))
+    values = evaluator.run(tensors, {"input": images.astype(np.float32)})
+    return dict(zip(tensors, values, strict=True))
 
 
 def classifier(
@@ -161,7 +154,4 @@ def fitted(
 ) -> Quantization:
     """The quantization of a model with other settings, from 40 random images by default."""
     chosen = settings.model_copy(update=changes)
-    points = find_points(
-        model, symmetric=chosen.activation_symmetric, float_layers=chosen.float_layers
-    )
-    return fit(model, drawn(model, 40) if images is None else images, chosen, points=points)
+    return fit(model, drawn(model, 40) if images is None else images, chosen)

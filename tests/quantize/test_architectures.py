@@ -47,8 +47,7 @@ def made(request: pytest.FixtureRequest, fit_settings: Any, calibration_images: 
     original = build(KINDS[request.param])
     float_model = keras_conversion.convert(original, opset=17, n_classes=10)
     program = torch_conversion.to_program(float_model)
-    points = onnx_writer.find_points(float_model, symmetric=False)
-    quantization = fit(float_model, calibration_images[:4], fit_settings, points=points)
+    quantization = fit(float_model, calibration_images[:4], fit_settings)
     return Made(
         original,
         float_model,

@@ -11,10 +11,10 @@ import pytest
 from resnet8.core.errors import ArtifactError
 from resnet8.quantize.equalization import (
     Equalization,
+    FactorGroup,
     decode,
     equalized,
     find_factors,
-    find_groups,
 )
 from resnet8.quantize.quantization import Quantization
 from tests.quantize import graphs
@@ -67,18 +67,30 @@ def from_input(*steps: onnx.NodeProto) -> onnx.ModelProto:
     return build([*steps, LAST], first=(3, 3, 3, 3), last=(4, 3, 3, 3))
 
 
-POOLED_INPUT = from_input(
-    node("MaxPool", "a", "input", kernel_shape=[2, 2]),
-    layer("Conv", "first", "a", **SAME),
-    node("Add", "x", "a", "first"),
-)
 SHARED = ("shared.weight", "shared.bias")
-TWICE = [node("Conv", "once", "a", *SHARED, **SAME), node("Conv", "twice", "b", *SHARED, **SAME)]
+DENSE = [layer("Gemm", "first", "pixels", transB=1), node("Relu", "x", "first")]
+TWO_READERS = [
+    *(FIRST, node("Relu", "x", "first"), layer("Conv", "left", "x")),
+    *(layer("Conv", "right", "x"), node("Concat", "last", "left", "right", axis=1)),
+]
+CLIP_ON_THE_WAY = [
+    *(RELU, layer("Conv", "second", "a"), node("Clip", "b", "second", "low", "high")),
+    *(layer("Conv", "third", "b"), node("Relu", "x", "third")),
+]
+CALLED_TWICE = [
+    *(FIRST_SAME, RELU, node("Conv", "once", "a", *SHARED, **SAME), node("Relu", "b", "once")),
+    *(node("Conv", "twice", "b", *SHARED, **SAME), node("Relu", "x", "twice"), LAST),
+]
+HOMOGENEOUS: dict[str, dict[str, Any]] = {
+    "Relu": {},
+    "LeakyRelu": {"alpha": 0.3},
+    "Identity": {},
+    "MaxPool": {"kernel_shape": [2, 2]},
+    "AveragePool": {"kernel_shape": [3, 3], "pads": [1, 0, 1, 0]},
+}
 # Models, and the tensors of their groups.
 FREE: Mapping[str, tuple[onnx.ModelProto, list[str]]] = {
-    "ReLU": (between(node("Relu", "x", "first")), ["first x"]),
-    "leaky ReLU": (between(node("LeakyRelu", "x", "first", alpha=0.3)), ["first x"]),
-    "identity": (between(node("Identity", "x", "first")), ["first x"]),
+    **{x: (between(node(x, "x", "first", **y)), ["first x"]) for x, y in HOMOGENEOUS.items()},
     "a residual block": (
         between(
             *(RELU, layer("Conv", "middle", "a", **SAME), node("Add", "sum", "a", "middle")),
@@ -87,39 +99,12 @@ FREE: Mapping[str, tuple[onnx.ModelProto, list[str]]] = {
         ),
         ["first a middle sum x"],
     ),
-    "a pool of largest values": (
-        between(node("MaxPool", "x", "first", kernel_shape=[2, 2])),
-        ["first x"],
-    ),
-    "a padded pool of averages": (
-        between(node("AveragePool", "x", "first", kernel_shape=[3, 3], pads=[1, 0, 1, 0])),
-        ["first x"],
-    ),
     "dense layers": (
-        build(
-            [
-                layer("Gemm", "first", "pixels", transB=1),
-                *(node("Relu", "x", "first"), layer("Gemm", "last", "x")),
-            ],
-            shape=(7,),
-            first=(6, 7),
-            last=(6, 6),
-        ),
+        build([*DENSE, layer("Gemm", "last", "x")], shape=(7,), first=(6, 7), last=(6, 6)),
         ["first x"],
     ),
     "flattened, one pixel": (flattened("flat", 1), ["first a b x"]),
-    "two readers": (
-        build(
-            [
-                *(FIRST, node("Relu", "x", "first"), layer("Conv", "left", "x")),
-                *(layer("Conv", "right", "x"), node("Concat", "last", "left", "right", axis=1)),
-            ],
-            first=CONV,
-            left=NEXT,
-            right=NEXT,
-        ),
-        ["first x"],
-    ),
+    "two readers": (build(TWO_READERS, first=CONV, left=NEXT, right=NEXT), ["first x"]),
     "a depthwise convolution": (
         between(
             RELU, layer("Conv", "deep", "a", group=5), node("Relu", "x", "deep"), deep=(5, 1, 3, 3)
@@ -127,34 +112,23 @@ FREE: Mapping[str, tuple[onnx.ModelProto, list[str]]] = {
         ["first a", "deep x"],
     ),
     "a clip on the way": (  # the clipped tensors stay as they are, unlike those around them
-        between(
-            *(RELU, layer("Conv", "second", "a"), node("Clip", "b", "second", "low", "high")),
-            *(layer("Conv", "third", "b"), node("Relu", "x", "third")),
-            second=INNER,
-            third=(5, 5, 1, 1),
-            last=(4, 5, 1, 1),
-        ),
+        between(*CLIP_ON_THE_WAY, second=INNER, third=(5, 5, 1, 1), last=(4, 5, 1, 1)),
         ["first a", "third x"],
     ),
     "one layer that is called twice": (
-        build(
-            [
-                *(FIRST_SAME, RELU, TWICE[0], node("Relu", "b", "once"), TWICE[1]),
-                *(node("Relu", "x", "twice"), LAST),
-            ],
-            first=CONV,
-            shared=INNER,
-            last=NEXT,
-        ),
+        build(CALLED_TWICE, first=CONV, shared=INNER, last=NEXT),
         ["first a", "once b", "twice x"],
     ),
 }
+INHOMOGENEOUS = {
+    "Clip": ("low", "high"),
+    "Sigmoid": (),
+    "Mul": ("factor",),
+    "Add": ("factor",),
+    "PRelu": ("factor",),
+}
 FIXED: Mapping[str, onnx.ModelProto] = {
-    "a clip": between(node("Clip", "x", "first", "low", "high")),
-    "a sigmoid": between(node("Sigmoid", "x", "first")),
-    "a constant factor": between(node("Mul", "x", "first", "factor")),
-    "a constant addend": between(node("Add", "x", "first", "factor")),
-    "a slope for each channel": between(node("PRelu", "x", "first", "factor")),
+    **{x: between(node(x, "x", "first", *names)) for x, names in INHOMOGENEOUS.items()},
     "a concatenation": between(node("Concat", "x", "first", "first", axis=1), last=(4, 10, 3, 3)),
     "other channels": between(
         node("Transpose", "x", "first", perm=[0, 2, 1, 3]), last=(4, 6, 3, 3)
@@ -166,7 +140,10 @@ FIXED: Mapping[str, onnx.ModelProto] = {
         last=(4, 10, 3, 3),
     ),
     "an input that is added": from_input(FIRST_SAME, node("Add", "x", "input", "first")),
-    "an input that is pooled and added": POOLED_INPUT,
+    "an input that is pooled and added": from_input(
+        node("MaxPool", "a", "input", kernel_shape=[2, 2]),
+        *(layer("Conv", "first", "a", **SAME), node("Add", "x", "a", "first")),
+    ),
     "a computed bias": build(
         [
             node("Neg", "bias", "first.bias"),
@@ -179,18 +156,19 @@ FIXED: Mapping[str, onnx.ModelProto] = {
 }
 
 
+def largest_of(tensors: graphs.Arrays) -> graphs.Arrays:
+    """(C,) largest absolute values of each tensor."""
+    axes = {name: tuple(x for x in range(y.ndim) if x != 1) for name, y in tensors.items()}
+    return {name: np.abs(x).max(axes[name]) for name, x in tensors.items()}
+
+
 @pytest.mark.parametrize("name", FREE)
 def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
     model, groups = FREE[name]
-    ties = find_groups(model)
-    assert [sorted(tensors) for tensors, _ in ties] == [sorted(x.split()) for x in groups]
     images = graphs.drawn(model)
     before = graphs.computed(model, images)
-    largest = {
-        name: np.abs(x).max(tuple(axis for axis in range(x.ndim) if axis != 1))
-        for name, x in before.items()
-    }
-    factors = find_factors(ties, largest, strength=1.0)
+    factors = find_factors(model, largest_of(before), strength=1.0)
+    assert [sorted(x.outputs) for x in factors.groups] == [sorted(x.split()) for x in groups]
     assert min(x.min() for x in factors.outputs.values()) < 0.9  # there is something to equalize
     after = graphs.computed(equalized(model, factors), images)
     for tensor, values in before.items():
@@ -201,55 +179,52 @@ def test_equalized_divides_each_tensor_of_a_group(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_find_groups_leaves_out_what_cannot_be_divided(name: str) -> None:
-    assert find_groups(FIXED[name]) == []
+def test_find_factors_leaves_out_what_cannot_be_divided(name: str) -> None:
+    largest = largest_of(graphs.computed(FIXED[name], graphs.drawn(FIXED[name])))
+    assert find_factors(FIXED[name], largest, strength=1.0) == Equalization()
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
 @pytest.mark.parametrize("form", ["outputs", "inputs"])
 def test_equalized_names_a_layer_with_other_channels(form: str, count: int) -> None:
     layer_name = {"outputs": "first", "inputs": "last"}[form]
-    factors = Equalization(**{form: {layer_name: np.full(count, 0.5, np.float32)}})
+    names: dict[str, Any] = {"outputs": [], "inputs": []} | {form: [layer_name]}
+    factors = Equalization((FactorGroup(numerators=[2048] * count, **names),))
     message = f"equalization of {layer_name} must have a factor for each of 5 .+, got {count}"
     with pytest.raises(ArtifactError, match=message):
-        equalized(FREE["ReLU"][0], factors)
+        equalized(FREE["Relu"][0], factors)
 
 
 HALF_A_PART = 0.5 / 4096  # factors are multiples of a part
-GROUP = (["a", "b", "c"], ["next"])
-LARGEST = {"a": np.array([2.0, 1.0, 0.5], np.float32)}
+LARGEST = {"first": np.array([2.0, 1.0, 0.5], np.float32)}
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 0.75, 1.0])
 def test_find_factors_raise_shares_of_the_largest_range_to_the_strength(strength: float) -> None:
     shares = np.geomspace(0.001, 1, 50)
-    largest = {"a": (2 * shares).astype(np.float32)}
-    outputs, inputs = find_factors([GROUP], largest, strength=strength)
-    assert (list(outputs), list(inputs)) == GROUP
-    for factors in (*outputs.values(), *inputs.values()):
-        expected = np.maximum(shares, 0.01) ** strength
-        np.testing.assert_allclose(factors, expected, atol=HALF_A_PART)
-        parts = factors.astype(np.float64) * 4096  # whole: no last bit of a power decides
-        assert (parts == np.rint(parts)).all()
+    largest = {"first": (2 * shares).astype(np.float32)}
+    factors = find_factors(FREE["Relu"][0], largest, strength=strength)
+    assert [*factors.outputs, *factors.inputs] == ["first", "x", "last"]
+    expected = np.maximum(shares, 0.01) ** strength
+    for actual in (*factors.outputs.values(), *factors.inputs.values()):
+        np.testing.assert_allclose(actual, expected, atol=HALF_A_PART)
 
 
 @pytest.mark.parametrize(
     ("largest", "strength", "expected"),
     [
-        (LARGEST, 1, [1.0, 0.5, 0.25]),
+        (LARGEST, 1, [4096, 2048, 1024]),
         # A channel is as large as in any tensor of the group.
-        (LARGEST | {"c": np.array([1.0, 10.0, 2.0], np.float32)}, 1, [1.0, 1.0, 0.25]),
+        (LARGEST | {"x": np.array([1.0, 10.0, 2.0], np.float32)}, 1, [4096, 4096, 1024]),
         ({}, 1, None),
-        ({"a": np.zeros(3, np.float32)}, 1, None),
+        ({"first": np.zeros(3, np.float32)}, 1, None),
         (LARGEST, 0, None),
     ],
     ids=["one tensor", "two tensors", "not observed", "silent", "strength 0"],
 )
 def test_find_factors_by_hand(largest: Any, strength: float, expected: Any) -> None:
-    outputs, inputs = find_factors([GROUP], largest, strength=strength)
-    assert {name: x.tolist() for name, x in (outputs | inputs).items()} == (
-        dict.fromkeys("abc", expected) | {"next": expected} if expected else {}
-    )
+    groups = find_factors(FREE["Relu"][0], largest, strength=strength).groups
+    assert [x.numerators for x in groups] == ([expected] if expected else [])
 
 
 # As text, which files of models carry.
@@ -260,22 +235,16 @@ def text_of(**changes: Any) -> str:
     return json.dumps([group | changes])
 
 
-def test_decode_reads_what_metadata_carries_and_names_share_factors() -> None:
-    halves = np.array([1.0, 0.5], np.float32)
-    factors = Equalization(
-        {"a": halves, "b": halves, "c": np.array([0.25, 41 / 4096, 1.0], np.float32)},
-        {"next": halves, "last": np.array([4095 / 4096], np.float32)},
-    )
-    metadata = Quantization({}, {}, factors).metadata
-    for given, expected in zip(decode(metadata["equalization"]), factors, strict=True):
-        assert given.keys() == expected.keys()
-        for name, values in expected.items():
-            assert given[name].dtype == np.float32
-            np.testing.assert_array_equal(given[name], values)
-    expected_group = text_of(numerators=[4096, 2048], outputs=["a", "b"], inputs=["next"])
-    assert json.loads(metadata["equalization"])[0] == json.loads(expected_group)[0]
+def test_decode_reads_what_metadata_carries() -> None:
+    text = text_of(numerators=[4096, 2048, 1], outputs=["a", "b"], inputs=["next"])
+    factors = decode(text)
+    assert factors.outputs.keys() == {"a", "b"}
+    for values in (*factors.outputs.values(), factors.inputs["next"]):
+        assert values.dtype == np.float32
+        assert values.tolist() == [1.0, 0.5, 1 / 4096]
+    assert json.loads(Quantization({}, {}, factors).metadata["equalization"]) == json.loads(text)
     assert Quantization({}, {}).metadata == {}
-    assert decode("") == Equalization({}, {})
+    assert decode("") == Equalization()
 
 
 RUBBISH = {

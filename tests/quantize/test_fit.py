@@ -1,5 +1,6 @@
 """All numbers of a quantization: what each option does to them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from resnet8.models.onnx_graph import fake_quantized, with_parameters
 from resnet8.quantize.equalization import equalized
 from resnet8.quantize.fit import fit
 from resnet8.quantize.layers import Layer, read_layers
-from resnet8.quantize.onnx_writer import find_points
 from resnet8.quantize.quantization import Quantization
 from tests.quantize import graphs
 from tests.quantize.graphs import QUICK
@@ -19,43 +19,26 @@ RTOL_FLOAT32 = 1e-6
 # Of a layer's largest output: means of float32 values that were summed in another order.
 RTOL_MEANS = 1e-5
 LAYERS = ["conv0", "conv1", "conv2", "conv3", "dense"]
+MODEL = graphs.small_resnet()
+IMAGES = graphs.drawn(MODEL, 60)
+Fitted = Callable[..., Quantization]
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return graphs.small_resnet()
-
-
-@pytest.fixture(scope="module")
-def images(model: Any) -> Any:
-    return graphs.drawn(model, 60)
-
-
-@pytest.fixture(scope="module")
-def fitted(model: Any, images: Any, fit_settings: Fit) -> Any:
+def fitted(fit_settings: Fit) -> Fitted:
     """A function that fits a quantization to the small model, with other settings."""
     cache: dict[str, Quantization] = {}
 
     def run(**changes: Any) -> Quantization:
         if repr(changes) not in cache:
-            cache[repr(changes)] = graphs.fitted(model, fit_settings, images, **changes)
+            cache[repr(changes)] = graphs.fitted(MODEL, fit_settings, IMAGES, **changes)
         return cache[repr(changes)]
 
     return run
 
 
-def test_fit_gives_every_layer_codes_of_its_shape(fitted: Any, model: Any) -> None:
-    quantization = fitted()
-    assert sorted(quantization.layers) == LAYERS
-    for layer in read_layers(model):
-        codes, weights = quantization.codes[layer.name], quantization.weights[layer.name]
-        assert (codes.dtype, codes.shape) == (np.int8, layer.weight.shape)
-        assert (weights.scale.dtype, weights.scale.shape) == (np.float32, layer.bias.shape)
-        assert (weights.dtype, weights.axis) == ("int8", 0)
-
-
 def test_fit_reports_each_tensor_that_layers_read_and_leaves_out_layers_in_float(
-    model: Any, images: Any, fit_settings: Fit
+    fit_settings: Fit,
 ) -> None:
     reported: list[str] = []
 
@@ -64,56 +47,74 @@ def test_fit_reports_each_tensor_that_layers_read_and_leaves_out_layers_in_float
         return iter(tensors)
 
     settings = fit_settings.model_copy(update=QUICK | {"float_layers": ["conv2"]})
-    points = find_points(model, symmetric=False, float_layers=["conv2"])
-    quantization = fit(model, images, settings, points=points, progress=progress)
+    quantization = fit(MODEL, IMAGES, settings, progress=progress)
     assert reported == ["permute", "relu0", "relu2", "flatten"]
     assert sorted(quantization.layers) == ["conv0", "conv1", "conv3", "dense"]
     assert quantization.float_layers == ("conv2",)
 
 
-def test_fit_by_minmax_covers_what_was_seen(fitted: Any, model: Any, images: Any) -> None:
-    tensors = graphs.computed(model, images)
-    for name, parameters in fitted(**QUICK).activations.items():
-        if name != "input":
+def test_fit_by_minmax_covers_all_values_and_no_other_method_more(fitted: Fitted) -> None:
+    tensors = graphs.computed(MODEL, IMAGES)
+    whole = fitted(**QUICK).activations
+    for name, parameters in whole.items():
+        if name in tensors and name != "flatten":  # whose scale is that of the pool
             low, high = min(float(tensors[name].min()), 0), float(tensors[name].max())
             room = 0.51 * float(parameters.scale)
             assert parameters.clip_range == pytest.approx((low, high), abs=room), name
+    few = {"histogram_bins": 256, "percentile": 99.0}
+    for method in ("percentile", "entropy", "mse"):
+        activations = fitted(**QUICK | {"activation_range": method} | few).activations
+        spans = [
+            np.ptp(x.clip_range) / np.ptp(whole[name].clip_range) for name, x in activations.items()
+        ]
+        assert max(spans) <= 1 + 1 / 255
+        assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
 
 
-def test_fit_of_symmetric_activations_has_zero_in_the_middle(fitted: Any) -> None:
+def test_fit_of_symmetric_activations_has_zero_in_the_middle(fitted: Fitted) -> None:
     quantization = fitted(**QUICK, activation_symmetric=True)
     assert quantization.symmetric
     assert {int(x.zero_point) for x in quantization.activations.values()} == {128}
 
 
-@pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
-def test_fit_by_other_methods_covers_no_more_than_minmax(fitted: Any, method: str) -> None:
-    few = {"histogram_bins": 256, "percentile": 99.0}
-    found = fitted(**QUICK | {"activation_range": method} | few).activations
-    whole = fitted(**QUICK).activations
-    spans = [np.ptp(x.clip_range) / np.ptp(whole[name].clip_range) for name, x in found.items()]
-    assert max(spans) <= 1 + 1 / 255
-    assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
-
-
 @pytest.mark.parametrize("equalization", [0.0, 1.0])
-def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_weights(
-    fitted: Any, model: Any, equalization: float
+def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_layers(
+    fitted: Fitted, equalization: float
 ) -> None:
     quantization = fitted(**QUICK | {"equalization": equalization})
-    assert bool(quantization.equalization.outputs) == bool(equalization)
-    for layer in read_layers(equalized(model, quantization.equalization)):
-        scale = quantization.weights[layer.name].scale
-        room = scale.reshape(-1, *[1] * (layer.weight.ndim - 1)) * (0.5 + 128 * RTOL_FLOAT32)
-        values = quantization.layers[layer.name].weight.values
-        assert (np.abs(values - layer.weight) <= room).all()
+    assert sorted(quantization.layers) == LAYERS
+    assert bool(quantization.equalization.groups) == bool(equalization)
+    for layer in read_layers(equalized(MODEL, quantization.equalization)):
+        codes, weights = quantization.codes[layer.name], quantization.weights[layer.name]
+        assert (codes.dtype, codes.shape) == (np.int8, layer.weight.shape)
+        assert (weights.scale.dtype, weights.scale.shape) == (np.float32, layer.bias.shape)
+        scale = weights.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+        values, bias = quantization.layers[layer.name].values
+        assert (np.abs(values - layer.weight) <= scale * (0.5 + 128 * RTOL_FLOAT32)).all()
+        room = 0.5 * bias_step(quantization, layer) + RTOL_FLOAT32 * np.abs(layer.bias)
+        assert (np.abs(bias - layer.bias) <= room).all()
 
 
-def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Any) -> None:
+def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Fitted) -> None:
     quantization = fitted(**QUICK, per_channel=False, weight_symmetric=False)
     assert {int(x.zero_point) for x in quantization.weights.values()} != {0}
     for codes in quantization.codes.values():
         assert (codes.min(), codes.max()) == (-128, 127)
+
+
+def bias_step(quantization: Quantization, layer: Layer) -> Any:
+    """(O,) or () input scale times weight scale."""
+    weight_scale = quantization.weights[layer.name].scale.astype(np.float64)
+    return weight_scale * float(quantization.activations[layer.input].scale)
+
+
+@pytest.mark.parametrize("changes", [{}, QUICK], ids=["all options", "plain"])
+def test_fit_rounds_biases_to_steps_of_input_and_weight_scale(fitted: Fitted, changes: Any) -> None:
+    quantization = fitted(**changes)
+    for layer in read_layers(MODEL):
+        steps = quantization.layers[layer.name].bias / bias_step(quantization, layer)
+        # As close to a whole number as float32 is.
+        np.testing.assert_allclose(steps, np.rint(steps), rtol=RTOL_FLOAT32, atol=1e-9)
 
 
 def errors_of(quantization: Quantization, model: Any, images: Any) -> dict[str, Any]:
@@ -129,38 +130,13 @@ def errors_of(quantization: Quantization, model: Any, images: Any) -> dict[str, 
     }
 
 
-def test_fit_by_gptq_errs_less_than_by_nearest(fitted: Any, model: Any, images: Any) -> None:
+def test_fit_by_gptq_errs_less_than_by_nearest(fitted: Fitted) -> None:
     before, after = (
-        errors_of(fitted(**QUICK | {"weight_rounding": name}), model, images)
+        errors_of(fitted(**QUICK | {"weight_rounding": name}), MODEL, IMAGES)
         for name in ("nearest", "gptq")
     )
     # The first layer's inputs are the same in both, and its biases as good as exact.
     assert np.mean(after["conv0"] ** 2) < np.mean(before["conv0"] ** 2)
-
-
-def bias_step(quantization: Quantization, layer: Layer) -> Any:
-    """(O,) or () input scale times weight scale."""
-    weight_scale = quantization.weights[layer.name].scale.astype(np.float64)
-    return weight_scale * float(quantization.activations[layer.input].scale)
-
-
-@pytest.mark.parametrize("changes", [{}, QUICK], ids=["all options", "plain"])
-def test_fit_rounds_biases_to_steps_of_input_and_weight_scale(
-    fitted: Any, model: Any, changes: Any
-) -> None:
-    quantization = fitted(**changes)
-    for layer in read_layers(model):
-        step = bias_step(quantization, layer)
-        steps = quantization.layers[layer.name].bias / step
-        # As close to a whole number as float32 is.
-        np.testing.assert_allclose(steps, np.rint(steps), rtol=RTOL_FLOAT32, atol=1e-9)
-
-
-def test_fit_without_correction_keeps_biases_within_half_a_step(fitted: Any, model: Any) -> None:
-    quantization = fitted(**QUICK)
-    for layer in read_layers(model):
-        room = 0.5 * bias_step(quantization, layer) + RTOL_FLOAT32 * np.abs(layer.bias)
-        assert (np.abs(quantization.layers[layer.name].bias - layer.bias) <= room).all()
 
 
 def assert_means_are_corrected(quantization: Quantization, model: Any, images: Any) -> None:
@@ -174,59 +150,13 @@ def assert_means_are_corrected(quantization: Quantization, model: Any, images: A
         assert (np.abs(mean) <= room).all(), layer.name
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
-@pytest.mark.parametrize("equalization", [0.0, 1.0])
+@pytest.mark.parametrize(("rounding", "equalization"), [("nearest", 0.0), ("gptq", 1.0)])
 def test_fit_corrects_the_mean_error_of_each_output_to_half_a_step_of_its_bias(
-    fitted: Any, model: Any, images: Any, rounding: str, equalization: float
+    fitted: Fitted, rounding: str, equalization: float
 ) -> None:
     changes = {"weight_rounding": rounding, "equalization": equalization}
     quantization = fitted(**QUICK | changes | {"bias_correction": True})
-    assert_means_are_corrected(quantization, model, images)
-
-
-IDLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
-    "equalization: 1": ({"equalization": 1.0}, {}),
-    "activation_range: percentile": (
-        {"activation_range": "percentile", "percentile": 100.0},
-        {},
-    ),
-    "weight_rounding: gptq": ({"weight_rounding": "gptq"}, {"conv": (4, 1, 1, 1)}),
-    "bias_correction: true": ({"bias_correction": True}, {}),
-}
-
-
-@pytest.mark.parametrize("option", IDLE)
-def test_fit_notes_an_option_without_an_effect(option: str, fit_settings: Fit) -> None:
-    # One layer without neighbors: nothing to equalize. With one weight for each output, nothing
-    # compensates for its error. Without a bias, nothing is corrected.
-    changes, shapes = IDLE[option]
-    arrays = graphs.weights(**{"conv": (4, 3, 3, 3), **shapes})
-    steps = [
-        graphs.node("Abs", "pixels", "input"),
-        graphs.node("Conv", "conv", "pixels", "conv.weight"),
-        graphs.node("Sigmoid", "last", "conv"),
-    ]
-    shape = (arrays["conv.weight"].shape[1], 8, 8)
-    model = graphs.build(steps, {"conv.weight": arrays["conv.weight"]}, shape=shape)
-    settings = fit_settings.model_copy(update=QUICK | changes)
-    quantization = fit(model, graphs.drawn(model, 9), settings, points={"pixels": "pixels"})
-    assert quantization.notes == (f"fit.{option} had no effect on this model.",)
-
-
-@pytest.mark.parametrize("damping", [1e-12, 1e-6, 1.0])
-@pytest.mark.parametrize("kind", ["one", "few", "equal", "black"])
-def test_fit_takes_images_whose_products_are_singular(
-    model: Any, images: Any, fit_settings: Fit, kind: str, damping: float
-) -> None:
-    chosen = {
-        "one": images[:1],
-        "few": images[:3],
-        "equal": np.repeat(images[:1], 5, axis=0),
-        "black": np.zeros_like(images[:5]),
-    }[kind]
-    quantization = graphs.fitted(model, fit_settings, chosen, gptq_damping=damping)
-    assert sorted(quantization.layers) == LAYERS
-    assert quantization.activations["input"].scale > 0
+    assert_means_are_corrected(quantization, MODEL, IMAGES)
 
 
 def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fit) -> None:
@@ -238,7 +168,46 @@ def test_fit_takes_depthwise_convolutions_and_other_activations(fit_settings: Fi
     assert_means_are_corrected(quantization, model, images)
 
 
-def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Any, model: Any) -> None:
+IDLE: dict[str, dict[str, Any]] = {
+    "equalization: 1": {"equalization": 1.0},
+    "activation_range: percentile": {"activation_range": "percentile", "percentile": 100.0},
+    "weight_rounding: gptq": {"weight_rounding": "gptq"},
+    "bias_correction: true": {"bias_correction": True},
+}
+
+
+@pytest.mark.parametrize("option", IDLE)
+def test_fit_notes_an_option_without_an_effect(option: str, fit_settings: Fit) -> None:
+    # One layer without neighbors: nothing to equalize. With one weight for each output, nothing
+    # compensates for its error. Without a bias, nothing is corrected.
+    steps = [
+        graphs.node("Abs", "pixels", "input"),
+        graphs.node("Conv", "conv", "pixels", "conv.weight"),
+        graphs.node("Softmax", "last", "conv"),
+    ]
+    arrays = {"conv.weight": graphs.weights(conv=(4, 1, 1, 1))["conv.weight"]}
+    model = graphs.build(steps, arrays, shape=(1, 8, 8))
+    quantization = graphs.fitted(model, fit_settings, **QUICK | IDLE[option])
+    assert quantization.notes == (f"fit.{option} had no effect on this model.",)
+
+
+@pytest.mark.parametrize("damping", [1e-12, 1e-6, 1.0])
+@pytest.mark.parametrize("kind", ["one", "few", "equal", "black"])
+def test_fit_takes_images_whose_products_are_singular(
+    fit_settings: Fit, kind: str, damping: float
+) -> None:
+    chosen = {
+        "one": IMAGES[:1],
+        "few": IMAGES[:3],
+        "equal": np.repeat(IMAGES[:1], 5, axis=0),
+        "black": np.zeros_like(IMAGES[:5]),
+    }[kind]
+    quantization = graphs.fitted(MODEL, fit_settings, chosen, gptq_damping=damping)
+    assert sorted(quantization.layers) == LAYERS
+    assert quantization.activations["input"].scale > 0
+
+
+def test_fit_clips_an_addend_that_only_the_addition_reads(fitted: Fitted) -> None:
     plain, aware = fitted(activation_range="minmax"), fitted(activation_range="mse")
     assert (plain.relu_aware, aware.relu_aware) == ((), ("add", "conv2"))
     (low, _), (lowest, _) = (x.activations["conv2"].clip_range for x in (aware, plain))

@@ -1,5 +1,6 @@
 """Ranges of activations, against ONNX Runtime's own calibrators and errors computed directly."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from hypothesis import strategies as st
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
-from resnet8.quantize.observers import find_histograms, observe, stream
+from resnet8.quantize.observers import Observed, find_histograms, observe, stream
 from resnet8.quantize.ranges import (
     find_addends,
+    find_ranges,
     least_squares,
     library_ranges,
-    minmax,
     to_parameters,
 )
-from tests.quantize.graphs import build, layer, node, small_resnet, weights
+from tests.quantize.graphs import build, drawn, layer, node, small_resnet, weights
 
 RTOL_FLOAT32 = 1e-6  # scales are float32
 # The calibrators run the model without joining operators, which rounds otherwise.
@@ -27,7 +28,6 @@ RTOL_UNJOINED = 1e-5
 # Of an error behind a ReLU: values count as the middle of their bin, less than half a step wide.
 RTOL_BINS = 0.05
 BINS, LEVELS = 256, 64  # few: the library compares histograms in Python
-TENSORS = ("activation", "activation_3", "conv2d_5", "activation_6", "flatten")
 NUMBERS = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(
     lambda x: x == 0 or abs(x) > 1e-30
 )
@@ -86,9 +86,10 @@ def squared_error(values: Any, ends: Any, symmetric: bool, other: Any = None) ->
 def chosen_range(values: Any, *, symmetric: bool = False, other: Any = None) -> Any:
     """The range with the least error, behind a ReLU with another addend."""
     batch = {"x": values} | ({} if other is None else {"other": other})
-    pairs = {} if other is None else {"x": "other"}
-    histogram = find_histograms([batch], observe([batch]), pairs)["x"]
-    return least_squares(histogram, symmetric=symmetric)
+    others = {"x": None if other is None else "other"}
+    return least_squares(
+        find_histograms([batch], observe([batch]), others)["x"], symmetric=symmetric
+    )
 
 
 SHAPES = {
@@ -118,15 +119,6 @@ def test_least_squares_clips_an_outlier(symmetric: bool) -> None:
     # Up to 20, a step is 0.1 wide or 0.16 and rounding costs 0.0008 or 0.002; up to 10, clipping
     # one of a million values costs 0.0001, and rounding 0.0003 or 0.0005.
     assert chosen_range(values, symmetric=symmetric)[1] < 12.0
-
-
-EVEN = np.linspace(-1, 3, 40_000, dtype=np.float32).reshape(10, 4, 100, 10)
-
-
-@pytest.mark.parametrize(("other", "room"), [(None, 0.02), (np.full_like(EVEN, 5.0), 0.05)])
-def test_least_squares_keeps_a_range_that_is_used_evenly(other: Any, room: float) -> None:
-    # Within the next shorter range that is tried; all sums with the other addend are positive.
-    assert chosen_range(EVEN, other=other) == pytest.approx((-1.0, 3.0), rel=room)
 
 
 def drawn_pair(seed: int) -> tuple[Any, Any]:
@@ -205,16 +197,11 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
     [("MinMax", False), ("Percentile", True), ("Percentile", False), ("Entropy", False)],
 )
 def test_ranges_are_those_of_onnx_runtimes_calibrator(
-    *,
-    onnx_fp32: Any,
-    calibration_images: Any,
-    fit_settings: Any,
-    tmp_path: Path,
-    method: str,
-    symmetric: bool,
+    fit_settings: Any, tmp_path: Path, method: str, symmetric: bool
 ) -> None:
-    images = calibration_images[:100]
-    onnx.save(onnx_fp32, tmp_path / "model.onnx")
+    model, points = small_resnet(), {x: x for x in ("relu0", "conv2", "relu2", "flatten")}
+    images = drawn(model, 100)
+    onnx.save(model, tmp_path / "model.onnx")
     options = {
         "MinMax": {},
         "Percentile": {"symmetric": symmetric, "num_bins": BINS, "percentile": 99.9},
@@ -229,7 +216,9 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(
     for batch in np.split(images, 2):
         calibrator.collect_data(Reader(batch))
     expected = calibrator.compute_data()
-    batches = stream(onnx_fp32, TENSORS, images)
+
+    watch = partial(stream, images=images)
+    observed = Observed(model, [], points, {}, observe(watch(model, points)), watch)
     changes = {
         "activation_range": method.lower(),
         "activation_symmetric": symmetric,
@@ -237,27 +226,11 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(
         "histogram_bins": BINS,
         "entropy_levels": LEVELS,
     }
-    chosen = (
-        minmax(observe(batches))
-        if method == "MinMax"
-        else library_ranges(batches, fit_settings.model_copy(update=changes))
-    )
-    for name in TENSORS:
+    ranges = find_ranges(observed, fit_settings.model_copy(update=changes))
+    assert ranges.ends.keys() == points.keys()
+    for name, ends in ranges.ends.items():
         low, high = (np.asarray(x).item() for x in expected[name].range_value)
-        assert chosen[name] == pytest.approx((low, high), abs=RTOL_UNJOINED * (high - low)), name
-
-
-def test_library_ranges_by_a_percentile_of_100_are_all_values_but_for_a_bin(
-    onnx_fp32: Any, calibration_images: Any, fit_settings: Any
-) -> None:
-    changes = {"activation_range": "percentile", "percentile": 100.0, "histogram_bins": BINS}
-    images, settings_ = calibration_images[:100], fit_settings.model_copy(update=changes)
-    chosen = library_ranges(stream(onnx_fp32, TENSORS, images), settings_)
-    whole = minmax(observe(stream(onnx_fp32, TENSORS, images)))
-    for name in TENSORS:
-        # The library ends at the lower edge of the last of its bins, which go to both sides.
-        bin_width = 2 * max(map(abs, whole[name])) / BINS
-        assert chosen[name] == pytest.approx(whole[name], abs=1.01 * bin_width)
+        assert ends == pytest.approx((low, high), abs=RTOL_UNJOINED * (high - low)), name
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])

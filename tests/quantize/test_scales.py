@@ -57,36 +57,26 @@ MODELS = {
     "inner": damaged(RESNET, "conv2", *DAMAGES),
     "depthwise": damaged(DEPTHWISE, "deep", *DAMAGES),
 }
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"equalization": 0.0, "weight_rounding": "nearest"},
+    {"equalization": 1.0, "activation_range": "minmax"},
+    {"per_channel": False},
+    {"per_channel": False, "weight_symmetric": False},
+    {"activation_symmetric": True},
+]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"equalization": 0.0},
-        {"equalization": 1.0},
-        {"weight_rounding": "nearest"},
-        {"activation_range": "minmax"},
-        {"per_channel": False},
-        {"per_channel": False, "weight_symmetric": False},
-        {"activation_symmetric": True},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_fit_represents_every_bias(name: str, changes: dict[str, Any], fit_settings: Fit) -> None:
     quantization = fitted(MODELS[name], fit_settings, **changes, bias_correction=False)
     assert_biases_fit(MODELS[name], quantization)
 
 
-@pytest.mark.parametrize(
-    "damages", [["pruned", "nearly dead"], ["decayed", "denormal"]], ids=" ".join
-)
 @pytest.mark.parametrize("name", ["conv0", "dense"])
-def test_quantize_writes_the_biases_of_hardly_any_weights(
-    name: str, damages: list[str], fit_settings: Fit
-) -> None:
-    model = damaged(RESNET, name, *damages)
+def test_quantize_writes_the_biases_of_hardly_any_weights(name: str, fit_settings: Fit) -> None:
+    model = damaged(RESNET, name, "pruned", "nearly dead", "denormal")
     images = graphs.drawn(model, 40, seed=2).astype(np.float32)
     # Raises if the library warns, or writes other codes.
     quantized = onnx_writer.quantize(model, fitted(model, fit_settings), quant_type="uint8")

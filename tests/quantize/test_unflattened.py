@@ -64,49 +64,29 @@ def mixed() -> onnx.ModelProto:
     return graphs.classifier(nodes, 6, divisor=200, **shapes, right=(6, 6, 1, 1))
 
 
-def dense_only() -> onnx.ModelProto:
-    arrays = graphs.weights(dense0=(6, 3072), dense1=(4, 6))
-    for name in ("dense0", "dense1"):
-        arrays[f"{name}.weight"] = np.ascontiguousarray(arrays[f"{name}.weight"].T)
-    arrays["dense0.weight"] /= np.float32(1000)
-    arrays["flatten.constant1"] = np.array([-1, 3072])
-    nodes = [
-        node("Reshape", "flatten", "input", "flatten.constant1"),
-        layer("Gemm", "dense0", "flatten"),
-        node("Relu", "relu", "dense0"),
-        layer("Gemm", "dense1", "relu"),
-        node("Softmax", "probabilities", "dense1"),
-    ]
-    return graphs.build(nodes, arrays, shape=(32, 32, 3))
-
-
-MODELS = {"residual": graphs.small_resnet(), "mixed": mixed(), "dense": dense_only()}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "residual": ("residual", {}),
-    "symmetric": ("residual", {"activation_symmetric": True}),
-    "mixed": ("mixed", {}),
-    "per-tensor": (
-        "mixed",
-        {"per_channel": False, "weight_symmetric": False, "float_layers": ["left", "add"]},
-    ),
-    "dense-only": ("dense", {}),
+MODEL = mixed()
+CASES: dict[str, dict[str, Any]] = {
+    "per-channel": {},
+    "per-tensor": {
+        **{"per_channel": False, "weight_symmetric": False, "activation_symmetric": True},
+        "float_layers": ["left", "add"],
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, fit_settings: Any) -> dict[str, Any]:
     """By case, the calls that hooks saw, and whether the result was that of the program."""
-    folder = tmp_path_factory.mktemp("programs")
-    programs = {x: torch_model.export(torch_conversion.convert(y)) for x, y in MODELS.items()}
-    for case, (name, changes) in CASES.items():
-        model, images = MODELS[name], graphs.drawn(MODELS[name], 10)
-        quantization = graphs.fitted(model, fit_settings, images, **QUICK | changes)
-        quantized = torch_model.export(torch_writer.quantize(programs[name], quantization))
+    folder, images = tmp_path_factory.mktemp("programs"), graphs.drawn(MODEL, 10)
+    program = torch_model.export(torch_conversion.convert(MODEL))
+    for case, changes in CASES.items():
+        quantization = graphs.fitted(MODEL, fit_settings, images, **QUICK | changes)
+        quantized = torch_model.export(torch_writer.quantize(program, quantization))
         content = torch_model.encode(quantized)
         loaded = torch_model.load_any(content)
-        torch_writer.check(loaded, programs[name], quantization)
+        torch_writer.check(loaded, program, quantization)
         (folder / f"{case}.pt2").write_bytes(content)
-        in_onnx = onnx_writer.quantize(model, quantization, quant_type="uint8_int8")
+        in_onnx = onnx_writer.quantize(MODEL, quantization, quant_type="uint8_int8")
         expected = onnx_model.make_predictor(in_onnx, as_written=True)(images.astype(np.float32))
         actual = torch_model.make_predictor(loaded)(images.astype(np.float32))
         assert np.abs(actual - expected).mean() < MEAN_RUNTIMES, case
@@ -124,7 +104,7 @@ def test_unflattened_layers_compute_the_programs_bits_and_hooks_see_each_once(
     runs: dict[str, Any], case: str
 ) -> None:
     assert runs[case]["is_same"]
-    nodes = {node.name: node.op_type for node in MODELS[CASES[case][0]].graph.node}
+    nodes = {node.name: node.op_type for node in MODEL.graph.node}
     calls = runs[case]["seen"]
     first, *codes = [name.rstrip("_") for name, _, dtype in calls if dtype == "torch.uint8"]
     assert first == "input_codes"

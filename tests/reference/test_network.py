@@ -37,10 +37,7 @@ def test_codes_are_exact_with(changes: Any, fit_settings: Fit) -> None:
     model = small_resnet()
     images = graphs.drawn(model, 20)
     settings = fit_settings.model_copy(update=changes)
-    points = onnx_writer.find_points(
-        model, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
-    )
-    quantization = fit(model, images, settings, points=points)
+    quantization = fit(model, images, settings)
     network = Network(model, quantization)
     written = onnx_writer.quantize(model, quantization, quant_type="int8")
     checked = check(network, {"it": open_runtime(written)}, images)["it"]

@@ -13,7 +13,7 @@ import pytest
 from resnet8 import test_vectors
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.sections import Fit
-from resnet8.quantize import onnx_writer, storage
+from resnet8.quantize import storage
 from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.reference import vectors
@@ -91,10 +91,7 @@ def fitted(fit_settings: Fit) -> Fitted:
 
     def run(model: onnx.ModelProto, **changes: Any) -> tuple[onnx.ModelProto, Quantization]:
         settings = fit_settings.model_copy(update=changes)
-        points = onnx_writer.find_points(
-            model, symmetric=settings.activation_symmetric, float_layers=settings.float_layers
-        )
-        return model, fit(model, graphs.drawn(model, 20), settings, points=points)
+        return model, fit(model, graphs.drawn(model, 20), settings)
 
     return run
 

@@ -23,8 +23,7 @@ def test_fit_decides_the_quantization_of_the_stage_without_test_images(
     settings = make_run(calibrate__size=60, calibrate__seed=3).settings
     quantization = Workbench(without).fit(settings.model_dump())
     drawn = draw_balanced(inputs.pool_labels, 60, seed=3)
-    points = onnx_writer.find_points(onnx_fp32, symmetric=False)
-    expected = fit(onnx_fp32, inputs.pool_images[drawn], settings.fit, points=points)
+    expected = fit(onnx_fp32, inputs.pool_images[drawn], settings.fit)
     assert quantization.activations == expected.activations
     assert quantization.metadata == expected.metadata
     assert quantization.equalization.outputs

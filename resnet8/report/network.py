@@ -56,7 +56,7 @@ def place(
             points = [(x + right, y + down) for x, y in line.view.points]
             routes[line.v[0].data, line.v[1].data] = points
         left += max(xs) - min(xs) + BOX_WIDTH + GAP_X
-    return {name: boxes[name] for name in names}, routes
+    return {name: boxes[name] for name in names}, {pair: routes[pair] for pair in edges}
 
 
 def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_ranges_are_relative_to_the_largest_value_of_the_layer(layers: dict[str,
     assert names(axes) == list(LAYERS)
     assert spans(axes, "all values", 0)[1:] == [[-1.0, 0.5], [0.0, 0.0]]
     assert spans(axes, "25% to 75% of the values", 0)[1][0] == -0.25
-    assert [text.get_text() for text in axes.texts] == ["4", "8", "1", "largest"]
+    assert [text.get_text() for text in axes.texts] == ["largest", "4", "8", "1"]
 
 
 def test_ranges_of_variants_are_their_clip_ranges_side_by_side(layers: dict[str, Any]) -> None:

@@ -20,18 +20,15 @@ class Cell(str):
     """A text that tables sort by a value; a plain text is sorted by itself.
 
     value: comes last if None.
-    layer, variant: shown by the layer explorer when the cell is pressed, if not empty.
+    variant: if not empty, the text is a layer that the explorer shows when the cell is pressed.
     """
 
     value: float | str | None
-    layer: str
     variant: str
 
-    def __new__(
-        cls, text: str, value: float | str | None = None, layer: str = "", variant: str = ""
-    ) -> Self:
+    def __new__(cls, text: str, value: float | str | None = None, variant: str = "") -> Self:
         cell = super().__new__(cls, text)
-        cell.value, cell.layer, cell.variant = value, layer, variant
+        cell.value, cell.variant = value, variant
         return cell
 
 
@@ -51,11 +48,6 @@ def small(value: float | None, form: str = ".1e") -> Cell:
 def percent(fraction: float | None, digits: int = 2) -> Cell:
     """A cell with a fraction as percent."""
     return number(None if fraction is None else 100 * fraction, f".{digits}f")
-
-
-def link(layer: str, variant: str) -> Cell:
-    """A cell with a layer that the explorer shows."""
-    return Cell(layer, layer, layer, variant)
 
 
 def headline(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Rows:
@@ -133,7 +125,7 @@ def findings(found: Sequence[Json]) -> Rows:
     return [
         {
             "variant": x["variant"],
-            "layer": link(x["layer"], x["variant"]) if x["layer"] else NOTHING,
+            "layer": Cell(x["layer"], x["layer"], x["variant"]) if x["layer"] else NOTHING,
             "what": x["message"],
         }
         for x in found
@@ -162,7 +154,7 @@ def sensitivity(name: str, ranking: Json, *, known: Sequence[str]) -> Rows:
     whole = ranking["all"]["kl_divergence"]
     return [
         {
-            "layer": link(layer, name) if layer in known else layer,
+            "layer": Cell(layer, layer, name) if layer in known else layer,
             "rank": number(row["rank"], "d"),
             "alone: KL": small(row["alone"]["kl_divergence"]),
             "alone: agreement %": percent(row["alone"]["agreement"], 1),

@@ -15,18 +15,14 @@ function drawConfusion(id, name, counts, shade, sign = "") {
   };
   const negative = { test: "datum.count < 0", value: css("negative") };
   const fill = { condition: negative, value: css("positive") };
-  const scale = { domain: [0, 1], range: [0, 1] };
-  const opacity = { field: "shade", type: "quantitative", legend: null, scale };
+  const opacity = { field: "shade", type: "quantitative", scale: null };
   const onDark = { test: "datum.shade > 0.55", value: css("page") };
   const color = { condition: onDark, value: css("ink") };
   const text = { field: "text", type: "nominal" };
-  draw(id, {
-    description: `Confusion matrix of ${name}`, data: { values }, height: 23 * labels.length,
-    layer: [
-      mark("rect", { ...shared, fill, opacity }),
-      mark("text", { ...shared, text, color }, { fontSize: 10, aria: false }),
-    ],
-  });
+  draw(id, `Confusion matrix of ${name}`, 23 * labels.length, values, [
+    mark("rect", { ...shared, fill, opacity }),
+    mark("text", { ...shared, text, color }, { fontSize: 10, aria: false }),
+  ]);
 }
 
 function showConfusion() {

@@ -87,18 +87,17 @@ function gap({ variant, row }, layer) {
 
 // --- Charts: side A as bars, side B as lines ---
 
-const SIDE_A = { color: css("side-a-fill"), binSpacing: 0 };
-const SIDE_B = { color: css("side-b") };
-
 // Screen readers get the chart's description and the tables, not each mark.
+const SIDE_A = { color: css("side-a-fill"), binSpacing: 0, aria: false };
+const SIDE_B = { color: css("side-b"), aria: false };
 const marks = (values, type, encoding, options) =>
-  ({ data: { values }, ...mark(type, encoding, { aria: false, ...options }) });
+  ({ data: { values }, ...mark(type, encoding, options) });
 
 // Draws those marks that have values; a chart without any is hidden.
 function drawSides(id, description, layer) {
   const filled = layer.filter(({ data: { values } }) => values.length);
   byId(id).hidden = !filled.length;
-  if (filled.length) draw(id, { description, height: 190, layer: filled });
+  if (filled.length) draw(id, description, 190, [], filled);
 }
 
 // The bins of a histogram from the first to the last in which any of some counts something: all
@@ -134,7 +133,7 @@ function drawHistogram(id, title, sides, part, where) {
   drawSides(id, `Histograms of the ${title} of ${where}`, [
     marks(a, "bar", bar, SIDE_A),
     marks(b, "line", { x, y }, { ...SIDE_B, interpolate: "step-after", strokeWidth: 1.8 }),
-    marks(clips, "rule", at, { color: css("clip"), strokeDash: [5, 3], strokeWidth: 1.8 }),
+    marks(clips, "rule", at, { ...SIDE_B, color: css("clip"), strokeDash: [5, 3] }),
   ]);
 }
 

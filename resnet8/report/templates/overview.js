@@ -5,8 +5,9 @@ const { layers } = data.layers;
 const DELTA = "delta, percentage points (95% interval)";
 const DELTA_TIPS = { mean: "+.2f", low: "+.2f", high: "+.2f" };
 const SPREAD_TIPS = { mean: ".2f", low: ".2f", high: ".2f" };
-const DENSE_ROW = 12; // pixels for each variant in a row
 const POINT = { filled: true, size: 50, opacity: 1 };
+
+// --- Accuracy of variants, and by class ---
 
 function drawDeltas() {
   const values = compared.map((variant) => {
@@ -18,16 +19,13 @@ function drawDeltas() {
     ...rowsBy("variant"), color: { ...byVariant(compared), legend: null },
     tooltip: tooltip(["variant"], DELTA_TIPS),
   };
-  draw("deltas", {
-    description: `Accuracy minus that of ${data.baseline} in percentage points: ${listed}`,
-    data: { values }, height: 32 * values.length,
-    layer: [referenceLine("x", 0), ...intervals("x", DELTA, encoding)],
-  });
+  draw("deltas", `Accuracy minus that of ${data.baseline} in percentage points: ${listed}`,
+    32 * values.length, values, [referenceLine("x", 0), ...intervals("x", DELTA, encoding)]);
 }
 
 // A row for each class with images, in which variants are below each other. `toValue` gives the
-// figures of a variant and class; `toLayers` gives the marks.
-function drawClasses(id, description, variants, numbers, toValue, toLayers) {
+// figures of a variant and class; `toMarks` gives the marks.
+function drawClasses(id, description, variants, numbers, toValue, toMarks) {
   const names = Object.keys(data.classes);
   const values = variants.flatMap((variant) =>
     names.map((name) => ({ variant, class: name, ...toValue(variant, name) })));
@@ -35,8 +33,7 @@ function drawClasses(id, description, variants, numbers, toValue, toLayers) {
     ...rowsBy("class"), yOffset: { field: "variant", sort: null }, color: byVariant(variants),
     tooltip: tooltip(["class", "variant"], numbers),
   };
-  const height = DENSE_ROW * (compared.length + 2) * names.length;
-  draw(id, { description, data: { values }, height, layer: toLayers(encoding) });
+  draw(id, description, 12 * (compared.length + 2) * names.length, values, toMarks(encoding));
 }
 
 function classDelta(variant, name) {
@@ -49,6 +46,8 @@ function classAccuracy(variant, name) {
   const row = data.confusion[variant][data.classes[name]];
   return { accuracy: (100 * row[data.classes[name]]) / row.reduce((a, b) => a + b) };
 }
+
+// --- SQNR and sensitivity of layers ---
 
 // Statistics of a layer's output over the calibration images, if the variant has the layer.
 const statisticsOf = (layer, variant) =>
@@ -67,17 +66,15 @@ function edgesBetween(names) {
 // branches are no sequence. In the row of a layer, no variant covers another.
 function drawSqnr(variants) {
   const step = 0.6 / Math.max(variants.length, 2);
-  const [points, lines] = [[], []];
-  variants.forEach((variant, i) => {
-    const offset = step * (i - (variants.length - 1) / 2);
-    const noisy = new Map(layers.map((layer, row) =>
-      [layer, { layer, variant, sqnr: sqnrOf(layer, variant), place: row + offset }])
-      .filter(([, { sqnr }]) => sqnr !== null));
-    points.push(...noisy.values());
-    for (const [from, to] of edgesBetween([...noisy.keys()])) {
-      const { sqnr, place } = noisy.get(to);
-      lines.push({ ...noisy.get(from), end: sqnr, endPlace: place });
-    }
+  const points = variants.flatMap((variant, i) => layers.map((layer, row) => ({
+    layer, variant, sqnr: sqnrOf(layer, variant),
+    place: row + step * (i - (variants.length - 1) / 2),
+  }))).filter(({ sqnr }) => sqnr !== null);
+  const lines = variants.flatMap((variant) => {
+    const noisy = new Map(points.filter((point) => point.variant === variant)
+      .map((point) => [point.layer, point]));
+    return edgesBetween([...noisy.keys()]).map(([from, to]) =>
+      ({ ...noisy.get(from), end: noisy.get(to).sqnr, endPlace: noisy.get(to).place }));
   });
   const x = quantity("sqnr", "SQNR, dB (higher is better)", { scale: { zero: false } });
   const y = quantity("place", null, {
@@ -90,17 +87,14 @@ function drawSqnr(variants) {
   const place = { x, y, color: byVariant(variants) };
   const ends = { ...place, x2: { field: "end" }, y2: { field: "endPlace" } };
   const tips = { tooltip: tooltip(["layer", "variant"], { sqnr: ".1f" }) };
-  draw("sqnr-chart", {
-    description: "SQNR by layer, from input to output; lines follow the edges of the network",
-    height: 26 * layers.length,
-    layer: [
+  draw("sqnr-chart", "SQNR by layer, from input to output; lines follow the edges of the network",
+    26 * layers.length, points, [
       {
         data: { values: lines },
         ...mark("rule", ends, { strokeWidth: 1.2, opacity: 0.7, aria: false }),
       },
-      { data: { values: points }, ...mark("point", { ...place, ...tips }, { ...POINT, size: 38 }) },
-    ],
-  });
+      mark("point", { ...place, ...tips }, { ...POINT, size: 38 }),
+    ]);
 }
 
 // Bars: cost of quantizing each layer alone; points: what leaving it in float saves.
@@ -113,15 +107,12 @@ function drawSensitivity(variant, ranking) {
   const rows = { ...rowsBy("layer"), tooltip: tips };
   const [alone, saved] = ["alone", "saved"].map((field) =>
     quantity(field, "KL divergence, nats", { axis: { tickCount: 4, format: "~g" } }));
-  draw(`sensitivity-${variant}`, {
-    description:
-      `Layers of ${variant} by the KL divergence when each alone is quantized, largest first`,
-    data: { values }, height: 19 * values.length,
-    layer: [
+  draw(`sensitivity-${variant}`,
+    `Layers of ${variant} by the KL divergence when each alone is quantized, largest first`,
+    19 * values.length, values, [
       mark("bar", { ...rows, x: alone }, { height: { band: 0.6 }, color: css(variant) }),
       mark("point", { ...rows, x: saved }, { shape: "diamond", size: 45, color: css("ink") }),
-    ],
-  });
+    ]);
 }
 
 // --- Sweep: means, worst and best draws ---
@@ -152,14 +143,11 @@ function drawByImages(id, figure, title, layer) {
   const tips = tooltip(["variant"], { images: ",d", draws: "d", ...SPREAD_TIPS });
   const encoding = { x, color: byVariant(variants), tooltip: tips };
   const y = quantity("mean", title, { scale: { zero: false } });
-  draw(id, {
-    description: `${title} against the number of calibration images: mean, worst and best draw`,
-    data: { values }, height: HEIGHT,
-    layer: [
+  draw(id, `${title} against the number of calibration images: mean, worst and best draw`,
+    HEIGHT, values, [
       ...layer, mark("line", { ...encoding, y }, { strokeWidth: 1.5 }),
       ...intervals("y", title, encoding, 0.45),
-    ],
-  });
+    ]);
 }
 
 function drawFront(id, runtime) {
@@ -174,15 +162,11 @@ function drawFront(id, runtime) {
   const onFront = { transform: [{ filter: "datum.on_front" }] };
   const line = { interpolate: "step-after", color: css("ink-soft"), aria: false };
   const ring = { size: 130, color: css("ink"), strokeWidth: 1.5, aria: false };
-  draw(id, {
-    description: "Top-1 accuracy against the size of the model file: mean, worst and best draw; "
-      + "the settings that no other beats are ringed",
-    data: { values }, height: HEIGHT,
-    layer: [
-      { ...onFront, ...mark("line", place, line) }, baselineAccuracy,
-      ...intervals("y", ACCURACY, encoding, 0.45), { ...onFront, ...mark("point", place, ring) },
-    ],
-  });
+  draw(id, "Top-1 accuracy against the size of the model file: mean, worst and best draw; "
+    + "the settings that no other beats are ringed", HEIGHT, values, [
+    { ...onFront, ...mark("line", place, line) }, baselineAccuracy,
+    ...intervals("y", ACCURACY, encoding, 0.45), { ...onFront, ...mark("point", place, ring) },
+  ]);
 }
 
 drawDeltas();
@@ -191,7 +175,8 @@ drawClasses("class-deltas", `Accuracy by class minus that of ${data.baseline}, w
   (encoding) => [referenceLine("x", 0), ...intervals("x", DELTA, encoding)]);
 const accuracyAxis = quantity("accuracy", "accuracy, %", { scale: { zero: false, nice: true } });
 drawClasses("class-accuracies", "Accuracy by class", [data.baseline, ...compared],
-  { accuracy: ".1f" }, classAccuracy, (encoding) => [mark("point", { ...encoding, x: accuracyAxis }, POINT)]);
+  { accuracy: ".1f" }, classAccuracy,
+  (encoding) => [mark("point", { ...encoding, x: accuracyAxis }, POINT)]);
 if (byId("sqnr-chart")) drawSqnr(data.quantized);
 for (const [variant, ranking] of Object.entries(data.rankings)) drawSensitivity(variant, ranking);
 if (byId("sweep-accuracy")) {

@@ -5,6 +5,7 @@ system structures; https://github.com/bdcht/grandalf
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from grandalf.graphs import Edge, Graph, Vertex
@@ -98,13 +99,10 @@ def _texts(name: str, row: Json | None) -> dict[str, str]:
 
 def _path(points: Sequence[Point]) -> str:
     """An SVG path from the bottom of the first box to the top of the last, around other boxes."""
-    first, *inner, end = points
     half = BOX_HEIGHT / 2
-    last = (first[0], first[1] + half)
-    path = f"M{last[0]:.0f},{last[1]:.0f}"
-    around = [(x, y + side) for x, y in inner for side in (-half, half)]
-    for x, y in [*around, (end[0], end[1] - half)]:
-        middle = (last[1] + y) / 2
-        path += f" C{last[0]:.0f},{middle:.0f} {x:.0f},{middle:.0f} {x:.0f},{y:.0f}"
-        last = (x, y)
+    _, *stops, _ = [(x, y + side) for x, y in points for side in (-half, half)]
+    path = f"M{stops[0][0]:.0f},{stops[0][1]:.0f}"
+    for (x, y), (u, v) in pairwise(stops):
+        middle = (y + v) / 2
+        path += f" C{x:.0f},{middle:.0f} {u:.0f},{middle:.0f} {u:.0f},{v:.0f}"
     return path

@@ -150,9 +150,10 @@ NO_RUNS = summarize(make_selection([]), n_runs=7, chance=CHANCE)
         ({}, {"sweep": NO_RUNS}, ["these data; <code>make sweep</code> makes all 7."]),
         ({}, {"layer_parity": {"layers": {}}}, ["No layer was compared."]),
         ({"quantized": ()}, {}, [
-            "so there is no quantization noise", "so there is nothing to rank",
-            "so there is nothing to look for", "so there are no codes",
-            "No image changed its class.",
+            *(f"{heading}</h2> <p>There are no quantized variants.</p></section>" for heading in
+              ("Sensitivity of layers", "What accuracy does not show",
+               "8-bit arithmetic, code by code")),
+            "so there is no noise", "No image changed its class.",
         ]),
     ],
 )  # fmt: skip

@@ -192,7 +192,7 @@ def test_explorer_shows_figures_weights_and_feature_maps_of_both_sides(page: Pag
     assert clips(page) == 0
     choose(page, variant_b="onnx_int8")
     assert statistics(page)["SQNR"][1] == "no error"
-    assert page.locator("#error-note").is_visible()
+    assert page.locator("#error-histogram + .note").is_visible()
     assert not page.locator("#error-histogram").is_visible()
     choose(page, layer="dense")
     for chart in ("weight-histogram", "weight-ranges", "weight-errors", "bias-ranges"):
@@ -335,5 +335,5 @@ def test_page_works_without_quantized_variants(page: Page) -> None:
     page.set_content(render(view(make_inputs(quantized=())), vega=vega_bundle()))
     choose(page, variant_b="torch_fp32")
     assert "mark-rect" in drawing(page, HISTOGRAM)
-    assert page.locator("#error-note").is_visible()
+    assert page.locator("#error-histogram + .note").is_visible()
     assert "mark-rect" in drawing(page, "#confusion-difference")

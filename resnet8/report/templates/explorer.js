@@ -171,7 +171,6 @@ function showOutput(layer, sides, where) {
   fillTable("statistics", sides);
   const notes = sides[0].variant === sides[1].variant ? sides.slice(1) : sides;
   byId("notes").replaceChildren(...notes.map((side) => gap(side, layer)).filter(Boolean));
-  byId("error-note").hidden = sides.some(({ row }) => row?.error_histogram);
   const errors = sides.filter(({ variant, row }) => row && !variant.endsWith("_fp32"))
     .map(({ variant, row }) => `SQNR of ${variant}: ${sqnrText(row.statistics)}.`);
   byId("explorer-status").textContent = [`${where}.`, ...errors].join(" ");
@@ -187,7 +186,6 @@ function showParameters(layer, sides, where) {
   const [weights, biases] = ["weight", "bias"].map((kind) => sides.map((side) =>
     ({ ...side, head: `${kind}, ${side.head}`, row: kinds[kind]?.[side.variant] })));
   fillTable("parameter-statistics", [...weights, ...biases]);
-  byId("weight-errors-note").hidden = weights.some(({ row }) => row?.channel_sqnr_db);
   byId("keras-note").hidden = !sides.some(({ variant }) => variant.startsWith("keras"));
   const [ends, sqnr] = [["channel_min", "channel_max"], ["channel_sqnr_db", "channel_sqnr_db"]];
   drawHistogram("weight-histogram", "weight", weights, "histogram", where);

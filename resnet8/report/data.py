@@ -28,6 +28,10 @@ from resnet8.report.thumbnails import Captures, feature_maps, png_uri
 from resnet8.report.verdict import verdict
 
 MAX_FLIPS = 40  # shown of each variant
+SCRIPT_DATA = (
+    "baseline", "classes", "compared", "comparison", "confusion", "labels", "layers", "maps",
+    "network", "quantized", "rankings", "sweep",
+)  # fmt: skip
 
 
 class ReportInputs(NamedTuple):
@@ -59,50 +63,44 @@ class ReportInputs(NamedTuple):
 def view(inputs: ReportInputs) -> dict[str, Any]:
     """Returns the templates' variables; `page_data` is JSON for the page's scripts."""
     results, fetch, variants = inputs.results, inputs.params["fetch"], list(inputs.predictions)
-    comparison, settings = results["comparison"], results["sweep"]["settings"]
+    comparison, layers = results["comparison"], results["layers"]
+    rankings, settings = results["sensitivity"]["variants"], results["sweep"]["settings"]
     _, labels, label_names = inputs.test_set
-    matrices = {
-        name: confusion_matrix(x, labels, n_classes=len(label_names))
+    confusion = {
+        name: confusion_matrix(x, labels, n_classes=len(label_names)).tolist()
         for name, x in inputs.predictions.items()
     }
-    baseline = matrices[comparison["baseline"]]
-    shared = {
-        "baseline": comparison["baseline"],
-        "classes": {name: k for k, name in enumerate(label_names) if baseline[k].any()},
-        "compared": compared_variants(variants, comparison),
-        "quantized": [name for name in variants if name not in FLOAT_VARIANTS],
-        "rankings": results["sensitivity"]["variants"],
-    }
-    return {
+    baseline = confusion[comparison["baseline"]]
+    compared = compared_variants(variants, comparison)
+    quantized = [name for name in variants if name not in FLOAT_VARIANTS]
+    variables = {
         **results,
         **inputs._asdict(),
-        **shared,
-        "variants": variants,
         "title": f"{model_in_words(fetch['model'])} on {data_in_words(fetch['dataset'])}",
+        "baseline": comparison["baseline"],
+        "variants": variants,
+        "compared": compared,
+        "quantized": quantized,
+        "labels": label_names,
+        "classes": {name: k for k, name in enumerate(label_names) if any(baseline[k])},
+        "confusion": confusion,
+        "rankings": rankings,
         "words": words,
         "interval": interval,
         "rules": RULES,
         "reasons": REASONS if comparison["baseline_is_chance"] else (),
         "verdict": verdict(comparison),
         "concentration": concentration(comparison),
-        "graph": network_view(results["network"], results["layers"]["layers"]),
-        "start": first_layer(results["layers"], variants, shared["rankings"]),
+        "graph": network_view(results["network"], layers["layers"]),
+        "start": first_layer(layers, variants, rankings),
+        "maps": feature_maps(inputs.captures, layers["layers"]),
         "picture": png_uri,
         "runtimes": {Variant(row["variant"]).runtime for row in settings},
-        "flips": {name: flips_view(inputs, name) for name in shared["compared"]},
-        "tables": table_rows(inputs, baseline, shared["compared"], shared["quantized"]),
+        "flips": {name: flips_view(inputs, name) for name in compared},
+        "tables": table_rows(inputs, baseline, compared, quantized),
         "pins": [x.strip() for x in inputs.requirements if x.strip() and not x.startswith("#")],
-        "page_data": {
-            **shared,
-            "comparison": comparison,
-            "labels": list(label_names),
-            "confusion": {name: matrix.tolist() for name, matrix in matrices.items()},
-            "layers": results["layers"],
-            "maps": feature_maps(inputs.captures, results["layers"]["layers"]),
-            "network": results["network"]["layers"],
-            "sweep": results["sweep"],
-        },
     }
+    return variables | {"page_data": {name: variables[name] for name in SCRIPT_DATA}}
 
 
 def compared_variants(variants: Sequence[str], comparison: Json) -> list[str]:
@@ -123,11 +121,11 @@ def first_layer(layers: Json, variants: Sequence[str], rankings: Json) -> dict[s
 
 def table_rows(
     inputs: ReportInputs,
-    baseline: NDArray[np.int64],
+    baseline: Sequence[Sequence[int]],
     compared: Sequence[str],
     quantized: Sequence[str],
 ) -> dict[str, Any]:
-    """The rows of all tables; `baseline` is (K, K), its confusions."""
+    """The rows of all tables; `baseline` has its images by true and predicted class."""
     results, order = inputs.results, inputs.results["layers"]["layers"]
     comparison, checked = results["comparison"], results["verification"]["variants"]
     sizes = {name: file.size_bytes for name, file in inputs.models.items()}

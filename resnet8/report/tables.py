@@ -1,13 +1,7 @@
-"""The rows of the report's tables: cells by column.
-
-Shape letters: K classes.
-"""
+"""The rows of the report's tables: cells by column."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from resnet8.compare.tables import interval, with_error
 from resnet8.core.provenance import Fingerprint
@@ -83,15 +77,15 @@ def files(fingerprints: Sequence[Fingerprint]) -> Rows:
 
 def class_accuracy(
     comparison: Json,
-    counts: NDArray[np.int64],
+    counts: Sequence[Sequence[int]],
     *,
     variants: Sequence[str],
     label_names: Sequence[str],
 ) -> Rows:
-    """Accuracy by class and its change, from the (K, K) confusions of the baseline."""
+    """Accuracy by class and its change, from the baseline's images by true and predicted class."""
     return [
-        {"class": label, "images": number(int(row.sum()), "d")}
-        | {f"{comparison['baseline']} %": percent(row[k] / row.sum() if row.any() else None, 1)}
+        {"class": label, "images": number(sum(row), "d")}
+        | {f"{comparison['baseline']} %": percent(row[k] / sum(row) if any(row) else None, 1)}
         | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
         for k, (label, row) in enumerate(zip(label_names, counts, strict=True))
     ]

@@ -26,12 +26,12 @@ VALUES_PER_ROW = 16  # of outputs without height and width
 LONGEST_SIDE = 64  # pixels of a channel; larger ones are thinned out
 
 
-def png_uri(pixels: NDArray[np.uint8], *, transparent: int | None = None) -> str:
-    """Encodes (H, W) grey levels or (H, W, 3) colours as `data:image/png;base64,...`.
+def png_uri(pixels: NDArray[np.uint8]) -> str:
+    """Encodes (H, W) grey levels, of which `GAP` is transparent, or (H, W, 3) colours.
 
-    The page behind the picture shows through the grey level `transparent`.
+    Returns `data:image/png;base64,...`.
     """
-    options: dict[str, Any] = {} if transparent is None else {"transparency": transparent}
+    options = {"transparency": GAP} if pixels.ndim == 2 else {}
     content = encode_png(pixels, optimize=True, **options)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
@@ -60,7 +60,7 @@ def _draw_maps(
     numbers = {}
     for name, output in outputs.items():
         grey = grey_channels(output, low=low, high=high, channels=channels)
-        numbers[name] = pictures.setdefault(png_uri(grey, transparent=GAP), len(pictures))
+        numbers[name] = pictures.setdefault(png_uri(grey), len(pictures))
     first = next(iter(outputs.values()))
     content = f"the first {min(channels, len(first))} of {len(first)} channels"
     return {

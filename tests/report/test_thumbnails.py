@@ -39,10 +39,10 @@ def test_feature_maps_have_fewer_channels_if_a_page_would_get_too_large(
     assert sum(map(len, maps["pictures"])) < large
 
 
-def test_png_uri_keeps_all_pixels_and_makes_a_grey_level_transparent() -> None:
+def test_png_uri_keeps_all_pixels_and_makes_gaps_transparent() -> None:
     colours = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    for pixels, transparent in ((colours, None), (np.array([[0, 1, 255]], np.uint8), 0)):
-        kind, _, content = png_uri(pixels, transparent=transparent).partition(",")
+    for pixels, transparent in ((colours, None), (np.array([[GAP, 1, 255]], np.uint8), GAP)):
+        kind, _, content = png_uri(pixels).partition(",")
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
             np.testing.assert_array_equal(np.array(picture), pixels)

@@ -56,7 +56,7 @@ const sqnrOf = (layer, variant) => statisticsOf(layer, variant)?.sqnr_db ?? null
 
 // The edges of the network between some layers, across those that are left out.
 function edgesBetween(names) {
-  const inputs = new Map(data.network.map((row) => [row.name, row.inputs]));
+  const inputs = new Map(data.network.layers.map((row) => [row.name, row.inputs]));
   const sources = (name) => [...new Set((inputs.get(name) ?? [])
     .flatMap((x) => (names.includes(x) ? [x] : sources(x))))];
   return names.flatMap((name) => sources(name).map((source) => [source, name]));

@@ -14,7 +14,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import NamedTuple
 
@@ -85,9 +85,7 @@ _TITLE = 0.3  # height of a figure's title
 class Layout(NamedTuple):
     """Panels of one size in rows, and the space around and between them.
 
-    panel: width and height of each.
-    left, right, top, bottom: margins around all panels, without title and caption.
-    across, down: gaps between panels.
+    Margins are around all panels, without title and caption; across and down are gaps between them.
     """
 
     panel: tuple[float, float]
@@ -100,11 +98,8 @@ class Layout(NamedTuple):
     down: float = 0.65
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Applies the style within a block or, as a decorator, within a function."""
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+# Applies the style within a block or, as a decorator, within a function.
+styled = partial(matplotlib.style.context, ["default", STYLE])
 
 
 def new_figure(

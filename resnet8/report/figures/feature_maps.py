@@ -13,7 +13,8 @@ from resnet8.core.variants import Variant
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import as_channels, channel_grid, variants_to_draw
 
-LAYOUT = canvas.Layout((2.5, 2.5), left=0.15, right=0.95, bottom=0.05, across=0.15, down=0.35)
+SIDE = 2.5  # height of a picture, in inches
+STEP = 1.06  # from one picture to the next, in heights
 
 
 @canvas.styled()
@@ -34,46 +35,53 @@ def draw_feature_maps(
             quantized variant was made from.
     """
     maps = {name: as_channels(outputs[name]) for name in variants_to_draw(outputs)}
-    errors, originals = {}, {}
+    errors = {}
     for name, values in maps.items():
         original = reference or (Variant(name).original if name in set(Variant) else name)
         if original != name and original in outputs:
-            originals[name] = original
-            errors[f"{name} {canvas.MINUS} {original}"] = values - as_channels(outputs[original])
+            difference = values - as_channels(outputs[original])
+            errors[name] = (f"{name} {canvas.MINUS} {original}", difference)
     first = next(iter(maps.values()))
-    kind = "channels" if first[0].size > 1 else "values"
     figure, panels = canvas.new_figure(
-        len(maps) * (2 if errors else 1),
-        LAYOUT._replace(columns=len(maps)),
-        title=f"{layer}: {len(first)} {kind} for {image}",
+        2 if errors else 1,
+        canvas.Layout(
+            (STEP * SIDE * len(maps), SIDE), left=0.15, right=0.95, bottom=0.05, down=0.4
+        ),
+        title=f"{layer}: {len(first)} {'channels' if first[0].size > 1 else 'values'} for {image}",
         caption="In the float model's units; all channels of a row on one scale.",
     )
-    for axes in panels:
-        axes.set_axis_off()
-    _draw_row(panels[: len(maps)], maps, "value", palette.SEQUENTIAL, first.min(), first.max())
+    ends = float(first.min()), float(first.max())
+    _draw_row(panels[0], [*maps.items()], label="value", colors=palette.SEQUENTIAL, ends=ends)
     if errors:
-        below = [x for x, name in zip(panels[len(maps) :], maps, strict=True) if name in originals]
-        reach = max(np.abs(error).max() for error in errors.values())
-        _draw_row(below, errors, "difference", palette.DIVERGING, -reach, reach)
+        reach = max(float(np.abs(error).max()) for _, error in errors.values())
+        blank = "", np.full_like(first, np.nan)
+        below = [errors.get(name, blank) for name in maps]
+        ends = -reach, reach
+        _draw_row(panels[1], below, label="difference", colors=palette.DIVERGING, ends=ends)
     return figure
 
 
 def _draw_row(
-    panels: Sequence[canvas.Axes],
-    outputs: Mapping[str, NDArray[np.float32]],
+    axes: canvas.Axes,
+    maps: Sequence[tuple[str, NDArray[np.float32]]],
+    *,
     label: str,
     colors: str,
-    *ends: np.float32,
+    ends: tuple[float, float],
 ) -> None:
-    """Draws (C, H, W) of each title into a panel, and their scale beside the last one."""
-    low, high = map(float, ends)
-    if low == high:
-        low, high = low - 1, high + 1
-    for axes, (title, channels) in zip(panels, outputs.items(), strict=True):
-        grid = channel_grid(channels, columns=math.ceil(math.sqrt(len(channels))), gap=np.nan)
-        drawn = axes.imshow(grid, cmap=colors, vmin=low, vmax=high)
-        axes.set_title(title)
-        axes.set_anchor("NW")
-    strip = panels[-1].inset_axes((1.04, 0, 0.05, 1))
-    panels[-1].figure.colorbar(drawn, cax=strip, ticks=[low, high], format="{x:.4g}")
+    """Draws titles and (C, H, W) side by side as one picture, which is fast, and their scale."""
+    low, high = ends if ends[0] < ends[1] else (ends[0] - 1, ends[1] + 1)
+    columns = math.ceil(math.sqrt(len(maps[0][1])))
+    grids = [channel_grid(channels, columns=columns, gap=np.nan) for _, channels in maps]
+    height, width = grids[0].shape
+    step = math.ceil(STEP * max(height, width))  # titles have room beside each other
+    pixels = np.full((height, step * len(grids)), np.nan, np.float32)
+    for i, ((title, _), grid) in enumerate(zip(maps, grids, strict=True)):
+        pixels[:, i * step : i * step + width] = grid
+        axes.text(i * step - 0.5, -0.02 * step - 0.5, title, weight="bold")
+    drawn = axes.imshow(pixels, cmap=colors, vmin=low, vmax=high)
+    axes.set_anchor("NW")
+    axes.set_axis_off()
+    strip = axes.inset_axes((1, 0, 0.05 / len(maps), 1))
+    axes.figure.colorbar(drawn, cax=strip, ticks=[low, high], format="{x:.4g}")
     strip.set_title(label, fontsize=canvas.SMALL, fontweight="normal")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resnet8.report.figures import canvas
-from resnet8.report.figures.canvas import MINUS, Axes
+from resnet8.report.figures.canvas import MINUS
 from resnet8.report.figures.feature_maps import draw_feature_maps
 from resnet8.report.figures.layer_rows import as_channels, channel_grid
 
@@ -55,34 +55,36 @@ def draw(outputs: dict[str, NDArray[np.float32]]) -> Figure:
     return draw_feature_maps("conv2d_3.0", outputs, image="test image 0")
 
 
-def panels(figure: Figure) -> dict[str, Axes]:
-    return {title: axes for axes in figure.axes if (title := axes.get_title("left"))}
+def titles(figure: Figure) -> list[list[str]]:
+    return [[text.get_text() for text in axes.texts] for axes in figure.axes]
 
 
 def test_feature_maps_show_float_quantized_and_errors_on_two_scales() -> None:
     figure = draw(OUTPUTS)
-    errors = f"onnx_int8 {MINUS} onnx_fp32", f"torch_int8 {MINUS} torch_fp32"
-    drawn = panels(figure)
-    assert list(drawn) == ["onnx_fp32", "onnx_int8", "torch_int8", *errors]
+    assert titles(figure) == [
+        ["onnx_fp32", "onnx_int8", "torch_int8"],
+        ["", f"onnx_int8 {MINUS} onnx_fp32", f"torch_int8 {MINUS} torch_fp32"],
+    ]
+    above, below = (axes.images[0] for axes in figure.axes)
     error = OUTPUTS["torch_int8"] - OUTPUTS["torch_fp32"]
-    pixels = np.ma.filled(drawn[errors[1]].images[0].get_array(), np.nan)
-    np.testing.assert_array_equal(pixels[:3, :3], error[0])
-    np.testing.assert_array_equal(pixels[4:, 4:], error[3])
-    ends = [axes.images[0].get_clim() for axes in drawn.values()]
-    assert ends[:3] == [(float(EXACT.min()), float(EXACT.max()))] * 3
     reach = max(float(np.abs(x).max()) for x in (error, OUTPUTS["onnx_int8"] - EXACT))
-    assert ends[3:] == [(-reach, reach)] * 2
+    ends = {"value": (float(EXACT.min()), float(EXACT.max())), "difference": (-reach, reach)}
+    assert [above.get_clim(), below.get_clim()] == list(ends.values())
+    pixels = np.ma.filled(below.get_array(), np.nan)
+    step = pixels.shape[1] // 3
+    assert np.isnan(pixels[:, :step]).all()  # the float variant has no error
+    np.testing.assert_array_equal(pixels[:3, 2 * step :][:, :3], error[0])
+    np.testing.assert_array_equal(pixels[4:, 2 * step :][:, 4:7], error[3])
     figure.canvas.draw()
     strips = [strip for axes in figure.axes for strip in axes.child_axes]
     assert {x.get_title("left"): [t.get_text() for t in x.get_yticklabels()] for x in strips} == {
-        name: [f"{end:.4g}".replace("-", MINUS) for end in both]
-        for name, both in (("value", ends[0]), ("difference", ends[3]))
+        name: [f"{end:.4g}".replace("-", MINUS) for end in both] for name, both in ends.items()
     }
 
 
 @pytest.mark.parametrize("variant", ["keras_fp32", "torch_int8"])
 def test_feature_maps_of_one_variant_have_no_errors(variant: str) -> None:
-    assert list(panels(draw({variant: OUTPUTS[variant]}))) == [variant]
+    assert titles(draw({variant: OUTPUTS[variant]})) == [[variant]]
 
 
 def test_feature_maps_of_constant_values_are_drawn() -> None:

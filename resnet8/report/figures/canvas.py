@@ -133,7 +133,7 @@ def new_figure(
 def log_axis(axes: Axes, *, low: float, high: float) -> None:
     """Makes the y-axis logarithmic, with ticks at powers of ten around `low` > 0 and `high`."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    exponents = range(first, last + 1, 1 + (last - first) // 8)
+    exponents = range(first, last + 1, 1 + (last - first) // 6)
     labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
     axes.set(ylim=(10.0**first, 10.0**last), yscale="log")  # in this order
     axes.set_yticks([10.0**exponent for exponent in exponents], labels=labels)

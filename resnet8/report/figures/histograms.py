@@ -113,6 +113,7 @@ def _draw(axes: canvas.Axes, panel: Panel) -> None:
         canvas.log_axis(axes, low=low, high=low * (top / low) ** (1 / below))
     else:
         axes.set_ylim(0, top / below)
+        axes.locator_params("y", nbins=5)
     axes.locator_params("x", nbins=6)
     axes.set(xlabel=panel.x_label, ylabel="share of values")
     axes.grid(axis="y")

@@ -204,7 +204,7 @@ def test_explorer_says_why_figures_are_absent_and_leads_on(page: Page) -> None:
     choose(page, layer="conv", variant_b="onnx_int8")
     notes = page.locator("#notes")
     assert "onnx_int8 does not show conv: computed together with relu." in notes.inner_text()
-    assert "onnx_fp32 is float: it has no scale" in notes.inner_text()
+    assert "onnx_fp32 has no 8-bit codes at conv, so no scale" in notes.inner_text()
     assert {b for _, b in statistics(page).values()} == {"–"}
     notes.get_by_role("button", name="Show relu").click()
     assert page.locator("#layer").input_value() == "relu"

@@ -8,7 +8,6 @@ const choose = Object.fromEntries(
 
 const text = (x) => x;
 const figure = (x, digits = 4) => String(Number(x.toPrecision(digits)));
-const similarity = (x) => figure(x, 6);
 const whole = (x) => x.toLocaleString("en");
 const share = (x) => `${figure(100 * x)}%`;
 const decibels = (x) => `${x.toFixed(1)} dB`;
@@ -38,7 +37,7 @@ const STATISTICS = [
   ["levels_used", "levels used", (x) => `${x} of 256 (${figure((100 * x) / 256, 3)}%)`],
   ["reference", "compared with", text],
   ["sqnr_db", "SQNR", decibels],
-  ["cosine_similarity", "cosine similarity", similarity],
+  ["cosine_similarity", "cosine similarity", (x) => figure(x, 6)],
   ["max_abs_error", "largest error", figure],
 ];
 
@@ -77,9 +76,6 @@ function gap({ variant, row }, layer) {
       element("button", { type: "button", className: "link", onclick: () => show({ layer: name }) },
         `Show ${name}`));
     return note(`${variant} does not show ${layer}: ${reason}. `, ...instead.slice(0, 1));
-  }
-  if (variant.endsWith("_fp32")) {
-    return note(`${variant} is float: it has no scale, no range and no levels.`);
   }
   return row.statistics.scale === undefined
     ? note(`${variant} has no 8-bit codes at ${layer}, so no scale, range and levels there.`) : "";

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from resnet8.report.figures.canvas import Axes
-from resnet8.report.figures.layer_figures import (
-    draw_channel_ranges,
-    draw_ranges,
-    draw_sqnr,
-)
+from resnet8.report.figures.layer_figures import draw_channel_ranges, draw_ranges, draw_sqnr
 from tests.report_inputs import LAYERS, make_inputs
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")

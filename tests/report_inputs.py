@@ -54,6 +54,14 @@ def make_inputs(
         name: compare(baseline, x, labels, label_names=label_names)
         for name, x in predictions.items()
     }
+    findings = [
+        {"variant": name, "rule": rule, "layer": layer, "message": message}
+        for name in quantized[:1]
+        for rule, layer, message in (
+            ("shared_scale", layers[0], "Its output shares <a scale>."),
+            ("tied_outputs", None, "3 of 50 images."),
+        )
+    ]
     comparison = {"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows}
     return ReportInputs(
         results={
@@ -62,7 +70,12 @@ def make_inputs(
             "layer_parity": {"rtol": 1e-4, "layers": {x: _parity(i) for i, x in enumerate(layers)}},
             "verification": {"n_images": 20, "variants": {x: _checks(layers) for x in quantized}},
             "sensitivity": {"n_images": 40, "variants": {x: _ranking(layers) for x in quantized}},
-            "quantization_lint": _lint(quantized[:1], layers),
+            "quantization_lint": {
+                "findings": findings,
+                "calibration": {"n_images": 50, "n_in_test_set": 0},
+                "float_layers": [],
+                "notes": [],
+            },
             "decision": _decision(rows, quantized),
             "network": _network(layers),
             "sweep": make_summary(),
@@ -97,22 +110,6 @@ def _predictions(
         powers = np.exp(logits + noise)
         predictions[name] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     return predictions
-
-
-def _lint(variants: Names, layers: Names) -> dict[str, Any]:
-    found = ("shared_scale", layers[0], "Its output shares <a scale>."), (
-        "tied_outputs", None, "3 of 50 images.",
-    )  # fmt: skip
-    return {
-        "findings": [
-            {"variant": name, "rule": rule, "layer": layer, "message": message}
-            for name in variants
-            for rule, layer, message in found
-        ],
-        "calibration": {"n_images": 50, "n_in_test_set": 0},
-        "float_layers": [],
-        "notes": [],
-    }
 
 
 def _decision(rows: dict[str, Any], quantized: Names) -> dict[str, Any]:

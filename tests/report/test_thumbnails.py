@@ -14,19 +14,16 @@ from tests.report_inputs import FLOAT, LAYERS, make_inputs
 CAPTURES = make_inputs().captures
 
 
-def test_feature_maps_store_a_picture_once() -> None:
-    maps = feature_maps(dict.fromkeys(FLOAT, CAPTURES["keras_fp32"]), LAYERS)
-    assert len(maps["pictures"]) == len(LAYERS)
-    assert maps["layers"]["conv"]["picture"] == dict.fromkeys(FLOAT, 0)
-
-
-def test_feature_maps_have_all_variants_on_one_scale() -> None:
+def test_feature_maps_are_on_one_scale_and_stored_once() -> None:
     values = np.concatenate([x["conv"].ravel() for x in CAPTURES.values()])
     layers = feature_maps(CAPTURES, LAYERS)["layers"]
     ends = [layers["conv"]["low"], layers["conv"]["high"]]
     np.testing.assert_allclose(ends, np.percentile(values, [0.5, 99.5]), rtol=5e-3)
     assert layers["conv"]["what"] == "the first 16 of 20 channels"
     assert layers["dense"]["what"] == "all 10 values, a square each"
+    same = feature_maps(dict.fromkeys(FLOAT, CAPTURES["keras_fp32"]), LAYERS)
+    assert len(same["pictures"]) == len(LAYERS)
+    assert same["layers"]["conv"]["picture"] == dict.fromkeys(FLOAT, 0)
 
 
 def test_feature_maps_have_fewer_channels_if_a_page_would_get_too_large(

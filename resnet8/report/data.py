@@ -156,4 +156,4 @@ def flips_view(inputs: ReportInputs, name: str) -> dict[str, Any]:
     baseline = inputs.predictions[inputs.results["comparison"]["baseline"]]
     flips = find_flips(baseline, inputs.predictions[name], inputs.test_set.labels)
     outcomes = Counter(flip.outcome for flip in flips)
-    return {"count": len(flips), "outcomes": outcomes, "shown": flips[:MAX_FLIPS]}
+    return {"count": len(flips), "outcomes": outcomes, "first": flips[:MAX_FLIPS]}

@@ -114,7 +114,7 @@ def parity(layers: Json, *, order: Sequence[str]) -> Rows:
     ]
 
 
-def findings(found: Sequence[Json]) -> Rows:
+def findings(entries: Sequence[Json]) -> Rows:
     """Findings in metrics/quantization_lint.json."""
     return [
         {
@@ -122,7 +122,7 @@ def findings(found: Sequence[Json]) -> Rows:
             "layer": Cell(x["layer"], x["layer"], x["variant"]) if x["layer"] else NOTHING,
             "what": x["message"],
         }
-        for x in found
+        for x in entries
     ]
 
 

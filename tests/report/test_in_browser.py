@@ -42,7 +42,7 @@ CONTRASTS = """() => {
     }
     return "white";
   };
-  const found = [];
+  const contrasts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
@@ -53,9 +53,9 @@ CONTRASTS = """() => {
     const style = getComputedStyle(element);
     const [a, b] = [svg ? style.fill : style.color, ground(svg ? svg.parentElement : element)]
       .map(luminance).sort((x, y) => y - x);
-    found.push([(a + 0.05) / (b + 0.05), text]);
+    contrasts.push([(a + 0.05) / (b + 0.05), text]);
   }
-  return found;
+  return contrasts;
 }"""
 
 

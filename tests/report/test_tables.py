@@ -58,9 +58,9 @@ def test_parity_follows_the_order_of_computation() -> None:
 def test_sqnr_tells_no_error_from_no_layer() -> None:
     activations = RESULTS["layers"]["activations"]["calibration"]
     rows = tables.sqnr(activations, order=LAYERS, variants=["onnx_int8", "torch_int8"])
-    found = column(rows, "onnx_int8")
-    assert found == {"conv": "–", "relu": "no error", "dense": "28.0"}
-    assert found["relu"].value > found["dense"].value
+    cells = column(rows, "onnx_int8")
+    assert cells == {"conv": "–", "relu": "no error", "dense": "28.0"}
+    assert cells["relu"].value > cells["dense"].value
     assert column(rows, "torch_int8") == {"conv": "30.0", "relu": "29.0", "dense": "28.0"}
     # Noise without a signal has no SQNR.
     assert tables.sqnr_cell({"statistics": {"sqnr_db": None, "max_abs_error": 0.5}}) is NOTHING

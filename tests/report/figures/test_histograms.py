@@ -27,8 +27,8 @@ def draw(layers: dict[str, Any], layer: str = "dense") -> Figure:
 
 
 def row(layers: dict[str, Any], variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = layers["activations"]["calibration"]["dense"][variant]
-    return found
+    row: dict[str, Any] = layers["activations"]["calibration"]["dense"][variant]
+    return row
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
@@ -52,9 +52,9 @@ def legend(axes: Axes) -> dict[str, str]:
 
 def test_draw_layer_has_a_panel_for_each_kind_of_value(layers: dict[str, Any]) -> None:
     assert tuple(panels(draw(layers))) == TITLES
-    found = panels(draw(layers, "relu"))
-    assert tuple(found) == TITLES[:2]
-    assert list(legend(found[ACTIVATIONS])) == ["onnx_fp32", *QUANTIZED]
+    relu = panels(draw(layers, "relu"))
+    assert tuple(relu) == TITLES[:2]
+    assert list(legend(relu[ACTIVATIONS])) == ["onnx_fp32", *QUANTIZED]
     floats = draw(make_inputs(quantized=()).results["layers"], "relu")
     assert {title: legend(axes) for title, axes in panels(floats).items()} == {
         ACTIVATIONS: {"onnx_fp32": "zeros 12.5%"}
@@ -98,8 +98,8 @@ def test_brackets_of_parameters_span_the_channel_with_the_widest_range(
     weight = layers["parameters"]["dense"]["weight"]["onnx_uint8"]
     weight |= {"scale": [0.01, 0.02, 0.001, 0.01], "zero_point": [zero_point] * 4}
     weight["statistics"]["dtype"] = dtype
-    found = brackets(panels(draw(layers))[WEIGHTS]).get("onnx_uint8")
-    assert found == (expected and pytest.approx(expected))
+    ends = brackets(panels(draw(layers))[WEIGHTS]).get("onnx_uint8")
+    assert ends == (expected and pytest.approx(expected))
 
 
 @pytest.mark.parametrize(

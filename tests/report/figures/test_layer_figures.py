@@ -18,8 +18,8 @@ def layers() -> dict[str, Any]:
 
 
 def statistics(layers: dict[str, Any], layer: str, variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = layers["activations"]["calibration"][layer][variant]["statistics"]
-    return found
+    row: dict[str, Any] = layers["activations"]["calibration"][layer][variant]["statistics"]
+    return row
 
 
 def draw(function: Any, layers: dict[str, Any]) -> Axes:
@@ -39,8 +39,8 @@ def spans(axes: Axes, label: str, coordinate: int) -> list[list[float]]:
 
 def line(axes: Axes, label: str) -> np.ndarray:
     """(2, points) of the line of that name."""
-    (found,) = (x for x in axes.lines if x.get_label() == label)
-    return np.array(found.get_data())
+    (line,) = (x for x in axes.lines if x.get_label() == label)
+    return np.array(line.get_data())
 
 
 def names(axes: Axes) -> list[str]:
@@ -79,7 +79,7 @@ def test_sqnr_has_a_point_for_each_layer_with_noise(layers: dict[str, Any]) -> N
     assert points["torch_int8"].round().tolist() == [[30, 0], [29, 1], [28, 2]]
     assert points["onnx_int8"][:, 0].tolist() == pytest.approx([np.nan, np.nan, 28], nan_ok=True)
     assert np.isnan(points["onnx_uint8"][2, 0])
-    heights = [y for found in points.values() for y in found[:, 1]]
+    heights = [y for rows in points.values() for y in rows[:, 1]]
     assert len(heights) == len({*heights})  # none covers another
 
 

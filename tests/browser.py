@@ -13,29 +13,16 @@ PATIENCE_MS = 1_800_000  # for what always comes, be the machine as busy as it m
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def find_chromium() -> str | None:
-    """The path of an installed Chromium."""
-    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-
-
 @contextmanager
-def open_offline(
-    path: Path, *, width: int = 1280, height: int = 900, color_scheme: str = "light"
-) -> Iterator[tuple[Page, list[str]]]:
+def open_offline(path: Path) -> Iterator[tuple[Page, list[str]]]:
     """Opens an HTML file with the network cut; skips the test where there is no Chromium.
-
-    Args:
-        path: the file.
-        width: of the window, in CSS pixels.
-        height: of the window, in CSS pixels.
-        color_scheme: what the page is told that its reader prefers, light or dark.
 
     Yields:
         The page, loaded, and its problems so far: requests for anything but the file itself
         (all are stopped), errors and warnings on the console, and uncaught exceptions. The
         list grows while the page is used.
     """
-    executable = find_chromium()
+    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if executable is None:
         pytest.skip(f"no Chromium: none of {', '.join(CHROMIUM_NAMES)} is on the PATH")
     url = path.resolve().as_uri()
@@ -57,11 +44,7 @@ def open_offline(
             executable_path=executable, args=["--no-sandbox"], timeout=PATIENCE_MS
         )
         try:
-            context = browser.new_context(
-                viewport={"width": width, "height": height},
-                color_scheme=color_scheme,
-                offline=True,
-            )
+            context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
             context.set_default_timeout(PATIENCE_MS)
             context.route("**/*", guard)
             page = context.new_page()
@@ -75,12 +58,12 @@ def open_offline(
 
 def links(html: str) -> list[str]:
     """Returns what the elements of a page link to or load, except places in the page."""
-    found: list[str] = []
+    links: list[str] = []
 
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             names = ("src", "srcset", "href", "data", "action", "poster")
-            found.extend(value or "" for name, value in attrs if name in names)
+            links.extend(value or "" for name, value in attrs if name in names)
 
     Reader().feed(html)
-    return [link for link in found if not link.startswith(("#", "data:"))]
+    return [link for link in links if not link.startswith(("#", "data:"))]

@@ -18,26 +18,21 @@ LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 FLOAT = ("keras_fp32", "onnx_fp32", "torch_fp32")
 LAYERS = ("conv", "relu", "dense")
 N_IMAGES = 60
+Names = tuple[str, ...]
 
 
 def make_inputs(
     *,
-    quantized: tuple[str, ...] = ("onnx_int8", "torch_int8"),
-    label_names: tuple[str, ...] = LABELS,
-    layers: tuple[str, ...] = LAYERS,
+    quantized: Names = ("onnx_int8", "torch_int8"),
+    label_names: Names = LABELS,
+    layers: Names = LAYERS,
     missing_class: int | None = None,
 ) -> ReportInputs:
     """Results of the three float variants and some quantized ones.
 
-    `onnx_*` variants compute the first layer together with the second; the first quantized variant
-    has no error at the second layer. Only the first and the last layer have weights. The order of
-    sensitivity is that of computation, from the last layer.
-
-    Args:
-        quantized: the variants besides the float ones.
-        label_names: names of the classes.
-        layers: in the order of computation, three or more.
-        missing_class: a class without images.
+    `onnx_*` variants compute the first of three or more layers together with the second; the first
+    quantized variant has no error at the second layer. Only the first and the last layer have
+    weights. The order of sensitivity is that of computation, from the last layer.
     """
     rng = np.random.default_rng(0)
     variants = (*FLOAT, *quantized)
@@ -45,6 +40,15 @@ def make_inputs(
     if missing_class is not None:
         labels[labels == missing_class] = (missing_class + 1) % len(label_names)
     predictions = _predictions(rng, labels, variants)
+    images = rng.integers(0, 256, (N_IMAGES + 1, 32, 32, 3), dtype=np.uint8)
+    shapes = [(1, 20, 8, 8)] * (len(layers) - 1) + [(1, 10)]
+    captures = {
+        name: {
+            layer: rng.normal(size=shape).astype(np.float32)
+            for layer, shape in zip(layers, shapes, strict=True)
+        }
+        for name in variants
+    }
     baseline = predictions["keras_fp32"]
     rows = {
         name: compare(baseline, x, labels, label_names=label_names)
@@ -53,45 +57,33 @@ def make_inputs(
     findings = [
         {"variant": name, "rule": rule, "layer": layer, "message": message}
         for name in quantized[:1]
-        for rule, layer, message in [
+        for rule, layer, message in (
             ("shared_scale", layers[0], "Its output shares <a scale>."),
             ("tied_outputs", None, "3 of 50 images."),
-        ]
+        )
     ]
-    results = {
-        "comparison": {
-            "baseline": "keras_fp32",
-            "n_images": N_IMAGES,
-            **describe_chance(baseline.argmax(axis=1) == labels, labels),
-            "variants": rows,
-        },
-        "layers": _layers_json(rng, variants, quantized, layers),
-        "layer_parity": {"rtol": 1e-4, "layers": {x: _parity(i) for i, x in enumerate(layers)}},
-        "verification": {"n_images": 20, "variants": {x: _verification(layers) for x in quantized}},
-        "sensitivity": {"n_images": 40, "variants": {name: _ranking(layers) for name in quantized}},
-        "quantization_lint": {
-            "findings": findings,
-            "calibration": {"n_images": 50, "n_in_test_set": 0},
-            "float_layers": [],
-            "notes": [],
-        },
-        "decision": _decision(rows, quantized),
-        "network": _network(layers),
-        "sweep": make_summary(),
-    }
-    shapes = [(1, 20, 8, 8)] * (len(layers) - 1) + [(1, 10)]
+    comparison = {"baseline": "keras_fp32", "n_images": N_IMAGES, "variants": rows}
     return ReportInputs(
-        results,
-        captures={
-            name: {
-                layer: rng.normal(size=shape).astype(np.float32)
-                for layer, shape in zip(layers, shapes, strict=True)
-            }
-            for name in variants
+        results={
+            "comparison": comparison | describe_chance(baseline.argmax(axis=1) == labels, labels),
+            "layers": _layers_json(rng, variants, layers),
+            "layer_parity": {"rtol": 1e-4, "layers": {x: _parity(i) for i, x in enumerate(layers)}},
+            "verification": {"n_images": 20, "variants": {x: _checks(layers) for x in quantized}},
+            "sensitivity": {"n_images": 40, "variants": {x: _ranking(layers) for x in quantized}},
+            "quantization_lint": {
+                "findings": findings,
+                "calibration": {"n_images": 50, "n_in_test_set": 0},
+                "float_layers": [],
+                "notes": [],
+            },
+            "decision": _decision(rows, quantized),
+            "network": _network(layers),
+            "sweep": make_summary(),
         },
-        chosen=_images(rng, 1),
+        captures=captures,
+        chosen=images[:1],
         predictions=predictions,
-        test_set=TestSet(_images(rng, N_IMAGES), labels, label_names),
+        test_set=TestSet(images[1:], labels, label_names),
         params={
             "fetch": {"dataset": "sample", "model": "models/mine.h5", "model_sha256": None},
             "calibrate": {"size": 50, "seed": 0, "batches": [1, 2]},
@@ -106,11 +98,21 @@ def make_inputs(
     )
 
 
-def _images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
-    return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+def _predictions(
+    rng: np.random.Generator, labels: NDArray[np.int64], variants: Names
+) -> dict[str, NDArray[np.float32]]:
+    """The float variants agree; the others are noisy enough to change some classes."""
+    logits = rng.normal(0, 1, (len(labels), 10))
+    logits[np.arange(len(labels)), labels] += 1.5
+    predictions = {}
+    for name in variants:
+        noise = 0 if name in FLOAT else rng.normal(0, 0.8, logits.shape)
+        powers = np.exp(logits + noise)
+        predictions[name] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return predictions
 
 
-def _decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any]:
+def _decision(rows: dict[str, Any], quantized: Names) -> dict[str, Any]:
     """The first quantized variant is recommended; the others break a limit and saturate."""
     return {
         "recommended": quantized[0] if quantized else "onnx_fp32",
@@ -132,10 +134,9 @@ def _decision(rows: dict[str, Any], quantized: tuple[str, ...]) -> dict[str, Any
     }  # fmt: skip
 
 
-def _network(layers: tuple[str, ...]) -> dict[str, Any]:
+def _network(layers: Names) -> dict[str, Any]:
     """A chain of layers, the last of which reads the first, too."""
     inputs = [["input"], *([name] for name in layers[:-2]), [layers[-2], layers[0]]]
-    size = {"float32": 448 * len(layers), "int8": 124 * len(layers)}
     return {
         "layers": [
             {"name": name, "operator": "Conv", "shape": [4, 8, 8], "macs": 1000, "weights": 108,
@@ -144,7 +145,7 @@ def _network(layers: tuple[str, ...]) -> dict[str, Any]:
         ],
         "macs": 1000 * len(layers),
         "n_parameters": 112 * len(layers),
-        "weight_bytes": size,
+        "weight_bytes": {"float32": 448 * len(layers), "int8": 124 * len(layers)},
         "peak_activation_bytes": {"float32": 3072, "int8": 768, "at": layers[0]},
     }  # fmt: skip
 
@@ -163,38 +164,20 @@ def make_summary(*, n_seeds: int = 3) -> dict[str, Any]:
     return summarize(make_selection(rows), n_runs=len(rows) + 1, chance=CHANCE)
 
 
-def _verification(layers: tuple[str, ...]) -> dict[str, Any]:
+def _checks(layers: Names) -> dict[str, Any]:
     """Codes of all layers but the last, whose numbers are in float."""
-    rows = [
-        TensorCheck(layer, layer, in_codes=True, compared=5000, differing=i, farthest=i * 1e-6)
+    rows = {
+        layer: TensorCheck(layer, layer, in_codes=True, compared=5000, differing=i, farthest=1e-6)
         for i, layer in enumerate(layers[:-1])
-    ]
-    logits = TensorCheck(layers[-1], layers[-1], in_codes=False, compared=200, largest=0.2)
+    }
+    last = layers[-1]
+    rows[last] = TensorCheck(last, last, in_codes=False, compared=200, largest=0.2)
     end_to_end = EndToEnd(n_images=20, same_class=19, codes=10_000, differing=12, largest=0.04)
-    checked = Checked({row.tensor: row for row in [*rows, logits]}, end_to_end)
-    return describe(checked)
+    return describe(Checked(rows, end_to_end))
 
 
-def _predictions(
-    rng: np.random.Generator, labels: NDArray[np.int64], variants: tuple[str, ...]
-) -> dict[str, NDArray[np.float32]]:
-    """The float variants agree; the others are noisy enough to change some classes."""
-    logits = rng.normal(0, 1, (len(labels), 10))
-    logits[np.arange(len(labels)), labels] += 1.5
-    found = {}
-    for name in variants:
-        noise = 0 if name in FLOAT else rng.normal(0, 0.8, logits.shape)
-        powers = np.exp(logits + noise)
-        found[name] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-    return found
-
-
-def _layers_json(
-    rng: np.random.Generator,
-    variants: tuple[str, ...],
-    quantized: tuple[str, ...],
-    layers: tuple[str, ...],
-) -> dict[str, Any]:
+def _layers_json(rng: np.random.Generator, variants: Names, layers: Names) -> dict[str, Any]:
+    quantized = [name for name in variants if name not in FLOAT]
     fused = [name for name in quantized if name.startswith("onnx")]
     activations: dict[str, dict[str, Any]] = {
         layer: {name: _activation(rng, name, i) for name in variants if i or name not in fused}
@@ -203,13 +186,6 @@ def _layers_json(
     for name in quantized[:1]:
         activations[layers[1]][name]["statistics"] |= {"sqnr_db": None, "max_abs_error": 0.0}
         del activations[layers[1]][name]["error_histogram"]
-    parameters = {
-        layer: {
-            kind: {name: _parameter(rng, kind, name) for name in variants[1:]}
-            for kind in ("weight", "bias")
-        }
-        for layer in (layers[0], layers[-1])
-    }
     absent = {layers[0]: f"computed together with {layers[1]}"}
     return {
         "layers": list(layers),
@@ -217,16 +193,22 @@ def _layers_json(
         "n_images": {"calibration": 50, "input": 1},
         "absent": {name: absent if name in fused else {} for name in variants},
         "activations": {"calibration": activations, "input": activations},
-        "parameters": parameters,
+        "parameters": {
+            layer: {
+                kind: {name: _parameter(rng, kind, name) for name in variants[1:]}
+                for kind in ("weight", "bias")
+            }
+            for layer in (layers[0], layers[-1])
+        },
     }
 
 
-def _summary(n_values: int) -> dict[str, Any]:
+def _statistics(n_values: int, **others: Any) -> dict[str, Any]:
     percentiles = ("0.1", "1", "25", "50", "75", "99", "99.9")
     return {
         "n_values": n_values, "mean": 0.25, "std": 1.5, "min": -3.0, "max": 4.0,
         "dynamic_range": 7.0, "zeros_share": 0.125,
-        "percentiles": {p: float(i - 3) for i, p in enumerate(percentiles)},
+        "percentiles": {p: float(i - 3) for i, p in enumerate(percentiles)}, **others,
     }  # fmt: skip
 
 
@@ -236,7 +218,7 @@ def _histogram(rng: np.random.Generator, reach: float) -> dict[str, Any]:
 
 
 def _activation(rng: np.random.Generator, name: str, position: int) -> dict[str, Any]:
-    statistics = _summary(1000) | {"captured_at": f"hook {position} of {name}"}
+    statistics = _statistics(1000, captured_at=f"hook {position} of {name}")
     row = {"statistics": statistics, "histogram": _histogram(rng, 4.0)}
     if name not in FLOAT:
         statistics |= {
@@ -244,7 +226,6 @@ def _activation(rng: np.random.Generator, name: str, position: int) -> dict[str,
             "cosine_similarity": 0.999, "max_abs_error": 0.1, "dtype": "uint8", "scale": 0.03125,
             "zero_point": 96, "clip_low": -3.0, "clip_high": 4.96875, "clipped_low_share": 0.0,
             "clipped_high_share": 0.01, "clipped_share": 0.01, "levels_used": 225,
-            "levels_used_share": 225 / 256,
         }  # fmt: skip
         row["error_histogram"] = _histogram(rng, 0.1)
     elif name != "keras_fp32":
@@ -259,8 +240,8 @@ def _parameter(rng: np.random.Generator, kind: str, name: str) -> dict[str, Any]
     shape = [4, 3, 3, 3] if kind == "weight" else [4]
     lows = rng.normal(-1, 0.1, 4).round(4).tolist()
     highs = rng.normal(1, 0.1, 4).round(4).tolist() if kind == "weight" else lows
-    statistics = _summary(int(np.prod(shape))) | {"shape": shape}
-    row: dict[str, Any] = {
+    statistics = _statistics(int(np.prod(shape)), shape=shape)
+    row = {
         "statistics": statistics, "histogram": _histogram(rng, 1.2),
         "channel_min": lows, "channel_max": highs,
     }  # fmt: skip
@@ -269,8 +250,7 @@ def _parameter(rng: np.random.Generator, kind: str, name: str) -> dict[str, Any]
             "dtype": "int8", "sqnr_db": 45.0, "cosine_similarity": 0.9999, "max_abs_error": 0.004,
         }  # fmt: skip
         row |= {
-            "scale": [0.01] * 4, "zero_point": [0] * 4,
-            "channel_sqnr_db": [44.0, None, 45.0, 46.0], "channel_max_abs_error": [0.004] * 4,
+            "scale": [0.01] * 4, "zero_point": [0] * 4, "channel_sqnr_db": [44.0, None, 45.0, 46.0],
         }  # fmt: skip
     return row
 
@@ -281,16 +261,14 @@ def _parity(position: int) -> dict[str, float]:
     return pairs | torch | {"magnitude": 8.0, "relative": 1e-7 * (position + 1)}
 
 
-def _ranking(layers: tuple[str, ...]) -> dict[str, Any]:
-    ranked = {
-        layer: {
+def _ranking(layers: Names) -> dict[str, Any]:
+    free = {"kl_divergence": 0.0, "agreement": 1.0}
+    full = {"kl_divergence": 0.004, "agreement": 0.975}
+    ranked = {"input": {"alone": free, "spared": full, "rank": len(layers) + 1}}
+    for i, layer in enumerate(layers):
+        ranked[layer] = {
             "alone": {"kl_divergence": 0.001 * (i + 1), "agreement": 1.0 - 0.01 * i},
             "spared": {"kl_divergence": 0.005 - 0.001 * i, "agreement": 0.98},
             "rank": len(layers) - i,
         }
-        for i, layer in enumerate(layers)
-    }
-    free = {"kl_divergence": 0.0, "agreement": 1.0}
-    full = {"kl_divergence": 0.004, "agreement": 0.975}
-    ranked["input"] = {"alone": free, "spared": full, "rank": len(layers) + 1}
     return {"n_images": 40, "all": full, "layers": ranked}

@@ -134,8 +134,8 @@ def _describe_sweep(summary: Mapping[str, Any]) -> str:
 
 
 def _list_settings(summary: Mapping[str, Any]) -> str:
-    head, *rows = settings_table("", summary, SWEEP_ROWS).lines
-    return markdown.table([head, *([f"`{name}`", *cells] for name, *cells in rows)])
+    rows = [row | {"variant": f"`{row['variant']}`"} for row in settings_table(summary, SWEEP_ROWS)]
+    return markdown.table([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def render_documents() -> dict[Path, str]:

@@ -1,13 +1,13 @@
 """One model of a table, and its renderers for a terminal and a notebook.
 
 Lines are sequences of cells: the first line is the heading, the first column is aligned left and
-all others right. `core.markdown.table` and the report's template render the same lines.
+all others right. `core.markdown.table` renders the same lines.
 """
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import rich.table
 from rich import box
@@ -17,38 +17,6 @@ from rich.text import Text
 Json = Mapping[str, Any]
 Lines = Sequence[Sequence[str]]
 NAME_WIDTH = 12  # characters of the first column that a narrow terminal shows
-
-
-class Cell(str):
-    """A text that the report's tables sort by a value; a plain text is sorted by itself.
-
-    value: comes last if None.
-    layer, variant: shown by the layer explorer when the cell is pressed, if not empty.
-    """
-
-    value: float | str | None
-    layer: str
-    variant: str
-
-    def __new__(
-        cls, text: str, value: float | str | None = None, layer: str = "", variant: str = ""
-    ) -> Self:
-        cell = super().__new__(cls, text)
-        cell.value, cell.layer, cell.variant = value, layer, variant
-        return cell
-
-
-class Table(NamedTuple):
-    """A table that a person can sort."""
-
-    caption: str
-    lines: Lines
-
-
-def by_column(caption: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """Returns a table of rows whose cells have the column's name as their key."""
-    head = list(rows[0]) if rows else []
-    return Table(caption, [head, *(list(row.values()) for row in rows)])
 
 
 def rich_table(lines: Lines, *, title: str | None = None, **options: Any) -> rich.table.Table:

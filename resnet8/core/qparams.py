@@ -3,6 +3,7 @@
 Shape letters: C channels, O outputs and I inputs of a layer, h x w pixels of a kernel.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,3 +116,11 @@ class Parameter(NamedTuple):
 
     values: NDArray[np.float32]
     quantization: QuantizationParameters | None = None
+
+
+def parameter_values(
+    kinds: Mapping[str, Parameter],
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Returns the values of a layer's weight and bias, None where it has none."""
+    weight, bias = (kinds[kind].values if kind in kinds else None for kind in ("weight", "bias"))
+    return weight, bias

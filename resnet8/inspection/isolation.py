@@ -22,7 +22,7 @@ from resnet8.compare.comparison import kl_divergence
 from resnet8.core.digits import divergence
 from resnet8.core.evaluation import Predictor, predict
 from resnet8.core.names import INPUT
-from resnet8.core.qparams import Parameter
+from resnet8.core.qparams import Parameter, parameter_values
 from resnet8.core.variants import Variant
 from resnet8.inspection.units import read_metadata
 from resnet8.models import fx_graph, onnx_graph, onnx_model, torch_model
@@ -102,7 +102,7 @@ def isolate_onnx(
     steps = graph.quantize_steps()
 
     def isolate(layers: Collection[str]) -> onnx.ModelProto:
-        parameters = {x: _values(kinds) for x, kinds in stored.items() if x in layers}
+        parameters = {x: parameter_values(kinds) for x, kinds in stored.items() if x in layers}
         kept = {x: graph.quantization_of(step) for x, step in steps.items() if owners[x] in layers}
         return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
@@ -119,7 +119,9 @@ def isolate_torch(
     """
     module, owners = quantized.module(), _owners(model)
     stored, originals = (fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model))
-    floats = {x: _values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals}
+    floats = {
+        x: parameter_values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals
+    }
     for node in list(module.graph.nodes):
         if node.target == torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)  # would keep its unused input alive
@@ -165,9 +167,3 @@ def _quantized_layers(
     in_codes = [x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())]
     order = [INPUT, *(node.name for node in model.graph.node)]
     return [layer for layer in order if layer in {*in_codes, *by_output}]
-
-
-def _values(kinds: Mapping[str, Parameter]) -> tuple[Any, Any]:
-    """Returns the weight and the bias of a layer, None where it has none."""
-    weight, bias = (kinds[kind].values if kind in kinds else None for kind in ("weight", "bias"))
-    return weight, bias

@@ -4,14 +4,15 @@ Source: K. Sugiyama, S. Tagawa, M. Toda (1981), Methods for visual understanding
 system structures; https://github.com/bdcht/grandalf
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout, VertexViewer
 
-from resnet8.compare.rendering import Json
 from resnet8.report.figures.layer_rows import shorten
+from resnet8.report.tables import Json
 
 BOX_WIDTH, BOX_HEIGHT = 206, 40  # pixels
 GAP_X, GAP_Y = 16, 18  # between boxes
@@ -23,43 +24,40 @@ Point = tuple[float, float]
 class _Line:
     """Receives the points of an edge from grandalf."""
 
-    points: Sequence[Point] = ()
-
     def setpath(self, points: Sequence[Point]) -> None:
         self.points = points
 
 
 def place(
-    names: Sequence[str], edges: Iterable[tuple[str, str]]
+    names: Sequence[str], edges: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, Point], dict[tuple[str, str], list[Point]]]:
     """Places boxes, named in the order of computation, in layers with few crossings.
 
     Returns the middle of each box, and the points of each edge from middle to middle, in pixels.
     """
     vertices = {name: Vertex(name) for name in names}
-    lines = {pair: Edge(vertices[pair[0]], vertices[pair[1]]) for pair in edges}
+    lines = [Edge(vertices[source], vertices[target]) for source, target in edges]
     for vertex in vertices.values():
         vertex.view = VertexViewer(BOX_WIDTH, BOX_HEIGHT)
-    for line in lines.values():
+    for line in lines:
         line.view = _Line()
+    boxes: dict[str, Point] = {}
+    routes: dict[tuple[str, str], list[Point]] = {}
     left = float(MARGIN)
-    for part in Graph(list(vertices.values()), list(lines.values())).C:
+    for part in Graph(list(vertices.values()), lines).C:
         layout = SugiyamaLayout(part)
         layout.xspace, layout.yspace = GAP_X, GAP_Y
         layout.init_all()
         layout.draw()
-        boxes = [vertex.view for vertex in part.sV]
-        x0, y0 = (min(box.xy[axis] for box in boxes) for axis in (0, 1))
-        right, down = left + BOX_WIDTH / 2 - x0, MARGIN + BOX_HEIGHT / 2 - y0
-        for box in boxes:
-            box.xy = (box.xy[0] + right, box.xy[1] + down)
+        xs, ys = zip(*(vertex.view.xy for vertex in part.sV), strict=True)
+        right, down = left + BOX_WIDTH / 2 - min(xs), MARGIN + BOX_HEIGHT / 2 - min(ys)
+        for vertex, x, y in zip(part.sV, xs, ys, strict=True):
+            boxes[vertex.data] = (x + right, y + down)
         for line in part.sE:
-            line.view.points = [(x + right, y + down) for x, y in line.view.points]
-        left = max(box.xy[0] for box in boxes) + BOX_WIDTH / 2 + GAP_X
-    return (
-        {name: vertex.view.xy for name, vertex in vertices.items()},
-        {pair: list(line.view.points) for pair, line in lines.items()},
-    )
+            points = [(x + right, y + down) for x, y in line.view.points]
+            routes[line.v[0].data, line.v[1].data] = points
+        left += max(xs) - min(xs) + BOX_WIDTH + GAP_X
+    return {name: boxes[name] for name in names}, {pair: routes[pair] for pair in edges}
 
 
 def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
@@ -81,11 +79,11 @@ def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
             }
             for name, (x, y) in places.items()
         ],
-        "lines": [_path(points) for points in routes.values() if points],
+        "lines": [_path(points) for points in routes.values()],
     }  # fmt: skip
 
 
-def _texts(name: str, row: Mapping[str, Any] | None) -> dict[str, str]:
+def _texts(name: str, row: Json | None) -> dict[str, str]:
     """The two lines in a box, and its tooltip; the input of the network has no row."""
     if row is None:
         return {"label": shorten(name, NAME_LENGTH), "kind": "images", "about": name}
@@ -101,13 +99,10 @@ def _texts(name: str, row: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _path(points: Sequence[Point]) -> str:
     """An SVG path from the bottom of the first box to the top of the last, around other boxes."""
-    first, *inner, end = points
     half = BOX_HEIGHT / 2
-    last = (first[0], first[1] + half)
-    path = f"M{last[0]:.0f},{last[1]:.0f}"
-    around = [(x, y + side) for x, y in inner for side in (-half, half)]
-    for x, y in [*around, (end[0], end[1] - half)]:
-        middle = (last[1] + y) / 2
-        path += f" C{last[0]:.0f},{middle:.0f} {x:.0f},{middle:.0f} {x:.0f},{y:.0f}"
-        last = (x, y)
+    _, *stops, _ = [(x, y + side) for x, y in points for side in (-half, half)]
+    path = f"M{stops[0][0]:.0f},{stops[0][1]:.0f}"
+    for (x, y), (u, v) in pairwise(stops):
+        middle = (y + v) / 2
+        path += f" C{x:.0f},{middle:.0f} {u:.0f},{middle:.0f} {u:.0f},{v:.0f}"
     return path

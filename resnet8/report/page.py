@@ -13,8 +13,7 @@ from resnet8.report.figures import palette
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (
-    "charts.js", "tables.js", "overview.js", "confusion.js", "explorer_charts.js", "explorer.js",
-    "network.js", "page.js",
+    "charts.js", "tables.js", "overview.js", "confusion.js", "explorer.js", "network.js", "page.js",
 )  # fmt: skip
 
 

@@ -1,28 +1,12 @@
-"""The report's section about the runs of the sweep."""
+"""The report's tables of the sweep."""
 
-from typing import Any
-
-from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval
-from resnet8.core.variants import Variant
-from resnet8.report.tables import NOTHING, number, percent
+from resnet8.report.tables import NOTHING, Cell, Json, Rows, number, percent
 
 BEST = 10  # rows of the first table, besides the default settings
 
 
-def sweep_view(summary: Json) -> dict[str, Any]:
-    """Returns the section's tables, and the runtimes that have a chart of the Pareto front."""
-    settings = summary["settings"]
-    best = f"The default settings, and the best {BEST} others by KL"
-    return {
-        "has_usual": any(not row["changes"] for row in settings),
-        "runtimes": list(dict.fromkeys(Variant(row["variant"]).runtime for row in settings)),
-        "best": settings_table(best, summary, BEST),
-        "all": settings_table("All settings", summary, len(settings)),
-    }
-
-
-def settings_table(caption: str, summary: Json, count: int) -> Table:
+def settings_table(summary: Json, count: int) -> Rows:
     """Means over draws, of the default settings and the `count` best others by KL divergence."""
     ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in ranked if not row["is_default"]][:count]
@@ -46,7 +30,7 @@ def settings_table(caption: str, summary: Json, count: int) -> Table:
             "accuracy above default, pp": _above(row, "accuracy_above_default_pp"),
             "agreement above default, pp": _above(row, "agreement_above_default_pp"),
         })  # fmt: skip
-    return by_column(caption, rows)
+    return rows
 
 
 def _above(row: Json, name: str) -> Cell:

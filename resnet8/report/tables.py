@@ -1,16 +1,30 @@
-"""The report's tables.
-
-Shape letters: K classes.
-"""
+"""The rows of the report's tables: cells by column."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from resnet8.compare.rendering import Cell, Json, Table, by_column
 from resnet8.compare.tables import interval, with_error
 from resnet8.core.files import Fingerprint
+
+Json = Mapping[str, Any]
+Rows = list[dict[str, str]]
+
+
+class Cell(str):
+    """A text that tables sort by a value; a plain text is sorted by itself.
+
+    value: comes last if None.
+    variant: if not empty, the text is a layer that the explorer shows when the cell is pressed.
+    """
+
+    value: float | str | None
+    variant: str
+
+    def __new__(cls, text: str, value: float | str | None = None, variant: str = "") -> Self:
+        cell = super().__new__(cls, text)
+        cell.value, cell.variant = value, variant
+        return cell
+
 
 NOTHING = Cell("–")
 
@@ -30,9 +44,8 @@ def percent(fraction: float | None, digits: int = 2) -> Cell:
     return number(None if fraction is None else 100 * fraction, f".{digits}f")
 
 
-def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Table:
+def headline(comparison: Json, *, variants: Sequence[str], sizes: Mapping[str, int]) -> Rows:
     """All variants against the baseline, with the size of each model file in bytes."""
-    baseline = comparison["baseline"]
     rows = []
     for name in variants:
         row = comparison["variants"][name]
@@ -47,40 +60,35 @@ def headline_table(comparison: Json, *, variants: Sequence[str], sizes: Mapping[
             "KL, nats (± standard error)": Cell(with_error(kl, row["kl_standard_error"]), kl),
             "largest change in probability": small(row["max_abs_probability_diff"], ".2g"),
         }
-        if name == baseline:
+        if name == comparison["baseline"]:
             against = dict.fromkeys(against, NOTHING) | {"delta pp": Cell("baseline", 0.0)}
-        size = sizes[name] / 1000 if name in sizes else None
         first = {"variant": name, "top-1 %": percent(row["top1_accuracy"])}
-        rows.append(first | against | {"file kB": number(size, ".0f")})
-    return by_column(f"Accuracy, compared with {baseline}", rows)
+        rows.append(first | against | {"file kB": number(sizes[name] / 1000, ".0f")})
+    return rows
 
 
-def file_table(files: Sequence[Fingerprint]) -> Table:
+def files(fingerprints: Sequence[Fingerprint]) -> Rows:
     """The files behind the report."""
-    rows = [
-        {"file": x.path, "bytes": number(x.size_bytes, ",d"), "SHA-256": x.sha256} for x in files
+    return [
+        {"file": x.path, "bytes": number(x.size_bytes, ",d"), "SHA-256": x.sha256}
+        for x in fingerprints
     ]
-    return by_column("Data and models", rows)
 
 
-def class_accuracy_table(
+def class_accuracy(
     comparison: Json,
-    counts: NDArray[np.int64],
+    counts: Sequence[Sequence[int]],
     *,
     variants: Sequence[str],
     label_names: Sequence[str],
-) -> Table:
-    """Accuracy by class and its change, from the (K, K) confusions of the baseline."""
-    baseline, rows = comparison["baseline"], []
-    for k, label in enumerate(label_names):
-        count = int(counts[k].sum())
-        accuracy = counts[k, k] / count if count else None
-        rows.append(
-            {"class": label, "images": number(count, "d")}
-            | {f"{baseline} %": percent(accuracy, 1)}
-            | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
-        )
-    return by_column(f"Accuracy by class, compared with {baseline}", rows)
+) -> Rows:
+    """Accuracy by class and its change, from the baseline's images by true and predicted class."""
+    return [
+        {"class": label, "images": number(sum(row), "d")}
+        | {f"{comparison['baseline']} %": percent(row[k] / sum(row) if any(row) else None, 1)}
+        | {f"{x}, delta pp": _class_delta(comparison["variants"][x], label) for x in variants}
+        for k, (label, row) in enumerate(zip(label_names, counts, strict=True))
+    ]
 
 
 def _class_delta(row: Json, label: str) -> Cell:
@@ -91,10 +99,9 @@ def _class_delta(row: Json, label: str) -> Cell:
     return Cell(f"{delta:+.1f} ({low:+.1f} to {high:+.1f})", delta)  # one image of 1,000: 0.1
 
 
-def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
+def parity(layers: Json, *, order: Sequence[str]) -> Rows:
     """Bounds of the differences between float models by layer, in the order of computation."""
-    layers = {layer: parity["layers"][layer] for layer in order if layer in parity["layers"]}
-    rows = [
+    return [
         {
             "layer": layer,
             "Keras – ONNX": small(row.get("keras_onnx"), ".0e"),
@@ -103,35 +110,28 @@ def parity_table(parity: Json, *, order: Sequence[str]) -> Table:
             "largest value": number(row["magnitude"]),
             "difference as a share of it": small(row["relative"], ".0e"),
         }
-        for layer, row in layers.items()
+        for layer, row in ((x, layers[x]) for x in order if x in layers)
     ]
-    return by_column("Differences between the float models are at most", rows)
 
 
-def finding_table(findings: Sequence[Json]) -> Table:
+def findings(entries: Sequence[Json]) -> Rows:
     """Findings in metrics/quantization_lint.json."""
-    rows = [
+    return [
         {
             "variant": x["variant"],
-            "layer": _link(x["layer"], x["variant"]) if x["layer"] else NOTHING,
+            "layer": Cell(x["layer"], x["layer"], x["variant"]) if x["layer"] else NOTHING,
             "what": x["message"],
         }
-        for x in findings
+        for x in entries
     ]
-    return by_column("Findings", rows)
 
 
-def _link(layer: str, variant: str) -> Cell:
-    return Cell(layer, layer, layer, variant)
-
-
-def sqnr_table(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Table:
+def sqnr(activations: Json, *, order: Sequence[str], variants: Sequence[str]) -> Rows:
     """The SQNR in dB by layer and quantized variant."""
-    rows = [
+    return [
         {"layer": layer} | {x: sqnr_cell(activations[layer].get(x)) for x in variants}
         for layer in order
     ]
-    return by_column("SQNR in dB, from input to output", rows)
 
 
 def sqnr_cell(row: Json | None) -> Cell:
@@ -142,22 +142,22 @@ def sqnr_cell(row: Json | None) -> Cell:
     return number(statistics.get("sqnr_db"), ".1f")
 
 
-def sensitivity_table(name: str, ranking: Json, *, known: Sequence[str]) -> Table:
+def sensitivity(name: str, ranking: Json, *, known: Sequence[str]) -> Rows:
     """A variant's layers by rank, with links to those that the layer explorer knows."""
-    rows = [
+    layers = {layer: ranking["layers"][layer] for layer in ranked(ranking)}
+    whole = ranking["all"]["kl_divergence"]
+    return [
         {
-            "layer": _link(layer, name) if layer in known else layer,
+            "layer": Cell(layer, layer, name) if layer in known else layer,
             "rank": number(row["rank"], "d"),
             "alone: KL": small(row["alone"]["kl_divergence"]),
             "alone: agreement %": percent(row["alone"]["agreement"], 1),
             "spared: KL": small(row["spared"]["kl_divergence"]),
-            "spared: KL saved": small(saved(ranking, layer), "+.1e"),
+            "spared: KL saved": small(whole - row["spared"]["kl_divergence"], "+.1e"),
             "spared: agreement %": percent(row["spared"]["agreement"], 1),
         }
-        for layer in ranked(ranking)
-        for row in [ranking["layers"][layer]]
+        for layer, row in layers.items()
     ]
-    return by_column(f"Layers of {name} by what quantizing each alone costs", rows)
 
 
 def ranked(ranking: Json) -> list[str]:
@@ -165,13 +165,7 @@ def ranked(ranking: Json) -> list[str]:
     return sorted(ranking["layers"], key=lambda layer: int(ranking["layers"][layer]["rank"]))
 
 
-def saved(ranking: Json, layer: str) -> float:
-    """Reduction of the KL divergence when a layer of a quantized model is left in float."""
-    spared: float = ranking["layers"][layer]["spared"]["kl_divergence"]
-    return float(f"{ranking['all']['kl_divergence'] - spared:.4g}")
-
-
-def arithmetic_table(variants: Json) -> Table:
+def arithmetic(variants: Json) -> Rows:
     """Codes of each variant in artifacts/verification/quantized.json beside exact arithmetic."""
     rows = []
     for name, variant in variants.items():
@@ -179,42 +173,34 @@ def arithmetic_table(variants: Json) -> Table:
         logits = [row["largest"] for row in variant["tensors"] if not row["in_codes"]]
         whole = variant["end_to_end"]
         differing = whole["differing"] / whole["codes"] if whole["codes"] else None
-        largest = max((row["largest"] for row in codes), default=None)
-        farthest = max((row["farthest"] for row in codes), default=None)
         rows.append({
             "variant": name,
             "tensors": number(len(codes), "d"),
             "codes": number(sum(row["compared"] for row in codes), ",d"),
             "differ": number(sum(row["differing"] for row in codes), ",d"),
-            "by at most": number(largest, "g"),
-            "steps from a tie, at most": small(farthest),
+            "by at most": number(max((row["largest"] for row in codes), default=None), "g"),
+            "steps from a tie, at most": small(max((x["farthest"] for x in codes), default=None)),
             "logits: share of the error bound": small(max(logits, default=None), ".2g"),
             "end to end: codes that differ, %": percent(differing, 3),
             "end to end: same class, %": percent(whole["same_class"] / whole["n_images"]),
             "end to end: largest change in probability": small(whole["largest"]),
         })  # fmt: skip
-    return by_column("Codes of each model beside exact arithmetic", rows)
+    return rows
 
 
-def differing_codes_table(variants: Json) -> Table:
+def differing_codes(variants: Json) -> Rows:
     """Codes that differ from exact arithmetic, by tensor and variant."""
-    by_tensor: dict[str, dict[str, Json]] = {}
+    by_tensor: dict[str, dict[str, str]] = {}
     for name, variant in variants.items():
         for row in variant["tensors"]:
             if row["in_codes"]:
-                by_tensor.setdefault(row["tensor"], {})[name] = row
-    rows = [
-        {"tensor": tensor, "layer": next(iter(checks.values()))["layer"]}
-        | {name: _codes_cell(checks.get(name)) for name in variants}
-        for tensor, checks in by_tensor.items()
-    ]
-    caption = "Codes that differ by tensor, steps from a tie and the error bound in brackets"
-    return by_column(caption, rows)
+                first = {"tensor": row["tensor"], "layer": row["layer"]}
+                cells = first | dict.fromkeys(variants, NOTHING)
+                by_tensor.setdefault(row["tensor"], cells)[name] = _codes(row)
+    return list(by_tensor.values())
 
 
-def _codes_cell(row: Json | None) -> Cell:
-    if row is None:
-        return NOTHING
+def _codes(row: Json) -> Cell:
     if not row["differing"]:
         return Cell("0", 0)
     bound = "unknown" if row["bound"] is None else f"{row['bound']:.1e}"

@@ -3,87 +3,53 @@
 A large p-value proves no equality, so sentences say what the interval leaves room for.
 """
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
 from resnet8.compare.chance import chance_warning
-from resnet8.compare.rendering import Json
 from resnet8.compare.tables import SIGNIFICANCE, interval
+from resnet8.core.variants import Variant
+from resnet8.report.tables import Json
 
 
-def verdict(comparison: Json, *, quantized: Sequence[str], converted: Sequence[str]) -> list[str]:
-    """Returns sentences about variants, without the baseline, in metrics/comparison.json.
+def verdict(comparison: Json) -> list[str]:
+    """Returns a sentence about the baseline of metrics/comparison.json and each other variant.
 
-    If the baseline is not better than chance, they have no differences in accuracy.
+    If the baseline is not better than chance, variants have no differences in accuracy.
     """
-    rows, baseline = comparison["variants"], comparison["baseline"]
-    conversions = _conversions(converted, rows, baseline) if converted else []
+    baseline, rows, n_images = (comparison[key] for key in ("baseline", "variants", "n_images"))
+    others = {name: rows[name] for name in Variant if name in rows and name != baseline}
+    same = {name: row for name, row in others.items() if row["agreement"] == 1}
+    conversions = [_no_change(name, row, baseline) for name, row in same.items()]
     if warning := chance_warning(comparison):
         return [warning, *conversions]
     accuracy = 100 * rows[baseline]["top1_accuracy"]
-    start = f"{baseline} is right on {accuracy:.2f}% of {comparison['n_images']:,} test images."
-    sentences = [start, *conversions]
-    if not quantized:
-        return [*sentences, "There are no quantized variants to compare it with."]
-    moved = [name for name in quantized if rows[name]["mcnemar_p"] < SIGNIFICANCE]
-    others = [name for name in quantized if name not in moved]
-    sentences += [_difference(name, rows[name]) for name in moved]
-    if others:
-        sentences.append(_no_difference({name: rows[name] for name in others}, baseline))
-    return [*sentences, _changed(quantized, rows, comparison["n_images"])]
-
-
-def _evidence(row: Json) -> str:
-    return (
-        f"95% interval {interval(row['ci95_low_pp'], row['ci95_high_pp'])}, McNemar's exact test "
-        f"p = {row['mcnemar_p']:.2g}"
-    )
-
-
-def _difference(name: str, row: Json) -> str:
-    delta = row["accuracy_delta_pp"]
-    return (
-        f"{name} is {'less' if delta < 0 else 'more'} accurate by {abs(delta):.2f} percentage "
-        f"points ({_evidence(row)}): unlikely to be chance."
-    )
-
-
-def _no_difference(rows: Mapping[str, Json], baseline: str) -> str:
-    name, row = max(rows.items(), key=lambda item: abs(item[1]["accuracy_delta_pp"]))
-    loss = max(0.0, *(-row["ci95_low_pp"] for row in rows.values()))
-    return (
-        f"No difference in accuracy from {baseline} was detected for {_listed(list(rows))}: the "
-        f"largest is {row['accuracy_delta_pp']:+.2f} percentage points ({name}, {_evidence(row)}). "
-        "That does not prove that there is none: the intervals leave room for a loss of up to "
-        f"{loss:.2f} points."
-    )
-
-
-def _changed(quantized: Sequence[str], rows: Json, n_images: int) -> str:
-    name = min(quantized, key=lambda name: rows[name]["agreement"])
-    row = rows[name]
-    changed = round((1 - row["agreement"]) * n_images)
-    if not changed:
-        return "All images keep their class."
-    kind = "The variant" if len(quantized) == 1 else f"{name}, which moved most,"
-    return (
-        f"{kind} gives another class than the baseline to {changed:,} images "
-        f"({100 * changed / n_images:.2f}%), of which {row['images_lost']:,} were right before "
-        f"and {row['images_won']:,} are right now."
-    )
-
-
-def _conversions(converted: Sequence[str], rows: Json, baseline: str) -> list[str]:
-    largest = max(rows[name]["max_abs_probability_diff"] for name in converted)
-    agreement = min(rows[name]["agreement"] for name in converted)
-    images = "all images" if agreement == 1 else f"{100 * agreement:.2f}% of the images"
     return [
-        f"In float, {_listed(converted)} {'gives' if len(converted) == 1 else 'give'} {images} the "
-        f"same class as {baseline}, with probabilities within "
-        f"{np.format_float_positional(largest, 2, fractional=False, trim='-')}."
+        f"{baseline} is right on {accuracy:.2f}% of {n_images:,} test images.",
+        *conversions,
+        *(_changes(name, row, n_images) for name, row in others.items() if name not in same),
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _no_change(name: str, row: Json, baseline: str) -> str:
+    largest = row["max_abs_probability_diff"]
+    return (
+        f"{name} gives all images the same class as {baseline}, with probabilities within "
+        f"{np.format_float_positional(largest, 2, fractional=False, trim='-')}."
+    )
+
+
+def _changes(name: str, row: Json, n_images: int) -> str:
+    changed = 1 - row["agreement"]
+    room = max(0.0, -row["ci95_low_pp"])
+    meaning = (
+        "unlikely to be chance"
+        if row["mcnemar_p"] < SIGNIFICANCE
+        else f"no difference detected, but room for a loss of up to {room:.2f} points"
+    )
+    return (
+        f"{name} gives another class to {round(changed * n_images):,} images "
+        f"({100 * changed:.2f}%), of which {row['images_lost']:,} were right before and "
+        f"{row['images_won']:,} are right now: {row['accuracy_delta_pp']:+.2f} percentage points "
+        f"(95% interval {interval(row['ci95_low_pp'], row['ci95_high_pp'])}, McNemar's exact test "
+        f"p = {row['mcnemar_p']:.2g}), {meaning}."
+    )

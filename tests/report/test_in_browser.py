@@ -42,7 +42,7 @@ CONTRASTS = """() => {
     }
     return "white";
   };
-  const found = [];
+  const contrasts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
@@ -53,9 +53,9 @@ CONTRASTS = """() => {
     const style = getComputedStyle(element);
     const [a, b] = [svg ? style.fill : style.color, ground(svg ? svg.parentElement : element)]
       .map(luminance).sort((x, y) => y - x);
-    found.push([(a + 0.05) / (b + 0.05), text]);
+    contrasts.push([(a + 0.05) / (b + 0.05), text]);
   }
-  return found;
+  return contrasts;
 }"""
 
 
@@ -86,6 +86,10 @@ def choose(page: Page, **choices: str) -> None:
         page.select_option(f"#{control}", value)
 
 
+def chosen(page: Page) -> dict[str, str]:
+    return {name: page.locator(f"#{name}").input_value() for name in CHOICES}
+
+
 def drawing(page: Page, chart: str) -> str:
     """A chart once all drawing is done."""
     page.wait_for_selector("html[data-ready]")
@@ -103,6 +107,17 @@ def column(table: Locator, number: int) -> list[str]:
     return table.locator(f"tbody tr > :nth-child({number})").all_inner_texts()
 
 
+def labels(page: Page, chart: str) -> list[str]:
+    """Descriptions of a chart's points for screen readers."""
+    points = page.locator(f"#{chart} .mark-symbol path[aria-label]").all()
+    return [str(point.get_attribute("aria-label")) for point in points]
+
+
+def clips(page: Page) -> int:
+    drawing(page, HISTOGRAM)
+    return page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count()
+
+
 def test_every_chart_is_drawn_with_a_description_and_no_name_runs_as_script(page: Page) -> None:
     assert page.title() == "mine.h5 on drawn shapes: quantization report"
     choose(page, layer="dense")
@@ -113,12 +128,6 @@ def test_every_chart_is_drawn_with_a_description_and_no_name_runs_as_script(page
         assert chart.get_attribute("role") == "graphics-document"
         assert chart.get_attribute("aria-label"), chart.get_attribute("id")
         assert chart.locator("svg path").count() > 0
-
-
-def labels(page: Page, chart: str) -> list[str]:
-    """Descriptions of a chart's points for screen readers."""
-    points = page.locator(f"#{chart} .mark-symbol path[aria-label]").all()
-    return [str(point.get_attribute("aria-label")) for point in points]
 
 
 def test_charts_have_the_right_values(page: Page) -> None:
@@ -140,7 +149,7 @@ def test_charts_have_the_right_values(page: Page) -> None:
     assert any("variant: onnx_int8; images: 10; draws: 3" in x for x in draws)
     assert len([x for x in labels(page, "sweep-front-onnx") if "settings: " in x]) == 4
     delta = inputs.results["comparison"]["variants"]["onnx_int8"]["accuracy_delta_pp"]
-    assert f"onnx_int8 {delta:+.2f}; " in page.locator("#deltas").get_attribute("aria-label")
+    assert f"onnx_int8 {delta:.2f}; " in page.locator("#deltas").get_attribute("aria-label")
 
 
 def test_explorer_changes_with_layer_both_variants_and_scale(page: Page) -> None:
@@ -165,68 +174,53 @@ def test_explorer_changes_with_layer_both_variants_and_scale(page: Page) -> None
     assert page.locator("#layer").input_value() == "relu"
 
 
-def clips(page: Page) -> int:
-    drawing(page, HISTOGRAM)
-    return page.locator(f"{HISTOGRAM} .mark-rule line[stroke='var(--clip)']").count()
-
-
-def test_explorer_shows_figures_of_both_sides(page: Page) -> None:
+def test_explorer_shows_figures_weights_and_feature_maps_of_both_sides(page: Page) -> None:
     choose(page)
-    found = statistics(page)
-    assert found["captured at"] == ("hook 1 of onnx_fp32", "hook 1 of torch_int8")
-    assert found["SQNR"] == ("120.0 dB", "29.0 dB")
-    assert found["levels used"] == ("–", "225 of 256 (87.9%)")
-    assert found["clipped at the upper end"] == ("–", "1%")
-    assert found["percentile 99.9"] == ("3", "3")
+    figures = statistics(page)
+    assert figures["captured at"] == ("hook 1 of onnx_fp32", "hook 1 of torch_int8")
+    assert figures["SQNR"] == ("120.0 dB", "29.0 dB")
+    assert figures["levels used"] == ("–", "225 of 256 (87.9%)")
+    assert figures["clipped at the upper end"] == ("–", "1%")
+    assert figures["percentile 99.9"] == ("3", "3")
+    assert "shape" not in figures  # neither side has one
     assert clips(page) >= 2  # ends of the quantized range
+    maps = [page.locator(f"#map-{side}") for side in "AB"]
+    assert len({x.get_attribute("src") for x in maps}) == 2
+    assert [x.evaluate(WIDTH) for x in maps] == [35, 35]  # four channels of 8 pixels with gaps
+    assert not page.locator("#parameters").is_visible()
     choose(page, variant_b="torch_fp32")
     assert clips(page) == 0
     choose(page, variant_b="onnx_int8")
     assert statistics(page)["SQNR"][1] == "no error"
-    assert page.locator("#error-note").is_visible()
+    assert page.locator("#error-histogram + .note").is_visible()
     assert not page.locator("#error-histogram").is_visible()
+    choose(page, layer="dense")
+    for chart in ("weight-histogram", "weight-ranges", "weight-errors", "bias-ranges"):
+        assert drawing(page, f"#{chart}"), chart
+    assert "4 × 3 × 3 × 3" in page.locator("#parameter-statistics").inner_text()
 
 
 def test_explorer_says_why_figures_are_absent_and_leads_on(page: Page) -> None:
     choose(page, layer="conv", variant_b="onnx_int8")
     notes = page.locator("#notes")
     assert "onnx_int8 does not show conv: computed together with relu." in notes.inner_text()
-    assert "onnx_fp32 is float: it has no scale" in notes.inner_text()
+    assert "onnx_fp32 has no 8-bit codes at conv, so no scale" in notes.inner_text()
     assert {b for _, b in statistics(page).values()} == {"–"}
     notes.get_by_role("button", name="Show relu").click()
     assert page.locator("#layer").input_value() == "relu"
 
 
-def test_explorer_shows_weights_and_feature_maps_of_both_variants(page: Page) -> None:
-    choose(page)
-    assert not page.locator("#parameters").is_visible()
-    maps = [page.locator(f"#map-{side}") for side in "AB"]
-    assert len({x.get_attribute("src") for x in maps}) == 2
-    assert [x.evaluate(WIDTH) for x in maps] == [35, 35]  # four channels of 8 pixels with gaps
-    choose(page, layer="dense")
-    for chart in ("weight-histogram", "weight-ranges", "weight-errors", "bias-ranges"):
-        assert drawing(page, f"#{chart}"), chart
-
-
-CHOSEN = {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
-
-
-def chosen(page: Page) -> dict[str, str]:
-    return {name: page.locator(f"#{name}").input_value() for name in CHOICES}
-
-
-def test_sensitivity_leads_to_the_explorer(page: Page) -> None:
+def test_sensitivity_and_graph_lead_to_the_explorer(page: Page) -> None:
+    dense = {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
     page.locator("#sensitivity li button", has_text="dense").nth(1).click()
-    assert chosen(page) == CHOSEN
+    assert chosen(page) == dense
     page.wait_for_function(  # it scrolls there smoothly
         """() => {
           const { top } = document.getElementById("explorer-heading").getBoundingClientRect();
           return top >= 0 && top < 300;
         }"""
     )
-
-
-def test_graph_leads_to_the_explorer_and_changes_with_the_variant(page: Page) -> None:
+    choose(page)
     box = page.locator("#graph [data-layer='dense']")
     page.select_option("#graph-variant", "torch_int8")
     assert box.locator(".sqnr").text_content() == "28.0 dB"
@@ -234,20 +228,16 @@ def test_graph_leads_to_the_explorer_and_changes_with_the_variant(page: Page) ->
     assert box.locator(".noise").evaluate("x => x.style.fillOpacity") == "1"  # the noisiest
     box.focus()
     page.keyboard.press("Enter")
-    assert chosen(page) == CHOSEN
+    assert chosen(page) == dense
     page.select_option("#graph-variant", "onnx_int8")
     fused = page.locator("#graph [data-layer='conv']")
     assert fused.locator(".sqnr").text_content() == ""
 
 
-def test_phone_has_sections_behind_a_button_and_tables_that_say_they_go_on(page: Page) -> None:
+def test_phone_has_sections_in_a_line_and_tables_that_say_they_go_on(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    sections = page.locator("#sections")
-    assert not sections.is_visible()
-    page.get_by_role("button", name="Sections").click()
-    assert sections.is_visible()
-    sections.get_by_role("link", name="Classes").click()
-    assert not sections.is_visible()
+    page.locator("nav").get_by_role("link", name="How to read this").click()  # scrolls to it
+    page.wait_for_selector("nav a[href='#reading'][aria-current]")
     table = page.locator("#headline .scroll")
     page.wait_for_function("x => x.hasAttribute('data-more')", arg=table.element_handle())
     assert table.evaluate("x => getComputedStyle(x).maskImage") != "none"
@@ -294,33 +284,32 @@ def grounds(page: Page) -> str:
     return color
 
 
-def test_theme_follows_the_reader_until_the_switch_is_pressed_and_print_is_light(
-    page: Page,
-) -> None:
+def test_theme_follows_the_reader_until_one_is_chosen_and_print_is_light(page: Page) -> None:
     light = grounds(page)
     page.emulate_media(color_scheme="dark")
     dark = grounds(page)
     assert dark != light
-    page.get_by_role("button", name="Light theme").click()
+    page.select_option("#theme", "light")
     assert grounds(page) == light
-    page.get_by_role("button", name="Dark theme").click()
+    page.select_option("#theme", "dark")
+    page.emulate_media(color_scheme="light")
     assert grounds(page) == dark
-    page.evaluate("delete document.documentElement.dataset.theme")
     label = page.locator("#deltas svg text").first
     ink = label.evaluate("x => getComputedStyle(x).fill")
-    page.emulate_media(color_scheme="dark", media="print")
+    page.emulate_media(media="print")
     assert grounds(page) == light
     assert not page.locator("nav").is_visible()
-    page.emulate_media(color_scheme="light")
     assert label.evaluate("x => getComputedStyle(x).fill") != ink
+    page.emulate_media(media="screen")
+    page.select_option("#theme", "System theme")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_a_contrast_of_4_5(page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
-    found = page.evaluate(CONTRASTS)
-    assert len(found) > 300
-    assert [text for ratio, text in found if ratio < 4.5] == []
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 300
+    assert [text for ratio, text in contrasts if ratio < 4.5] == []
 
 
 @pytest.mark.parametrize("width", [390, 768])
@@ -346,5 +335,5 @@ def test_page_works_without_quantized_variants(page: Page) -> None:
     page.set_content(render(view(make_inputs(quantized=())), vega=vega_bundle()))
     choose(page, variant_b="torch_fp32")
     assert "mark-rect" in drawing(page, HISTOGRAM)
-    assert page.locator("#error-note").is_visible()
+    assert page.locator("#error-histogram + .note").is_visible()
     assert "mark-rect" in drawing(page, "#confusion-difference")

@@ -12,13 +12,11 @@ import os
 import signal
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import NamedTuple
-
-from resnet8.report.figures.layer_rows import LONGEST_NAME, shorten
 
 _log = logging.getLogger("matplotlib")
 _level = _log.level
@@ -27,10 +25,11 @@ import matplotlib.style  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import StepPatch  # noqa: E402
 
 _log.setLevel(_level)
 
-__all__ = ["Axes", "Figure"]
+__all__ = ["Axes", "Figure", "StepPatch"]
 
 Drawing = Callable[[], Figure]  # makes a figure, in any process
 
@@ -63,6 +62,7 @@ STYLE = {
     "grid.linewidth": 0.6,
     "image.interpolation": "nearest",
     "legend.borderaxespad": 0.0,
+    "legend.borderpad": 0.0,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
     "legend.handlelength": 2.8,  # fits the longest dash pattern
@@ -74,22 +74,18 @@ STYLE = {
     "ytick.labelsize": SMALL,
 }
 MINUS = "\N{MINUS SIGN}"
+LEGEND_LINE = 0.17  # height of a line of a legend
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_CHARACTER = 0.072  # mean width at FONT_SIZE
 _SMALL_CHARACTER = 0.062  # mean width at SMALL
 _TITLE_CHARACTER = 0.105  # mean width in a figure's title
 _LINE = 0.155  # height of a line of SMALL text
-_LEGEND_LINE = 0.17
 _TITLE = 0.3  # height of a figure's title
 
 
 class Layout(NamedTuple):
     """Panels of one size in rows, and the space around and between them.
 
-    panel: width and height of each.
-    columns: panels per row.
-    left, right, top, bottom: margins around all panels, without title and caption.
-    across, down: gaps between panels.
+    Margins are around all panels, without title and caption; across and down are gaps between them.
     """
 
     panel: tuple[float, float]
@@ -102,26 +98,23 @@ class Layout(NamedTuple):
     down: float = 0.65
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Applies the style within a block or, as a decorator, within a function."""
-    with matplotlib.style.context(["default", STYLE]):
-        yield
+# Applies the style within a block or, as a decorator, within a function.
+styled = partial(matplotlib.style.context, ["default", STYLE])
 
 
 def new_figure(
-    panels: int, layout: Layout, *, title: str, caption: str = ""
+    panels: int, layout: Layout, *, title: str, caption: str
 ) -> tuple[Figure, list[Axes]]:
     """Returns a figure and its panels, row by row; call it within `styled`.
 
     The figure is as wide as its title needs, and the caption is broken into lines that fit.
     """
     (wide, high), columns = layout.panel, min(layout.columns, panels)
-    rows = -(-panels // columns)
+    rows = math.ceil(panels / columns)
     width = layout.left + columns * (wide + layout.across) - layout.across + layout.right
     width = max(width, 0.3 + _TITLE_CHARACTER * len(title))
     lines = textwrap.wrap(caption, int((width - 0.2) / _SMALL_CHARACTER))
-    below = layout.bottom + (len(lines) * _LINE + 0.15 if lines else 0.0)
+    below = layout.bottom + len(lines) * _LINE + 0.15
     height = below + rows * (high + layout.down) - layout.down + layout.top + _TITLE
     figure = Picture(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -137,25 +130,28 @@ def new_figure(
     return figure, axes
 
 
-def new_rows(
-    names: Sequence[str],
-    *,
-    size: tuple[float, float],
-    entries: int,
-    title: str,
-    caption: str,
-) -> tuple[Figure, Axes]:
-    """Returns a figure and its only panel, with row i at height i and the first row on top.
+def log_axis(axes: Axes, *, low: float, high: float) -> None:
+    """Makes the y-axis logarithmic, with ticks at powers of ten around `low` > 0 and `high`."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    exponents = range(first, last + 1, 1 + (last - first) // 6)
+    labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
+    axes.set(ylim=(10.0**first, 10.0**last), yscale="log")  # in this order
+    axes.set_yticks([10.0**exponent for exponent in exponents], labels=labels)
+    axes.set_yticks([], minor=True)
 
-    Names of the rows are to the left, and there is room for a legend of `entries` above the panel.
-    """
-    left = 0.25 + _CHARACTER * max((min(len(name), LONGEST_NAME) for name in names), default=0)
-    layout = Layout(size, left=left, right=0.8, top=0.15 + legend_height(entries))
-    figure, (axes,) = new_figure(1, layout, title=title, caption=caption)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), labels=[shorten(name) for name in names])
-    axes.tick_params(axis="y", length=0)
-    return figure, axes
+
+def draw_legend(axes: Axes, *, title: str = "", columns: int = 1, gap: float = 0.06) -> None:
+    """Draws a legend `gap` above a panel."""
+    height = axes.get_window_extent().height / DPI
+    axes.legend(
+        *axes.get_legend_handles_labels(),
+        title=title,
+        title_fontproperties={"size": FONT_SIZE, "weight": "bold"},
+        alignment="left",
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(0, 1 + gap / height),
+    )
 
 
 def png(figure: Figure) -> bytes:
@@ -183,40 +179,17 @@ def draw_all(drawings: Mapping[str, Drawing]) -> Iterator[tuple[str, bytes]]:
         pool.shutdown(cancel_futures=True)  # waits: https://github.com/python/cpython/issues/94777
 
 
-def _end_with_parent() -> None:
-    """Ends this process as soon as its parent is dead, even if it was killed."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
-
-
 def _png_of(drawing: Drawing) -> bytes:
     return png(drawing())
 
 
-def log_axis(axes: Axes, *, low: float, high: float) -> None:
-    """Makes the y-axis logarithmic, with ticks at powers of ten around `low` > 0 and `high`."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    exponents = range(first, last + 1, 1 + (last - first) // 8)
-    labels = [f"10{str(exponent).translate(_SUPERSCRIPTS)}" for exponent in exponents]
-    axes.set(ylim=(10.0**first, 10.0**last), yscale="log")  # in this order
-    axes.set_yticks([10.0**exponent for exponent in exponents], labels=labels)
-    axes.set_yticks([], minor=True)
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is dead, even if it was killed."""
+    parent = parent_process()
 
+    def wait() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
 
-def legend_height(entries: int, *, columns: int = 2) -> float:
-    """Height of a legend above a panel."""
-    return 0.1 + _LEGEND_LINE * -(-entries // columns)
-
-
-def draw_legend(axes: Axes, *, columns: int = 2, gap: float = 0.06) -> None:
-    """Draws a legend `gap` above a panel, if the panel has any labels."""
-    handles, labels = axes.get_legend_handles_labels()
-    height = axes.get_window_extent().height / DPI
-    if handles:
-        place = (0, 1 + gap / height)
-        axes.legend(handles, labels, ncols=columns, loc="lower left", bbox_to_anchor=place)
+    threading.Thread(target=wait, daemon=True).start()

@@ -6,6 +6,7 @@ Shape letters: N images.
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -32,17 +33,16 @@ def layer_drawings(
         data: the images that activations are of.
     """
     layers, parameters = inspection["layers"], inspection["parameters"]
-    activations = inspection["activations"][data]
-    image = inspection["input"]
-    image += ", the first" if inspection["n_images"]["input"] > 1 else ""
     drawings: dict[str, Drawing] = {
         "layers": partial(layer_figures.draw_ranges, inspection, data=data)
     }
-    if measured_variants(activations, "sqnr_db"):
+    if measured_variants(inspection["activations"][data], "sqnr_db"):
         drawings["sqnr"] = partial(layer_figures.draw_sqnr, inspection, data=data)
     weights = {x: parameters[x]["weight"] for x in layers if "weight" in parameters.get(x, {})}
     if weights:
         drawings["channel_ranges"] = partial(layer_figures.draw_channel_ranges, weights)
+    first = ", the first" if inspection["n_images"]["input"] > 1 else ""
+    of_image = {"image": inspection["input"] + first, "reference": inspection.get("reference")}
     for layer, name in file_names(layers).items():
         drawings[f"histograms/{name}"] = partial(
             histograms.draw_layer, layer, inspection, data=data
@@ -50,11 +50,7 @@ def layer_drawings(
         outputs = {variant: of[layer][0] for variant, of in captures.items() if layer in of}
         if next(iter(outputs.values()))[0].size > 1:  # its channels are pictures
             drawings[f"feature_maps/{name}"] = partial(
-                draw_feature_maps,
-                layer,
-                outputs,
-                image=image,
-                reference=inspection.get("reference"),
+                draw_feature_maps, layer, outputs, **of_image
             )
     return drawings
 
@@ -65,12 +61,10 @@ def file_names(layers: Sequence[str]) -> dict[str, str]:
     Names of different layers differ even where upper and lower case do not.
     """
     names: dict[str, str] = {}
+    taken: set[str] = set()
     for layer in layers:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", layer).lstrip(".")[:100] or "_"
-        taken = {name.lower() for name in names.values()}
-        name, count = safe, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{safe}_{count}"
-        names[layer] = name
+        choices = (f"{safe}_{i}" if i > 1 else safe for i in count(1))
+        names[layer] = next(name for name in choices if name.lower() not in taken)
+        taken.add(names[layer].lower())
     return names

@@ -4,7 +4,7 @@ Shape letters: C channels, H and W pixels.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from resnet8.core.variants import Variant
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import as_channels, channel_grid, variants_to_draw
 
-PANEL = (2.5, 2.5)
+SIDE = 2.5  # height of a picture, in inches
+STEP = 1.06  # from one picture to the next, in heights
 
 
 @canvas.styled()
@@ -34,45 +35,53 @@ def draw_feature_maps(
             quantized variant was made from.
     """
     maps = {name: as_channels(outputs[name]) for name in variants_to_draw(outputs)}
-    originals = {
-        name: reference or (Variant(name).original if name in set(Variant) else name)
-        for name in maps
-    }
-    errors = {
-        name: values - as_channels(outputs[originals[name]])
-        for name, values in maps.items()
-        if name != originals[name] and originals[name] in outputs
-    }
+    errors = {}
+    for name, values in maps.items():
+        original = reference or (Variant(name).original if name in set(Variant) else name)
+        if original != name and original in outputs:
+            difference = values - as_channels(outputs[original])
+            errors[name] = (f"{name} {canvas.MINUS} {original}", difference)
     first = next(iter(maps.values()))
-    columns = len(maps) if errors else len(maps) + 1
-    kind = "channels" if first[0].size > 1 else "values"
     figure, panels = canvas.new_figure(
-        2 * columns if errors else columns,
-        canvas.Layout(PANEL, columns, left=0.15, right=0.15, bottom=0.05, across=0.15, down=0.35),
-        title=f"{layer}: {len(first)} {kind} for {image}",
+        2 if errors else 1,
+        canvas.Layout(
+            (STEP * SIDE * len(maps), SIDE), left=0.15, right=0.95, bottom=0.05, down=0.4
+        ),
+        title=f"{layer}: {len(first)} {'channels' if first[0].size > 1 else 'values'} for {image}",
         caption="In the float model's units; all channels of a row on one scale.",
     )
-    for axes in panels:
-        axes.set_axis_off()
-    reach = max((float(np.abs(error).max()) for error in errors.values()), default=0.0)
-    scales = panels[len(maps)]  # beside the only row, or below the float variant
-    for at, label, values, colors, ends in (
-        (0, "value", maps, palette.SEQUENTIAL, (float(first.min()), float(first.max()))),
-        (columns, "difference", errors, palette.DIVERGING, (-reach, reach)),
-    ):
-        low, high = ends if ends[1] > ends[0] else (ends[0] - 1, ends[1] + 1)
-        for column, name in enumerate(maps):
-            if name not in values:
-                continue
-            grid = channel_grid(values[name], columns=math.ceil(math.sqrt(len(first))), gap=np.nan)
-            axes = panels[at + column]
-            drawn = axes.imshow(grid, cmap=colors, vmin=low, vmax=high)
-            axes.set_title(f"{name} {canvas.MINUS} {originals[name]}" if at else name)
-            axes.set_anchor("NW")
-        if values:
-            strip = scales.inset_axes((0.1, 0.35 if at else 0.75, 0.8, 0.08))
-            figure.colorbar(
-                drawn, cax=strip, orientation="horizontal", ticks=[low, high], format="{x:.4g}"
-            )
-            strip.set_title(label)
+    ends = float(first.min()), float(first.max())
+    _draw_row(panels[0], [*maps.items()], label="value", colors=palette.SEQUENTIAL, ends=ends)
+    if errors:
+        reach = max(float(np.abs(error).max()) for _, error in errors.values())
+        blank = "", np.full_like(first, np.nan)
+        below = [errors.get(name, blank) for name in maps]
+        ends = -reach, reach
+        _draw_row(panels[1], below, label="difference", colors=palette.DIVERGING, ends=ends)
     return figure
+
+
+def _draw_row(
+    axes: canvas.Axes,
+    maps: Sequence[tuple[str, NDArray[np.float32]]],
+    *,
+    label: str,
+    colors: str,
+    ends: tuple[float, float],
+) -> None:
+    """Draws titles and (C, H, W) side by side as one picture, which is fast, and their scale."""
+    low, high = ends if ends[0] < ends[1] else (ends[0] - 1, ends[1] + 1)
+    columns = math.ceil(math.sqrt(len(maps[0][1])))
+    grids = [channel_grid(channels, columns=columns, gap=np.nan) for _, channels in maps]
+    height, width = grids[0].shape
+    step = math.ceil(STEP * max(height, width))  # titles have room beside each other
+    pixels = np.full((height, step * len(grids)), np.nan, np.float32)
+    for i, ((title, _), grid) in enumerate(zip(maps, grids, strict=True)):
+        pixels[:, i * step : i * step + width] = grid
+        axes.text(i * step - 0.5, -0.02 * step - 0.5, title, weight="bold")
+    drawn = axes.imshow(pixels, cmap=colors, vmin=low, vmax=high)
+    axes.set_anchor("NW")
+    axes.set_axis_off()
+    strip = axes.inset_axes((1, 0, 0.05 / len(maps), 1))
+    axes.figure.colorbar(drawn, cax=strip, ticks=[low, high], format="{x:.4g}")
+    strip.set_title(label, fontsize=canvas.SMALL, fontweight="normal")

@@ -3,7 +3,7 @@
 Layers are drawn from input to output, the first one on top.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from resnet8.report.figures.layer_rows import (
 )
 
 ROW = 0.24  # height of a row, in inches
+CHARACTER = 0.072  # mean width of a layer's name, in inches
 # Parts of a distribution: both ends, name, line width in points, colour.
 PARTS = (
     ("min", "max", "all values", 1.0, palette.GREY),
@@ -36,17 +37,16 @@ def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "dtype")
-    missing = "No line: the variant computes the layer in float, or together with the next one."
-    missing = missing if variants else ""
     slots = len(variants) + 2  # of a row: half a one, the values, the variants, half a one
-    figure, axes = canvas.new_rows(
+    missing = "No line: the variant computes the layer in float, or together with the next one."
+    figure, axes = _new_rows(
         layers,
-        size=(6.2, len(layers) * 0.11 * slots),
+        (6.2, len(layers) * 0.11 * slots),
         entries=len(PARTS) + len(variants),
         title="Range of each layer's values",
         caption=f"Over {describe_images(inspection, data)}. Grey: float values. All divided by the "
         "layer's largest absolute value, which stands on the right in the float model's units. "
-        f"{missing}",
+        f"{missing if variants else ''}",
     )
     statistics = [activations[x][variants_to_draw(activations[x])[0]]["statistics"] for x in layers]
     values = [row | row["percentiles"] for row in statistics]
@@ -56,23 +56,18 @@ def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
         lows, highs = ([row[end] for row in values] for end in (low, high))
         axes.hlines(y, lows / peaks, highs / peaks, color, linewidth=width, label=name)
     for k, variant in enumerate(variants, start=1):
-        ends = np.full((len(layers), 3), np.nan)  # the third breaks the line
-        for row, layer in zip(ends, layers, strict=True):
-            clips = clip_ranges(activations[layer].get(variant, {}))
-            if clips:
-                row[:2] = np.ravel(clips)
-        x, rows = (ends / peaks[:, None]).ravel(), np.repeat(y + k / slots, 3)
+        clips = [clip_ranges(activations[layer].get(variant, {})) for layer in layers]
+        # The third point breaks the line.
+        ends = [(*np.ravel(both), np.nan) if both else (np.nan,) * 3 for both in clips]
         style = palette.line_style(variant) | {"marker": "|", "markersize": 6, "mew": 1.4}
+        x, rows = np.ravel(ends / peaks[:, None]), np.repeat(y + k / slots, 3)
         axes.plot(x, rows, label=f"{variant}: what 8 bits hold", **style)
     across = axes.get_yaxis_transform()  # the panel's width along x, rows along y
     axes.hlines(np.arange(1, len(layers)) - 0.5, 0, 1, canvas.PALE, linewidth=0.6, transform=across)
-    for place, peak in enumerate(peaks.tolist()):
-        axes.text(1.02, place, f"{peak:.3g}", transform=across, va="center", fontsize=canvas.SMALL)
-    axes.text(
-        1.02, 1.01, "largest", transform=axes.transAxes, fontsize=canvas.SMALL, color=canvas.INK
-    )
+    for row, text in [(-0.6, "largest"), *enumerate(f"{peak:.3g}" for peak in peaks)]:
+        axes.text(1.02, row, text, transform=across, va="center", fontsize=canvas.SMALL)
     axes.set_xlabel("value / largest absolute value of the layer")
-    canvas.draw_legend(axes)
+    canvas.draw_legend(axes, columns=2)
     return figure
 
 
@@ -86,7 +81,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
     )
     figure, panels = canvas.new_figure(
         len(weights),
-        canvas.Layout((4.2, 1.4), columns=2, left=0.85, top=0.35 + canvas.legend_height(1)),
+        canvas.Layout((4.2, 1.4), columns=2, left=0.85, top=0.45 + canvas.LEGEND_LINE),
         title="Range of the weights of each output channel",
         caption="Grey: smallest to largest float weight of a channel, in the float model's units. "
         f"{lines if variants else ''}",
@@ -98,11 +93,11 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
         axes.vlines(range(len(lows)), lows, highs, palette.GREY, linewidth=width, label="float")
         edges = np.arange(len(lows) + 1) - 0.5
         for i, variant in enumerate(variants):
-            clips = clip_ranges(rows.get(variant, {}))
             style = palette.line_style(variant)
             style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # seen below others
-            for label, ends in zip((variant, None), clips or (), strict=False):
+            for k, ends in enumerate(clip_ranges(rows.get(variant, {})) or ()):
                 y = np.broadcast_to(ends, len(lows))
+                label = None if k else variant
                 axes.plot(edges, [*y, y[-1]], drawstyle="steps-post", label=label, **style)
         axes.set_xlim(-0.5, len(lows) - 0.5)
         axes.set_title(shorten(layer, 40))
@@ -120,11 +115,11 @@ def draw_sqnr(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "sqnr_db")
-    others = set(variants) - set(QUANTIZED_VARIANTS)
-    original = "its reference" if others else "the float model that it was made from"
-    figure, axes = canvas.new_rows(
+    is_pipeline = set(variants) <= set(QUANTIZED_VARIANTS)
+    original = "the float model that it was made from" if is_pipeline else "its reference"
+    figure, axes = _new_rows(
         layers,
-        size=(5.5, ROW * len(layers)),
+        (5.5, ROW * len(layers)),
         entries=len(variants),
         title="Signal-to-quantization-noise ratio (SQNR) from input to output",
         caption=f"Activations over {describe_images(inspection, data)}, each variant against "
@@ -140,5 +135,23 @@ def draw_sqnr(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
         axes.plot(sqnr, y, markersize=4, label=variant, ls="", **palette.marker_style(variant))
     axes.set_xlabel("SQNR (dB)")
     axes.grid()
-    canvas.draw_legend(axes)
+    canvas.draw_legend(axes, columns=2)
     return figure
+
+
+def _new_rows(
+    layers: Sequence[str], size: tuple[float, float], *, entries: int, title: str, caption: str
+) -> tuple[canvas.Figure, canvas.Axes]:
+    """Returns a figure and its only panel, of a size in inches, with layer i at height i.
+
+    There is room for a legend of `entries` in two columns above the panel.
+    """
+    names = [shorten(layer) for layer in layers]
+    left = 0.25 + CHARACTER * max(map(len, names))
+    top = 0.25 + canvas.LEGEND_LINE * -(-entries // 2)
+    layout = canvas.Layout(size, left=left, right=0.8, top=top)
+    figure, (axes,) = canvas.new_figure(1, layout, title=title, caption=caption)
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    axes.set_yticks(range(len(layers)), labels=names)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes

@@ -49,18 +49,16 @@ def variants_to_draw(names: Iterable[str]) -> list[str]:
 
 def is_reference(name: str, row: Row) -> bool:
     """Returns whether a row has float values without a measured error; it is drawn as an area."""
-    is_measured = name in QUANTIZED_VARIANTS or "sqnr_db" in row["statistics"]
-    return name in FLOAT_VARIANTS or not is_measured
+    is_compared = name in QUANTIZED_VARIANTS or "sqnr_db" in row["statistics"]
+    return name in FLOAT_VARIANTS or not is_compared
 
 
 def measured_variants(by_layer: Mapping[str, Rows], statistic: str) -> list[str]:
-    """Quantized variants of any layer, then other models that have a statistic for any layer."""
+    """Quantized variants, then models from elsewhere, that have a statistic for any layer."""
     rows = [item for of_layer in by_layer.values() for item in of_layer.items()]
-    names = {name for name, _ in rows}
-    others = [
-        name for name, row in rows if name not in set(Variant) and statistic in row["statistics"]
-    ]
-    return [name for name in QUANTIZED_VARIANTS if name in names] + [*dict.fromkeys(others)]
+    names = dict.fromkeys(name for name, row in rows if statistic in row["statistics"])
+    quantized = [name for name in QUANTIZED_VARIANTS if name in names]
+    return quantized + [name for name in names if name not in set(Variant)]
 
 
 def clip_ranges(row: Row) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

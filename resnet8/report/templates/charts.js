@@ -18,24 +18,23 @@ const CONFIG = {
   },
   view: { stroke: null },
 };
+const OPTIONS = {
+  mode: "vega-lite", renderer: "svg", actions: false, ast: true, // no eval: the page forbids it
+  config: CONFIG,
+};
 
-const drawn = new Map(); // by element, what to clear away before the next
-const wanted = new Map(); // by element, the latest chart: earlier ones that still wait are left out
+const drawn = new Map(); // what to clear away before the next, by element
+const wanted = new Map(); // the latest chart by element: earlier ones that still wait are left out
 let queue = Promise.resolve();
 
-function draw(id, spec, datasets = {}, description = spec.description) {
-  const options = {
-    mode: "vega-lite", renderer: "svg", actions: false, ast: true, // no eval: the page forbids it
-    config: CONFIG,
-  };
-  const layer = spec.layer.filter(({ data }) => datasets[data?.name]?.length !== 0);
-  const chart = { ...spec, width: "container", layer, description, datasets };
+function draw(id, description, height, values, layer) {
+  const chart = { description, height, width: "container", data: { values }, layer };
   wanted.set(id, chart);
   const last = queue.then(async () => {
     if (wanted.get(id) !== chart) return;
     await new Promise((resolve) => setTimeout(resolve)); // the page answers and shows what is drawn
     drawn.get(id)?.finalize();
-    drawn.set(id, await vegaEmbed(byId(id), chart, options));
+    drawn.set(id, await vegaEmbed(byId(id), chart, OPTIONS));
   }).catch((error) => console.error(`chart ${id}:`, error)); // the others are drawn
   const { dataset } = document.documentElement;
   delete dataset.ready;

@@ -1,28 +1,5 @@
-// Theme, sections, print, and the first drawing.
+// A table that goes on at the right fades there; the link of the section on screen is marked.
 
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => {
-  const { theme } = document.documentElement.dataset; // undefined until the reader chooses
-  return theme ? theme === "dark" : prefersDark.matches;
-};
-function nameTheme() {
-  byId("theme").textContent = isDark() ? "Light theme" : "Dark theme";
-}
-byId("theme").addEventListener("click", () => {
-  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-  nameTheme();
-});
-prefersDark.addEventListener("change", nameTheme);
-nameTheme();
-
-// On a narrow screen, the sections are behind a button.
-const menu = byId("menu");
-const open = (isOpen) => menu.setAttribute("aria-expanded", isOpen);
-menu.addEventListener("click", () => open(menu.getAttribute("aria-expanded") !== "true"));
-byId("sections").addEventListener("click", () => open(false));
-addEventListener("keydown", ({ key }) => { if (key === "Escape") open(false); });
-
-// A table that goes on at the right fades there.
 for (const box of document.querySelectorAll(".scroll")) {
   const mark = () => box.toggleAttribute("data-more",
     box.scrollLeft + box.clientWidth < box.scrollWidth - 2);

@@ -33,9 +33,9 @@ def test_there_is_a_picture_of_everything(quantized: tuple[str, ...]) -> None:
 
 
 def test_a_model_without_weights_has_no_picture_of_them() -> None:
-    found = make_inputs()
-    found.results["layers"]["parameters"].clear()
-    names = layer_drawings(found.results["layers"], found.captures).keys()
+    inputs = make_inputs()
+    inputs.results["layers"]["parameters"].clear()
+    names = layer_drawings(inputs.results["layers"], inputs.captures).keys()
     assert "histograms/conv" in names
     assert "channel_ranges" not in names
 
@@ -68,7 +68,7 @@ def test_file_names(layers: list[str], expected: list[str]) -> None:
 
 def faults(figures: Mapping[str, Drawing]) -> list[str]:
     """Texts that are cut off or run into each other, by figure."""
-    found = []
+    faults = []
     for name, draw in figures.items():
         figure = draw()
         figure.canvas.draw()
@@ -80,12 +80,12 @@ def faults(figures: Mapping[str, Drawing]) -> list[str]:
         page = figure.bbox.padded(1)
         for text, box in boxes.items():
             if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1)):
-                found.append(f"{name}: {text.get_text()!r} is cut off")
+                faults.append(f"{name}: {text.get_text()!r} is cut off")
         words = [x for x in boxes if not re.fullmatch(r"\S?[\d,.]+%?", x.get_text())]
         for one, other in itertools.combinations(words, 2):
             if boxes[one].overlaps(boxes[other]):
-                found.append(f"{name}: {one.get_text()!r} runs into {other.get_text()!r}")
-    return found
+                faults.append(f"{name}: {one.get_text()!r} runs into {other.get_text()!r}")
+    return faults
 
 
 def test_no_text_is_cut_off_or_runs_into_another() -> None:

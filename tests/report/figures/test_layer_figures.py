@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from resnet8.report.figures.canvas import Axes
-from resnet8.report.figures.layer_figures import (
-    draw_channel_ranges,
-    draw_ranges,
-    draw_sqnr,
-)
+from resnet8.report.figures.layer_figures import draw_channel_ranges, draw_ranges, draw_sqnr
 from tests.report_inputs import LAYERS, make_inputs
 
 QUANTIZED = ("onnx_int8", "onnx_uint8", "torch_int8")
@@ -22,8 +18,8 @@ def layers() -> dict[str, Any]:
 
 
 def statistics(layers: dict[str, Any], layer: str, variant: str) -> dict[str, Any]:
-    found: dict[str, Any] = layers["activations"]["calibration"][layer][variant]["statistics"]
-    return found
+    row: dict[str, Any] = layers["activations"]["calibration"][layer][variant]["statistics"]
+    return row
 
 
 def draw(function: Any, layers: dict[str, Any]) -> Axes:
@@ -43,8 +39,8 @@ def spans(axes: Axes, label: str, coordinate: int) -> list[list[float]]:
 
 def line(axes: Axes, label: str) -> np.ndarray:
     """(2, points) of the line of that name."""
-    (found,) = (x for x in axes.lines if x.get_label() == label)
-    return np.array(found.get_data())
+    (line,) = (x for x in axes.lines if x.get_label() == label)
+    return np.array(line.get_data())
 
 
 def names(axes: Axes) -> list[str]:
@@ -59,7 +55,7 @@ def test_ranges_are_relative_to_the_largest_value_of_the_layer(layers: dict[str,
     assert names(axes) == list(LAYERS)
     assert spans(axes, "all values", 0)[1:] == [[-1.0, 0.5], [0.0, 0.0]]
     assert spans(axes, "25% to 75% of the values", 0)[1][0] == -0.25
-    assert [text.get_text() for text in axes.texts] == ["4", "8", "1", "largest"]
+    assert [text.get_text() for text in axes.texts] == ["largest", "4", "8", "1"]
 
 
 def test_ranges_of_variants_are_their_clip_ranges_side_by_side(layers: dict[str, Any]) -> None:
@@ -83,7 +79,7 @@ def test_sqnr_has_a_point_for_each_layer_with_noise(layers: dict[str, Any]) -> N
     assert points["torch_int8"].round().tolist() == [[30, 0], [29, 1], [28, 2]]
     assert points["onnx_int8"][:, 0].tolist() == pytest.approx([np.nan, np.nan, 28], nan_ok=True)
     assert np.isnan(points["onnx_uint8"][2, 0])
-    heights = [y for found in points.values() for y in found[:, 1]]
+    heights = [y for rows in points.values() for y in rows[:, 1]]
     assert len(heights) == len({*heights})  # none covers another
 
 

@@ -92,7 +92,7 @@ def answer(enough: Sequence[Mapping[str, Any]]) -> str | None:
     if not enough:
         return None
     largest, seeds = (min(row[name] for row in enough) for name in ("largest", "seeds"))
-    basis = f"95%, {seeds} draws"
+    basis = f"95%, {seeds} draw{'s' if seeds > 1 else ''}"
     if unsettled := [row["variant"] for row in enough if row["images"] is None]:
         return (
             f"More calibration still changes something measurable at {largest:,} images "

@@ -102,8 +102,8 @@ def read(folder: Path) -> Quantization:
     """
     try:
         content = _File.model_validate_json((folder / "quantization.json").read_bytes())
-        with np.load(folder / "parameters.npz", allow_pickle=False) as stored:
-            arrays = dict(stored)
+        with (folder / "parameters.npz").open("rb") as file:
+            arrays = dict(np.load(file, allow_pickle=False))
         per_tensor = QuantizationParameters.per_tensor
         return Quantization(
             {name: per_tensor(**dict(x)) for name, x in content.activations.items()},

@@ -15,8 +15,8 @@ from resnet8.quantize.fit import fit
 from samples.layer_kinds import build
 
 layers = keras.layers
-NAMES = ("forward", "None", "class", "a b", "a|b", "a.b", "$x$", "<i>", "ünï", "c", "training")
-NAMES += ("_x20_", "keraslayer0001")
+NAMES = ("forward", "None", "class", "a.b", "a b|$x$<i>ünï", "c", "training", "_x20_")
+NAMES += ("keraslayer0001",)
 MOVED = {"input": "input_conv", "probabilities": "probabilities_conv", "c_scale": "c_scale_conv"}
 
 

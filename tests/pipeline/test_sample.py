@@ -22,6 +22,7 @@ VARIANTS = {"keras_fp32", "onnx_fp32", "torch_fp32"} | QUANTIZED
 # Few images and types, to be quick.
 FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
+    "fit": {"weight_rounding": "nearest"},
     "quantize_onnx": {"types": ["int8"]},
     "inspect": {"images": 10, "sensitivity_images": 5},
 }

@@ -22,8 +22,9 @@ from resnet8.sweep.measure import Inputs, Workbench
 from tests.sweep.dask_commands import Cluster, dask_cluster
 from tests.sweep.results import IDENTITY, make_run
 
+QUICK: dict[str, Any] = {"calibrate__size": 20, "fit__weight_rounding": "nearest"}
 RUNS = [
-    make_run(variant, calibrate__size=20, calibrate__seed=seed)
+    make_run(variant, calibrate__seed=seed, **QUICK)
     for seed in range(3)
     for variant in ("onnx_uint8", "onnx_int8")
 ]
@@ -87,7 +88,7 @@ def test_workers_of_this_machine_give_the_rows_of_a_loop_and_reasons_of_failures
 
     monkeypatch.setattr(module.Client, "submit", weighed)
     path = tmp_path / "runs.csv"
-    wrong = make_run("onnx_int8", calibrate__size=20, fit__float_layers=["nope"])
+    wrong = make_run("onnx_int8", fit__float_layers=["nope"], **QUICK)
     ((run, reason),) = sweep(path, inputs, runs=[wrong, *RUNS])
     assert run == wrong
     assert reason.startswith("fit.float_layers must name layers out of conv2d")

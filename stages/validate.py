@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from resnet8.core import cpu
-from resnet8.core.files import remove, unlink_if_dangling, write_json
+from resnet8.core.files import remove, remove_dangling_links, write_json
 from resnet8.core.params import Params, check_files, load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.variants import QUANTIZED_VARIANTS
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     removed = [path for path in files if path.exists()]
     for path in removed:
         remove(path)
-    unlink_if_dangling(args.linked)
+    remove_dangling_links(args.linked)
 
     write_json(args.out, Params.model_json_schema())
     print(f"{args.params} is valid")

@@ -12,11 +12,11 @@ def parse_paths(
     """Parses the options of a stage, most of which are paths.
 
     Args:
-        argv: arguments; None for those of the process.
+        argv: the arguments; None for `sys.argv`.
         description: text of `--help`.
         names: options that are paths, separated by spaces and without dashes. All are required
             but `params`.
-        others: further options by name, in the words of `argparse`.
+        others: further options by name, each with keyword arguments of `add_argument`.
     """
     parser = argparse.ArgumentParser(description=description)
     for name in names.split():

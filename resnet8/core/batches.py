@@ -22,6 +22,7 @@ from resnet8.core.errors import DAMAGE, ArtifactError, reason, shown
 
 IMAGE_SHAPE = (32, 32, 3)  # (H, W, C)
 N_PIXELS = 3 * 32 * 32
+_TUPLES = pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3  # opcodes
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -57,23 +58,19 @@ class _Tuple(list[Any]):
     """A pickled tuple. It cannot be a key: to hash nested tuples can take 2^depth steps."""
 
 
-def _without_hash(load: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wraps an operation that makes a tuple."""
+def _without_hash(load_tuple: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Makes an operation that pushes a tuple push a `_Tuple` instead."""
 
-    def load_tuple(unpickler: Any) -> None:
-        load(unpickler)
+    def load(unpickler: Any) -> None:
+        load_tuple(unpickler)
         unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
 
-    return load_tuple
+    return load
 
 
 class _BatchUnpickler(pickle._Unpickler):  # its twin in C reserves memory for any memo index
     dispatch: ClassVar = pickle._Unpickler.dispatch | {
-        operation[0]: _without_hash(pickle._Unpickler.dispatch[operation[0]])
-        for operation in (
-            *(pickle.EMPTY_TUPLE, pickle.TUPLE),
-            *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
-        )
+        opcode[0]: _without_hash(pickle._Unpickler.dispatch[opcode[0]]) for opcode in _TUPLES
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -100,7 +97,7 @@ def _read_pickle(content: bytes, name: str) -> dict[Any, Any]:
 
 def _decode_images(entry: object, name: str) -> NDArray[np.uint8]:
     """Decodes a recorded (N, 3072) array, a plane for each channel, as (N, H, W, C)."""
-    match entry:
+    match entry:  # the state of an array: version, shape, dtype, Fortran order, bytes
         case _Recorded(
             state=(
                 _,

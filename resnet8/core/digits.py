@@ -12,15 +12,18 @@ NOISE = 1e-5  # largest difference of float32 results, as a share of the largest
 def upper_bound(difference: float, *, largest: float = 1.0) -> float:
     """Returns an upper bound of a difference, rounded up to one digit; 0 if there is none.
 
-    It is the largest of the compared values times a power of ten, at least `NOISE`.
+    Before rounding, the bound is `largest`, the largest of the compared values, times a power of
+    ten that is at least `NOISE`.
     """
     if not difference:
         return 0.0
-    largest = largest or 1.0
-    share = math.ceil(math.log10(max(difference / largest, NOISE)) - 1e-9)
-    bound = largest * 10.0**share
-    digit = math.floor(math.log10(bound) + 1e-9)
-    return float(f"{math.ceil(bound / 10.0**digit - 1e-9)}e{digit}")
+    if not largest:
+        largest = 1.0
+    # 1e-9 keeps rounding errors from moving a whole number to its neighbour.
+    power = math.ceil(math.log10(max(difference / largest, NOISE)) - 1e-9)
+    bound = largest * 10.0**power
+    place = math.floor(math.log10(bound) + 1e-9)
+    return float(f"{math.ceil(bound / 10.0**place - 1e-9)}e{place}")
 
 
 def probability_difference(difference: float) -> float:

@@ -23,10 +23,10 @@ from pathlib import Path
 
 # Raised by readers of pickles, arrays, JSON and YAML for missing, damaged or hostile content.
 DAMAGE: tuple[type[Exception], ...] = (
-    *(ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
-    *(FileNotFoundError, RecursionError, SyntaxError, TypeError, ValueError),
-    *(pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
-)
+    ArithmeticError, AttributeError, EOFError, ImportError, LookupError, MemoryError,
+    FileNotFoundError, RecursionError, SyntaxError, TypeError, ValueError,
+    pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile,
+)  # fmt: skip
 _USER = re.compile(r"(?<=://)\S*@")
 # Libraries also quote the path and query of a URL without its host.
 _QUERY = re.compile(r"(://[^\s?#]*(?=#)|/[^\s?#]*(?=\?))\S*")
@@ -51,9 +51,9 @@ def naming(source: str, copy: Path) -> Iterator[None]:
         yield
     except PipelineError as exc:
         message = str(exc).replace(str(copy), source)
-        raise type(exc)(
-            message if source in message else f"{message} (fetch.model: {source})"
-        ) from exc
+        if source not in message:
+            message += f" (fetch.model: {source})"
+        raise type(exc)(message) from exc
 
 
 class ParamsError(PipelineError):

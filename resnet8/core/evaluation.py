@@ -51,8 +51,8 @@ def predict(
 ) -> Probabilities:
     """Predicts class probabilities (N, K) of images (N, H, W, C) uint8.
 
-    Batches of `batch_size` images, the last one maybe of fewer, run concurrently on that many
-    cores, None for all. `progress` wraps the loop over batches, as `tqdm.tqdm` does.
+    Batches of `batch_size` images, the last one maybe of fewer, run concurrently on `cores` cores;
+    None stands for all. `progress` wraps the loop over batches, as `tqdm.tqdm` does.
     """
 
     def run(start: int) -> Probabilities:
@@ -68,7 +68,7 @@ def score(
 ) -> dict[str, Any]:
     """Scores probabilities (N, K) against labels (N,), indices into K names.
 
-    The first class of the largest value is the prediction.
+    The prediction is the class with the largest probability, the first one of equals.
 
     Returns:
         `n_images`, `top1_accuracy` and `per_class_accuracy` by name, as fractions; a class

@@ -24,7 +24,7 @@ from resnet8.core.errors import DAMAGE, ArtifactError, PipelineError, shown
 from resnet8.core.processes import is_orphan
 
 REMEDY = "Run `dvc repro` to make it again."
-_NO_ROOM_BYTES = 2**16
+_NO_ROOM_BYTES = 2**16  # a disk with no more free space counts as full
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     except OSError as exc:
         names = {exc.filename, exc.filename2} - {None}
         if exc.errno is None or (names and str(aside) not in names):
-            raise
+            raise  # an error about something else
         raise OSError(exc.errno, exc.strerror, str(path)) from exc
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -97,7 +97,7 @@ def _refuse_orphans(path: Path) -> None:
         )
 
 
-def unlink_if_dangling(folder: Path) -> None:
+def remove_dangling_links(folder: Path) -> None:
     """Deletes the dangling links in a folder; DVC stops at them."""
     for path in folder.glob("*"):
         if path.is_symlink() and not path.exists():
@@ -113,9 +113,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         aside.write_bytes(content)
 
 
-def write_in_place(path: Path, content: bytes) -> None:
+def write_through_link(path: Path, content: bytes) -> None:
     """Writes to a path that a user gave; a link stays and its target is replaced."""
-    write_bytes(path.resolve() if path.is_file() or not path.exists() else path, content)
+    is_special = path.exists() and not path.is_file()  # a device or a pipe
+    write_bytes(path if is_special else path.resolve(), content)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -46,7 +46,7 @@ class Settings(Section):
 
     def values(self) -> dict[str, Any]:
         """Returns the value of each knob, in the order of `KNOBS`."""
-        raw = {f"{section}.{name}": x for section, values in self for name, x in values}
+        raw = {f"{section}.{name}": x for section, fields in self for name, x in fields}
         return {knob: raw[knob] for knob in KNOBS}
 
     def differences(self, usual: "Settings") -> list[str]:
@@ -105,7 +105,7 @@ class Run(NamedTuple):
 def expand(grid: Sequence[Block], settings: Settings, *, variants: Sequence[str]) -> list[Run]:
     """Returns the runs of a valid grid in its order; runs that several blocks share appear once.
 
-    Settings and variants are those of blocks that name none.
+    `settings` has the knobs that a block does not name; `variants` are those of blocks without.
     """
     runs: dict[str, Run] = {}
     for block in grid:

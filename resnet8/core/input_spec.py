@@ -47,7 +47,7 @@ class InputSpec(NamedTuple):
         return f"{_WORDS[self.source]}{plural} {', '.join(map(str, self.numbers))}"
 
     def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
-        """Describes the largest number if there are fewer test or calibration images."""
+        """Describes what is wrong if the largest number exceeds the images; None if it does not."""
         counts = {"test": n_test, "calibration": -(-n_calibration // BATCH_SIZE)}
         count, largest = counts.get(self.source), max(self.numbers)
         if count is None or largest < count:

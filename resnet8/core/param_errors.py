@@ -64,7 +64,7 @@ def refuse_deep(path: Path) -> None:
 
 
 def describe(fault: ValidationError | ParameterError, root: type[BaseModel]) -> list[str]:
-    """Describes the faults of a validated model, whose fields are sections or values."""
+    """Describes faults, a line each; the fields of `root`, the model, are sections or values."""
     if isinstance(fault, ParameterError):
         return str(fault).split("\n")
     errors = fault.errors(include_url=False)
@@ -80,7 +80,7 @@ def _describe_error(error: Any, root: type[BaseModel]) -> str:
         return f"the top level must be a mapping of sections, got {shown(error['input'])}."
     section = root.model_fields[str(loc[0])].annotation if len(loc) > 1 else root
     fields = section.model_fields if isinstance(section, type(BaseModel)) else root.model_fields
-    key = str((*loc[1:2], loc[0])[0])
+    key = str(loc[1] if len(loc) > 1 else loc[0])
     if error["type"] in ("extra_forbidden", "invalid_key"):
         return f"{_dotted(loc)} is not a parameter.{suggest(key, list(fields))}"
     expected, hint = fields[key].description or "a section", ""

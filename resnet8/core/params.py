@@ -51,7 +51,7 @@ class Params(sections.Section):
     @property
     def runs(self) -> list[Run]:
         """The runs of the sweep's grid; blocks that name no variants have all quantized ones."""
-        return expand(self.sweep.grid, self.settings, variants=[*map(str, self.quantized)])
+        return expand(self.sweep.grid, self.settings, variants=[str(x) for x in self.quantized])
 
     @field_validator("calibrate")
     @classmethod
@@ -96,8 +96,8 @@ class Params(sections.Section):
 
 
 def _quantized(onnx: Sequence[str], torch: Sequence[str]) -> tuple[Variant, ...]:
-    names = [*(f"onnx_{x}" for x in onnx), *(f"torch_{x}" for x in torch)]
-    return tuple(map(Variant, names))
+    names = [f"onnx_{x}" for x in onnx] + [f"torch_{x}" for x in torch]
+    return tuple(Variant(name) for name in names)
 
 
 def check_params(raw: object, *, where: str = "params.yaml") -> Params:

@@ -25,12 +25,12 @@ def stand_by() -> None:
     Until `run_stage` runs, Ctrl-C ends the process at once. When DVC alone is killed, the stage
     is interrupted, and exits after a grace period where that has no effect.
     """
-    _original_stderr()
+    _original_stderr()  # copies it before anything redirects it
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Ctrl-C is not ignored
         signal.signal(signal.SIGINT, _exit_at_once)
     if "DVC_STAGE" in os.environ:
         gc.disable()  # collecting the libraries' objects takes seconds and frees little
-        _first_runners()
+        _first_runners()  # remembers them
         threading.Thread(target=_exit_when_orphaned, daemon=True).start()
 
 

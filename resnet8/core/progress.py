@@ -36,11 +36,11 @@ def show_progress(
             bar_format=BAR,
         )
         return
-    began = shown = time.monotonic()
+    began = last_line = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - shown >= LINE_SECONDS:
+        if now - last_line >= LINE_SECONDS:
             left = tqdm.format_interval((total - done) * (now - began) / done)
             print(f"{desc}: {done} of {total} {unit}, {left} left", file=sys.stderr, flush=True)
-            shown = now
+            last_line = now

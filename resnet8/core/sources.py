@@ -119,9 +119,11 @@ def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = 
     Raises:
         SourceError: a member is missing, unreachable, incomplete or has another checksum.
     """
-    paths = {x: folder / x for x in members}
+    paths = {member: folder / member for member in members}
     missing = [
-        x for x, out in paths.items() if not out.is_file() or _sha256(out) != CIFAR10_SHA256[x]
+        member
+        for member, path in paths.items()
+        if not path.is_file() or _sha256(path) != CIFAR10_SHA256[member]
     ]
     if not missing:
         return
@@ -129,7 +131,7 @@ def fetch_cifar10(members: Sequence[str], folder: Path, *, mirror: str | None = 
         _fetch_archive(CIFAR10_URL, missing, folder)
         return
     base = mirror.rstrip("/")
-    with suppress(MissingSourceError):
+    with suppress(MissingSourceError):  # a mirror without the members may have the archive
         for member in missing:
             source = f"{base}/{CIFAR10_FOLDER}/{member}"
             with _verified(source, folder / member, CIFAR10_SHA256[member]) as aside:

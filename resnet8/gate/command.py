@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import read_bytes, write_in_place
+from resnet8.core.files import read_bytes, write_through_link
 from resnet8.core.param_errors import parse_yaml
 from resnet8.core.params import load_params
 from resnet8.gate import render
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             if where == "-":
                 _print(form(answer))
             elif where is not None:
-                write_in_place(Path(where), form(answer).encode(errors="backslashreplace"))
+                write_through_link(Path(where), form(answer).encode(errors="backslashreplace"))
     except OSError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return _CODES["error"]

@@ -25,14 +25,14 @@ from resnet8.core.files import (
     read_bytes,
     read_json,
     remove,
+    remove_dangling_links,
     scratch_folder,
     temporary_beside,
-    unlink_if_dangling,
     write_array,
     write_arrays,
     write_bytes,
-    write_in_place,
     write_json,
+    write_through_link,
     written_aside,
 )
 from tests.hostile import payloads
@@ -161,19 +161,19 @@ def test_a_pipe_and_a_device_keep_their_place_and_take_the_content(tmp_path: Pat
 
 
 @pytest.mark.parametrize("target", ["there", "new"])
-def test_write_in_place_keeps_a_link_and_writes_its_target(tmp_path: Path, target: str) -> None:
+def test_write_through_link_keeps_a_link_and_writes_its_target(tmp_path: Path, target: str) -> None:
     (tmp_path / "there").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / target)
-    write_in_place(tmp_path / "link", b"x")
+    write_through_link(tmp_path / "link", b"x")
     assert (tmp_path / target).read_bytes() == b"x"
     assert (tmp_path / "link").is_symlink()
 
 
-def test_unlink_if_dangling_removes_only_links_that_lead_nowhere(tmp_path: Path) -> None:
+def test_remove_dangling_links_removes_only_links_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "good").symlink_to(tmp_path / "file")
     (tmp_path / "bad").symlink_to(tmp_path / "gone")
-    unlink_if_dangling(tmp_path)
+    remove_dangling_links(tmp_path)
     assert names(tmp_path) == ["file", "good"]
 
 

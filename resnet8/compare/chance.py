@@ -41,7 +41,9 @@ def is_chance(n_right: int, n_images: int, *, chance: float) -> bool:
 def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, Any]:
     """Returns the entries about chance in metrics/comparison.json.
 
-    `correct` is of the baseline, (N,) for (N,) class indices.
+    Args:
+        correct: (N,) whether the baseline is right.
+        labels: (N,) class indices.
     """
     chance = chance_accuracy(labels)
     return {

@@ -130,11 +130,12 @@ def compare(
         share of the ten largest divergences in their sum (None if it is near zero).
     """
     old, new = baseline.argmax(axis=1), variant.argmax(axis=1)
-    by_class = (split_by_class(x == labels, labels, label_names) for x in (old, new))
+    right_before = split_by_class(old == labels, labels, label_names)
+    right_now = split_by_class(new == labels, labels, label_names)
     divergences = kl_by_image(baseline, variant)
     n, kl = len(labels), float(divergences.mean())
     return {
-        **compare_correct(*by_class),
+        **compare_correct(right_before, right_now),
         "agreement": float(np.mean(old == new)),
         "kl_divergence": divergence(kl),
         "kl_standard_error": (
@@ -174,13 +175,13 @@ def compare_correct(baseline: ByClass, variant: ByClass) -> dict[str, Any]:
 def split_by_class(
     correct: Correct, labels: NDArray[np.int64], label_names: Sequence[str]
 ) -> dict[str, Correct]:
-    """Splits (N,) values by the K classes, without those that have no images."""
+    """Splits (N,) values by the K classes, without classes that have no images."""
     split = {name: correct[labels == k] for k, name in enumerate(label_names)}
     return {name: values for name, values in split.items() if len(values)}
 
 
 def join_classes(by_class: ByClass) -> Correct:
-    """(N,) values, class after class."""
+    """Joins the values of all classes to (N,) values, class after class."""
     return np.concatenate(list(by_class.values()))
 
 

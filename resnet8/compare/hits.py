@@ -94,7 +94,8 @@ def read_correctness(content: object) -> Correctness:
         error = exc.errors()[0]
         where = ".".join(map(str, error["loc"])) or "all of it"
         raise ValueError(f"{where} = {shown(error['input'])} ({error['msg']})") from exc
-    sizes, by_class = sorted(record.n_images.items()), {}
+    sizes = sorted(record.n_images.items())
+    by_class = {}
     for variant, packed in record.correct.items():
         if set(packed) != set(record.n_images):
             raise ValueError(f"correct.{variant} must have the classes of n_images")

@@ -58,7 +58,7 @@ def plot_tables(
 
 
 def _sqnr_rows(inspection: Json, variants: Sequence[str]) -> list[Row]:
-    """From input to output, without layers that a variant lacks or computes without noise."""
+    """Rows from input to output, without layers that a variant lacks or computes without noise."""
     activations = inspection["activations"]["calibration"]
     rows = [
         (variant, layer, position, activations[layer][variant]["statistics"].get("sqnr_db"))
@@ -70,7 +70,7 @@ def _sqnr_rows(inspection: Json, variants: Sequence[str]) -> list[Row]:
 
 
 def _sensitivity_rows(sensitivity: Json, variants: Sequence[str]) -> list[Row]:
-    """By rank: the layer that costs most alone comes first."""
+    """Rows by rank: the layer that costs most alone comes first."""
     rows = [
         (variant, layer, row["rank"], row["alone"]["kl_divergence"],
          row["spared"]["kl_divergence"], row["alone"]["agreement"])

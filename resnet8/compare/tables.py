@@ -114,10 +114,11 @@ def inside_table(layers: Json, sensitivity: Json) -> str:
         sqnr = {layer: row.get("sqnr_db") for layer, row in statistics.items()}
         noisy = [(x, layer) for layer, x in sqnr.items() if x is not None]
         db, noisiest = min(noisy, key=lambda pair: pair[0])  # the first one of equals
-        first = min(ranking["layers"], key=lambda layer: ranking["layers"][layer]["rank"])
-        row = ranking["layers"][first]
+        ranked = ranking["layers"]
+        most_sensitive = min(ranked, key=lambda layer: ranked[layer]["rank"])
+        row = ranked[most_sensitive]
         divergences = [x["kl_divergence"] for x in (row["alone"], row["spared"], ranking["all"])]
-        names = f"`{variant}`", f"`{noisiest}`", f"{db:.1f}", f"`{first}`"
+        names = f"`{variant}`", f"`{noisiest}`", f"{db:.1f}", f"`{most_sensitive}`"
         lines.append((*names, *(f"{kl:.4f}" for kl in divergences)))
     return markdown.table(lines)
 
@@ -126,15 +127,16 @@ def print_headline(comparison: Json) -> None:
     """Prints the comparison, below a warning if the baseline is not better than chance."""
     console = Console(highlight=False)
     if warning := chance_warning(comparison):
-        lines = [f"WARNING: {warning}", "Likely reasons:", *(f"- {reason}" for reason in REASONS)]
-        console.print("\n".join(lines), style="bold red", markup=False)
+        reasons = [f"- {reason}" for reason in REASONS]
+        text = "\n".join([f"WARNING: {warning}", "Likely reasons:", *reasons])
+        console.print(text, style="bold red", markup=False)
     title = f"{comparison['n_images']:,} test images, compared with {comparison['baseline']}"
     # Headings of two lines, and one space between columns: fits 80 columns.
-    cells = [[column.replace(" ", "\n") for column in COLUMNS], *_headline(comparison)]
-    table = rich_table(cells, title=title, padding=0, show_edge=False)
-    for line, row in zip(table.rows, _rows(comparison).values(), strict=True):
+    lines = [[column.replace(" ", "\n") for column in COLUMNS], *_headline(comparison)]
+    table = rich_table(lines, title=title, padding=0, show_edge=False)
+    for table_row, row in zip(table.rows, _rows(comparison).values(), strict=True):
         worse = row["accuracy_delta_pp"] < 0 and row["mcnemar_p"] < SIGNIFICANCE
-        line.style = "yellow" if worse else None
+        table_row.style = "yellow" if worse else None
     console.print(table)
     console.print(
         "delta: variant minus baseline; yellow: lower, and unlikely to be chance (McNemar p < "
@@ -148,11 +150,9 @@ def print_headline(comparison: Json) -> None:
 def print_classes(comparison: Json) -> None:
     """Prints the accuracy deltas by class, if any accuracy changed."""
     if deltas := _class_deltas(comparison):
-        rows = zip(*(by_class.values() for by_class in deltas.values()), strict=True)
-        classes = next(iter(deltas.values()))
-        lines = [["class", *deltas]]
-        for label, row in zip(classes, rows, strict=True):
-            lines.append([label, *(f"{delta:+.2f}" for delta in row)])
+        variants, classes = deltas.values(), next(iter(deltas.values()))
+        rows = [[name, *(f"{by_class[name]:+.2f}" for by_class in variants)] for name in classes]
+        lines = [["class", *deltas], *rows]
         title = "Accuracy per class: delta in percentage points"
         Console(highlight=False).print(rich_table(lines, title=title))
 
@@ -160,12 +160,13 @@ def print_classes(comparison: Json) -> None:
 def print_layers(inspection: Json) -> None:
     """Prints the statistics of all layers over the chosen input, a table for each variant.
 
-    The inspection is that in artifacts/inspection/layers.json.
+    `inspection` is the content of artifacts/inspection/layers.json.
     """
     console = Console(highlight=False, markup=False)  # layers have any names
     rows = inspection["activations"]["input"]
-    for variant in dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer]):
-        lines = [[*LAYER_COLUMNS]]
+    variants = dict.fromkeys(name for layer in inspection["layers"] for name in rows[layer])
+    for variant in variants:
+        lines = [list(LAYER_COLUMNS)]
         for layer in inspection["layers"]:
             if variant in rows[layer]:
                 cells = layer_cells(rows[layer][variant]["statistics"])
@@ -179,9 +180,9 @@ def print_layers(inspection: Json) -> None:
 def layer_cells(statistics: Json) -> dict[str, str]:
     """The statistics of a layer's output by column; empty where there are none."""
 
-    def cell(key: str, digits: str, factor: float = 1) -> str:
+    def cell(key: str, form: str, factor: float = 1) -> str:
         number = statistics.get(key)
-        return "" if number is None else f"{factor * number:{digits}}"
+        return "" if number is None else f"{factor * number:{form}}"
 
     clipped = cell("clipped_share", ".2g", 100)
     return {

@@ -33,7 +33,9 @@ _OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibi
 
 
 def judge(base: str, moved: list[str]) -> dict[str, Any]:
-    """Compares the working tree with a Git revision, and adds sentences of `find_moved` to `moved`.
+    """Compares the working tree with a Git revision.
+
+    Appends the sentences of `find_moved` to `moved`, which has them also if a later check raises.
 
     Returns:
         The verdict, as JSON holds it: `failures` are reasons, `notes` do not fail the gate, and
@@ -58,16 +60,17 @@ def judge(base: str, moved: list[str]) -> dict[str, Any]:
     warning = check_comparison(read, new.correctness, params.variants, baseline=baseline)
     limits = check_limits(new.correctness, read_conversion_errors(read), params)
     check_lock(params.model_dump(), metrics_files(params.variants))
-    found = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
-    changes = {x: found[x] for x in (*params.variants, *found) if x in found}
-    elsewhere = (new.saturating ^ old.saturating) & {*old.correctness.by_class}
+    compared = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
+    order = dict.fromkeys([*params.variants, *compared])
+    changes = {name: compared[name] for name in order if name in compared}
+    on_other_cpu = (new.saturating ^ old.saturating) & old.correctness.by_class.keys()
     failures = render.explain_failures(limits, changes)
     return {
         "moved": moved,
         "verdict": "fail" if failures else "pass",
         "base": {"revision": base, "commit": commit},
         "failures": failures,
-        "notes": [f"{x}: {_OTHER_CPU}" for x in params.variants if x in elsewhere],
+        "notes": [f"{x}: {_OTHER_CPU}" for x in params.variants if x in on_other_cpu],
         "warning": warning,
         "limits": limits,
         "changes": changes,

@@ -6,16 +6,15 @@ Metrics that are missing, damaged, not finite or contradictory raise an error an
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from resnet8.compare.chance import chance_warning
 from resnet8.compare.comparison import join_classes
 from resnet8.compare.hits import Correctness, compare_hits, read_correctness
 from resnet8.core.errors import GateError, shown
-from resnet8.core.files import parse_json
+from resnet8.core.files import REMEDY, parse_json
 from resnet8.core.variants import FLOAT_VARIANTS
-
-_REMEDY = "Run `dvc repro` to make it again."
 
 # Path in the project -> content; raises PipelineError for a missing file.
 Read = Callable[[str], bytes]
@@ -67,7 +66,7 @@ def read_conversion_errors(read: Read) -> dict[str, float]:
         GateError: a file is missing or damaged.
     """
     errors: dict[str, float] = {}
-    for variant, original in zip(FLOAT_VARIANTS[1:], FLOAT_VARIANTS, strict=False):
+    for original, variant in pairwise(FLOAT_VARIANTS):
         name, parity = f"verify_{variant.runtime}", f"parity_with_{original.runtime}"
         errors[variant] = _number(name, _parse(read, name), parity, "max_abs_probability_diff")
     return errors
@@ -88,7 +87,7 @@ def check_comparison(
     if set(correctness.by_class) != set(variants):
         raise GateError(
             f"{_path('correct')} must hold the variants {', '.join(variants)}, got "
-            f"{shown(list(correctness.by_class))}. {_REMEDY}"
+            f"{shown(list(correctness.by_class))}. {REMEDY}"
         )
     expected = compare_hits(correctness.by_class, baseline)
     _refuse("comparison", _contradictions(comparison, expected))
@@ -138,8 +137,10 @@ def _contradictions(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> 
             continue
         given = got if isinstance(got, Mapping) else {}
         others = [x for x in given if x not in value]
-        if key != "variants":
-            others = [x for x in others if key.startswith("per_class_") and given[x] is not None]
+        if key.startswith("per_class_"):
+            others = [x for x in others if given[x] is not None]
+        elif key != "variants":
+            others = []
         yield from (f"{key}.{x}" for x in [*_contradictions(given, value), *others])
 
 
@@ -148,9 +149,9 @@ def _refuse(name: str, contradictions: Iterable[str]) -> None:
         others = " and others" if len(keys) > 5 else ""
         raise GateError(
             f"{_path(name)} must fit the images that {_path('correct')} says were right, got "
-            f"another value of {', '.join(keys[:5])}{others}. {_REMEDY}"
+            f"another value of {', '.join(keys[:5])}{others}. {REMEDY}"
         )
 
 
 def _damaged(name: str, got: str) -> GateError:
-    return GateError(f"{_path(name)} must be whole, got: {got}. {_REMEDY}")
+    return GateError(f"{_path(name)} must be whole, got: {got}. {REMEDY}")

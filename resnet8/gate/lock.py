@@ -49,11 +49,13 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
             judged = _upstream(stages, _JUDGED)
             changed -= {out.def_path for name in judged for out in stages[name].outs}
             outs = [out for stage in stages.values() for out in stage.outs if out.use_cache]
+            # Metrics are in Git and are hashed, whatever dvc.yaml calls cached.
+            outs = [out for out in outs if not out.def_path.startswith("metrics/")]
             made = {out.def_path: out.hash_info.value for out in outs}
-            made = {x: y for x, y in made.items() if not x.startswith("metrics/")}
             for name, stage in stages.items():
                 now = _state(stage, made, params, is_judged=name in judged)
                 before = _recorded(name, entries.get(name, {}))
+                # `...` stands for an absent entry, because None is a value.
                 changed |= {x for x in now | before if now.get(x, ...) != before.get(x, ...)}
     except _FAULTS as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc.__cause__ or exc}".split())[:300]
@@ -75,13 +77,16 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
 
 def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
     """Returns the names of a stage and of all stages that it depends on."""
-    makers = {f"{out.def_path}/": x for x, stage in stages.items() for out in stage.outs}
+    makers = {f"{out.def_path}/": maker for maker, stage in stages.items() for out in stage.outs}
     names, waiting = set[str](), {name}
     while waiting:
-        names.add(name := waiting.pop())
-        paths = [f"{dep.def_path}/" for dep in stages[name].deps]
-        near = {(out, x) for out in makers for x in paths if out.startswith(x) or x.startswith(out)}
-        waiting |= {makers[out] for out, _ in near} - names
+        current = waiting.pop()
+        names.add(current)
+        for path in [f"{dep.def_path}/" for dep in stages[current].deps]:
+            for out, maker in makers.items():
+                # The dependency is the output, a folder around it or a file in it.
+                if maker not in names and (out.startswith(path) or path.startswith(out)):
+                    waiting.add(maker)
     return names
 
 
@@ -130,7 +135,7 @@ def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
         content = json.dumps(listed, sort_keys=True).encode()
         return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
     if path == _LINKED or any(path.startswith(f"{x}/") for x in made):
-        return item.hash_info.value  # nothing in Git tells
+        return item.hash_info.value  # nothing in Git to compare it with
     return item.get_hash().value if item.exists else None
 
 

@@ -70,12 +70,15 @@ def to_markdown(answer: Row) -> str:
     if answer["verdict"] == "error":
         lines += [f"### ⚠️ The gate could not compare\n\n{escape(answer['error'])}\n"]
         return "\n".join(lines)
-    sign = "❌" if answer["failures"] else "⚠️" if answer["warning"] else "✅"
+    sign = "⚠️" if answer["warning"] else "✅"
+    if answer["failures"]:
+        sign = "❌"
     changes, limits = (
         table([[escape(x) for x in row] for row in rows]) for rows in _tables(answer)
     )
     lines += [f"### {sign} {escape(_headline(answer))}\n"]
-    lines += [f"- ⚠️ {escape(answer['warning'])}"] if answer["warning"] else []
+    if answer["warning"]:
+        lines.append(f"- ⚠️ {escape(answer['warning'])}")
     lines += [f"- ❌ {escape(reason)}" for reason in answer["failures"]]
     lines += [f"- note: {escape(note)}" for note in answer["notes"]]
     lines += [
@@ -88,31 +91,31 @@ def to_markdown(answer: Row) -> str:
 
 def explain_failures(limits: Iterable[Row], changes: Mapping[str, Row]) -> list[str]:
     """Returns a sentence for each broken limit and each variant that is worse than the base."""
-    reasons = []
-    for x in limits:
-        if not x["passed"]:
-            value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
-            side = "at least" if x["at_least"] else "at most"
-            reasons.append(
-                f"{x['variant']}: {x['detail']}: {value}, must be {side} {limit} "
-                f"(gate.{x['parameter']})."
-            )
-    for variant, x in changes.items():
-        if x["verdict"] == "worse":
-            losses = sorted((row["accuracy_delta_pp"], name) for name, row in x["classes"].items())
-            classes = ", ".join(
-                f"{name} {delta:+.1f} pp"
-                + (" (certain by itself)" if name in x["classes_worse"] else "")
-                for delta, name in losses
-                if delta < 0
-            )
-            reasons.append(
-                f"{variant}: worse than the base: {x['base_accuracy']:.2%} to {x['accuracy']:.2%} "
-                f"({x['accuracy_delta_pp']:+.2f} pp, {x['images_lost']} images lost and "
-                f"{x['images_won']} won, p {x['mcnemar_p_holm']:.2g}). Classes that lost: "
-                f"{classes}."
-            )
-    return reasons
+    broken = [_explain_limit(x) for x in limits if not x["passed"]]
+    worse = {name: x for name, x in changes.items() if x["verdict"] == "worse"}
+    return broken + [_explain_loss(name, x) for name, x in worse.items()]
+
+
+def _explain_limit(x: Row) -> str:
+    value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
+    side = "at least" if x["at_least"] else "at most"
+    return (
+        f"{x['variant']}: {x['detail']}: {value}, must be {side} {limit} (gate.{x['parameter']})."
+    )
+
+
+def _explain_loss(variant: str, x: Row) -> str:
+    classes = []
+    for delta, name in sorted((row["accuracy_delta_pp"], k) for k, row in x["classes"].items()):
+        if delta < 0:
+            certain = " (certain by itself)" if name in x["classes_worse"] else ""
+            classes.append(f"{name} {delta:+.1f} pp{certain}")
+    return (
+        f"{variant}: worse than the base: {x['base_accuracy']:.2%} to {x['accuracy']:.2%} "
+        f"({x['accuracy_delta_pp']:+.2f} pp, {x['images_lost']} images lost and "
+        f"{x['images_won']} won, p {x['mcnemar_p_holm']:.2g}). Classes that lost: "
+        f"{', '.join(classes)}."
+    )
 
 
 def _headline(answer: Row) -> str:

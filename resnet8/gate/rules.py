@@ -50,13 +50,14 @@ def check_limits(
         if name in (*FLOAT_VARIANTS, baseline):
             continue
         compared = compare_correct(by_class[baseline], by_class[name])
-        worst, delta_pp = min(compared["per_class_delta_pp"].items(), key=lambda item: item[1])
-        for parameter, change_pp, where in (
+        class_deltas = compared["per_class_delta_pp"]
+        worst = min(class_deltas, key=class_deltas.__getitem__)
+        for parameter, delta_pp, where in (
             ("drop_max_pp", compared["accuracy_delta_pp"], "all images"),
-            ("class_drop_max_pp", delta_pp, worst),
+            ("class_drop_max_pp", class_deltas[worst], worst),
         ):
             allowed = getattr(gate, parameter)
-            limit, drop = allowed.get(name, allowed["default"]), max(0.0, -change_pp)
+            limit, drop = allowed.get(name, allowed["default"]), max(0.0, -delta_pp)
             rows.append(_limit(parameter, name, drop, limit, f"below {baseline}, {where}"))
     return rows
 
@@ -102,13 +103,18 @@ def find_changes(
     old, new = base.by_class, current.by_class
     both = [name for name in new if name in old]
     totals = _differences({x: (join_classes(old[x]), join_classes(new[x])) for x in both})
-    by_class = _differences({(x, y): (old[x][y], new[x][y]) for x in both for y in old[x]})
+    by_class = _differences(
+        {(x, label): (old[x][label], new[x][label]) for x in both for label in old[x]}
+    )
     changes = {}
-    for name in [*new, *(x for x in old if x not in new)]:
-        total, classes, verdict = {}, {}, "new" if name in new else "removed"
+    for name in dict.fromkeys([*new, *old]):
         if name in both:
-            total, classes = totals[name], {y: by_class[name, y] for y in old[name]}
+            total = totals[name]
+            classes = {label: by_class[name, label] for label in old[name]}
             verdict = _judge(total, classes, significance)
+        else:
+            total, classes = {}, {}
+            verdict = "new" if name in new else "removed"
         worse = [label for label, row in classes.items() if _is_loss(row, significance)]
         changes[name] = {"verdict": verdict, **total, "classes": classes, "classes_worse": worse}
     return changes
@@ -116,7 +122,8 @@ def find_changes(
 
 def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
     """Names and numbers of images of all classes; the checksum covers them unless it is forged."""
-    return {(y, len(z)) for x in correctness.by_class.values() for y, z in x.items()}
+    variants = correctness.by_class.values()
+    return {(label, len(right)) for by_class in variants for label, right in by_class.items()}
 
 
 def _judge(total: Row, classes: Mapping[str, Row], significance: float) -> str:

@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.out, content)
     print(f"{len(findings)} findings in the quantized models")
     for variant, _, layer, message in findings:
-        print(f"  {variant}{f', {layer}' if layer else ''}: {message}")
+        where = f"{variant}, {layer}" if layer else variant
+        print(f"  {where}: {message}")
 
 
 if __name__ == "__main__":

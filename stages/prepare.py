@@ -17,9 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     numbers = load_params(args.params).calibrate.batches
 
     names = decode_label_names(read_bytes(args.raw / "batches.meta"), name="batches.meta")
-    contents = {
-        x: read_bytes(args.raw / x) for x in ["test_batch", *map("data_batch_{}".format, numbers)]
-    }
+    batches = ["test_batch", *(f"data_batch_{number}" for number in numbers)]
+    contents = {name: read_bytes(args.raw / name) for name in batches}
     test, *train = (
         read_batch(content, name=name, n_classes=len(names)) for name, content in contents.items()
     )

@@ -38,12 +38,10 @@ def main(argv: list[str] | None = None) -> None:
     for name, result in checked.items():
         results.refuse_unexplained(name, result)
 
-    described, summarized = (
-        {"n_images": len(images), "variants": {name: part(x) for name, x in checked.items()}}
-        for part in (results.describe, results.summarize)
-    )
-    write_json(args.out, described)
-    write_json(args.metrics, summarized)
+    described = {name: results.describe(result) for name, result in checked.items()}
+    summarized = {name: results.summarize(result) for name, result in checked.items()}
+    write_json(args.out, {"n_images": len(images), "variants": described})
+    write_json(args.metrics, {"n_images": len(images), "variants": summarized})
     for name, result in checked.items():
         print(results.in_words(name, result))
 

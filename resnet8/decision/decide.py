@@ -36,6 +36,7 @@ def decide(
     """
     quantized = [x for x in sizes if not x.is_float]
     rows = {str(x): _describe(x, results, limits=limits, sizes=sizes) for x in quantized}
+    # Limits of the float models and of the calibration concern all variants.
     broken = [x for x in limits if x["variant"] not in rows and not x["passed"]]
     recommended, reason = _recommend(rows, results["comparison"], is_broken=bool(broken))
     warnings = _warnings(results, broken, sizes)
@@ -59,22 +60,23 @@ def _recommend(
         return None, "the baseline is not better than chance, so accuracies say nothing"
     safe = {x: row for x, row in rows.items() if row["keeps_limits"]}
     exact = {x: row for x, row in safe.items() if not row["saturates"]}
-    left = {x: row for x, row in exact.items() if row["file_bytes"] < row["float_file_bytes"]}
+    saving = {x: row for x, row in exact.items() if row["file_bytes"] < row["float_file_bytes"]}
     for is_reason, reason in (
         (not rows, "there is no quantized variant"),
         (is_broken, "a limit of the gate that concerns all variants is broken"),
         (not safe, "no quantized variant keeps the limits of the gate"),
         (not exact, "no quantized variant does so with products that do not saturate"),
-        (not left, "no quantized variant has a smaller file than the float model, too"),
+        (not saving, "no quantized variant has a smaller file than the float model, too"),
     ):
         if is_reason:
             return str(Variant.ONNX_FP32), reason
-    smallest = min(row["file_bytes"] for row in left.values())
-    small = [x for x, row in left.items() if row["file_bytes"] <= (1 + SAME_SIZE) * smallest]
-    divergences = comparison["variants"]
-    nearest = min((divergences[name] for name in small), key=lambda row: row["kl_divergence"])
-    most = nearest["kl_divergence"] + STANDARD_ERRORS * (nearest["kl_standard_error"] or 0)
-    near = [name for name in small if divergences[name]["kl_divergence"] <= most]
+    least_bytes = min(row["file_bytes"] for row in saving.values())
+    small = [x for x, row in saving.items() if row["file_bytes"] <= (1 + SAME_SIZE) * least_bytes]
+    compared = comparison["variants"]
+    nearest = min((compared[name] for name in small), key=lambda row: row["kl_divergence"])
+    standard_error = nearest["kl_standard_error"] or 0  # None for a single image
+    most = nearest["kl_divergence"] + STANDARD_ERRORS * standard_error
+    near = [name for name in small if compared[name]["kl_divergence"] <= most]
     reason = "keeps all limits of the gate, and no other that does has a smaller file"
     if len(small) > len(near):
         reason += " and is as close to float"
@@ -88,29 +90,27 @@ def _describe(
 ) -> dict[str, Any]:
     row = results["comparison"]["variants"][name]
     arithmetic = results["verify_quantized"]["variants"][name]
-    own = [x for x in limits if x["variant"] == name]
+    findings = results["quantization_lint"]["findings"]
+    concerned = [x for x in limits if x["variant"] == name]
     keys = ("parameter", "limit", "detail", "passed")
     return {
-        "keeps_limits": all(x["passed"] for x in own),
-        "limits": [{"value": round(x["value"], 4), **{key: x[key] for key in keys}} for x in own],
+        "keeps_limits": all(x["passed"] for x in concerned),
+        "limits": [
+            {"value": round(x["value"], 4), **{key: x[key] for key in keys}} for x in concerned
+        ],
         **{key: row[key] for key in FIGURES},
         "file_bytes": sizes[name],
         "float_file_bytes": sizes[name.original],
         "saturates": arithmetic["saturating_products"],
         "codes_compared": arithmetic["codes"],
         "largest_difference_of_codes": arithmetic["largest_difference"],
-        "findings": sum(
-            x["variant"] in {name, "all"} for x in results["quantization_lint"]["findings"]
-        ),
+        "findings": sum(x["variant"] in {name, "all"} for x in findings),
     }
 
 
 def _warnings(results: Json, broken: Sequence[Row], sizes: Mapping[Variant, int]) -> dict[str, str]:
-    """Returns a text for each kind of warning; empty if there is no reason to warn."""
-    verified, findings = results["verify_quantized"], results["quantization_lint"]["findings"]
-    saturating = [x for x, row in verified["variants"].items() if row["saturating_products"]]
-    sweep = results["sweep"]
-    return {
+    """Returns a text by kind of warning; empty, or no entry, if there is no reason to warn."""
+    warnings = {
         "chance": chance_warning(results["comparison"]),
         "limits": "; ".join(
             f"gate.{x['parameter']} is broken for {x['variant']}: {x['value']:.4g}, limit "
@@ -118,10 +118,17 @@ def _warnings(results: Json, broken: Sequence[Row], sizes: Mapping[Variant, int]
             for x in broken
         ),
         "larger_file": list_larger({str(x): n for x, n in sizes.items()}),
-        "saturating": f"8-bit products of {', '.join(saturating)} saturate on the CPU that measured"
-        " them: on others its numbers may differ." if saturating else "",
-        "lint": f"{len(findings)} lint finding{'s' if len(findings) > 1 else ''}: "
-        f"{findings[0]['message']}" if findings else "",
-        "sweep": f"The sweep is outdated: {sweep['note']}"
-        if sweep["n_earlier"] + sweep["n_other_data"] + sweep["n_other_model"] else "",
-    }  # fmt: skip
+    }
+    verified = results["verify_quantized"]["variants"]
+    if saturating := [x for x, row in verified.items() if row["saturating_products"]]:
+        warnings["saturating"] = (
+            f"8-bit products of {', '.join(saturating)} saturate on the CPU that measured them: "
+            "on others its numbers may differ."
+        )
+    if findings := results["quantization_lint"]["findings"]:
+        plural = "s" if len(findings) > 1 else ""
+        warnings["lint"] = f"{len(findings)} lint finding{plural}: {findings[0]['message']}"
+    sweep = results["sweep"]
+    if sweep["n_earlier"] or sweep["n_other_data"] or sweep["n_other_model"]:
+        warnings["sweep"] = f"The sweep is outdated: {sweep['note']}"
+    return warnings

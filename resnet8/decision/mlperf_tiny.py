@@ -28,7 +28,10 @@ def scores(
 ) -> dict[str, Any]:
     """Computes accuracies on the benchmark's images, as fractions with 95% intervals.
 
-    Hits are in the order of the test set, whose class indices are `labels`, (N,).
+    Args:
+        by_variant: by class, whether each prediction is right, in the order of the test set.
+        labels: (N,) class indices of the test set.
+        label_names: K names.
     """
     samples = read_samples()
     rows = {}

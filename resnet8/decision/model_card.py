@@ -53,7 +53,9 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
     results, fetch = inputs.results, inputs.settings["fetch"]
     comparison, decision = results["comparison"], results["decision"]
     mlperf = decision["mlperf_tiny"]
-    sections = ["fetch", "convert_onnx", *([] if variant.is_float else ["calibrate", "fit"])]
+    sections = ["fetch", "convert_onnx"]
+    if not variant.is_float:
+        sections += ["calibrate", "fit"]
     return environment.get_template("model_card.md.jinja").render(
         {**results, **inputs._asdict()},
         variant=variant,
@@ -62,7 +64,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         data=data_in_words(fetch["dataset"]),
         type="float32" if variant.is_float else "int8",
         place=words.place(variant),
-        mlperf=mlperf and {**mlperf, **mlperf["variants"][variant]},
+        mlperf=None if mlperf is None else {**mlperf, **mlperf["variants"][variant]},
         base=comparison["variants"][comparison["baseline"]],
         row=comparison["variants"][variant],
         quantized=decision["variants"].get(variant),
@@ -87,7 +89,7 @@ def _head(variant: Variant, inputs: CardInputs) -> Json:
         "license": "apache-2.0" if fetch["model"] in BUILT_IN_MODELS else "other",
         "library_name": _LIBRARIES[runtime],
         "pipeline_tag": "image-classification",
-        "tags": [runtime, *([] if variant.is_float else ["quantized", "8-bit"])],
+        "tags": [runtime] if variant.is_float else [runtime, "quantized", "8-bit"],
         "datasets": [_DATASETS[fetch["dataset"]]],
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": [result]}],

@@ -66,9 +66,11 @@ def mlperf_tiny(decision: Json, baseline: str) -> str:
     if scores is None:
         return ""
     rows, n, target = scores["variants"], scores["n_images"], scores["target"]
-    row, right = rows[baseline], sorted({rows[name]["n_right"] for name in decision["variants"]})
-    span = " to ".join(str(x) for x in sorted({right[0], right[-1]})) if right else ""
-    quantized = f", the quantized variants {span}" if right else ""
+    row, counts = rows[baseline], [rows[name]["n_right"] for name in decision["variants"]]
+    quantized = ""
+    if counts:
+        ends = sorted({min(counts), max(counts)})  # one number if all are equal
+        quantized = f", the quantized variants {' to '.join(map(str, ends))}"
     return (
         f"MLPerf Tiny measures accuracy on {n} of these images and requires {100 * target:.0f}%, "
         f"{target * n:.0f} images: {baseline} classifies {row['n_right']} correctly{quantized}. "

@@ -68,13 +68,15 @@ def open_client(*, n_workers: int) -> Iterator[Client]:
                 client = Client(stack.enter_context(_start_here(n_workers)))
         except (OSError, RuntimeError, TypeError, ValueError) as exc:
             reason = str(exc) or type(exc).__name__
+            if not address:
+                raise ClusterError(
+                    f"Dask must start on this machine, got: {reason}. Correct its configuration; "
+                    "docs/cluster.md has the TLS settings."
+                ) from exc
             raise ClusterError(
                 f"DASK_SCHEDULER_ADDRESS must be the address of a Dask scheduler, got {address!r}, "
                 f"which cannot be reached ({reason}). Start one with `dask scheduler`, check the "
                 "TLS settings (docs/cluster.md), or leave the variable out to run on this machine."
-                if address
-                else f"Dask must start on this machine, got: {reason}. Correct its configuration; "
-                "docs/cluster.md has the TLS settings."
             ) from exc
         yield stack.enter_context(client)
 
@@ -129,9 +131,9 @@ def compute(
         for _ in _watch(client, say):
             for future, value in waiting.next_batch(block=False):
                 if future.status not in ("finished", "error"):
-                    raise ConnectionError
-                failed = future.status == "error"
-                yield futures.pop(future), _reason(future.exception()) if failed else value
+                    raise ConnectionError  # cancelled or lost, by a scheduler that went away
+                outcome = _reason(future.exception()) if future.status == "error" else value
+                yield futures.pop(future), outcome
             if waiting.is_empty():
                 return
             time.sleep(POLL_SECONDS)
@@ -167,13 +169,13 @@ def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]
     futures = {}
     # Long and short ones mixed, so that the first tell how long the rest will take.
     for run in Random(0).sample(runs, len(runs)):  # noqa: S311
-        key = f"fit-{name}-{run.settings}"
-        if key not in quantizations:
+        fit_key, measure_key = f"fit-{name}-{run.settings}", f"measure-{name}-{run}"
+        if fit_key not in quantizations:
             settings = run.settings.model_dump()
-            quantizations[key] = client.submit(call, "fit", settings, key=key)
-        quantization, key = quantizations[key], f"measure-{name}-{run}"
+            quantizations[fit_key] = client.submit(call, "fit", settings, key=fit_key)
+        arguments = (quantizations[fit_key], run.variant)
         # Before other fits, so that finished quantizations do not pile up.
-        future = client.submit(call, "measure", quantization, run.variant, key=key, priority=1)
+        future = client.submit(call, "measure", *arguments, key=measure_key, priority=1)
         futures[future] = run
     return futures
 
@@ -185,7 +187,7 @@ def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
         ClusterError: there has been no worker for a long time.
         ConnectionError: the scheduler went away.
     """
-    count, last_seen = None, time.monotonic()
+    count, last_worker = None, time.monotonic()
     patience = f"{PATIENCE_SECONDS / 60:.0f} minutes"
     while client.status == "running":
         before, count = count, len(client.nthreads())
@@ -194,8 +196,8 @@ def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
             waits = "" if count else f"; waiting {patience} for one"
             say(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
         if count:
-            last_seen = time.monotonic()
-        elif time.monotonic() - last_seen > PATIENCE_SECONDS:
+            last_worker = time.monotonic()
+        elif time.monotonic() - last_worker > PATIENCE_SECONDS:
             raise ClusterError(
                 f"The scheduler must have workers, got none for {patience} ({address}). Start some "
                 "with `dask worker`, then start the sweep again: finished runs are kept."

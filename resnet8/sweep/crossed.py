@@ -37,11 +37,11 @@ def variances(values: Values) -> tuple[float, float]:
     Source: A. B. Owen (2007), The pigeonhole bootstrap, Annals of Applied Statistics 1, 386-411,
     on the variance of means over two crossed samples.
     """
-    of_images, of_draws = (
-        float(means.var(ddof=1)) / len(means) if len(means) > 1 else 0.0
-        for means in (values.mean(axis=0), values.mean(axis=1))
-    )
-    return of_images, of_draws
+
+    def of_mean(sample: NDArray[np.float64]) -> float:
+        return float(sample.var(ddof=1)) / len(sample) if len(sample) > 1 else 0.0
+
+    return of_mean(values.mean(axis=0)), of_mean(values.mean(axis=1))
 
 
 def estimate(values: Values) -> Estimate:

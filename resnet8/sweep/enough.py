@@ -72,19 +72,21 @@ def find_enough(settings: Iterable[Setting]) -> dict[str, Any] | None:
         return list(takewhile(lambda row: not any(x.differs for x in row[1]), rows))
 
     same, finest = settled(accuracy, agreement), settled(divergence)
-    rooms = [
-        round(100 * max(max(-row[i].low, row[i].high) for _, row in same), 4) if same else None
-        for i in (0, 1)
-    ]
     return {
         "variant": largest.variant,
         "largest": largest.images,
         "seeds": min(len(common_seeds(x, largest)) for x in smaller),
         "images": same[-1][0] if same else None,
-        "accuracy_room_pp": rooms[0],
-        "agreement_room_pp": rooms[1],
+        "accuracy_room_pp": _room_pp([estimates[0] for _, estimates in same]),
+        "agreement_room_pp": _room_pp([estimates[1] for _, estimates in same]),
         "divergence_images": finest[-1][0] if finest else None,
     }
+
+
+def _room_pp(estimates: Sequence[Estimate]) -> float | None:
+    """Returns the largest distance of an interval from zero, in percentage points."""
+    ends = [end for x in estimates for end in (-x.low, x.high)]
+    return round(100 * max(ends), 4) if ends else None
 
 
 def answer(enough: Sequence[Mapping[str, Any]]) -> str | None:
@@ -103,13 +105,12 @@ def answer(enough: Sequence[Mapping[str, Any]]) -> str | None:
         for name in ("images", "accuracy_room_pp", "agreement_room_pp")
     )
     finest = [row["divergence_images"] for row in enough]
+    settles = f"still changes at {largest:,}."
+    if all(finest):
+        settles = f"settles from {max(finest):,} images on."
     return (
         f"Beyond {images:,} images more calibration changes nothing measurable: up to {largest:,} "
         f"images accuracy moves by at most {accuracy_pp:.2f} percentage points and agreement with "
         f"the baseline by at most {agreement_pp:.2f} ({basis}). KL divergence, the finest measure, "
-        + (
-            f"settles from {max(finest):,} images on."
-            if all(finest)
-            else f"still changes at {largest:,}."
-        )
+        f"{settles}"
     )

@@ -76,6 +76,7 @@ class Workbench:
 
     @cached_property
     def program(self) -> Any:
+        # Here, so that workers that make no PyTorch variant do not load PyTorch.
         from resnet8.models import torch_model  # noqa: PLC0415
 
         return torch_model.load_any(self.inputs.program)

@@ -62,17 +62,18 @@ def read(path: Path) -> dict[Key, Result]:
     if content and header != list(COLUMNS):
         raise _damaged(path, f"a header of {len(COLUMNS)} columns, got {shown(header)}")
     results: dict[Key, Result] = {}
+    # Numbers of all and of right images, images known to be right, images known to be wrong.
     baselines: dict[Identity, tuple[tuple[int, int], set[int], set[int]]] = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
             key, result = _parse(line)
             if key in results:
                 raise ValueError("the run is there twice")
-            count = (result.n_images, result.baseline_right)
-            first, right, wrong = baselines.setdefault(key.shared, (count, set(), set()))
+            counts = (result.n_images, result.baseline_right)
+            earlier, right, wrong = baselines.setdefault(key.shared, (counts, set(), set()))
             right.update(result.lost)
             wrong.update(result.won, result.other)
-            if count != first or right & wrong:
+            if counts != earlier or right & wrong:
                 raise ValueError("the baseline must be that of the lines above")
         except (ValueError, RecursionError) as exc:
             got = f"{shown(','.join(line))} ({_reason(exc)})"
@@ -152,6 +153,7 @@ def _value(cell: str) -> Any:
 
 
 def _sortable(cell: str) -> tuple[float, str]:
+    """Sort key of a cell: numbers by value, before text."""
     try:
         return float(cell), ""
     except ValueError:

@@ -47,7 +47,7 @@ def check_result(values: dict[str, Any]) -> Result:
         values: by the names of `Result`.
 
     Raises:
-        ValueError: a value is impossible; `pydantic.ValidationError` if it is so by itself.
+        ValueError: figures contradict each other; `pydantic.ValidationError`: one is impossible.
     """
     result = _RESULT.validate_python(values)
     n, changed = result.n_images, [*result.lost, *result.won, *result.other]
@@ -56,6 +56,7 @@ def check_result(values: dict[str, Any]) -> Result:
     both = result.baseline_right - len(result.lost)
     if not 0 <= both <= n - len(changed):
         raise ValueError("top1_accuracy must fit lost, won and other")
+    # Which of the unchanged images are right is not recorded, and makes no difference.
     old, new = np.zeros((2, n), bool)
     old[result.lost] = new[result.won] = True
     unchanged = np.setdiff1d(np.arange(n), changed)

@@ -169,15 +169,14 @@ def _above(
 
 
 def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Returns True if another setting of the runtime is as good in size and accuracy, or better.
+    """Returns whether another setting is as good in size and accuracy, and better in one of them.
 
     Files of different runtimes have different formats, so they are not compared.
     """
     if Variant(other["variant"]).runtime != Variant(row["variant"]).runtime:
         return False
-    (size, mean), (other_size, other_mean) = (
-        (x["file_bytes"], x["top1_accuracy"]["mean"]) for x in (row, other)
-    )
+    size, mean = row["file_bytes"], row["top1_accuracy"]["mean"]
+    other_size, other_mean = other["file_bytes"], other["top1_accuracy"]["mean"]
     return other_size <= size and other_mean >= mean and (other_size, other_mean) != (size, mean)
 
 

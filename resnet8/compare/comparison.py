@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from resnet8.core.digits import divergence, divergence_share, probability_difference
+from resnet8.core.digits import (
+    round_divergence,
+    round_divergence_share,
+    round_probability_difference,
+)
 from resnet8.core.evaluation import Probabilities
 
 CONFIDENCE = 0.95
@@ -54,7 +58,7 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
 
     old, new = both + lost, both + won  # right predictions
     old_ends, new_ends = wilson_interval(old, n), wilson_interval(new, n)
-    old_low, old_high = old / n - old_ends[0], old_ends[1] - old / n
+    old_low, old_high = old / n - old_ends[0], old_ends[1] - old / n  # distances to the ends
     new_low, new_high = new / n - new_ends[0], new_ends[1] - new / n
 
     spread = old * (n - old) * new * (n - new)
@@ -134,17 +138,16 @@ def compare(
     right_now = split_by_class(new == labels, labels, label_names)
     divergences = kl_by_image(baseline, variant)
     n, kl = len(labels), float(divergences.mean())
+    largest = float(np.max(np.abs(baseline - variant)))
     return {
         **compare_correct(right_before, right_now),
         "agreement": float(np.mean(old == new)),
-        "kl_divergence": divergence(kl),
+        "kl_divergence": round_divergence(kl),
         "kl_standard_error": (
-            divergence(float(divergences.std(ddof=1)) / n**0.5) if n > 1 else None
+            round_divergence(float(divergences.std(ddof=1)) / n**0.5) if n > 1 else None
         ),
-        "kl_top10_share": divergence_share(top_share(divergences), kl=kl),
-        "max_abs_probability_diff": probability_difference(
-            float(np.max(np.abs(baseline - variant)))
-        ),
+        "kl_top10_share": round_divergence_share(top_share(divergences), kl=kl),
+        "max_abs_probability_diff": round_probability_difference(largest),
     }
 
 

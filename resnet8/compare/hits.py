@@ -109,7 +109,8 @@ def _unpack(text: str, n: int) -> Correct:
     except binascii.Error as exc:
         raise ValueError(f"bits must be base64, got {text[:20]!r}: {exc}") from exc
     bits = np.unpackbits(packed)
-    if len(packed) != -(-n // 8) or bits[n:].any():
+    n_bytes = -(-n // 8)  # rounded up
+    if len(packed) != n_bytes or bits[n:].any():
         raise ValueError(f"bits must be {n}, got {len(packed)} bytes of them")
     return bits[:n].astype(bool)
 

@@ -42,7 +42,8 @@ def plot_tables(
     for variant, probabilities in predictions.items():
         counts = confusion_matrix(probabilities, labels, n_classes=len(names))
         confusions += [
-            (variant, names[i], names[k], int(count)) for (i, k), count in np.ndenumerate(counts)
+            (variant, names[actual], names[predicted], int(count))
+            for (actual, predicted), count in np.ndenumerate(counts)
         ]
         totals = zip(names, counts.diagonal().tolist(), counts.sum(axis=1).tolist(), strict=True)
         for name, right, n in totals:

@@ -26,17 +26,17 @@ def upper_bound(difference: float, *, largest: float = 1.0) -> float:
     return float(f"{math.ceil(bound / 10.0**place - 1e-9)}e{place}")
 
 
-def probability_difference(difference: float) -> float:
+def round_probability_difference(difference: float) -> float:
     """Rounds a difference of probabilities to four decimals; below 0.001, returns a bound."""
     return round(difference, 4) if difference >= 0.001 else upper_bound(difference)
 
 
-def divergence(kl: float) -> float:
+def round_divergence(kl: float) -> float:
     """Rounds a KL divergence in nats to six decimals."""
     return round(kl, 6) + 0.0  # no -0.0
 
 
-def divergence_share(share: float | None, *, kl: float) -> float | None:
+def round_divergence_share(share: float | None, *, kl: float) -> float | None:
     """Rounds some images' share of a KL divergence in nats to three decimals.
 
     It is None below ten units of the divergence's last decimal, where noise decides which images

@@ -86,6 +86,8 @@ def reason(exc: BaseException) -> str:
 
 
 class _Short(reprlib.Repr):
+    """Abbreviates values, and masks the secrets in texts before it shortens them."""
+
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(without_secrets(x), level)
 

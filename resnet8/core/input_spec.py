@@ -48,7 +48,7 @@ class InputSpec(NamedTuple):
 
     def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
         """Describes what is wrong if the largest number exceeds the images; None if it does not."""
-        counts = {"test": n_test, "calibration": -(-n_calibration // BATCH_SIZE)}
+        counts = {"test": n_test, "calibration": -(-n_calibration // BATCH_SIZE)}  # rounded up
         count, largest = counts.get(self.source), max(self.numbers)
         if count is None or largest < count:
             return None

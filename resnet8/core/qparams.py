@@ -119,8 +119,8 @@ class Parameter(NamedTuple):
 
 
 def parameter_values(
-    kinds: Mapping[str, Parameter],
+    by_kind: Mapping[str, Parameter],
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """Returns the values of a layer's weight and bias, None where it has none."""
-    weight, bias = (kinds[kind].values if kind in kinds else None for kind in ("weight", "bias"))
-    return weight, bias
+    values = {kind: parameter.values for kind, parameter in by_kind.items()}
+    return values.get("weight"), values.get("bias")

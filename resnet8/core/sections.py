@@ -93,7 +93,7 @@ class Fetch(Section):
 
     @field_validator("model_sha256")
     @classmethod
-    def _check_need(cls, sha256: str | None, info: ValidationInfo) -> str | None:
+    def _check_sha256(cls, sha256: str | None, info: ValidationInfo) -> str | None:
         model = info.data.get("model", "")
         if is_url(model) and sha256 is None:
             raise ParameterError(

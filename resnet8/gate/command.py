@@ -95,11 +95,12 @@ def main(argv: list[str] | None = None) -> int:
             print(render.to_text(answer), end="", file=sys.stderr)
         elif "-" not in (args.json, args.markdown):
             _print(render.to_text(answer))
-        for where, form in ((args.json, render.to_json), (args.markdown, render.to_markdown)):
-            if where == "-":
-                _print(form(answer))
-            elif where is not None:
-                write_through_link(Path(where), form(answer).encode(errors="backslashreplace"))
+        for file, to_format in ((args.json, render.to_json), (args.markdown, render.to_markdown)):
+            if file == "-":
+                _print(to_format(answer))
+            elif file is not None:
+                content = to_format(answer).encode(errors="backslashreplace")
+                write_through_link(Path(file), content)
     except OSError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return _CODES["error"]

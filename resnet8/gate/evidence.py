@@ -145,6 +145,7 @@ def _contradictions(entries: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 def _refuse(name: str, contradictions: Iterable[str]) -> None:
+    """Raises a GateError if a file contradicts the right answers; names the first five keys."""
     if keys := [x if x.isprintable() and len(x) <= 100 else shown(x) for x in contradictions]:
         others = " and others" if len(keys) > 5 else ""
         raise GateError(

@@ -140,6 +140,7 @@ def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
 
 
 def _at(params: Any, dotted: str) -> Any:
+    """Returns the parameter under a dotted name; None if there is none."""
     for part in dotted.split("."):
         params = params.get(part) if isinstance(params, Mapping) else None
     return params

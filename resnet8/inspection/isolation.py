@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import kl_divergence
-from resnet8.core.digits import divergence
+from resnet8.core.digits import round_divergence
 from resnet8.core.evaluation import Predictor, predict
 from resnet8.core.names import INPUT
 from resnet8.core.qparams import Parameter, parameter_values
@@ -60,7 +60,7 @@ def rank(
     def effect(quantized: Sequence[str]) -> dict[str, float]:
         changed = predict(isolate(quantized), images, batch_size=BATCH_SIZE)
         return {
-            "kl_divergence": divergence(kl_divergence(baseline, changed)),
+            "kl_divergence": round_divergence(kl_divergence(baseline, changed)),
             "agreement": float(np.mean(baseline.argmax(axis=1) == changed.argmax(axis=1))),
         }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet8.core.digits import probability_difference, significant, upper_bound
+from resnet8.core.digits import round_probability_difference, significant, upper_bound
 from resnet8.core.errors import ArtifactError, ParityError
 from resnet8.core.evaluation import Predictor, predict
 
@@ -60,7 +60,7 @@ def check_conversion(
     return {
         "n_images": len(rows),
         "agreement": agreement,
-        "max_abs_probability_diff": probability_difference(difference),
+        "max_abs_probability_diff": round_probability_difference(difference),
         "tolerance": ATOL_CONVERSION,
     }
 

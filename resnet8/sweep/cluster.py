@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to sta
 POLL_SECONDS = 0.5
 WORKER_BYTES = 10**9  # more than a worker needs
 _PACKAGE = Path(__file__).parents[1]
-_LOCAL = {
+_LOCAL = {  # Dask's configuration for workers on this machine
     # Dask has glibc return each freed array to the system and clear the next one, which costs a
     # tenth of the time. These are glibc's own upper limits.
     # Source: https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html

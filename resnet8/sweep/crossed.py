@@ -1,4 +1,4 @@
-"""Uncertainty of means over images and over draws of calibration images, both a sample.
+"""Uncertainty of means over images and over draws of calibration images; both are samples.
 
 Shape letters: S draws (seeds), N images.
 """

@@ -18,7 +18,7 @@ Figure = Callable[[Result], NDArray[Any]]
 
 
 def accuracy(result: Result) -> NDArray[np.int8]:
-    """(N,) accuracy of each image above the baseline's."""
+    """(N,) accuracy minus the baseline's: 1 for an image won, -1 for one lost, else 0."""
     values = np.zeros(result.n_images, np.int8)
     values[result.won] = 1
     values[result.lost] = -1
@@ -26,7 +26,7 @@ def accuracy(result: Result) -> NDArray[np.int8]:
 
 
 def agreement(result: Result) -> NDArray[np.int8]:
-    """(N,) 0 if the predicted class is the baseline's, else -1."""
+    """(N,) agreement with the baseline minus 1: 0 for the same predicted class, else -1."""
     values = np.zeros(result.n_images, np.int8)
     values[[*result.won, *result.lost, *result.other]] = -1
     return values

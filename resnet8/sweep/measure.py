@@ -27,7 +27,7 @@ from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.sweep.result import Result
 
-Written = tuple[Predictor, int, bool]  # the model, its bytes, True if its products saturate
+Written = tuple[Predictor, int, bool]  # model, file size in bytes, True if products saturate
 
 
 class Inputs(NamedTuple):

@@ -3,9 +3,9 @@
 import pytest
 
 from resnet8.core.digits import (
-    divergence,
-    divergence_share,
-    probability_difference,
+    round_divergence,
+    round_divergence_share,
+    round_probability_difference,
     significant,
     upper_bound,
 )
@@ -39,7 +39,7 @@ def test_upper_bound_is_the_largest_value_times_a_power_of_ten_above(
 def test_probability_difference_has_four_decimals_or_is_a_bound(
     difference: float, written: float
 ) -> None:
-    assert probability_difference(difference) == written
+    assert round_probability_difference(difference) == written
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_probability_difference_has_four_decimals_or_is_a_bound(
 def test_divergence_share_has_three_decimals_and_is_none_where_noise_decides_it(
     share: float | None, kl: float, written: float | None
 ) -> None:
-    assert divergence_share(share, kl=kl) == written
+    assert round_divergence_share(share, kl=kl) == written
 
 
 def test_other_figures_have_fixed_digits_and_no_negative_zero() -> None:
-    assert divergence(0.00100115049) == 0.001001
-    assert str(divergence(-1e-12)) == "0.0"
+    assert round_divergence(0.00100115049) == 0.001001
+    assert str(round_divergence(-1e-12)) == "0.0"
     assert (significant(None, 3), significant(1234.5, 2)) == (None, 1200.0)

@@ -78,9 +78,10 @@ def _describe_error(error: Any, root: type[BaseModel]) -> str:
         return str(cause)
     if not loc:
         return f"the top level must be a mapping of sections, got {shown(error['input'])}."
-    section = root.model_fields[str(loc[0])].annotation if len(loc) > 1 else root
-    fields = section.model_fields if isinstance(section, type(BaseModel)) else root.model_fields
-    key = str(loc[1] if len(loc) > 1 else loc[0])
+    fields, key = root.model_fields, str(loc[0])
+    section = fields[key].annotation if len(loc) > 1 else None
+    if isinstance(section, type(BaseModel)):
+        fields, key = section.model_fields, str(loc[1])
     if error["type"] in ("extra_forbidden", "invalid_key"):
         return f"{_dotted(loc)} is not a parameter.{suggest(key, list(fields))}"
     expected, hint = fields[key].description or "a section", ""

@@ -175,7 +175,8 @@ def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -
                     f"{entry.name} in {source} must be at most {MAX_MEMBER_BYTES} bytes, "
                     f"got {entry.size}."
                 )
-            content, member = tar.extractfile(entry), wanted.pop(entry.name)
+            content = tar.extractfile(entry)
+            member = wanted.pop(entry.name)
             where = f"{member} in {source}"
             with _verified(where, folder / member, CIFAR10_SHA256[member]) as aside:
                 aside.write_bytes(content.read())  # type: ignore[union-attr]

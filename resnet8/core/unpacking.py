@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from resnet8.core.errors import SourceError
 
+# By the first two bytes of a file.
 _OPEN: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 

@@ -30,7 +30,7 @@ def decide(
 
     Args:
         results: contents of metrics/<name>.json, by name.
-        limits: of `gate.rules.check_limits`.
+        limits: rows of `gate.rules.check_limits`.
         sizes: bytes of each variant's file, in the order of params.yaml.
         mlperf_tiny: accuracy on the benchmark's images by variant; None for another test set.
     """

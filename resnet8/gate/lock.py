@@ -47,6 +47,7 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
             loader = load_file(repo, PIPELINE).stages
             stages, entries = dict(loader), loader.lockfile_data
             judged = _upstream(stages, _JUDGED)
+            # Left over: metrics that no stage up to `compare` writes.
             changed -= {out.def_path for name in judged for out in stages[name].outs}
             outs = [out for stage in stages.values() for out in stage.outs if out.use_cache]
             # Metrics are in Git and are hashed, whatever dvc.yaml calls cached.

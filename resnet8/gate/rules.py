@@ -57,7 +57,8 @@ def check_limits(
             ("class_drop_max_pp", class_deltas[worst], worst),
         ):
             allowed = getattr(gate, parameter)
-            limit, drop = allowed.get(name, allowed["default"]), max(0.0, -delta_pp)
+            limit = allowed.get(name, allowed["default"])
+            drop = max(0.0, -delta_pp)
             rows.append(_limit(parameter, name, drop, limit, f"below {baseline}, {where}"))
     return rows
 

@@ -167,9 +167,11 @@ def _parse(line: list[str]) -> tuple[Key, Result]:
         ValueError: `_line` does not write such a line.
     """
     cells = dict(zip(COLUMNS, line, strict=True))
-    identity = _IDENTITY.validate_python(dict(zip(Identity._fields, line, strict=False)))
+    shared = dict(zip(Identity._fields, line, strict=False))  # the first cells
+    identity = _IDENTITY.validate_python(shared)
     if cells["variant"] not in QUANTIZED_VARIANTS:
         raise ValueError(f"variant must be out of {', '.join(QUANTIZED_VARIANTS)}")
+    # `batches` is no knob: any valid value does.
     raw: dict[str, Any] = {"calibrate": {"batches": [1]}, "fit": {}}
     for knob in KNOBS:
         section, _, name = knob.partition(".")

@@ -48,8 +48,8 @@ def find_points(
 ) -> dict[str, str]:
     """Maps each tensor that ONNX Runtime rounds to 8 bits to the tensor whose scale it takes.
 
-    Quantizes a folded float model with meaningless ranges to find out. If activations are not
-    symmetric, a ReLU is left to the range.
+    Quantizes a folded float model with meaningless ranges to find out. Unless activations are
+    symmetric, ONNX Runtime removes ReLUs, because codes clip at 0 anyway.
 
     Raises:
         ParamsError: the model has no node with a name in `float_layers`.
@@ -121,9 +121,9 @@ def _override(parameters: QuantizationParameters, axis: int = 0) -> list[dict[st
 
     `axis` is that of the channels in the stored tensor.
     """
-    scale, zero_point, dtype, channels = parameters
+    scale, zero_point, dtype, channel_axis = parameters
     common: dict[str, Any] = {"quant_type": _LIBRARY_TYPES[dtype]}
-    if channels is None:
+    if channel_axis is None:
         return [common | {"scale": scale, "zero_point": zero_point}]
     pairs = zip(scale, zero_point, strict=True)
     return [common | {"axis": axis, "scale": x, "zero_point": np.array(y)} for x, y in pairs]
@@ -137,6 +137,7 @@ def _quantize(
     symmetric: bool,
     float_layers: Collection[str],
 ) -> onnx.ModelProto:
+    """Returns a copy of a float model, quantized with the overrides of its tensors."""
     activation_type, weight_type = (_LIBRARY_TYPES[x] for x in QUANT_TYPES[quant_type])
     head, layers = find_head(model), {layer.name for layer in read_layers(model)}
     excluded = [

@@ -118,7 +118,7 @@ def isolate_torch(
     model's numbers in the layers that are not named.
     """
     module, owners = quantized.module(), _owners(model)
-    stored, originals = (fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model))
+    stored, originals = fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model)
     floats = {
         x: parameter_values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals
     }

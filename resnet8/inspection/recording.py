@@ -36,8 +36,9 @@ class LayerRecord:
     def __init__(self, point: Point, *, is_measured: bool) -> None:
         self.point, self.is_measured = point, is_measured
         self.codes = RunningCodes(point.quantization) if point.quantization else None
-        per_tensor = self.codes and self.codes.quantization.axis is None
-        self.values = self.codes if self.codes and per_tensor else RunningValues()
+        self.values: RunningCodes | RunningValues = RunningValues()
+        if self.codes and self.codes.quantization.axis is None:
+            self.values = self.codes
         self.errors: dict[str, RunningError] = {}
         self.clipped = np.zeros(2, np.int64)
 

@@ -76,12 +76,12 @@ def look(
         opened = open_model(model)
         takes_any_size = not opened.size or None in opened.size
         shape = size if size and takes_any_size else opened.size
-        is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
-        hwc = shape if is_last else (*shape[1:], *shape[:1])
+        is_channels_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
+        hwc = shape if is_channels_last else (*shape[1:], *shape[:1])
         pixels, over = take_images(images, layout, hwc, Path(data))  # (N, H, W, C)
         if not np.isfinite(pixels).all():
             raise ValueError(f"images must be finite numbers, got some in {over} that are not.")
-        given = pixels if is_last else pixels.transpose(0, 3, 1, 2)
+        given = pixels if is_channels_last else pixels.transpose(0, 3, 1, 2)
         if any(want not in (None, got) for want, got in zip(shape, given.shape[1:], strict=False)):
             raise ValueError(f"{opened.name} takes images {shape}, got {given.shape[1:]}.")
         watched = opened.capture(given)

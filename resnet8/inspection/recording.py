@@ -15,7 +15,7 @@ from resnet8.models import parity
 SAVED_IMAGES = 8  # of the chosen images, whose layer outputs are saved
 
 _MAX_PEAK = float(np.sqrt(np.finfo(np.float32).max))  # squares of outputs are summed in float32
-_CONVERSIONS = {
+_CONVERSIONS = {  # the originals of each float variant
     "keras_fp32": (),
     "onnx_fp32": ("keras_fp32",),
     "torch_fp32": ("keras_fp32", "onnx_fp32"),

@@ -94,7 +94,7 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     operations = [(step.target, *step.args[1:]) for step in steps]
     zero_point = 0
     match operations[2:3]:
-        case [(_ATEN.add.Tensor, int(zero_point))]:
+        case [(_ATEN.add.Tensor, int(zero_point))]:  # absent where it is 0
             del operations[2]
     match operations:
         case [

@@ -44,7 +44,7 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _replace_operators(model: onnx.ModelProto) -> None:
-    """Replaces operators that onnx2torch or quantizers lack by others that compute the same."""
+    """Replaces operators that onnx2torch or quantizers lack by equivalent ones."""
     graph, shapes = model.graph, infer_shapes(model)
     nodes = list(graph.node)
     del graph.node[:]

@@ -227,6 +227,7 @@ def _resize(before: Shape, after: Shape, _: Constants, **options: Any) -> Module
     return torch.nn.Upsample(size=tuple(after[1:]), mode=mode) if is_image else None
 
 
+# From shapes before and after a node, its further inputs and its attributes.
 _MAKERS: dict[str, Callable[..., Module]] = {
     "AveragePool": _average,
     "GlobalAveragePool": _global_average,

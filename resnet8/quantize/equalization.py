@@ -111,6 +111,7 @@ def _find_groups(model: onnx.ModelProto) -> Iterator[tuple[list[str], list[str]]
     fixed = {x.name for x in [*model.graph.input, *model.graph.output]}
 
     def join(*tensors: str) -> None:
+        """Merges the groups of tensors."""
         joined = set().union(*(group_of.get(tensor, {tensor}) for tensor in tensors))
         group_of.update(dict.fromkeys(joined, joined))
 

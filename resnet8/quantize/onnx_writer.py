@@ -38,8 +38,8 @@ QUANT_TYPES: dict[OnnxType, tuple[str, str]] = {
 }
 _LIBRARY_TYPES = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 # ONNX Runtime gives the output of a pool the scale of its input, of which averages use a fraction.
-# An excluded pool gets the same Q/DQ pairs from its neighbors, but the pair behind it with its own
-# range. The same holds for a softmax, whose output gets a fixed scale, and for a table.
+# An excluded pool still gets Q/DQ pairs from its neighbors, and its output a range of its own. A
+# softmax, whose output would have a fixed scale, and a table (Gather) are excluded, too.
 _OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool", "Softmax")
 
 

@@ -7,7 +7,7 @@ BEST = 10  # rows of the first table, besides the default settings
 
 
 def settings_table(summary: Json, count: int) -> Rows:
-    """Means over draws, of the default settings and the `count` best others by KL divergence."""
+    """Means over draws: of the default settings, and the `count` others with the least KL."""
     ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in ranked if not row["is_default"]][:count]
     chosen = [row for row in ranked if row["is_default"] or row in others]

@@ -58,7 +58,8 @@ def _check_arrays(path: Path) -> None:
                 _check_limit(len(objects) + len(names), MAX_OBJECTS, "groups and arrays")
                 objects += [item[name] for name in names]
             declared = [item.attrs.get_id(name) for name in item.attrs]
-            declared += [item] if isinstance(item, h5py.Dataset) else []
+            if isinstance(item, h5py.Dataset):
+                declared.append(item)
             size += sum(math.prod(x.shape or ()) * x.dtype.itemsize for x in declared)
             _check_limit(size, MAX_FILE_BYTES, "bytes of arrays")
             _check_lists(item)

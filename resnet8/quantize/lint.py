@@ -124,7 +124,8 @@ def _lint_operators(model: onnx.ModelProto, layers: Mapping[str, Any], variant: 
         sources = [find_rounded(x) for x in node.input if not graph.is_constant(x)]
         kinds = layers["parameters"].get(name)
         weight = (kinds or {}).get("weight", {}).get(variant, {}).get("statistics", {})
-        if None in sources or (kinds is not None and "dtype" not in weight):
+        has_float_weight = kinds is not None and "dtype" not in weight
+        if None in sources or has_float_weight:
             yield "float_operator", name, f"{op_type} computes in float."
         output = statistics.get(name, {})
         span = original[name]["dynamic_range"] if name in original else 0.0

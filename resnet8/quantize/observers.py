@@ -147,7 +147,8 @@ def find_histograms(
         for name, (counts, ends, other_ends) in histograms.items():
             n_bins, n_others = counts.shape
             cells = _bin_indices(batch[name], ends, n_bins)
-            if (other := others[name]) and other_ends:
+            other = others[name]
+            if other and other_ends:
                 cells = cells * n_others + _bin_indices(batch[other], other_ends, n_others)
             counts[:] += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return histograms

@@ -74,13 +74,14 @@ def look(
     threads = torch.get_num_threads()
     try:
         opened = open_model(model)
-        shape = size if size and None in (opened.size or [None]) else opened.size
-        is_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
-        hwc = shape if is_last else (*shape[1:], *shape[:1])
+        takes_any_size = not opened.size or None in opened.size
+        shape = size if size and takes_any_size else opened.size
+        is_channels_last = len(shape) == 3 and shape[-1] in CHANNELS and shape[0] not in CHANNELS
+        hwc = shape if is_channels_last else (*shape[1:], *shape[:1])
         pixels, over = take_images(images, layout, hwc, Path(data))  # (N, H, W, C)
         if not np.isfinite(pixels).all():
             raise ValueError(f"images must be finite numbers, got some in {over} that are not.")
-        given = pixels if is_last else pixels.transpose(0, 3, 1, 2)
+        given = pixels if is_channels_last else pixels.transpose(0, 3, 1, 2)
         if any(want not in (None, got) for want, got in zip(shape, given.shape[1:], strict=False)):
             raise ValueError(f"{opened.name} takes images {shape}, got {given.shape[1:]}.")
         watched = opened.capture(given)
@@ -96,7 +97,7 @@ def look(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Inside:
-    """The layers of one model for some images, maybe compared with a reference.
+    """The layers of one model for some images, compared with those of a reference, if any.
 
     models: the reference, if any, and the model by name; their `run` returns captured outputs.
     images: (N, H, W, C).
@@ -250,6 +251,7 @@ class Inside:
         return layer_drawings(self.inspection, self._outputs, data="input")
 
     def _known(self, layer: str) -> str:
+        """Returns a layer that is captured; raises a KeyError with suggestions for any other."""
         if layer in self.layers:
             return layer
         joined = self.absent.get(layer, "").removeprefix("computed together with ")

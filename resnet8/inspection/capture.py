@@ -34,14 +34,18 @@ class Point(NamedTuple):
         return output if self.quantization is None else self.quantization.dequantize(output)
 
     def clip_on_purpose(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Clips values from below, as the model does on purpose, if so."""
+        """Clips values from below if the model does so on purpose."""
         if not self.clips_on_purpose:
             return values
         return self.quantization.clip_below(values) if self.quantization else np.maximum(values, 0)
 
 
 class Captured(NamedTuple):
-    """Outputs (N, ...) of a run by layer, codes if its point is quantized, and of the model."""
+    """Outputs of a run.
+
+    outputs: (N, ...) by layer, codes if its point is quantized.
+    probabilities: (N, K) of the model.
+    """
 
     outputs: dict[str, NDArray[Any]]
     probabilities: Probabilities
@@ -82,9 +86,9 @@ def comparable(model: Watched, reference: Watched) -> Watched:
 
     Both must return kept outputs, whatever images they run on.
     """
-    mine, theirs = (watched.run(np.empty(0, np.float32)).outputs for watched in (model, reference))
+    outputs, others = (x.run(np.empty(0, np.float32)).outputs for x in (model, reference))
     points = {x: point for x, point in model.points.items() if x in reference.points}
-    differing = [x for x in points if mine[x].shape != theirs[x].shape]
+    differing = [x for x in points if outputs[x].shape != others[x].shape]
     shapes = {
         (layer, kind): x.values.shape
         for layer, kinds in reference.parameters.items()

@@ -118,7 +118,7 @@ def isolate_torch(
     model's numbers in the layers that are not named.
     """
     module, owners = quantized.module(), _owners(model)
-    stored, originals = (fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model))
+    stored, originals = fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model)
     floats = {
         x: parameter_values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals
     }
@@ -153,8 +153,8 @@ def _owners(model: onnx.ModelProto) -> dict[str, str]:
     """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
     owners: dict[str, str] = defaultdict(lambda: INPUT)
     for node in model.graph.node:
-        is_passing = node.op_type in onnx_graph.PASSING
-        owners |= dict.fromkeys(node.output, owners[node.input[0]] if is_passing else node.name)
+        owner = owners[node.input[0]] if node.op_type in onnx_graph.PASSING else node.name
+        owners.update(dict.fromkeys(node.output, owner))
     return owners
 
 

@@ -15,7 +15,7 @@ from resnet8.models import parity
 SAVED_IMAGES = 8  # of the chosen images, whose layer outputs are saved
 
 _MAX_PEAK = float(np.sqrt(np.finfo(np.float32).max))  # squares of outputs are summed in float32
-_CONVERSIONS = {
+_CONVERSIONS = {  # the originals of each float variant
     "keras_fp32": (),
     "onnx_fp32": ("keras_fp32",),
     "torch_fp32": ("keras_fp32", "onnx_fp32"),
@@ -36,8 +36,9 @@ class LayerRecord:
     def __init__(self, point: Point, *, is_measured: bool) -> None:
         self.point, self.is_measured = point, is_measured
         self.codes = RunningCodes(point.quantization) if point.quantization else None
-        per_tensor = self.codes and self.codes.quantization.axis is None
-        self.values = self.codes if self.codes and per_tensor else RunningValues()
+        self.values: RunningCodes | RunningValues = RunningValues()
+        if self.codes and self.codes.quantization.axis is None:
+            self.values = self.codes
         self.errors: dict[str, RunningError] = {}
         self.clipped = np.zeros(2, np.int64)
 

@@ -46,9 +46,10 @@ def sqnr_db(signal: float, noise: float) -> float | None:
 
 # Upper 16 bits of zero, of minus zero and of infinity, which follows all finite numbers.
 _ZERO, _SIGN, _INFINITY = 0x0000, 0x8000, 0x7F80
-_POWERS = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
+# The smallest number of each bin of positive numbers, and the edges of all bins.
+_STARTS = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
 _LARGEST = float(np.finfo(np.float32).max)
-_EDGES = np.concatenate([[-_LARGEST], -_POWERS[:0:-1], _POWERS, [_LARGEST]])
+_EDGES = np.concatenate([[-_LARGEST], -_STARTS[:0:-1], _STARTS, [_LARGEST]])
 
 
 class Summary(NamedTuple):
@@ -86,8 +87,8 @@ class RunningValues:
         self._counts += np.bincount(flat.view("<u2")[1::2], minlength=2**16)
 
     def histogram(self) -> Histogram:
-        """Returns the histogram without zeros, over the range of the values."""
-        positive, negative = self._counts[:_INFINITY].copy(), self._counts[_SIGN:][:_INFINITY]
+        """Returns the histogram without zeros, over the range of the values and 0."""
+        positive, negative = self._counts[:_INFINITY], self._counts[_SIGN:][:_INFINITY]
         counts = np.concatenate([negative[::-1], positive]).astype(np.float64)
         counts[[_INFINITY - 1, _INFINITY]] = 0  # both zeros, and values below 1e-40
         used = np.flatnonzero(counts)

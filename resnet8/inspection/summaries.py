@@ -98,8 +98,9 @@ def _layer_json(variants: Mapping[str, LayerRecord]) -> dict[str, Any]:
     }
     reach = max((histogram.reach(SHOWN_ERRORS) for histogram in errors.values()), default=0.0)
     edges = np.linspace(-reach, reach, BINS + 1)
-    for variant, histogram in errors.items() if reach else ():
-        rows[variant]["error_histogram"] = _histogram_json(histogram, edges, with_rest=True)
+    if reach:
+        for variant, histogram in errors.items():
+            rows[variant]["error_histogram"] = _histogram_json(histogram, edges, with_rest=True)
     return rows
 
 
@@ -124,7 +125,8 @@ def _statistics_json(record: LayerRecord, summary: Summary) -> dict[str, Any]:
             row[f"{key}_share"] = round(clipped / summary.n_values, SHARE_DECIMALS)
     if record.point.clips_on_purpose:
         row["clips_on_purpose"] = "below the range" if record.codes else "below zero"
-    row["reference"], error = next(iter(record.errors.items()))
+    reference, error = next(iter(record.errors.items()))
+    row["reference"] = reference
     if record.is_measured:
         return row | _error_json(error)
     largest = max(abs(summary.min), abs(summary.max))  # the error is float32 noise
@@ -184,7 +186,8 @@ def _rounded_list(numbers: NDArray[Any]) -> list[Any]:
 
 def _summary_json(summary: Summary) -> dict[str, Any]:
     span = summary.max - summary.min
-    decimals = math.ceil(math.log10(STEPS / (span or abs(summary.max) or 1.0)))
+    size = span or abs(summary.max) or 1.0  # of equal values, their size
+    decimals = math.ceil(math.log10(STEPS / size))
 
     def in_steps(value: float) -> float:
         return round(value, decimals) + 0.0  # no -0.0
@@ -199,9 +202,10 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _error_json(error: RunningError) -> dict[str, Any]:
+    sqnr, cosine = error.sqnr_db, error.cosine_similarity
     return {
-        "sqnr_db": None if (sqnr := error.sqnr_db) is None else round(sqnr, 2),
-        "cosine_similarity": None if (cos := error.cosine_similarity) is None else round(cos, 5),
+        "sqnr_db": None if sqnr is None else round(sqnr, 2),
+        "cosine_similarity": None if cosine is None else round(cosine, 5),
         "max_abs_error": significant(error.largest, 4),
     }
 

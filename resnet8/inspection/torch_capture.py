@@ -34,7 +34,7 @@ _TYPES = (torch.float32, torch.uint8, torch.int8)  # of floats and codes
 def _hooked(
     module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Passes names, given by dotted paths, and outputs of submodules to `keep` within the block."""
+    """Calls `keep` with name and output of submodules within the block; `names` are by path."""
 
     def hook(name: str) -> Callable[..., None]:
         return lambda _module, _inputs, output: keep(name, output)
@@ -75,12 +75,13 @@ def watch(program: torch.export.ExportedProgram) -> Watched:
     try:
         module = torch.export.unflatten(program)
         for layer, node in layer_nodes(program.module()).items():
-            codes = next(filter(None, map(quantization_after, node.users)), None)
-            name = module_path(codes[0] if codes else node)
+            steps = [x for x in map(quantization_after, node.users) if x]
+            captured, quantization = steps[0] if steps else (node, None)
+            name = module_path(captured)
             if not name:
                 raise ValueError(f"the output of {layer} quantized outside of modules")
             names[name] = layer
-            points[layer] = Point(f"forward hook on {name}", codes[1] if codes else None)
+            points[layer] = Point(f"forward hook on {name}", quantization)
         watched = Watched(points, read_parameters(program), {}, run)
         return watched.with_rows(run(np.zeros((2, *IMAGE_SHAPE), np.float32)), 2)
     except FAULTS as exc:  # programs that only resemble quantized ones
@@ -128,7 +129,8 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
     absent |= {name: "not called" for name, count in calls.items() if not count}
     points = {layer: Point(f"forward hook on {layer}") for layer in outputs}
     captured = Captured(outputs, _copied(result))
-    return Watched(points, {k: x for k, x in parameters.items() if x}, absent, lambda _: captured)
+    parameters = {name: kinds for name, kinds in parameters.items() if kinds}
+    return Watched(points, parameters, absent, lambda _: captured)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from resnet8.inspection.capture import Captured, Watched
 from resnet8.models import onnx_graph, onnx_model, torch_model
 from resnet8.models.faults import reason
 from resnet8.quantize import equalization
-from resnet8.quantize.equalization import Equalization, Factors, check_count
+from resnet8.quantize.equalization import Equalization, along, check_count
 from resnet8.quantize.quantization import RELU_AWARE
 
 _NAMES = TypeAdapter(list[str])
@@ -62,7 +62,7 @@ def in_float_units(
             values = outputs[layer]
             check_count(layer, factor, values.shape[1] if values.ndim > 1 else 0)
             if points[layer].quantization is None:
-                outputs[layer] = values * _along(factor, 1, values.ndim)
+                outputs[layer] = values * along(factor, 1, values.ndim)
         return captured._replace(outputs=outputs)
 
     parameters = {
@@ -83,14 +83,10 @@ def _convert(parameter: Parameter, layer: str, factors: Equalization) -> Paramet
     values, quantization = parameter
     unit = np.ones(len(values), np.float32) if outputs is None else outputs
     check_count(layer, unit, len(values))
-    values = values * _along(unit, 0, values.ndim)
+    values = values * along(unit, 0, values.ndim)
     if inputs is not None and values.ndim > 1:
         axis = 0 if values.shape[1] == 1 and len(inputs) > 1 else 1
         check_count(layer, inputs, values.shape[axis])
-        values = values / _along(inputs, axis, values.ndim)
-        unit = unit / (inputs if axis == 0 else inputs.min())
-    return Parameter(values, quantization and quantization.scaled(unit, axis=0))
-
-
-def _along(factors: Factors, axis: int, ndim: int) -> Factors:
-    return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
+        values = values / along(inputs, axis, values.ndim)
+        unit = unit / (inputs if axis == 0 else inputs.min())  # see `Parameter`
+    return Parameter(values, quantization.scaled(unit, axis=0) if quantization else None)

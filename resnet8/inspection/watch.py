@@ -32,7 +32,7 @@ Capture = Callable[[NDArray[Any]], Watched]
 def watch_variants(
     names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
 ) -> dict[str, Watched]:
-    """Opens variants in a folder, and the Keras model in another, with layers named after nodes."""
+    """Opens variants in `folder`, and the Keras model in `raw`, with layers named after nodes."""
     from resnet8.inspection import keras_capture  # noqa: PLC0415 (TensorFlow takes seconds)
     from resnet8.models import keras_model  # noqa: PLC0415
 
@@ -159,7 +159,7 @@ def _open_graph(graph: onnx.ModelProto, name: str, inputs: Sequence[Any]) -> Ope
 def _open_other(name: str, shape: Sequence[Any], capture: Capture) -> Opened:
     """Opens a model of any input, whose errors get the model's name and the images' shape."""
 
-    def named(images: NDArray[Any]) -> Watched:
+    def capture_named(images: NDArray[Any]) -> Watched:
         try:
             return capture(images)
         except (*FAULTS, *onnx_model.ONNX_FAULTS) as exc:
@@ -167,7 +167,8 @@ def _open_other(name: str, shape: Sequence[Any], capture: Capture) -> Opened:
                 f"{name} must run on images of shape {images.shape}, got: {reason(exc)}."
             ) from exc
 
-    return Opened(name, tuple(x if isinstance(x, int) and x else None for x in shape[1:]), named)
+    size = tuple(x if isinstance(x, int) and x else None for x in shape[1:])
+    return Opened(name, size, capture_named)
 
 
 def _variant(path: Path, watched: Watched) -> Variant:
@@ -175,7 +176,8 @@ def _variant(path: Path, watched: Watched) -> Variant:
     runtime = _RUNTIMES.get(path.suffix, "keras")
     quantized = (point.quantization for point in watched.points.values())
     dtype = next((x.dtype for x in quantized if x), None)
-    if dtype and path.stem in QUANTIZED_VARIANTS:
+    if dtype is None:
+        return Variant(f"{runtime}_fp32")
+    if path.stem in QUANTIZED_VARIANTS:
         return Variant(path.stem)
-    quantized_type = "int8" if runtime == "torch" else dtype
-    return Variant(f"{runtime}_{quantized_type if dtype else 'fp32'}")
+    return Variant("torch_int8" if runtime == "torch" else f"{runtime}_{dtype}")

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from resnet8.core.errors import ArtifactError
 
 FAULTS: tuple[type[Exception], ...] = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError),
-    *(MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
-    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
-)
+    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError,
+    MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 MAX_REASON = 300  # characters
 
 
 def reason(fault: BaseException, text: str | None = None) -> str:
-    """Returns the message of an exception, or a part of it, on one line and without full stop."""
+    """Returns an exception's message, or `text` from it, on one line without a full stop."""
     message = str(fault) if text is None else text
     return (" ".join(message.split()) or type(fault).__name__)[:MAX_REASON].rstrip(".")
 

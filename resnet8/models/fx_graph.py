@@ -18,8 +18,9 @@ _ATEN = torch.ops.aten
 WITH_PARAMETERS = (_ATEN.conv2d.default, _ATEN.linear.default)
 # Attributes that any module has, and names that onnx2torch gives to its own.
 _RESERVED = {*dir(torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())), "initializers"}
+# Characters that identifiers lack or must not begin with, and underscores that may begin an escape.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]|^[0-9_]|_(?=x)")
-_ESCAPED = re.compile(r"_x(10[0-9a-f]{4}|[0-9a-f]{0,5})_")  # up to the last character
+_ESCAPED = re.compile(r"_x(10[0-9a-f]{4}|[0-9a-f]{0,5})_")  # code points up to 10ffff
 
 
 def to_identifier(name: str) -> str:
@@ -68,7 +69,7 @@ def set_parameters(
     module: torch.fx.GraphModule,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> None:
-    """Replaces weights and biases by layer, None keeps one; shared ones become each layer's own."""
+    """Replaces weights and biases by layer; None keeps one. See `onnx_graph.with_parameters`."""
     nodes = layer_nodes(module)
     for layer, arrays in parameters.items():
         for position, (kind, values) in enumerate(zip(("weight", "bias"), arrays, strict=True), 1):
@@ -93,7 +94,7 @@ def quantization_after(node: torch.fx.Node) -> tuple[torch.fx.Node, Quantization
     operations = [(step.target, *step.args[1:]) for step in steps]
     zero_point = 0
     match operations[2:3]:
-        case [(_ATEN.add.Tensor, int(zero_point))]:
+        case [(_ATEN.add.Tensor, int(zero_point))]:  # absent where it is 0
             del operations[2]
     match operations:
         case [
@@ -119,8 +120,10 @@ def _chain_after(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
 def dequantize_steps(first: torch.fx.Node) -> list[torch.fx.Node]:
     """The multiplications that dequantize the codes of the quantization starting at `first`."""
     match = quantization_after(first)
+    if match is None:
+        return []
     ends = []
-    for node in match[0].users if match else ():
+    for node in match[0].users:
         while node.target in (_ATEN.to.dtype, _ATEN.sub.Tensor):
             node = next(iter(node.users))  # noqa: PLW2901
         if node.target == _ATEN.mul.Tensor:

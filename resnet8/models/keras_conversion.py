@@ -49,10 +49,11 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
     constants = {x.name for x in converted.graph.initializer}
     names = []
     for node, layer in zip(converted.graph.node, layers, strict=True):
-        # A folded convolution may be called like its batch normalization; its weights are not.
+        # A folded convolution may bear the token of its batch normalization; its weights do not.
         weights = [tensor for tensor in node.input if tensor in constants]
         calls = flat.calls_in(*weights, node.name, *node.output)
-        names.append(calls[0].name if calls else layer.name if layer else "model")
+        fallback = layer.name if layer else "model"
+        names.append(calls[0].name if calls else fallback)
     onnx_simplify.name_after_layers(converted, names, n_classes=n_classes)
     pairs = zip(converted.graph.node, layers, strict=True)
     keras_layers.record(converted, {node.name: layer for node, layer in pairs if layer})
@@ -93,7 +94,7 @@ def _export(flat: FlatModel, opset: int) -> onnx.ModelProto:
 
 
 def _not_expressible(flat: FlatModel, opset: int, message: str, *texts: str) -> ArtifactError:
-    """The error about the layer whose token is in one of some texts."""
+    """The error about the layer whose token occurs in one of the texts."""
     subject = next((f"Layer {x.name} ({x.kind})" for x in flat.calls_in(*texts)), "The model")
     last_line = message.strip().rpartition("\n")[2].strip()
     return ArtifactError(
@@ -105,17 +106,17 @@ def _not_expressible(flat: FlatModel, opset: int, message: str, *texts: str) -> 
 
 def _use_exportable_operators(layer: keras.Layer) -> None:
     """Replaces XLA's grouped convolution, and upsampling by repeated rows and columns."""
-    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    is_channels_first = getattr(layer, "data_format", None) == "channels_first"
     if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
         layer.convolution_op = partial(
             tf.nn.convolution,
             strides=list(layer.strides),
             padding=layer.padding.upper(),
-            data_format="NCHW" if channels_first else "NHWC",
+            data_format="NCHW" if is_channels_first else "NHWC",
             dilations=list(layer.dilation_rate),
         )
     elif isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
-        pixels = layer.input.shape[2:] if channels_first else layer.input.shape[1:3]
+        pixels = layer.input.shape[2:] if is_channels_first else layer.input.shape[1:3]
         layer.call = partial(
             keras.ops.image.resize,
             size=tuple(n * times for n, times in zip(pixels, layer.size, strict=True)),
@@ -159,13 +160,14 @@ def _match_layers(
     images = np.random.default_rng(0).integers(0, 256, (PROBES, *IMAGE_SHAPE)).astype(np.float32)
     expected, outputs = _layer_outputs(flat, images), _node_outputs(converted, images)
     layers: list[KerasLayer | None] = []
-    for node in reversed(converted.graph.node):
+    for node in reversed(converted.graph.node):  # so that a layer's last match is the first here
         if node.op_type == "Transpose":  # rearranges the output of another node
             of_input = node.input[0] == converted.graph.input[0].name
             layers.append(KerasLayer(INPUT, "InputLayer", "input") if of_input else None)
             continue
         calls = flat.calls_in(*node.output, node.name)
-        calls[:0] = flat.calls_in(*(normalizations.get(x.layer.name, "") for x in calls))
+        folded = [normalizations.get(call.layer.name, "") for call in calls]
+        calls = [*flat.calls_in(*folded), *calls]
         names = {call.name for call in calls or flat.calls}
         layer = KerasLayer(calls[0].name, calls[0].kind, "within") if calls else None
         values = outputs[node.output[0]]

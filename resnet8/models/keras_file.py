@@ -1,4 +1,4 @@
-"""Limits of Keras files, checked on what a file declares before it takes any memory."""
+"""Limits of Keras files, checked on the sizes that a file declares, before it takes memory."""
 
 import math
 import posixpath
@@ -48,17 +48,18 @@ def _check_limit(value: int, limit: int, unit: str) -> None:
 
 
 def _check_arrays(path: Path) -> None:
-    """Checks an HDF5 file; an array of several names counts as often as Keras may read it."""
+    """Checks the sizes that an HDF5 file declares; an array counts once for each of its names."""
     with h5py.File(path) as file:
         objects, size = [file["/"]], 0
-        for item in objects:
+        for item in objects:  # to which each group adds its members
             if isinstance(item, h5py.Group):
                 # Keras refuses links of other kinds.
                 names = [x for x in item if isinstance(item.get(x, getlink=True), h5py.HardLink)]
                 _check_limit(len(objects) + len(names), MAX_OBJECTS, "groups and arrays")
                 objects += [item[name] for name in names]
             declared = [item.attrs.get_id(name) for name in item.attrs]
-            declared += [item] if isinstance(item, h5py.Dataset) else []
+            if isinstance(item, h5py.Dataset):
+                declared.append(item)
             size += sum(math.prod(x.shape or ()) * x.dtype.itemsize for x in declared)
             _check_limit(size, MAX_FILE_BYTES, "bytes of arrays")
             _check_lists(item)
@@ -80,7 +81,7 @@ def _check_lists(item: Any) -> None:
 
 
 def check_model(load: Callable[[], Any]) -> None:
-    """Raises a ValueError for a size beyond its limit, without allocating a weight."""
+    """Calls `load` without allocating weights; raises a ValueError for a size beyond its limit."""
     parameters: list[int] = []
     tensors: list[int] = []
 
@@ -105,7 +106,8 @@ def check_model(load: Callable[[], Any]) -> None:
             if inputs := [keras.KerasTensor((1, *shape), dtype) for shape, dtype in shapes]:
                 model(inputs)
     finally:
-        keras.backend.clear_session(free_memory=False)  # which would allocate the weights later
+        # Otherwise Keras allocates the weights later.
+        keras.backend.clear_session(free_memory=False)
 
 
 def _after_creation(of_class: Any, check: Callable[[int], None]) -> Any:

@@ -13,14 +13,14 @@ from resnet8.models.keras_graph import FlatModel, flatten
 from resnet8.models.keras_library import keras
 
 _WITH_KERNEL = (
-    *(keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense),
-    *(keras.layers.SeparableConv2D, keras.layers.Conv2DTranspose),
-)
+    keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense,
+    keras.layers.SeparableConv2D, keras.layers.Conv2DTranspose,
+)  # fmt: skip
 # Layers and activations without other constants that an exporter may fold or add.
 _PLAIN_LAYERS = {
-    *("Activation", "Add", "AveragePooling2D", "Conv2D", "Dense", "DepthwiseConv2D", "Dropout"),
-    *("Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Softmax"),
-}
+    "Activation", "Add", "AveragePooling2D", "Conv2D", "Dense", "DepthwiseConv2D", "Dropout",
+    "Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Softmax",
+}  # fmt: skip
 _PLAIN_ACTIVATIONS = {getattr(keras.activations, x) for x in ("linear", "relu", "softmax")}
 
 
@@ -89,7 +89,7 @@ def _float64(variable: Any) -> NDArray[np.float64]:
 
 
 def count_folded_parameters(model: keras.Model) -> int | None:
-    """Counts the parameters without batch normalization and biases that are all zero.
+    """Counts the parameters that folding leaves, without biases that are all zero.
 
     None if the model has layers whose constants an exporter may fold in ways it does not show.
     """

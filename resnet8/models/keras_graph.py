@@ -51,7 +51,7 @@ class FlatModel(NamedTuple):
     calls: list[Call]
 
     def calls_in(self, *texts: str) -> list[Call]:
-        """The calls of the layers whose tokens are in some texts, layers in that order."""
+        """The calls of the layers whose tokens occur in texts, in the order of the tokens."""
         tokens = dict.fromkeys(token for text in texts for token in _TOKEN.findall(text))
         return [call for token in tokens for call in self.calls if call.layer.name == token]
 
@@ -122,10 +122,15 @@ def _as_layer(
 
 
 def _unique(prefix: str, name: str, calls: Collection[Call]) -> str:
-    prefix, name = ("".join(x if x.isprintable() else "_" for x in y) for y in (prefix, name))
+    """Returns a printable name that no earlier call has; see `Call`."""
+    prefix, name = _printable(prefix), _printable(name)
     names = [name, f"{prefix}{name}", *(f"{name} ({n})" for n in range(2, len(calls) + 3))]
     taken = {call.name for call in calls}
     return next(x for x in names if x not in taken)
+
+
+def _printable(name: str) -> str:
+    return "".join(x if x.isprintable() else "_" for x in name)
 
 
 def _copy(operation: Any, dtype: str, **changes: Any) -> Any:

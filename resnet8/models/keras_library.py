@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["keras", "tf", "tf2onnx"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
-# Native messages on stderr are hidden, and optional packages that make Keras import slowly.
+# Hides native messages on stderr, and optional packages that slow down the import of Keras.
 with os.fdopen(os.dup(2)) as _stderr, Path(os.devnull).open("w") as _devnull, ExitStack() as _stack:
     _stack.callback(os.dup2, _stderr.fileno(), 2)
     os.dup2(_devnull.fileno(), 2)
@@ -22,5 +22,5 @@ with os.fdopen(os.dup(2)) as _stderr, Path(os.devnull).open("w") as _devnull, Ex
 
 # One device on every machine, so that results do not depend on a GPU.
 tf.config.set_visible_devices([], "GPU")
-# It logs tracebacks of optimizations that it then skips.
+# tf2onnx logs tracebacks of optimizations that it then skips.
 logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)

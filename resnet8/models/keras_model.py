@@ -36,7 +36,7 @@ _AFTER = re.compile(r"\x1b\[0m|\. ")
 def load_model(path: Path, *, n_classes: int) -> keras.Model:
     """Loads a classifier from (N, 32, 32, 3) to (N, K), for any N.
 
-    `path` is a `.h5` or `.keras` file, or the folder of the one that `fetch` left.
+    `path` is a `.h5` or `.keras` file, or the folder in which `fetch` left one.
 
     Raises:
         ArtifactError: the file is no model, its input or output has another form, a layer
@@ -48,7 +48,7 @@ def load_model(path: Path, *, n_classes: int) -> keras.Model:
     runs = f"{path} must be a model that runs on images"
     refused_by_keras = partial(refused, faults=KERAS_FAULTS, cause=_first_sentence)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which would stand before an error message
+        warnings.simplefilter("ignore")  # they would precede an error message
         with refused_by_keras(is_model, "Choose another fetch.model."):
             keras_file.check_file(path)
             keras_file.check_model(load)
@@ -66,7 +66,7 @@ def _first_sentence(fault: Exception) -> str:
 
 
 def _check_classifier(model: Any, path: Path, n_classes: int) -> None:
-    """Checks the types of all layers but nested models, input, output and weights."""
+    """Checks input, output, weights, and the types of all layers except nested models."""
     if not isinstance(model, keras.Model) or not model.built or not hasattr(model, "inputs"):
         raise ArtifactError(f"{path} must be a built Keras model with a known input shape.")
     for layer in model._flatten_layers(include_self=False):

@@ -15,13 +15,13 @@ from onnx import helper, numpy_helper
 
 from resnet8.core.qparams import Parameter, QuantizationParameters
 
-# Ends the names of tensors that keep a layer in float; see quantize.onnx_writer.
+# Ends the names of tensors that keep a layer in float; see quantize.float_parts.
 KEPT_IN_FLOAT = "/in_float"
 # Pass-through operators: their output is quantized in place of their input.
 PASSING = (
-    *("Clip", "Flatten", "Identity", "LeakyRelu", "Pad", "Relu"),
-    *("Reshape", "Squeeze", "Transpose", "Unsqueeze"),
-)
+    "Clip", "Flatten", "Identity", "LeakyRelu", "Pad", "Relu",
+    "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _WITH_PARAMETERS = ("Conv", "Gemm", "MatMul")
@@ -124,7 +124,8 @@ def infer_types(
 
 def infer_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     """The shapes of inputs, intermediate tensors and outputs; 0 for unknown dimensions."""
-    return {x: [dim.dim_value for dim in y.shape.dim] for x, y in infer_types(model).items()}
+    types = infer_types(model)
+    return {name: [dim.dim_value for dim in x.shape.dim] for name, x in types.items()}
 
 
 def channels_first(model: onnx.ModelProto) -> set[str]:
@@ -186,9 +187,10 @@ def with_parameters(
     model: onnx.ModelProto,
     parameters: Mapping[str, tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]],
 ) -> onnx.ModelProto:
-    """A copy of a float model with other weights and biases; shared ones become each layer's own.
+    """A copy of a float model with other weights and biases, by layer.
 
-    `parameters` has by layer a weight with outputs first and a bias, None to keep it.
+    A weight has outputs first; None keeps a weight or bias. One that other layers share is replaced
+    for its layer alone.
     """
     copy = copy_of(model)
     nodes = {node.name: node for node in copy.graph.node}
@@ -213,7 +215,7 @@ def with_parameters(
 def fake_quantized(
     model: onnx.ModelProto, activations: Mapping[str, QuantizationParameters]
 ) -> onnx.ModelProto:
-    """A copy that rounds tensors and inputs to 8 bits, with one scale, once they are computed."""
+    """A copy that rounds inputs and computed tensors to 8 bits, with one scale for each."""
     copy = copy_of(model)
     graph, nodes = copy.graph, list(copy.graph.node)
     steps = {}

@@ -118,7 +118,7 @@ def _check_numbers(model: onnx.ModelProto) -> None:
 
 
 def oversized_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-    """Computed tensors that for one image are too large, or of unknown size, and the problem."""
+    """Yields tensors that are too large for one image, or of unknown size, with the problem."""
     inferred = infer_types(for_one_image(model), strict=True)
     total = 0
     for tensor in (x for node in model.graph.node for x in node.output if x):
@@ -127,7 +127,8 @@ def oversized_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
         if not kind.HasField("shape") or min(dims, default=0) < 0:
             yield tensor, f"a size of {shown(tensor)} that is only known when it runs"
         else:
-            total += (size := math.prod(dims))
+            size = math.prod(dims)
+            total += size
             if size > MAX_ACTIVATION or total > MAX_ACTIVATIONS:
                 yield tensor, f"{size} numbers in {shown(tensor)}, {total} so far"
 
@@ -150,8 +151,8 @@ def open_session(
     Args:
         model: any ONNX model.
         as_written: run QuantizeLinear and DequantizeLinear in float where they are. Otherwise
-            ONNX Runtime fuses them with the operators between to integer kernels, and also
-            quantizes float weights between them. Models with int8 activations always run as
+            ONNX Runtime fuses them with the operators between them to integer kernels, and
+            quantizes these operators' float weights. Models with int8 activations always run as
             written: x86 has no kernels for them, so ONNX Runtime would run one layer in float and
             convert the activations of another to uint8, whose products saturate (see `saturates`).
         optimized: where to write the optimized model.

@@ -25,7 +25,7 @@ class Layer(NamedTuple):
     shape: of its output for one image, (C, H, W) or (K,).
     inputs: the layers, or `input`, whose outputs it reads.
     macs: multiply-accumulates for one image.
-    weights, biases: stored numbers.
+    weights, biases: how many are stored.
     """
 
     name: str
@@ -44,8 +44,11 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
     names = {node.output[0]: node.name for node in graph.nodes}
     layers = []
     for node in graph.nodes:
-        sizes = [math.prod(shapes[x]) for x in node.input if graph.is_constant(x)]
-        weights, biases = (*sizes, 0, 0)[:2] if node.op_type in _PRODUCTS else (0, 0)
+        stored = [math.prod(shapes[x]) for x in node.input if graph.is_constant(x)]
+        weights = biases = 0
+        if node.op_type in _PRODUCTS and stored:
+            weights = stored[0]
+            biases = stored[1] if len(stored) > 1 else 0
         shape = tuple(shapes[node.output[0]][1:])
         inputs = tuple(names.get(x, x) for x in node.input if x and not graph.is_constant(x))
         macs = _macs(node, shapes)

@@ -17,10 +17,10 @@ from resnet8.models.onnx_model import BATCH, OUTPUT, open_session
 
 # Suffixes of the names that ONNX Runtime's quantizer, and this project, derive from a tensor's.
 _SUFFIXES = (
-    *("_DequantizeLinear", "_DequantizeLinear_Output", "_QuantizeLinear", "_QuantizeLinear_Output"),
-    *("_quantized", "_quantized_scale", "_quantized_zero_point", "_scale", "_zero_point"),
-    *("/codes", "/in_float", "/rounded", "/scale", "/zero_point"),
-)
+    "_DequantizeLinear", "_DequantizeLinear_Output", "_QuantizeLinear", "_QuantizeLinear_Output",
+    "_quantized", "_quantized_scale", "_quantized_zero_point", "_scale", "_zero_point",
+    "/codes", "/in_float", "/rounded", "/scale", "/zero_point",
+)  # fmt: skip
 _PARAMETERS = {1: "weight", 2: "bias"}  # of Conv and Gemm, by position among the inputs
 
 
@@ -44,12 +44,13 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _replace_operators(model: onnx.ModelProto) -> None:
-    """Replaces operators that onnx2torch or quantizers lack by others that compute the same."""
+    """Replaces operators that onnx2torch or quantizers lack by equivalent ones."""
     graph, shapes = model.graph, infer_shapes(model)
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
-        options, size = attributes(node), shapes.get(next(iter(node.input), ""), [])[2:]
+        source = node.input[0] if node.input else ""
+        options, size = attributes(node), shapes.get(source, [])[2:]
         if node.op_type == "GlobalMaxPool" and size and all(size):
             _replace(node, "MaxPool", kernel_shape=size)
         if options.get("coordinate_transformation_mode") == b"tf_half_pixel_for_nn":  # deprecated
@@ -72,7 +73,7 @@ def _replace(node: onnx.NodeProto, operator: str = "", **options: Any) -> None:
 def _crop_by_slicing(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, list[int]]
 ) -> list[onnx.NodeProto]:
-    """A Slice in place of a transposed convolution's padding, where both ends are not alike."""
+    """Returns a Slice in place of a transposed convolution's padding, if its ends differ."""
     options, size = attributes(node), shapes.get(node.output[0], [0])[2:]
     pads = options.pop("pads", [])
     half = len(pads) // 2
@@ -89,7 +90,8 @@ def _split_by_slicing(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, list[int]]
 ) -> Iterator[onnx.NodeProto]:
     """A Slice for each output of a Split: only nodes of one output are quantized and watched."""
-    axis, end = attributes(node).get("axis", 0) % len(shapes[node.output[0]]), 0
+    axis = attributes(node).get("axis", 0) % len(shapes[node.output[0]])
+    end = 0
     for output in node.output:
         start, end = end, end + shapes[output][axis]
         yield _slice(graph, node.input[0], output, [(start, end, axis)])
@@ -162,7 +164,8 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
                 names[tensor] = _free_name([name], taken)
         for i, tensor in enumerate(node.output):
             names.setdefault(tensor, f"{node.name}.{i}" if i else node.name)
-        node.input[:], node.output[:] = ([names[x] for x in y] for y in (node.input, node.output))
+        node.input[:] = [names[tensor] for tensor in node.input]
+        node.output[:] = [names[tensor] for tensor in node.output]
     for initializer in graph.initializer:
         initializer.name = names[initializer.name]
     graph.initializer.sort(key=lambda initializer: initializer.name)
@@ -179,11 +182,14 @@ def name_after_layers(model: onnx.ModelProto, layers: Sequence[str], *, n_classe
 
 
 def _free_name(names: Sequence[str], taken: set[str]) -> str:
-    """Takes the first name, or the last one numbered, that collides with none, nor derived ones."""
+    """Takes the first free name, or the last one with the first number that makes it free.
+
+    A name is free if neither it, a name derived from it nor one that it derives from is taken.
+    """
     numbered = (f"{names[-1]}_{number}" for number in count(1))
     for name in chain(names, numbered):
-        derived = {x for end in _SUFFIXES for x in (name + end, name.removesuffix(end))}
-        if taken.isdisjoint({name, *derived}):
+        related = {x for end in _SUFFIXES for x in (name + end, name.removesuffix(end))}
+        if taken.isdisjoint({name, *related}):
             break
     taken.add(name)
     return name

@@ -18,7 +18,7 @@ SUM_TOLERANCE = 1e-3
 # How far a layer's output may be from the Keras layer's, relative to its largest value; float32
 # rounding reaches 2e-6 on the reference model.
 RTOL_LAYER = 1e-4
-# And what rounding leaves of values that cancel out, relative to the largest of all layers before.
+# Rounding of values that cancel out, relative to the largest value of all layers so far.
 NOISE = 1e-6
 
 
@@ -51,7 +51,7 @@ def check_conversion(
         )
     difference = float(np.max(np.abs(rows - others)))
     agreement = float(np.mean(rows.argmax(axis=1) == others.argmax(axis=1)))
-    if not difference <= ATOL_CONVERSION:
+    if not difference <= ATOL_CONVERSION:  # also where it is NaN
         raise ParityError(
             f"Probabilities of the {names[1]} model must be within {ATOL_CONVERSION:g} of the "
             f"original's, got {difference:g} on {len(rows)} images (agreement {agreement:.4f}). "
@@ -70,9 +70,13 @@ def check_layers(
 ) -> dict[str, dict[str, float]]:
     """Checks that converted models compute in each layer what their original computes.
 
-    By layer, `errors` has the largest absolute difference for each pair of variants, `magnitudes`
-    the largest absolute value; the result has the magnitude with two digits, and bounds
-    (`digits.upper_bound`) of the differences and of `relative`, the largest one's share of it.
+    Args:
+        errors: by layer, the largest absolute difference for each pair of variants.
+        magnitudes: by layer, the largest absolute value.
+
+    Returns:
+        By layer, bounds (`digits.upper_bound`) of the differences by pair, the `magnitude` with two
+        digits, and `relative`, a bound of the largest difference as a share of the magnitude.
 
     Raises:
         ParityError: a layer differs by more than `RTOL_LAYER` of its largest value, and by more
@@ -90,8 +94,8 @@ def check_layers(
                 f"value, {largest:.4g}, got a difference of {worst:.3g}. "
                 "The conversion changed the model."
             )
-        table[layer] = {
-            **{name: upper_bound(value, largest=largest) for name, value in pairs.items()},
+        bounds = {pair: upper_bound(value, largest=largest) for pair, value in pairs.items()}
+        table[layer] = bounds | {
             "magnitude": significant(largest, 2) or 0.0,
             "relative": upper_bound(worst / (largest or 1.0)),
         }

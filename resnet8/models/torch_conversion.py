@@ -141,12 +141,12 @@ def _global_average(before: Shape, _after: Shape, _: Constants) -> Module:
 
 
 def _average(before: Shape, after: Shape, _: Constants, **options: Any) -> Module:
-    """A mean of the part of each window in the image; PyTorch's pads both ends alike."""
+    """A mean of the pixels in each window; PyTorch's pool cannot pad both ends differently."""
     size, strides = options["kernel_shape"], options.get("strides", [1, 1])
     pads = options.get("pads", [0] * 4)
     if options.get("auto_pad") == b"SAME_UPPER":
-        spans = zip(after[1:], strides, size, before[1:], strict=True)
-        total = [max((n - 1) * stride + k - length, 0) for n, stride, k, length in spans]
+        axes = zip(after[1:], strides, size, before[1:], strict=True)
+        total = [max((n - 1) * stride + span - pixels, 0) for n, stride, span, pixels in axes]
         pads = [*(x // 2 for x in total), *(x - x // 2 for x in total)]
     special = len(size) != 2 or options.get("ceil_mode") or options.get("count_include_pad")
     if special or pads[:2] == pads[2:]:
@@ -180,7 +180,7 @@ def _pad(
         return None
     value = next((float(x.item()) for x in further if x is not None), None)
     sides = pads.reshape(2, -1).T.tolist()  # (front, behind) of each dimension
-    n_unpadded = 1 if mode == b"constant" else 2
+    n_unpadded = 1 if mode == b"constant" else 2  # other modes pad the last dimensions alone
     if any(map(any, sides[:n_unpadded])):
         return None
     listed = [x for side in reversed(sides[n_unpadded:]) for x in side]
@@ -197,7 +197,8 @@ def _slice(before: Shape, _after: Shape, constants: Constants) -> Module:
     known = [x.tolist() for x in constants if x is not None]
     if len(known) != len(constants) or len(known) < 3:
         return None
-    known = known if len(known) == 4 else [*known, [1] * len(known[0])]
+    if len(known) == 3:
+        known.append([1] * len(known[0]))  # steps
     slices, reversed_axes = [slice(None)] * (len(before) + 1), []
     for start, end, axis, step in zip(*known, strict=True):
         if (start, step) == (0, 1) and end >= _TO_THE_END:
@@ -226,6 +227,7 @@ def _resize(before: Shape, after: Shape, _: Constants, **options: Any) -> Module
     return torch.nn.Upsample(size=tuple(after[1:]), mode=mode) if is_image else None
 
 
+# From shapes before and after a node, its further inputs and its attributes.
 _MAKERS: dict[str, Callable[..., Module]] = {
     "AveragePool": _average,
     "GlobalAveragePool": _global_average,

@@ -64,7 +64,7 @@ _TREE = (
 _IDENTIFIER = rf"((?!({'|'.join(keyword.kwlist)})\b|__|\d)\w+)?"
 _PATH = r"((?!__)[\w-]+(\.(?!__)[\w-]+)*(@\d+)?)?"  # features.0.bias, relu@1
 _CALL = rf"[\w.@-]*,{_PATH},[\w.<>]*"
-_STRINGS = {  # pattern of the strings and of the keys below each key; else _IDENTIFIER
+_STRINGS = {  # by key, the pattern of strings and keys in its value; _IDENTIFIER for other keys
     "target": _TARGET,
     "expr_str": _EXPRESSION,
     "range_constraints": r"s\d{1,18}",
@@ -83,7 +83,7 @@ _STRINGS = {  # pattern of the strings and of the keys below each key; else _IDE
 
 
 def read_checked(file: Path | io.BytesIO) -> io.BytesIO:
-    """Returns a new archive of the checked entries of a `.pt2` file; others raise a ValueError.
+    """Returns a new archive of the entries of a `.pt2` file; an unsafe one raises a ValueError.
 
     Sample inputs, foreign texts, and notes on the origin of operators are left out.
     """
@@ -129,6 +129,7 @@ def _checked_json(name: str, entries: dict[str, bytes]) -> bytes:
 def _checked(value: Any, key: str = "") -> Any:
     """Returns a JSON value after checking all strings in it by their keys."""
     if isinstance(value, dict):
+        # Of the notes on an operator, only the layers that it belongs to are kept.
         names = ["nn_module_stack"] if key == "metadata" else value
         return {_checked(name, key): _checked(value[name], name) for name in names if name in value}
     if isinstance(value, list):

@@ -148,7 +148,7 @@ def make_predictor(model: Program | torch.nn.Module) -> Predictor:
 
 
 def as_tensor(images: NDArray[np.float32]) -> torch.Tensor:
-    """Copies images to a tensor in row-major order; PyTorch rounds differently in others."""
+    """Copies images to a tensor in row-major order; PyTorch rounds differently in other orders."""
     return torch.from_numpy(np.array(images, order="C"))
 
 

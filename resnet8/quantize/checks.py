@@ -72,10 +72,10 @@ def check_written(
     activation_type, weight_type = types
     activations = [(x, y.as_dtype(activation_type)) for x, y in quantization.activations.items()]
     layers: dict[str, dict[str, Parameter]] = {}
-    for name, ((values, x), bias) in quantization.layers.items():
-        if x:
-            layers[name] = {"weight": Parameter(values, x.as_dtype(weight_type))}
-        if x and bias is not None:
+    for name, x in quantization.weights.items():
+        weight, bias = quantization.layers[name]
+        layers[name] = {"weight": Parameter(weight.values, x.as_dtype(weight_type))}
+        if bias is not None:
             layers[name]["bias"] = Parameter(bias)
     given, written = dict(_numbers(activations, layers)), [*_numbers(steps, parameters)]
     missing = [(what, None) for what in given if what not in dict(written)]
@@ -92,7 +92,8 @@ def _numbers(steps: Iterable[Step], parameters: Parameters) -> Iterator[tuple[st
     """Yields each number of a quantization after its name."""
     weights = {name: kinds["weight"] for name, kinds in parameters.items() if "weight" in kinds}
     in_8_bits = {name: x for name, (_, x) in weights.items() if x}
-    for name, x in [*steps, *((f"the weights of {name}", x) for name, x in in_8_bits.items())]:
+    named = [(f"the weights of {name}", x) for name, x in in_8_bits.items()]
+    for name, x in [*steps, *named]:
         yield name, x.dtype
         yield f"the scales of {name}", x.scale
         yield f"the zero points of {name}", x.zero_point

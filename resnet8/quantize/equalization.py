@@ -82,7 +82,7 @@ def decode(text: str) -> Equalization:
 def find_factors(
     model: onnx.ModelProto, largest: Mapping[str, NDArray[np.float32]], *, strength: float
 ) -> Equalization:
-    """Chooses factors from 0.01 to 1, the one of the channel with the largest range.
+    """Chooses factors from 0.01 to 1; the channel with the largest range gets 1.
 
     `largest` has the largest absolute values (C,) of observed tensors. The strength is from 0 (no
     change) to 1 (equal ranges).
@@ -111,6 +111,7 @@ def _find_groups(model: onnx.ModelProto) -> Iterator[tuple[list[str], list[str]]
     fixed = {x.name for x in [*model.graph.input, *model.graph.output]}
 
     def join(*tensors: str) -> None:
+        """Merges the groups of tensors."""
         joined = set().union(*(group_of.get(tensor, {tensor}) for tensor in tensors))
         group_of.update(dict.fromkeys(joined, joined))
 
@@ -125,7 +126,8 @@ def _find_groups(model: onnx.ModelProto) -> Iterator[tuple[list[str], list[str]]
             fixed.update(node.input, node.output)
     order = [tensor for node in graph.nodes for tensor in node.output if tensor in group_of]
     producers = {x.output for x in layers.values()}
-    for members in {id(group_of[tensor]): group_of[tensor] for tensor in order}.values():
+    groups = {id(group_of[tensor]): group_of[tensor] for tensor in order}  # each group once
+    for members in groups.values():
         consumers = [x.name for x in layers.values() if x.input in members]
         if members.isdisjoint(fixed) and consumers and not members.isdisjoint(producers):
             yield [x for x in order if x in members], consumers
@@ -160,16 +162,17 @@ def equalized(model: onnx.ModelProto, equalization: Equalization) -> onnx.ModelP
         if inputs is not None:
             axis = 0 if _is_depthwise(layer) else 1
             check_count(layer.name, inputs, weight.shape[axis])
-            weight = weight * _along(inputs, axis, weight.ndim)
+            weight = weight * along(inputs, axis, weight.ndim)
         if outputs is not None:
             check_count(layer.name, outputs, len(weight))
-            weight = weight / _along(outputs, 0, weight.ndim)
+            weight = weight / along(outputs, 0, weight.ndim)
             bias = None if bias is None else bias / outputs
         parameters[layer.name] = (weight, bias)
     return with_parameters(model, parameters)
 
 
-def _along(factors: Factors, axis: int, ndim: int) -> Factors:
+def along(factors: Factors, axis: int, ndim: int) -> Factors:
+    """Reshapes factors (C,) for broadcasting along the channel axis."""
     return factors.reshape([-1 if x == axis else 1 for x in range(ndim)])
 
 

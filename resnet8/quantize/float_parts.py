@@ -11,16 +11,16 @@ from resnet8.models.onnx_graph import DEQUANTIZE, KEPT_IN_FLOAT, Graph, remove_u
 # 8-bit logits or probabilities tie, and the order of classes decides about the top-1 class. So the
 # operators at the end of a model, from the logits on, stay in float.
 _HEAD = (
-    *("Add", "Clip", "Concat", "Div", "Exp", "Flatten", "Identity", "Mean", "Mul", "ReduceMax"),
-    *("ReduceSum", "Relu", "Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"),
-)
+    "Add", "Clip", "Concat", "Div", "Exp", "Flatten", "Identity", "Mean", "Mul", "ReduceMax",
+    "ReduceSum", "Relu", "Reshape", "Softmax", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+)  # fmt: skip
 # Operators whose outputs may be too large, or too close to zero, for 256 values; and operators in
 # front of them that compute norms and deviations.
 _UNBOUNDED = ("Div", "Exp", "Log", "Pow", "Reciprocal")
 _BEFORE = (
-    *("Add", "Clip", "GlobalAveragePool", "Max", "Min", "Mul", "Neg", "ReduceMean", "ReduceSum"),
-    *("Reshape", "Sqrt", "Squeeze", "Sub", "Unsqueeze"),
-)
+    "Add", "Clip", "GlobalAveragePool", "Max", "Min", "Mul", "Neg", "ReduceMean", "ReduceSum",
+    "Reshape", "Sqrt", "Squeeze", "Sub", "Unsqueeze",
+)  # fmt: skip
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
 
 
@@ -36,7 +36,7 @@ def find_head(model: onnx.ModelProto) -> set[str]:
 
 
 def find_normalizations(model: onnx.ModelProto) -> set[str]:
-    """Returns the nodes that compute what activations are divided by, and the multiplications."""
+    """Returns the nodes that compute divisors or divide, and multiplications by their results."""
     graph = Graph(model)
     names: set[str] = set()
     for node in reversed(graph.nodes):

@@ -52,11 +52,13 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
             continue
         options = attributes(node)
-        is_plain = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0
-        is_plain &= not options.get("transA", 0) and {*node.input[2:]} <= {*constants, ""}
+        is_scaled = options.get("alpha", 1.0) != 1.0 or options.get("beta", 1.0) != 1.0
+        bias = node.input[2] if len(node.input) > 2 else ""
+        if is_scaled or options.get("transA", 0) or (bias and bias not in constants):
+            continue
         weight = constants[node.input[1]]
         n_dimensions = 4 if node.op_type == "Conv" else 2
-        if not is_plain or weight.dtype != np.float32 or weight.ndim != n_dimensions:
+        if weight.dtype != np.float32 or weight.ndim != n_dimensions:
             continue
         layers.append(
             Layer(
@@ -65,7 +67,7 @@ def read_layers(model: onnx.ModelProto) -> list[Layer]:
                 node.input[0],
                 node.output[0],
                 np.ascontiguousarray(weight.T) if stores_outputs_last(node) else weight,
-                constants.get(node.input[2]) if len(node.input) > 2 else None,
+                constants.get(bias),
                 int(options.get("group", 1)),
                 options,
             )

@@ -24,9 +24,9 @@ WIDENED = 3.0  # times the range of all values but one in 500
 LEVELS = 128  # of 256
 SHOWN_CHANNELS = 10
 RULES = (
-    *("calibrated_on_test", "float_operator", "shared_scale", "outlier_range"),
-    *("few_levels", "dead_channels", "tied_outputs"),
-)
+    "calibrated_on_test", "float_operator", "shared_scale", "outlier_range",
+    "few_levels", "dead_channels", "tied_outputs",
+)  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -48,7 +48,7 @@ _SHARED = "{} shares the scale of its input {}, of whose range its own values ne
 _OUTLIERS = "The range is {:.1f} times as wide as 99.8% of the values need: few outliers widen it."
 _DEAD = "{} of its channels are dead or nearly so, whatever the input: {}"
 _TIED = "{} of {} images have two classes with the same probability."
-_SCALE = ("scale", "zero_point")
+_SCALE_KEYS = ("scale", "zero_point")
 _Rows = Iterator[tuple[str, str | None, str]]  # rule, layer and message
 
 
@@ -123,14 +123,15 @@ def _lint_operators(model: onnx.ModelProto, layers: Mapping[str, Any], variant: 
         name, op_type = node.name, node.op_type
         sources = [find_rounded(x) for x in node.input if not graph.is_constant(x)]
         kinds = layers["parameters"].get(name)
-        weight = kinds and kinds.get("weight", {}).get(variant, {}).get("statistics", {})
-        if None in sources or (weight is not None and "dtype" not in weight):
+        weight = (kinds or {}).get("weight", {}).get(variant, {}).get("statistics", {})
+        has_float_weight = kinds is not None and "dtype" not in weight
+        if None in sources or has_float_weight:
             yield "float_operator", name, f"{op_type} computes in float."
         output = statistics.get(name, {})
         span = original[name]["dynamic_range"] if name in original else 0.0
         for source in sources:
             shared = statistics.get(str(source), {})
-            if "scale" not in shared or any(output.get(x) != shared[x] for x in _SCALE):
+            if "scale" not in shared or any(output.get(x) != shared[x] for x in _SCALE_KEYS):
                 continue
             share = span / (shared["clip_high"] - shared["clip_low"])
             if share < USED_SHARE:
@@ -176,12 +177,14 @@ def find_dead_channels(model: onnx.ModelProto, quantization: Quantization) -> di
             weight = quantization.layers[layer.name].weight.values
             low, high = quantization.activations[layer.input].clip_range
             sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.float64)
-            if (dead := np.flatnonzero(sums * (high - low) < output.scale)).size:
+            dead = np.flatnonzero(sums * (high - low) < output.scale)
+            if dead.size:
                 channels[layer.name] = dead.tolist()
     return channels
 
 
 def _lint_predictions(probabilities: Probabilities) -> _Rows:
+    """Finds images whose two most probable classes tie."""
     best = np.sort(probabilities, axis=1)[:, -2:]
     if ties := int(np.count_nonzero(best[:, 0] == best[:, 1])):
         yield "tied_outputs", None, _TIED.format(ties, len(probabilities))

@@ -33,15 +33,18 @@ def find_notes(
 def _find_idle_options(
     quantization: Quantization, settings: Fit, observed: Observed, ranges: Ranges
 ) -> Iterator[str]:
+    """Yields the options that changed nothing."""
     layers, method, strength = observed.layers, settings.activation_range, settings.equalization
     # ONNX Runtime's ranges end at the edge of a bin, so they may differ by two bins, plus 0.01
     # bins for rounding; ranges by least squares are exact.
     tolerance = 0.0 if method == "mse" else 2.01 / settings.histogram_bins  # of the largest value
-    if method != "minmax" and all(
-        np.allclose(ends, whole, rtol=0, atol=tolerance * max(map(abs, whole)))
-        for tensor, ends in ranges.ends.items()
-        for whole in [observed.statistics[tensor].range]
-    ):
+
+    def is_whole(tensor: str) -> bool:
+        whole = observed.statistics[tensor].range
+        atol = tolerance * max(map(abs, whole))
+        return np.allclose(ranges.ends[tensor], whole, rtol=0, atol=atol)
+
+    if method != "minmax" and all(map(is_whole, ranges.ends)):
         yield f"activation_range: {method}"
     if strength > 0 and not quantization.equalization.groups:
         yield f"equalization: {strength:g}"

@@ -41,7 +41,10 @@ def stream(
     def run(start: int) -> Batch:
         batch = images[start : start + BATCH_SIZE].astype(np.float32)
         outputs = run_up_to(session, names, batch) if names else []
-        return dict(zip(names, outputs, strict=True)) | ({INPUT: batch} if INPUT in tensors else {})
+        values: Batch = dict(zip(names, outputs, strict=True))
+        if INPUT in tensors:
+            values[INPUT] = batch
+        return values
 
     yield from map_ahead(run, range(0, len(images), BATCH_SIZE), cores=cores)
 
@@ -137,20 +140,22 @@ def find_histograms(
     """
     histograms = {}
     for name, other in others.items():
-        shape, other_ends = (JOINT_BINS, statistics[other].ends) if other else ((BINS, 1), None)
+        shape = JOINT_BINS if other else (BINS, 1)
+        other_ends = statistics[other].ends if other else None
         histograms[name] = Histogram(np.zeros(shape, np.int64), statistics[name].ends, other_ends)
     for batch in batches:
         for name, (counts, ends, other_ends) in histograms.items():
             n_bins, n_others = counts.shape
             cells = _bin_indices(batch[name], ends, n_bins)
-            if (other := others[name]) and other_ends:
+            other = others[name]
+            if other and other_ends:
                 cells = cells * n_others + _bin_indices(batch[other], other_ends, n_others)
             counts[:] += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return histograms
 
 
 def _bin_indices(values: NDArray[np.float32], ends: Range, n_bins: int) -> NDArray[np.int32]:
-    """Returns the bin of each value, flattened. Values beyond an end get the bin at that end."""
+    """Returns the bin of each value, flattened; the upper end belongs to the last bin."""
     low, high = ends
     bins_per_unit = n_bins / (high - low) if high > low else 0.0
     return np.minimum(((values.ravel() - low) * bins_per_unit).astype(np.int32), n_bins - 1)

@@ -38,8 +38,8 @@ QUANT_TYPES: dict[OnnxType, tuple[str, str]] = {
 }
 _LIBRARY_TYPES = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 # ONNX Runtime gives the output of a pool the scale of its input, of which averages use a fraction.
-# An excluded pool gets the same Q/DQ pairs from its neighbors, but the pair behind it with its own
-# range. The same holds for a softmax, whose output gets a fixed scale, and for a table.
+# An excluded pool still gets Q/DQ pairs from its neighbors, and its output a range of its own. A
+# softmax, whose output would have a fixed scale, and a table (Gather) are excluded, too.
 _OWN_RANGE = ("AveragePool", "Gather", "GlobalAveragePool", "Softmax")
 
 
@@ -48,8 +48,8 @@ def find_points(
 ) -> dict[str, str]:
     """Maps each tensor that ONNX Runtime rounds to 8 bits to the tensor whose scale it takes.
 
-    Quantizes a folded float model with meaningless ranges to find out. If activations are not
-    symmetric, a ReLU is left to the range.
+    Quantizes a folded float model with meaningless ranges to find out. Unless activations are
+    symmetric, ONNX Runtime removes ReLUs, because codes clip at 0 anyway.
 
     Raises:
         ParamsError: the model has no node with a name in `float_layers`.
@@ -121,9 +121,9 @@ def _override(parameters: QuantizationParameters, axis: int = 0) -> list[dict[st
 
     `axis` is that of the channels in the stored tensor.
     """
-    scale, zero_point, dtype, channels = parameters
+    scale, zero_point, dtype, channel_axis = parameters
     common: dict[str, Any] = {"quant_type": _LIBRARY_TYPES[dtype]}
-    if channels is None:
+    if channel_axis is None:
         return [common | {"scale": scale, "zero_point": zero_point}]
     pairs = zip(scale, zero_point, strict=True)
     return [common | {"axis": axis, "scale": x, "zero_point": np.array(y)} for x, y in pairs]
@@ -137,6 +137,7 @@ def _quantize(
     symmetric: bool,
     float_layers: Collection[str],
 ) -> onnx.ModelProto:
+    """Returns a copy of a float model, quantized with the overrides of its tensors."""
     activation_type, weight_type = (_LIBRARY_TYPES[x] for x in QUANT_TYPES[quant_type])
     head, layers = find_head(model), {layer.name for layer in read_layers(model)}
     excluded = [

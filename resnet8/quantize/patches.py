@@ -69,7 +69,7 @@ def find_patches(layer: Layer, values: Values) -> Values:
     padded = np.pad(values.transpose(0, 2, 3, 1), [(0, 0), *sides, (0, 0)])
     n, height, width, channels = padded.shape
     grouped = padded.reshape(n, height, width, layer.groups, channels // layer.groups)
-    grouped = grouped.transpose(0, 3, 4, 1, 2)
+    grouped = grouped.transpose(0, 3, 4, 1, 2)  # (N, G, C / G, H, W)
     windows = sliding_window_view(grouped, tuple(spans), axis=(3, 4))  # (N, G, C / G, H', W', h, w)
     windows = windows[..., :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
     rows = windows.transpose(1, 0, 3, 4, 2, 5, 6)
@@ -93,7 +93,8 @@ def find_padding(
     if mode in (b"SAME_UPPER", b"SAME_LOWER"):
         pairs = []
         for pixels, span, stride in zip(size, spans, strides, strict=True):
-            total = max((-(-pixels // stride) - 1) * stride + span - pixels, 0)
+            n_windows = math.ceil(pixels / stride)
+            total = max((n_windows - 1) * stride + span - pixels, 0)
             small, large = total // 2, total - total // 2
             pairs.append((small, large) if mode == b"SAME_UPPER" else (large, small))
         return pairs

@@ -56,8 +56,9 @@ def find_ranges(observed: Observed, settings: Fit) -> Ranges:
     others = {tensor: addends.get(tensor) for tensor in statistics}
     histograms = find_histograms(batches, observed.statistics, others)
     symmetric = settings.activation_symmetric
-    ends = {x: least_squares(y, symmetric=symmetric) for x, y in histograms.items()}
-    return Ranges(ends, sorted(x for x in addends if ends[x][0] > statistics[x].range[0]))
+    ends = {name: least_squares(x, symmetric=symmetric) for name, x in histograms.items()}
+    clipped = sorted(x for x in addends if ends[x][0] > statistics[x].range[0])
+    return Ranges(ends, clipped)
 
 
 def to_parameters(low: float, high: float, *, symmetric: bool) -> QuantizationParameters:
@@ -119,7 +120,7 @@ def least_squares(histogram: Histogram, *, symmetric: bool) -> Range:
     """
     is_addend = histogram.other_ends is not None
     error = _error_behind_relu(histogram) if is_addend else _rounding_error(histogram)
-    if symmetric or (0 in histogram.ends and not is_addend):
+    if symmetric or (0 in histogram.ends and not is_addend):  # an end of 0 stays 0
         shares = [(x, x) for x in (_ADDEND_SHARES if is_addend else _SHARES)]
     else:
         lows = _ADDEND_SHARES if is_addend else _SHARES[::2]
@@ -168,8 +169,10 @@ def _error_behind_relu(histogram: Histogram) -> Error:
         rows = np.arange(len(values))
         # First bins of the other addend where the larger sum, and both sums, are positive.
         one, both = (np.searchsorted(others, -x, side="right") for x in (larger, smaller))
+        # Between them, the ReLU makes the smaller sum 0: the error is (larger + other)**2.
         count, total, squares = (x[rows, one] - x[rows, both] for x in sums)
         errors = larger * larger * count + 2 * larger * total + squares
+        # In further bins, it changes neither sum.
         errors += (rounded - values) ** 2 * sums[0][rows, both]
         return float(np.sum(errors))
 

@@ -64,11 +64,8 @@ def find_outputs(model: onnx.ModelProto, points: Collection[str]) -> dict[str, s
 
 def find_scales(observed: Observed, settings: Fit, ranges: Ranges) -> Scales:
     """Chooses the scales of weights, and widens the ranges that biases do not fit."""
-    points, statistics, symmetric = (
-        observed.points,
-        observed.statistics,
-        settings.activation_symmetric,
-    )
+    points, statistics = observed.points, observed.statistics
+    symmetric = settings.activation_symmetric
     owned = {x: to_parameters(*ends, symmetric=symmetric) for x, ends in ranges.ends.items()}
     weights, widened = {}, []
     for layer in observed.layers:
@@ -79,14 +76,16 @@ def find_scales(observed: Observed, settings: Fit, ranges: Ranges) -> Scales:
         low, high = statistics[output].ends
         output_step = float(owned[owner].scale) if owner else (high - low) / (N_CODES - 1)
         bias = 0.0 if layer.bias is None else np.abs(layer.bias, dtype=np.float64)
+        # Neither the bias nor an output step may have a code above the largest.
         smallest = np.maximum(bias, output_step or 1.0) / _LARGEST_BIAS / input_step
         parameters = find_weight_parameters(layer.matrix, settings, smallest=smallest)
         largest = output_step / _BIAS_STEPS / input_step
         if output_step and parameters.scale.max() > largest:
-            # First at the expense of weights whose inputs are zero on all images.
+            # Bias steps are too large. First, weights may clip whose inputs are zero on all images.
             smallest = np.maximum(smallest, np.minimum(parameters.scale, largest))
             used = layer.matrix * _find_used(layer, statistics[layer.input])
             parameters = find_weight_parameters(used, settings, smallest=smallest)
+            # Then the output's range is widened; margins allow for scales rounded to float32.
             needed = float(parameters.scale.max()) * input_step * _BIAS_STEPS * (1 + 1e-6)
             if owner and needed > output_step * (1 + 2e-6):
                 owned[owner] = owned[owner]._replace(scale=np.array(needed, np.float32))
@@ -100,8 +99,8 @@ def find_weight_parameters(
 ) -> QuantizationParameters:
     """Returns the int8 quantization parameters that give every weight (O, I) a code.
 
-    `smallest` is one lower bound on the scales, or one for each output. `params.py` allows scales
-    for each output only with symmetric weights, because a kernel takes one zero point.
+    `smallest` is one lower bound on the scales, or one for each output. Parameters allow scales for
+    each output only with symmetric weights, because a kernel takes one zero point.
     """
     low, high = np.minimum(weight.min(axis=1), 0), np.maximum(weight.max(axis=1), 0)
     if not settings.per_channel:

@@ -68,20 +68,21 @@ def write(folder: Path, quantization: Quantization, settings: Mapping[str, Any])
     """
     codes = quantization.codes
     arrays: dict[str, NDArray[Any]] = {}
+    weights: dict[str, Any] = {}
     for name, (weight, bias) in quantization.layers.items():
         arrays[f"{name}.weight"] = codes.get(name, weight.values)
         if bias is not None:
             arrays[f"{name}.bias"] = bias
+        weights[name] = None
+        if x := weight.quantization:
+            weights[name] = _describe(x, np.atleast_1d(x.scale).tolist()) | {"axis": x.axis}
     content = quantization._asdict() | {
         "settings": dict(settings),
         "activations": {
             name: _describe(x, float(x.scale)) | {"low": x.clip_range[0], "high": x.clip_range[1]}
             for name, x in quantization.activations.items()
         },
-        "weights": {
-            name: x and _describe(x, np.atleast_1d(x.scale).tolist()) | {"axis": x.axis}
-            for name, ((_, x), _) in quantization.layers.items()
-        },
+        "weights": weights,
         "equalization": quantization.equalization.encode(),
     }
     del content["layers"]

@@ -34,9 +34,9 @@ TYPES: tuple[TorchType, ...] = ("int8",)
 _ATEN = torch.ops.aten
 # Operators that only move values: their outputs take over the codes of their inputs.
 _MOVING = (
-    *(_ATEN.flatten.using_ints, _ATEN.pad.default, _ATEN.permute.default),
-    *(_ATEN.reshape.default, _ATEN.unflatten.int, _ATEN.view.default),
-)
+    _ATEN.flatten.using_ints, _ATEN.pad.default, _ATEN.permute.default,
+    _ATEN.reshape.default, _ATEN.unflatten.int, _ATEN.view.default,
+)  # fmt: skip
 
 
 def quantize(program: torch.export.ExportedProgram, quantization: Quantization) -> torch.nn.Module:
@@ -101,7 +101,7 @@ class _GivenQuantizer(Quantizer):  # type: ignore[misc]
             if weight or output:
                 node.meta["quantization_annotation"] = QuantizationAnnotation(
                     {node.args[1]: _spec(weight)} if weight else {},
-                    output and _spec(output),
+                    _spec(output) if output else None,
                     _annotated=True,
                 )
         return model

@@ -92,9 +92,10 @@ def check(
         pixels = batch.astype(np.float32)
         return batch, {name: x.watched.run(pixels) for name, x in runtimes.items()}
 
-    def compare(batch: tuple[NDArray[np.uint8], dict[str, Captured]]) -> dict[str, Checked]:
-        exact = network.run(batch[0])
-        return {name: _check(network, runtimes[name], x, exact) for name, x in batch[1].items()}
+    def compare(run: tuple[NDArray[np.uint8], dict[str, Captured]]) -> dict[str, Checked]:
+        batch, captured = run
+        exact = network.run(batch)
+        return {name: _check(network, runtimes[name], x, exact) for name, x in captured.items()}
 
     # Only one thread runs models: PyTorch's hooks serve one call at a time.
     captures = map(capture, progress(range(0, len(images), BATCH_SIZE)))

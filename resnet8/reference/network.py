@@ -87,6 +87,7 @@ class Network:
         self.steps = [self._read_step(graph, tensor) for tensor in targets]
 
     def _read_step(self, graph: Graph, tensor: str) -> Step:
+        """Collects the nodes that compute a tensor from quantized tensors."""
         needed: list[onnx.NodeProto] = []
         wanted = {tensor}
         for node in reversed(graph.nodes):
@@ -109,17 +110,19 @@ class Network:
 
     def compute(self, step: Step, codes: Codes) -> dict[str, Values]:
         """Computes in float64 the tensors that a step reads and returns, given codes by tensor."""
+        if not step.nodes:
+            return {step.tensor: codes[IMAGES].astype(np.float64)}
         values: dict[str, Values] = {}
         for node in step.nodes:
             if node.name in self.integers:
                 values[node.output[0]] = self._sum_products(node, codes)
                 continue
-            for tensor in {*node.input} & self._sources.keys() - values.keys():
+            for tensor in {*node.input} & (self._sources.keys() - values.keys()):
                 key, parameters = self._sources[tensor]
                 steps = codes[key].astype(np.float64) - int(parameters.zero_point)
                 values[tensor] = steps * float(parameters.scale)
             values[node.output[0]] = self.apply(node, values)
-        return values or {step.tensor: codes[IMAGES].astype(np.float64)}
+        return values
 
     def apply(self, node: onnx.NodeProto, values: Mapping[str, Values]) -> Values:
         """Computes a node in float64 from its inputs that are not constants."""
@@ -160,7 +163,7 @@ class Network:
             if exact is not None and node.name in self.integers:
                 bounds[output] = Bound(np.abs(exact[output]), operators.SCALING_A_SUM)
                 continue
-            for tensor in {*node.input} & self._sources.keys() - bounds.keys():
+            for tensor in {*node.input} & (self._sources.keys() - bounds.keys()):
                 key, parameters = self._sources[tensor]
                 magnitude = codes[key].astype(np.float64) + int(parameters.zero_point)
                 roundings = 0 if key == IMAGES else operators.DEQUANTIZING

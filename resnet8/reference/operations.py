@@ -1,4 +1,4 @@
-"""Operations that a device computes between 8-bit codes; here those that round a sum or product.
+"""Operations that a device computes between 8-bit codes; reads those that round sums or products.
 
 Shape letters: C channels, H x W places, O outputs and I inputs of a layer, h x w places of a
 window, G groups.
@@ -133,7 +133,8 @@ def read_layer(scope: Scope, node: onnx.NodeProto) -> Operation:
 
 def read_average(scope: Scope, node: onnx.NodeProto) -> Operation:
     """Reads an average pool."""
-    (windows, counts), options = read_windows(scope, node), attributes(node)
+    windows, counts = read_windows(scope, node)
+    options = attributes(node)
     counts_pads = bool(options.get("count_include_pad", 0))
     if counts_pads and options.get("ceil_mode", 0):
         refuse(node, "count no pads where ceil_mode adds windows", "count_include_pad = 1")
@@ -168,6 +169,7 @@ def _rounded(
     grid: Sequence[Fraction],
     **numbers: Any,
 ) -> Operation:
+    """An operation whose exact results, multiples of the grid, are rounded to codes."""
     for tensor in inputs:
         scope.read(node, tensor)
     if scope.target:
@@ -178,7 +180,9 @@ def _rounded(
 
 def clip_output(scope: Scope, operation: Operation, node: onnx.NodeProto) -> Operation:
     """Returns an operation followed by a ReLU or Clip, which limits its codes."""
-    parameters = operation.parameters or refuse(node, "have 8-bit codes", "sums in 32 bits")
+    parameters = operation.parameters
+    if parameters is None:
+        refuse(node, "have 8-bit codes", "sums in 32 bits")
     far = float(np.finfo(np.float64).max)
     ends = scope.network.apply(node, {node.input[0]: np.array([-far, far])})
     low, high = (code_of(float(x), parameters) for x in ends)

@@ -40,9 +40,8 @@ DEQUANTIZING, ADDING_UP, SCALING_A_SUM, QUANTIZING = 1, 3, 4, 3
 _NONLINEAR_ROUNDINGS = 8
 
 _MOVING = (
-    *("Concat", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose"),
-    "Unsqueeze",
-)
+    "Concat", "Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
 _SUMS = ("Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mean", "Mul", "Sum")
 _SELECTING = ("GlobalMaxPool", "Max", "MaxPool")
 # Functions f of one number with |f(x) - f(y)| <= |x - y| and |f(x)| <= |x|.

@@ -21,9 +21,9 @@ _MOVING = ("Flatten", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpo
 _MAX_POOLS = ("GlobalMaxPool", "MaxPool")
 # Functions of each number alone; and of two numbers, where one is constant.
 _FUNCTIONS = (
-    *("Abs", "Celu", "Clip", "Elu", "Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Neg", "Relu"),
-    *("Selu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu"),
-)
+    "Abs", "Celu", "Clip", "Elu", "Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Neg", "Relu",
+    "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
 _FUNCTIONS_OF_TWO = ("Add", "Div", "Max", "Min", "Mul", "PRelu", "Sub")
 
 
@@ -51,6 +51,7 @@ def read_operations(
         operation = _read(scope, node, sequence)
         if target is None and operation.kind not in ("conv", "dense") and not operation.parameters:
             refuse(node, "have 8-bit codes", "numbers that stay in float")
+        # Codes that are only moved stay readable; rounded ones can be moved, clipped or tabulated.
         moved = not operation.grid and operation.kind != "table"
         if moved and operation.parameters and scope.codes.keys() >= {*operation.inputs}:
             scope.codes[operation.output] = operation.parameters
@@ -84,7 +85,7 @@ def _is_softmax(scope: Scope, node: onnx.NodeProto) -> bool:
 
 
 def _read(scope: Scope, node: onnx.NodeProto, before: list[Operation]) -> Operation:  # noqa: PLR0911
-    """Reads a node; one that joins the operation before it takes that from the list."""
+    """Reads a node; an operation that it joins is removed from `before`, the earlier ones."""
     operator, computed = node.op_type, scope.computed(node)
     only_computed = len(computed) == len(node.input)
     if node.name in scope.network.layers:
@@ -108,6 +109,7 @@ def _read(scope: Scope, node: onnx.NodeProto, before: list[Operation]) -> Operat
 
 
 def _read_function(scope: Scope, node: onnx.NodeProto, before: list[Operation]) -> Operation:
+    """Reads a function of one number, alone or joined with the operation before it."""
     (source,) = scope.computed(node)
     if before and before[-1].output == source and source in scope.rounded:
         last = before[-1]
@@ -133,9 +135,10 @@ def _read_table(
         tensor = node.output[0]
         if not np.isfinite(values).all():
             refuse(node, "have a finite value for every code", "infinity or no number")
-    target = scope.target or refuse(nodes[-1], "have 8-bit codes", "numbers that stay in float")
-    table = target.quantize(values.ravel())  # ravel: a constant may have more axes
-    return Operation("table", nodes, (source,), output, target, arrays={"table": table})
+    if scope.target is None:
+        refuse(nodes[-1], "have 8-bit codes", "numbers that stay in float")
+    table = scope.target.quantize(values.ravel())  # ravel: a constant may have more axes
+    return Operation("table", nodes, (source,), output, scope.target, arrays={"table": table})
 
 
 def _read_move(scope: Scope, node: onnx.NodeProto) -> Operation:
@@ -159,6 +162,7 @@ def _read_move(scope: Scope, node: onnx.NodeProto) -> Operation:
 def _moved(
     scope: Scope, kind: str, node: onnx.NodeProto, inputs: Sequence[str], **rest: Any
 ) -> Operation:
+    """An operation that keeps the values of codes; its inputs must have one scale."""
     known = {**scope.codes, **scope.rounded}
     first, *others = (known.get(x) for x in inputs)
     if first is None or not all(x and _same_codes(x, first) for x in others):

@@ -141,6 +141,8 @@ def describe(
 
 
 class _Writer:
+    """Describes operations and tensors, and collects their arrays by file name."""
+
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}
         self._dtype = dtype

@@ -1,1 +1,1 @@
-"""The report (one HTML file), figures and tables for plots."""
+"""The report (one HTML file) and the figures of layers."""

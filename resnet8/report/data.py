@@ -1,4 +1,4 @@
-"""Prepares what the report's templates and scripts show.
+"""Prepares the variables of the report's templates, and the data of its scripts.
 
 Shape letters: N images, K classes.
 """

@@ -100,9 +100,9 @@ def _texts(name: str, row: Json | None) -> dict[str, str]:
 def _path(points: Sequence[Point]) -> str:
     """An SVG path from the bottom of the first box to the top of the last, around other boxes."""
     half = BOX_HEIGHT / 2
-    _, *stops, _ = [(x, y + side) for x, y in points for side in (-half, half)]
+    stops = [(x, y + side) for x, y in points for side in (-half, half)][1:-1]
     path = f"M{stops[0][0]:.0f},{stops[0][1]:.0f}"
-    for (x, y), (u, v) in pairwise(stops):
-        middle = (y + v) / 2
-        path += f" C{x:.0f},{middle:.0f} {u:.0f},{middle:.0f} {u:.0f},{v:.0f}"
+    for (x, y), (next_x, next_y) in pairwise(stops):
+        middle = (y + next_y) / 2
+        path += f" C{x:.0f},{middle:.0f} {next_x:.0f},{middle:.0f} {next_x:.0f},{next_y:.0f}"
     return path

@@ -18,7 +18,7 @@ SCRIPTS = (
 
 
 def render(view: Mapping[str, Any], *, vega: str) -> str:
-    """Returns the page, from `data.view` and `vega_bundle`."""
+    """Returns the page as HTML; the arguments come from `data.view` and `vega_bundle`."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

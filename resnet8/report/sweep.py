@@ -7,13 +7,14 @@ BEST = 10  # rows of the first table, besides the default settings
 
 
 def settings_table(summary: Json, count: int) -> Rows:
-    """Means over draws, of the default settings and the `count` best others by KL divergence."""
+    """Means over draws: of the default settings, and the `count` others with the least KL."""
     ranked = sorted(summary["settings"], key=lambda row: float(row["kl_divergence"]["mean"]))
     others = [row for row in ranked if not row["is_default"]][:count]
+    chosen = [row for row in ranked if row["is_default"] or row in others]
     # Draws of an earlier version are counted where the record has both.
     is_mixed = 0 < summary["n_earlier"] < summary["n_finished"]
     rows = []
-    for row in [row for row in ranked if row["is_default"] or row in others]:
+    for row in chosen:
         settings = "default" if row["is_default"] else row["description"]
         draws, accuracy = len(row["seeds"]), row["top1_accuracy"]
         earlier = f" ({row['n_earlier']} earlier)" if is_mixed and row["n_earlier"] else ""
@@ -34,6 +35,7 @@ def settings_table(summary: Json, count: int) -> Rows:
 
 
 def _above(row: Json, name: str) -> Cell:
+    """A difference from the default settings, with its interval."""
     if figure := row[name]:
         ends = interval(figure["low"], figure["high"])
         return Cell(f"{figure['mean']:+.2f} ({ends})", figure["mean"])

@@ -38,9 +38,12 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
 
 def feature_maps(captures: Captures, layers: Sequence[str]) -> dict[str, Any]:
     """Returns outputs for the first chosen image as JSON: pictures, each stored once, by layer."""
+    outputs = {
+        layer: {name: arrays[layer][0] for name, arrays in captures.items() if layer in arrays}
+        for layer in layers
+    }
     for channels in CHANNEL_CHOICES:
-        pictures: dict[str, int] = {}  # their numbers
-        outputs = {x: {name: of[x][0] for name, of in captures.items() if x in of} for x in layers}
+        pictures: dict[str, int] = {}  # number of each, by its data URI
         maps = {
             layer: _draw_maps(by_variant, pictures, channels=channels)
             for layer, by_variant in outputs.items()

@@ -37,7 +37,9 @@ def draw_feature_maps(
     maps = {name: as_channels(outputs[name]) for name in variants_to_draw(outputs)}
     errors = {}
     for name, values in maps.items():
-        original = reference or (Variant(name).original if name in set(Variant) else name)
+        original = reference or name
+        if reference is None and name in set(Variant):
+            original = Variant(name).original
         if original != name and original in outputs:
             difference = values - as_channels(outputs[original])
             errors[name] = (f"{name} {canvas.MINUS} {original}", difference)

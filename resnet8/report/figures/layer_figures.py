@@ -57,7 +57,7 @@ def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
         axes.hlines(y, lows / peaks, highs / peaks, color, linewidth=width, label=name)
     for k, variant in enumerate(variants, start=1):
         clips = [clip_ranges(activations[layer].get(variant, {})) for layer in layers]
-        # The third point breaks the line.
+        # Low and high end of each layer, and a third point that breaks the line.
         ends = [(*np.ravel(both), np.nan) if both else (np.nan,) * 3 for both in clips]
         style = palette.line_style(variant) | {"marker": "|", "markersize": 6, "mew": 1.4}
         x, rows = np.ravel(ends / peaks[:, None]), np.repeat(y + k / slots, 3)
@@ -97,7 +97,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
             style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # seen below others
             for k, ends in enumerate(clip_ranges(rows.get(variant, {})) or ()):
                 y = np.broadcast_to(ends, len(lows))
-                label = None if k else variant
+                label = None if k else variant  # once in the legend
                 axes.plot(edges, [*y, y[-1]], drawstyle="steps-post", label=label, **style)
         axes.set_xlim(-0.5, len(lows) - 0.5)
         axes.set_title(shorten(layer, 40))

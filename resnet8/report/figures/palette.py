@@ -6,11 +6,9 @@ Source: M. Okabe, K. Ito (2008), https://jfly.uni-koeln.de/color/
 
 from typing import Any
 
-BLACK = "#000000"
 ORANGE = "#E69F00"
 SKY_BLUE = "#56B4E9"
 GREEN = "#009E73"
-YELLOW = "#F0E442"
 BLUE = "#0072B2"
 VERMILLION = "#D55E00"
 PURPLE = "#CC79A7"

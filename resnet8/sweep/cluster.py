@@ -7,6 +7,7 @@ import logging
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -27,6 +28,7 @@ from resnet8.sweep import remote
 from resnet8.sweep.identity import identify_libraries
 from resnet8.sweep.measure import Inputs
 from resnet8.sweep.record import Outcome
+from resnet8.sweep.result import Result
 
 CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to start one
@@ -130,10 +132,7 @@ def compute(
         waiting = as_completed(list(futures), with_results=True)
         for _ in _watch(client, say):
             for future, value in waiting.next_batch(block=False):
-                if future.status not in ("finished", "error"):
-                    raise ConnectionError  # cancelled or lost, by a scheduler that went away
-                outcome = _reason(future.exception()) if future.status == "error" else value
-                yield futures.pop(future), outcome
+                yield futures.pop(future), _outcome(value)
             if waiting.is_empty():
                 return
             time.sleep(POLL_SECONDS)
@@ -204,6 +203,21 @@ def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
             )
         yield
     raise ConnectionError
+
+
+def _outcome(value: Any) -> Result | str:
+    """Returns the result of a run, or the reason of the exception that Dask gives in its place.
+
+    The status of the future does not tell: if the worker that holds a result dies, Dask computes
+    the result again even after it has been received.
+    """
+    match value:
+        case CancelledError():  # by a scheduler that went away
+            raise ConnectionError
+        case (type(), BaseException() as fault, _):
+            return _reason(fault)
+    result: Result = value
+    return result
 
 
 def _reason(fault: BaseException) -> str:

@@ -66,7 +66,7 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
             b"another",
             (0, 0, 2),
             "No run of the grid is finished for this model and these data; `make sweep` makes all "
-            "2. 2 runs of the record are of another model, and not shown.",
+            "2. Runs of another model in the record, not shown: 2.",
         ),
     ],
     ids=["comment", "code", "model"],

@@ -3,13 +3,13 @@
 Shape letters: N images, K classes.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.compare.comparison import Correct, wilson_interval
+from resnet8.core.files import Json
 
 REASONS = (
     "The model is untrained, or its weights were not saved with it.",
@@ -52,7 +52,7 @@ def describe_chance(correct: Correct, labels: NDArray[np.int64]) -> dict[str, An
     }
 
 
-def chance_warning(comparison: Mapping[str, Any]) -> str:
+def chance_warning(comparison: Json) -> str:
     """Returns a warning about a baseline that is not better than chance, else an empty text."""
     if not comparison["baseline_is_chance"]:
         return ""

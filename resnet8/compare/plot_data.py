@@ -10,9 +10,9 @@ import numpy as np
 
 from resnet8.compare.comparison import wilson_interval
 from resnet8.compare.predictions import confusion_matrix
-from resnet8.compare.rendering import Json
 from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
+from resnet8.core.files import Json
 
 COLUMNS = {
     "per_class_accuracy":

@@ -4,7 +4,7 @@ Lines are sequences of cells: the first line is the heading, the first column is
 all others right. `core.markdown.table` renders the same lines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from io import StringIO
 from typing import Any
@@ -14,7 +14,6 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
-Json = Mapping[str, Any]
 Lines = Sequence[Sequence[str]]
 NAME_WIDTH = 12  # characters of the first column that a narrow terminal shows
 

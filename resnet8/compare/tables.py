@@ -6,8 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from resnet8.compare.chance import REASONS, chance_warning
-from resnet8.compare.rendering import Json, rich_table
+from resnet8.compare.rendering import rich_table
 from resnet8.core import markdown
+from resnet8.core.files import Json
 from resnet8.core.variants import Variant
 
 SIGNIFICANCE = 0.05  # a McNemar p below it: the accuracy difference is unlikely to be chance

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from resnet8.core.errors import DAMAGE, ArtifactError, PipelineError, shown
 from resnet8.core.processes import is_orphan
 
+Json = Mapping[str, Any]  # content of a JSON file
 REMEDY = "Run `dvc repro` to make it again."
 _NO_ROOM_BYTES = 2**16  # a disk with no more free space counts as full
 

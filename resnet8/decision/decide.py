@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet8.compare.chance import chance_warning
-from resnet8.compare.rendering import Json
+from resnet8.core.files import Json
 from resnet8.core.variants import Variant, list_larger
-from resnet8.gate.rules import Row
 
 SAME_SIZE = 0.01  # of the smallest file
 FIGURES = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
@@ -24,7 +23,7 @@ RULES = (
 
 
 def decide(
-    results: Json, *, limits: Sequence[Row], sizes: Mapping[Variant, int], mlperf_tiny: Json | None
+    results: Json, *, limits: Sequence[Json], sizes: Mapping[Variant, int], mlperf_tiny: Json | None
 ) -> dict[str, Any]:
     """Describes the quantized variants, recommends one, and lists warnings.
 
@@ -86,7 +85,7 @@ def _recommend(
 
 
 def _describe(
-    name: Variant, results: Json, *, limits: Sequence[Row], sizes: Mapping[Variant, int]
+    name: Variant, results: Json, *, limits: Sequence[Json], sizes: Mapping[Variant, int]
 ) -> dict[str, Any]:
     row = results["comparison"]["variants"][name]
     arithmetic = results["verify_quantized"]["variants"][name]
@@ -108,7 +107,9 @@ def _describe(
     }
 
 
-def _warnings(results: Json, broken: Sequence[Row], sizes: Mapping[Variant, int]) -> dict[str, str]:
+def _warnings(
+    results: Json, broken: Sequence[Json], sizes: Mapping[Variant, int]
+) -> dict[str, str]:
     """Returns a text by kind of warning; empty, or no entry, if there is no reason to warn."""
     warnings = {
         "chance": chance_warning(results["comparison"]),

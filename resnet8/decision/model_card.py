@@ -11,9 +11,8 @@ from typing import NamedTuple
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from resnet8.compare.rendering import Json
 from resnet8.core import markdown
-from resnet8.core.files import Fingerprint
+from resnet8.core.files import Fingerprint, Json
 from resnet8.core.names import BUILT_IN_MODELS, data_in_words, model_in_words
 from resnet8.core.variants import Variant
 from resnet8.decision import words

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from resnet8.compare.rendering import Json
 from resnet8.compare.tables import interval
+from resnet8.core.files import Json
 from resnet8.core.variants import Variant
 
 

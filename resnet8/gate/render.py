@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from resnet8.core.files import Json
 from resnet8.core.markdown import escape, table
-from resnet8.gate.rules import Row
 
 CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
@@ -27,12 +27,12 @@ _MEANING = (
 )
 
 
-def to_json(answer: Row) -> str:
+def to_json(answer: Json) -> str:
     """Renders an answer as JSON."""
     return json.dumps(answer, indent=2, allow_nan=False) + "\n"
 
 
-def to_text(answer: Row) -> str:
+def to_text(answer: Json) -> str:
     """Renders an answer for the terminal."""
     if answer["verdict"] == "error":
         lines = [*(f"{_MOVED}{x}" for x in answer["moved"]), f"error: {answer['error']}", ""]
@@ -61,7 +61,7 @@ def to_text(answer: Row) -> str:
     return captured.get()
 
 
-def to_markdown(answer: Row) -> str:
+def to_markdown(answer: Json) -> str:
     """Renders an answer as Markdown."""
     lines = [f"**{_MOVED.strip()}**\n"] if answer["moved"] else []
     lines += [f"- {escape(x)}" for x in answer["moved"]]
@@ -89,14 +89,14 @@ def to_markdown(answer: Row) -> str:
     return "\n".join(lines)
 
 
-def explain_failures(limits: Iterable[Row], changes: Mapping[str, Row]) -> list[str]:
+def explain_failures(limits: Iterable[Json], changes: Mapping[str, Json]) -> list[str]:
     """Returns a sentence for each broken limit and each variant that is worse than the base."""
     broken = [_explain_limit(x) for x in limits if not x["passed"]]
     worse = {name: x for name, x in changes.items() if x["verdict"] == "worse"}
     return broken + [_explain_loss(name, x) for name, x in worse.items()]
 
 
-def _explain_limit(x: Row) -> str:
+def _explain_limit(x: Json) -> str:
     value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
     side = "at least" if x["at_least"] else "at most"
     return (
@@ -104,7 +104,7 @@ def _explain_limit(x: Row) -> str:
     )
 
 
-def _explain_loss(variant: str, x: Row) -> str:
+def _explain_loss(variant: str, x: Json) -> str:
     classes = []
     for delta, name in sorted((row["accuracy_delta_pp"], k) for k, row in x["classes"].items()):
         if delta < 0:
@@ -118,7 +118,7 @@ def _explain_loss(variant: str, x: Row) -> str:
     )
 
 
-def _headline(answer: Row) -> str:
+def _headline(answer: Json) -> str:
     base, failures = answer["base"], answer["failures"]
     against = f"against {base['revision']} ({base['commit'][:10]})"
     if failures:
@@ -128,13 +128,13 @@ def _headline(answer: Row) -> str:
     return f"The gate passes {against}."
 
 
-def _tables(answer: Row) -> tuple[Sequence[Sequence[str]], ...]:
+def _tables(answer: Json) -> tuple[Sequence[Sequence[str]], ...]:
     """Returns the tables of changes and of limits, with their heads."""
     changes = [_change_cells(name, x) for name, x in answer["changes"].items()]
     return [CHANGE_COLUMNS, *changes], [LIMIT_COLUMNS, *map(_limit_cells, answer["limits"])]
 
 
-def _change_cells(variant: str, x: Row) -> tuple[str, ...]:
+def _change_cells(variant: str, x: Json) -> tuple[str, ...]:
     if x["verdict"] in ("new", "removed"):
         return (variant, *[""] * (len(CHANGE_COLUMNS) - 2), x["verdict"])
     return (
@@ -149,7 +149,7 @@ def _change_cells(variant: str, x: Row) -> tuple[str, ...]:
     )
 
 
-def _limit_cells(x: Row) -> tuple[str, ...]:
+def _limit_cells(x: Json) -> tuple[str, ...]:
     value, limit = (_FORMS[x["unit"]].format(x[key]) for key in ("value", "limit"))
     side, passed = "≥" if x["at_least"] else "≤", "ok" if x["passed"] else "BROKEN"
     return x["variant"], x["detail"], value, f"{side} {limit}", passed

@@ -14,10 +14,10 @@ from resnet8.compare.comparison import (
 )
 from resnet8.compare.hits import Correctness
 from resnet8.core.errors import GateError
+from resnet8.core.files import Json
 from resnet8.core.params import Params
 from resnet8.core.variants import FLOAT_VARIANTS
 
-Row = Mapping[str, Any]  # of a JSON file
 _UNITS = {
     "calibration_images_min": "images",
     "float_accuracy_min": "fraction",
@@ -127,7 +127,7 @@ def _class_sizes(correctness: Correctness) -> set[tuple[str, int]]:
     return {(label, len(right)) for by_class in variants for label, right in by_class.items()}
 
 
-def _judge(total: Row, classes: Mapping[str, Row], significance: float) -> str:
+def _judge(total: Json, classes: Mapping[str, Json], significance: float) -> str:
     if any(_is_loss(row, significance) for row in (total, *classes.values())):
         return "worse"
     if not total["images_lost"] + total["images_won"]:
@@ -135,7 +135,7 @@ def _judge(total: Row, classes: Mapping[str, Row], significance: float) -> str:
     return "better" if total["mcnemar_p_holm"] < significance else "noise"
 
 
-def _is_loss(row: Row, significance: float) -> bool:
+def _is_loss(row: Json, significance: float) -> bool:
     return bool(row["accuracy_delta_pp"] < 0 and row["mcnemar_p_holm"] < significance)
 
 

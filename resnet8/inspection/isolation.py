@@ -7,7 +7,6 @@ quantized tensor belongs to one layer, so all layers together are the quantized 
 Shape letters: N images, K classes.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -98,15 +97,16 @@ def isolate_onnx(
     DequantizeLinear.
     """
     stored = onnx_graph.read_parameters(quantized)
-    graph, owners = Graph(quantized), _owners(model)
+    graph = Graph(quantized)
     steps = graph.quantize_steps()
+    owners = _owners(model, steps)
 
     def isolate(layers: Collection[str]) -> onnx.ModelProto:
         parameters = {x: parameter_values(kinds) for x, kinds in stored.items() if x in layers}
         kept = {x: graph.quantization_of(step) for x, step in steps.items() if owners[x] in layers}
         return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
-    return _quantized_layers(model, stored, [owners[x] for x in steps]), isolate
+    return _quantized_layers(model, stored, owners), isolate
 
 
 def isolate_torch(
@@ -117,7 +117,8 @@ def isolate_torch(
     The function returns a copy of the program from (N, 32, 32, 3) to (N, K), with the float
     model's numbers in the layers that are not named.
     """
-    module, owners = quantized.module(), _owners(model)
+    module = quantized.module()
+    owners = _owners(model, _torch_steps(module).values())
     stored, originals = fx_graph.read_parameters(quantized), onnx_graph.read_parameters(model)
     floats = {
         x: parameter_values(originals[x]) for x in fx_graph.layer_nodes(module) if x in originals
@@ -138,8 +139,7 @@ def isolate_torch(
         isolated.recompile()
         return isolated
 
-    by_output = [owners[x] for x in _torch_steps(module).values()]
-    return _quantized_layers(model, stored, by_output), isolate
+    return _quantized_layers(model, stored, owners), isolate
 
 
 def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
@@ -149,21 +149,34 @@ def _torch_steps(module: torch.fx.GraphModule) -> dict[torch.fx.Node, str]:
     return {node: layers.get(node.all_input_nodes[0], INPUT) for node in firsts}
 
 
-def _owners(model: onnx.ModelProto) -> dict[str, str]:
-    """Maps tensors to the layers whose output they are, maybe behind pass-through operators."""
-    owners: dict[str, str] = defaultdict(lambda: INPUT)
+def _owners(model: onnx.ModelProto, tensors: Iterable[str]) -> dict[str, str]:
+    """Maps tensors to the layers whose output they are, maybe behind pass-through operators.
+
+    What no node computes, and what only passes the images on, belongs to `input`.
+    """
+    owners: dict[str, str] = {}
     for node in model.graph.node:
-        owner = owners[node.input[0]] if node.op_type in onnx_graph.PASSING else node.name
-        owners.update(dict.fromkeys(node.output, owner))
-    return owners
+        passed = node.op_type in onnx_graph.PASSING
+        owner = owners.get(node.input[0], INPUT) if passed else node.name
+        owners |= dict.fromkeys(node.output, owner)
+    return {tensor: owners.get(tensor, INPUT) for tensor in tensors}
 
 
 def _quantized_layers(
     model: onnx.ModelProto,
     parameters: Mapping[str, Mapping[str, Parameter]],
-    by_output: Iterable[str],
+    owners: Mapping[str, str],
 ) -> list[str]:
-    """Returns the layers with 8-bit parameters or an 8-bit output, in the order of computation."""
-    in_codes = [x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())]
+    """Returns the layers with 8-bit parameters or an 8-bit output, in the order of computation.
+
+    Args:
+        model: the float model.
+        parameters: of the quantized model, by layer.
+        owners: the layers of its quantized tensors.
+    """
+    quantized = set(owners.values())
+    quantized |= {
+        x for x, kinds in parameters.items() if any(y.quantization for y in kinds.values())
+    }
     order = [INPUT, *(node.name for node in model.graph.node)]
-    return [layer for layer in order if layer in {*in_codes, *by_output}]
+    return [layer for layer in order if layer in quantized]

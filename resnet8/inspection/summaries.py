@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet8.core.digits import significant, upper_bound
+from resnet8.core.files import Json
 from resnet8.core.qparams import Parameter
 from resnet8.core.variants import Variant
 from resnet8.inspection.capture import Watched
@@ -48,7 +49,7 @@ def layers_json(
     }
 
 
-def statistics_only(layers: Mapping[str, Any]) -> dict[str, Any]:
+def statistics_only(layers: Json) -> dict[str, Any]:
     """Returns statistics without histograms and channels, to compare between revisions."""
     rows = {"activations": layers["activations"]["calibration"], "parameters": {}}
     for layer, kinds in layers["parameters"].items():

@@ -15,7 +15,7 @@ from resnet8.compare.predictions import confusion_matrix, find_flips
 from resnet8.compare.tables import concentration, interval
 from resnet8.core.dataset import TestSet
 from resnet8.core.evaluation import Probabilities
-from resnet8.core.files import Fingerprint
+from resnet8.core.files import Fingerprint, Json
 from resnet8.core.names import data_in_words, model_in_words
 from resnet8.core.variants import FLOAT_VARIANTS, Variant
 from resnet8.decision import words
@@ -23,7 +23,6 @@ from resnet8.decision.decide import RULES
 from resnet8.report import tables
 from resnet8.report.network import network_view
 from resnet8.report.sweep import BEST, settings_table
-from resnet8.report.tables import Json
 from resnet8.report.thumbnails import Captures, feature_maps, png_uri
 from resnet8.report.verdict import verdict
 

@@ -11,8 +11,8 @@ from typing import Any
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout, VertexViewer
 
+from resnet8.core.files import Json
 from resnet8.report.figures.layer_rows import shorten
-from resnet8.report.tables import Json
 
 BOX_WIDTH, BOX_HEIGHT = 206, 40  # pixels
 GAP_X, GAP_Y = 16, 18  # between boxes

@@ -1,7 +1,8 @@
 """The report's tables of the sweep."""
 
 from resnet8.compare.tables import interval
-from resnet8.report.tables import NOTHING, Cell, Json, Rows, number, percent
+from resnet8.core.files import Json
+from resnet8.report.tables import NOTHING, Cell, Rows, number, percent
 
 BEST = 10  # rows of the first table, besides the default settings
 

@@ -1,12 +1,11 @@
 """The rows of the report's tables: cells by column."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from resnet8.compare.tables import interval, with_error
-from resnet8.core.files import Fingerprint
+from resnet8.core.files import Fingerprint, Json
 
-Json = Mapping[str, Any]
 Rows = list[dict[str, str]]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from resnet8.compare.chance import chance_warning
 from resnet8.compare.tables import SIGNIFICANCE, interval
+from resnet8.core.files import Json
 from resnet8.core.variants import Variant
-from resnet8.report.tables import Json
 
 
 def verdict(comparison: Json) -> list[str]:

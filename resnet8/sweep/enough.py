@@ -3,13 +3,14 @@
 Shape letters: N images.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.files import Json
 from resnet8.sweep.crossed import Estimate, estimate
 from resnet8.sweep.result import Result
 from resnet8.sweep.selection import Setting
@@ -89,7 +90,7 @@ def _room_pp(estimates: Sequence[Estimate]) -> float | None:
     return round(100 * max(ends), 4) if ends else None
 
 
-def answer(enough: Sequence[Mapping[str, Any]]) -> str | None:
+def answer(enough: Sequence[Json]) -> str | None:
     """Returns a sentence on the number of images that is enough; None without a comparison."""
     if not enough:
         return None

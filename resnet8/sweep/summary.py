@@ -5,6 +5,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from resnet8.compare.chance import is_chance
+from resnet8.core.files import Json
 from resnet8.core.variants import Variant
 from resnet8.sweep.enough import (
     Figure,
@@ -79,7 +80,7 @@ def list_draws(settings: Sequence[Setting]) -> list[tuple[object, ...]]:
     ]
 
 
-def list_choices(summary: Mapping[str, Any]) -> list[tuple[object, ...]]:
+def list_choices(summary: Json) -> list[tuple[object, ...]]:
     """Lists all settings of a summary, with means over their draws, as `CHOICE_COLUMNS`."""
     return [
         (
@@ -168,7 +169,7 @@ def _above(
     return {name: round(100 * value, 4) + 0.0 for name, value in ends.items()}
 
 
-def _beats(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+def _beats(other: Json, row: Json) -> bool:
     """Returns whether another setting is as good in size and accuracy, and better in one of them.
 
     Files of different runtimes have different formats, so they are not compared.
@@ -192,7 +193,7 @@ def _describe_baseline(settings: Sequence[Setting], chance: float) -> dict[str, 
     }
 
 
-def _explain_chance(baseline: Mapping[str, Any]) -> str:
+def _explain_chance(baseline: Json) -> str:
     return (
         f"The baseline is not measurably better than chance (right on "
         f"{100 * baseline['baseline_accuracy']:.2f}% of {baseline['n_images']:,} test images), so "

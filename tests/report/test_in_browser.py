@@ -214,12 +214,8 @@ def test_sensitivity_and_graph_lead_to_the_explorer(page: Page) -> None:
     dense = {"layer": "dense", "variant-a": "torch_fp32", "variant-b": "torch_int8"}
     page.locator("#sensitivity li button", has_text="dense").nth(1).click()
     assert chosen(page) == dense
-    page.wait_for_function(  # it scrolls there smoothly
-        """() => {
-          const { top } = document.getElementById("explorer-heading").getBoundingClientRect();
-          return top >= 0 && top < 300;
-        }"""
-    )
+    heading = page.locator("#explorer-heading")
+    assert 0 <= heading.evaluate("x => x.getBoundingClientRect().top") < 300
     choose(page)
     box = page.locator("#graph [data-layer='dense']")
     page.select_option("#graph-variant", "torch_int8")

@@ -17,18 +17,23 @@ PATIENCE_SECONDS = 600  # of which a quiet machine needs two
 class Cluster:
     """Processes in a folder that has nothing of the project, started with some variables."""
 
-    def __init__(self, folder: Path, options: Sequence[str], variables: Mapping[str, str]) -> None:
+    scheduler: "subprocess.Popen[bytes]"
+    address: str
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.folder, self.variables = folder, variables
         self.processes: list[subprocess.Popen[bytes]] = []
-        address, end = folder / "scheduler.json", time.monotonic() + PATIENCE_SECONDS
+
+    def start_scheduler(self, options: Sequence[str]) -> None:
+        file, end = self.folder / "scheduler.json", time.monotonic() + PATIENCE_SECONDS
         self.scheduler = self.start(
             "scheduler", "--host", "127.0.0.1", "--port", "0",
-            "--scheduler-file", str(address), *options,
+            "--scheduler-file", str(file), *options,
         )  # fmt: skip
-        while not address.exists():
+        while not (file.exists() and file.stat().st_size):  # Dask makes it, then writes at once
             assert time.monotonic() < end
             time.sleep(0.05)
-        self.address = str(json.loads(address.read_text())["address"])
+        self.address = str(json.loads(file.read_text())["address"])
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -62,8 +67,9 @@ def dask_cluster(
     folder: Path, options: Sequence[str] = ("--no-dashboard",), **variables: str
 ) -> Iterator[Cluster]:
     """Starts a scheduler with these options."""
-    cluster = Cluster(folder, options, variables)
+    cluster = Cluster(folder, variables)
     try:
+        cluster.start_scheduler(options)
         yield cluster
     finally:
         for process in cluster.processes:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.files import Json
 from resnet8.report.figures import histograms, layer_figures
 from resnet8.report.figures.canvas import Drawing
 from resnet8.report.figures.feature_maps import draw_feature_maps
@@ -19,7 +20,7 @@ from resnet8.report.figures.layer_rows import measured_variants
 
 
 def layer_drawings(
-    inspection: Mapping[str, Any],
+    inspection: Json,
     captures: Mapping[str, Mapping[str, NDArray[np.float32]]],
     *,
     data: Literal["calibration", "input"] = "calibration",

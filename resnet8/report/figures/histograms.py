@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet8.core.files import Json
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import (
-    Row,
     Rows,
     clip_ranges,
     describe_images,
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 @canvas.styled()
-def draw_layer(layer: str, inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
+def draw_layer(layer: str, inspection: Json, *, data: str) -> canvas.Figure:
     """Draws histograms of a layer's activations, their error, its weights and its biases.
 
     Args:
@@ -129,7 +129,7 @@ def _draw_brackets(axes: canvas.Axes, ranges: Mapping[str, tuple[float, float]])
         axes.vlines(ends, 0, y, **style | {"linewidth": 0.6})
 
 
-def _describe(variant: str, row: Row, key: str) -> str:
+def _describe(variant: str, row: Json, key: str) -> str:
     """An entry of the legend: shares of values, type of the codes and SQNR, as far as known."""
     statistics = row["statistics"]
     sqnr = statistics.get("sqnr_db")

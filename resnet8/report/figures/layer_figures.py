@@ -4,10 +4,10 @@ Layers are drawn from input to output, the first one on top.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from resnet8.core.files import Json
 from resnet8.core.variants import QUANTIZED_VARIANTS
 from resnet8.report.figures import canvas, palette
 from resnet8.report.figures.layer_rows import (
@@ -30,7 +30,7 @@ PARTS = (
 
 
 @canvas.styled()
-def draw_ranges(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
+def draw_ranges(inspection: Json, *, data: str) -> canvas.Figure:
     """Draws the range of each layer's values, and what 8 bits of them can hold.
 
     Arguments are those of `draw_layer`.
@@ -108,7 +108,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
 
 
 @canvas.styled()
-def draw_sqnr(inspection: Mapping[str, Any], *, data: str) -> canvas.Figure:
+def draw_sqnr(inspection: Json, *, data: str) -> canvas.Figure:
     """Draws the signal-to-quantization-noise ratio of each layer's output.
 
     Arguments are those of `draw_layer`.

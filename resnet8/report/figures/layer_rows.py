@@ -7,15 +7,15 @@ Shape letters: C channels, H and W pixels.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet8.core.files import Json
 from resnet8.core.variants import FLOAT_VARIANTS, QUANTIZED_VARIANTS, Variant
 
-Row = Mapping[str, Any]
-Rows = Mapping[str, Row]  # by variant
+Rows = Mapping[str, Json]  # by variant
 Number = TypeVar("Number", np.float32, np.uint8)
 
 # Float variants agree within the tolerance of conversion, so only the first one present is drawn.
@@ -31,7 +31,7 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return f"{name[: longest - 1 - end]}…{name[-end:]}"
 
 
-def describe_images(inspection: Mapping[str, Any], data: str) -> str:
+def describe_images(inspection: Json, data: str) -> str:
     """Describes the images that activations are of, the `calibration` or the chosen `input`."""
     if data == "input":
         return str(inspection["input"])
@@ -47,7 +47,7 @@ def variants_to_draw(names: Iterable[str]) -> list[str]:
     return floats + [name for name in QUANTIZED_VARIANTS if name in names]
 
 
-def is_reference(name: str, row: Row) -> bool:
+def is_reference(name: str, row: Json) -> bool:
     """Returns whether a row has float values without a measured error; it is drawn as an area."""
     is_compared = name in QUANTIZED_VARIANTS or "sqnr_db" in row["statistics"]
     return name in FLOAT_VARIANTS or not is_compared
@@ -61,7 +61,7 @@ def measured_variants(by_layer: Mapping[str, Rows], statistic: str) -> list[str]
     return quantized + [name for name in names if name not in set(Variant)]
 
 
-def clip_ranges(row: Row) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def clip_ranges(row: Json) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Low and high ends, (C,) or (1,), of the ranges of 8-bit codes; None for other values."""
     statistics = row.get("statistics", {})
     if statistics.get("dtype") not in ("int8", "uint8"):

@@ -26,9 +26,9 @@ def test_is_chance_if_the_low_end_of_the_interval_is_at_most_chance(
 
 def test_description_has_chance_and_the_warning_both_accuracies() -> None:
     labels = np.array([3] * 900 + [5] * 100)
-    found = describe_chance(labels == 3, labels)  # a constant prediction
-    assert found == {"baseline_is_chance": True, "chance_accuracy": 0.9}
-    comparison = found | {
+    description = describe_chance(labels == 3, labels)  # a constant prediction
+    assert description == {"baseline_is_chance": True, "chance_accuracy": 0.9}
+    comparison = description | {
         "baseline": "keras_fp32", "n_images": 1000,
         "variants": {"keras_fp32": {"top1_accuracy": 0.112}},
     }  # fmt: skip
@@ -41,5 +41,5 @@ def test_description_has_chance_and_the_warning_both_accuracies() -> None:
 @pytest.mark.parametrize(("n_right", "expected"), [(0, True), (115, True), (150, False)])
 def test_a_baseline_is_chance_within_noise_of_it_and_below(n_right: int, expected: bool) -> None:
     labels = np.arange(1000) % 10
-    found = describe_chance(np.arange(1000) < n_right, labels)
-    assert found == {"baseline_is_chance": expected, "chance_accuracy": 0.1}
+    description = describe_chance(np.arange(1000) < n_right, labels)
+    assert description == {"baseline_is_chance": expected, "chance_accuracy": 0.1}

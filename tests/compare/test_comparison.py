@@ -147,32 +147,33 @@ def compared(old: np.ndarray, new: np.ndarray, labels: np.ndarray = TRUTH) -> di
 
 
 def test_compare_gives_deltas_as_variant_minus_baseline_in_points() -> None:
-    found = compared(OLD, NEW)
+    metrics = compared(OLD, NEW)
     for rows, delta in [
-        (TRUTH >= 0, found["accuracy_delta_pp"]),
-        *((k == TRUTH, found["per_class_delta_pp"]["abc"[k]]) for k in range(3)),
+        (TRUTH >= 0, metrics["accuracy_delta_pp"]),
+        *((k == TRUTH, metrics["per_class_delta_pp"]["abc"[k]]) for k in range(3)),
     ]:
         before, after = (accuracy_score(TRUTH[rows], x[rows].argmax(1)) for x in (OLD, NEW))
         assert delta == pytest.approx(100 * (after - before), abs=1e-4)
-    assert found["images_won"] - found["images_lost"] == round(3 * found["accuracy_delta_pp"])
-    assert found["ci95_low_pp"] < found["accuracy_delta_pp"] < found["ci95_high_pp"]
+    assert metrics["images_won"] - metrics["images_lost"] == round(3 * metrics["accuracy_delta_pp"])
+    assert metrics["ci95_low_pp"] < metrics["accuracy_delta_pp"] < metrics["ci95_high_pp"]
 
 
 def test_compare_gives_agreement_divergence_and_the_largest_difference() -> None:
-    found = compared(OLD, NEW)
-    assert found["agreement"] == np.mean(OLD.argmax(1) == NEW.argmax(1))
-    assert found["max_abs_probability_diff"] == pytest.approx(np.abs(OLD - NEW).max(), abs=5e-5)
+    metrics = compared(OLD, NEW)
+    assert metrics["agreement"] == np.mean(OLD.argmax(1) == NEW.argmax(1))
+    assert metrics["max_abs_probability_diff"] == pytest.approx(np.abs(OLD - NEW).max(), abs=5e-5)
     by_image = sorted(stats.entropy(p, q) for p, q in zip(OLD, NEW, strict=True))
     # Six and three decimals are written.
-    assert found["kl_standard_error"] == pytest.approx(stats.sem(by_image), abs=1e-6)
-    assert found["kl_top10_share"] == pytest.approx(sum(by_image[-10:]) / sum(by_image), abs=6e-4)
+    assert metrics["kl_standard_error"] == pytest.approx(stats.sem(by_image), abs=1e-6)
+    assert metrics["kl_top10_share"] == pytest.approx(sum(by_image[-10:]) / sum(by_image), abs=6e-4)
 
 
-def test_compare_with_itself_finds_nothing() -> None:
-    found = compared(OLD, OLD)
-    assert (found["accuracy_delta_pp"], found["mcnemar_p"], found["agreement"]) == (0.0, 1.0, 1.0)
-    assert (found["kl_divergence"], found["images_lost"], found["images_won"]) == (0.0, 0, 0)
-    assert (found["kl_standard_error"], found["kl_top10_share"]) == (0.0, None)
+def test_compare_with_itself_shows_no_difference() -> None:
+    metrics = compared(OLD, OLD)
+    assert (metrics["accuracy_delta_pp"], metrics["mcnemar_p"]) == (0.0, 1.0)
+    assert metrics["agreement"] == 1.0
+    assert (metrics["kl_divergence"], metrics["images_lost"], metrics["images_won"]) == (0.0, 0, 0)
+    assert (metrics["kl_standard_error"], metrics["kl_top10_share"]) == (0.0, None)
     assert compared(OLD[:1], NEW[:1], TRUTH[:1])["kl_standard_error"] is None  # of one image
 
 
@@ -185,6 +186,6 @@ def test_compare_writes_no_digit_of_kl_that_noise_of_a_runtime_decides(distance:
     for _ in range(5):
         noise = 1 + NOISE * rng.uniform(-1, 1, old.shape)
         new = ((1 - distance) * old + distance * other) * noise
-        found = compare(old, new, labels, label_names="0123456789")
-        written.add(tuple(v for k, v in found.items() if k.startswith("kl_")))
+        metrics = compare(old, new, labels, label_names="0123456789")
+        written.add(tuple(v for k, v in metrics.items() if k.startswith("kl_")))
     assert len(written) == 1, written

@@ -21,20 +21,20 @@ def described(labels: list[int], guesses: list[int]) -> dict[str, Any]:
 
 
 def test_bits_are_those_of_the_class_in_the_order_of_the_test_set() -> None:
-    found = described([0, 1, 0, 0, 1], [0, 1, 2, 0, 0])
-    assert found["n_images"] == {"cat": 3, "dog": 2}  # no frog among the images
-    assert base64.b64decode(found["correct"]["v"]["cat"]) == bytes([0b10100000])
-    assert base64.b64decode(found["correct"]["v"]["dog"]) == bytes([0b10000000])
+    description = described([0, 1, 0, 0, 1], [0, 1, 2, 0, 0])
+    assert description["n_images"] == {"cat": 3, "dog": 2}  # no frog among the images
+    assert base64.b64decode(description["correct"]["v"]["cat"]) == bytes([0b10100000])
+    assert base64.b64decode(description["correct"]["v"]["dog"]) == bytes([0b10000000])
 
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=70))
 def test_read_correctness_gives_back_every_bit(pairs: list[tuple[int, int]]) -> None:
     labels, guesses = (list(x) for x in zip(*pairs, strict=True))
-    found = read_correctness(described(labels, guesses))
+    correctness = read_correctness(described(labels, guesses))
     for k, name in enumerate(NAMES):
         expected = [guess == k for label, guess in pairs if label == k]
-        assert found.by_class["v"].get(name, np.array([], bool)).tolist() == expected
+        assert correctness.by_class["v"].get(name, np.array([], bool)).tolist() == expected
 
 
 def test_checksum_changes_with_a_pixel_a_label_a_name_and_the_order() -> None:
@@ -46,10 +46,10 @@ def test_checksum_changes_with_a_pixel_a_label_a_name_and_the_order() -> None:
         (images, [0, 2], NAMES), (images, [0, 1], ("cat", "dog", "toad")),
     ]  # fmt: skip
     test_sets = [TestSet(pixels, np.array(labels), names) for pixels, labels, names in cases]
-    found = {describe_correctness({}, x)["test_set_sha256"] for x in test_sets}
-    assert len(found) == len(cases)
+    checksums = {describe_correctness({}, x)["test_set_sha256"] for x in test_sets}
+    assert len(checksums) == len(cases)
     again = TestSet(images.copy(), np.array([0, 1]), NAMES)
-    assert describe_correctness({}, again)["test_set_sha256"] in found
+    assert describe_correctness({}, again)["test_set_sha256"] in checksums
 
 
 @pytest.mark.parametrize(

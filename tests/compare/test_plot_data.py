@@ -58,11 +58,11 @@ def test_rows_have_the_columns_of_their_table(tables: dict[str, list[Any]]) -> N
 def test_class_accuracies_are_percentages_with_wilson_intervals(tables: dict[str, Any]) -> None:
     rows = tables["per_class_accuracy"]
     assert [row[:2] for row in rows] == [(v, x) for v in VARIANTS for x in ("cat", "dog")]
-    for variant, name, *found in rows:
+    for variant, name, *percentages in rows:
         label = NAMES.index(name)
         right = int((PREDICTIONS[variant][label == LABELS].argmax(axis=1) == label).sum())
         ends = proportion_confint(right, 20, method="wilson")
-        assert found == pytest.approx([5 * right, *(100 * end for end in ends)], abs=5.1e-5)
+        assert percentages == pytest.approx([5 * right, *(100 * end for end in ends)], abs=5.1e-5)
 
 
 def test_confusions_count_like_scikit_learn(tables: dict[str, Any]) -> None:

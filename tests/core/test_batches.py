@@ -65,10 +65,10 @@ ONE = python2_batch(RED_GREEN_BLUE, [0])
 @given(seed=st.integers(0, 2**32), labels=st.lists(st.integers(0, 9), min_size=1, max_size=4))
 def test_read_batch_inverts_encode_batch(seed: int, labels: list[int]) -> None:
     images = images_of(seed, len(labels))
-    found = read(encode_batch(images, labels, name="x"))
-    assert np.array_equal(found.images, images)
-    assert found.images.flags.c_contiguous
-    assert (found.labels.dtype, found.labels.tolist()) == (np.int64, labels)
+    decoded = read(encode_batch(images, labels, name="x"))
+    assert np.array_equal(decoded.images, images)
+    assert decoded.images.flags.c_contiguous
+    assert (decoded.labels.dtype, decoded.labels.tolist()) == (np.int64, labels)
 
 
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
@@ -76,9 +76,9 @@ def test_read_batch_reads_python_2_pickles(module: bytes) -> None:
     pixels = bytearray(RED_GREEN_BLUE * 3)
     pixels[PLANE + 2 * 32 + 5] = 77  # of the first image: green, third row, sixth column
     content = python2_batch(bytes(pixels), [3, 8, 0])
-    found = read(content.replace(b"numpy.core.multiarray", module))
-    assert (found.images.shape, found.labels.tolist()) == ((3, 32, 32, 3), [3, 8, 0])
-    assert np.argwhere(found.images != [10, 20, 30]).tolist() == [[0, 2, 5, 1]]
+    decoded = read(content.replace(b"numpy.core.multiarray", module))
+    assert (decoded.images.shape, decoded.labels.tolist()) == ((3, 32, 32, 3), [3, 8, 0])
+    assert np.argwhere(decoded.images != [10, 20, 30]).tolist() == [[0, 2, 5, 1]]
 
 
 HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"\x40K\x10\x86")
@@ -86,7 +86,7 @@ HUGE_SHAPE = ONE.replace(b"M\x01\x00M\x00\x0c\x86", b"\x8a\x09" + b"\0" * 8 + b"
 OTHER_FLAGS = ONE.replace(b"K\x00tb\x89", b"K\x3ftb\x89")
 DTYPES = ("int8", "uint16", "float32", "bool", "object", "S1")
 SHAPES: list[tuple[int, ...]] = [(2, 3071), (0, PIXELS), (2 * PIXELS,), (2, 3, 32, 32), (PIXELS, 2)]
-# Batches by what the message says.
+# Refused batches, by the beginning of the message.
 REFUSED: dict[str, list[bytes]] = {
     r" must be a .+, got .+\. Fetch it again\.$": [
         b"",
@@ -191,7 +191,7 @@ def test_changed_pickles_are_read_or_refused(
     read_as_batches(bytes(content))
 
 
-# Operations of the pickle machine with small arguments: what random bytes rarely are.
+# Operations of the pickle machine with small arguments; random bytes rarely form them.
 OPERATIONS = [
     b"(", b"]", b"}", b")", b"0", b"1", b"2", b"N", b"\x88", b"K\x01", b"q\x00", b"q\x01", b"h\x00",
     b"h\x01", b"a", b"e", b"s", b"u", b"b", b"R", b"\x81", b"\x85", b"\x86", b"\x87", b"t", b"\x94",
@@ -212,7 +212,7 @@ def test_the_official_files_have_1000_test_images_of_each_class() -> None:
     folder = Path(os.environ.get("RESNET8_MIRROR", "")) / "cifar-10-batches-py"
     if not (folder / "test_batch").is_file():
         pytest.skip("RESNET8_MIRROR is no folder with cifar-10-batches-py/test_batch")
-    found = read((folder / "test_batch").read_bytes())
-    assert np.bincount(found.labels).tolist() == [1000] * 10
+    decoded = read((folder / "test_batch").read_bytes())
+    assert np.bincount(decoded.labels).tolist() == [1000] * 10
     label_names = decode_label_names((folder / "batches.meta").read_bytes(), name="batches.meta")
     assert " ".join(label_names) == ("airplane automobile bird cat deer dog frog horse ship truck")

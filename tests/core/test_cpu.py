@@ -21,7 +21,7 @@ NAMES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "TF_NUM_INTRAO
         ("x86_64", "linux", " avx2", "this is an x86-64 CPU without AVX2, whose kernels add in"),
         ("x86_64", "linux", " fma", "this is an x86-64 CPU without FMA, whose kernels add in an"),
         ("aarch64", "linux", "nothing", "this is an aarch64 CPU"),
-        ("x86_64", "win32", " avx2", None),  # only Linux tells
+        ("x86_64", "win32", " avx2", None),  # detected on Linux only
     ],
 )
 def test_find_difference_names_the_cpu(
@@ -36,8 +36,8 @@ def test_find_difference_names_the_cpu(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(sys, "platform", system)
     (tmp_path / "cpuinfo").write_text(HASWELL.replace(f"{lacks} ", " "))
-    found = cpu.find_difference(tmp_path / "cpuinfo")
-    assert kind in str(found) if kind else found is None
+    difference = cpu.find_difference(tmp_path / "cpuinfo")
+    assert kind in str(difference) if kind else difference is None
 
 
 def test_hold_kernels_takes_avx2_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_hold_kernels_takes_avx2_where_it_is_there(monkeypatch: pytest.MonkeyPat
         assert [os.environ[x] for x in NAMES] == [capability, "AVX2", "COMPATIBLE", "1"]
 
 
-def test_importing_the_library_holds_pytorch_to_them() -> None:
+def test_importing_the_library_sets_the_kernels_of_pytorch() -> None:
     # Where the variable is not set, PyTorch takes the widest kernels of the CPU.
     expected = "DEFAULT" if cpu.find_difference() else "AVX2"
     assert torch.backends.cpu.get_cpu_capability() == expected

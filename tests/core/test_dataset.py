@@ -15,18 +15,18 @@ def test_read_test_set_gives_images_labels_and_names(tmp_path: Path) -> None:
     np.save(tmp_path / "test_images.npy", images)
     np.save(tmp_path / "test_labels.npy", [0, 1, 1])
     (tmp_path / "labels.json").write_text(json.dumps({"label_names": ["cat", "dog"]}))
-    found = read_test_set(tmp_path)
-    assert np.array_equal(found.images, images)
-    assert (found.labels.tolist(), found.label_names) == ([0, 1, 1], ["cat", "dog"])
-    assert found.shape == (3, 2)
+    test_set = read_test_set(tmp_path)
+    assert np.array_equal(test_set.images, images)
+    assert (test_set.labels.tolist(), test_set.label_names) == ([0, 1, 1], ["cat", "dog"])
+    assert test_set.shape == (3, 2)
 
 
 def test_read_predictions_refuses_other_arrays(tmp_path: Path) -> None:
     right = np.full((4, 3), 0.5, np.float32)
     np.save(tmp_path / "v.npy", right)
     np.save(tmp_path / "other.npy", right[0])
-    found = read_predictions(tmp_path, ["v"], shape=(4, 3))
-    assert {name: array.tolist() for name, array in found.items()} == {"v": right.tolist()}
+    predictions = read_predictions(tmp_path, ["v"], shape=(4, 3))
+    assert {name: array.tolist() for name, array in predictions.items()} == {"v": right.tolist()}
     for wrong in (right.astype(float), right[:3], right * np.nan):
         np.save(tmp_path / "v.npy", wrong)
         with pytest.raises(ArtifactError, match=r"v\.npy must hold finite float32 probabilities"):

@@ -1,4 +1,4 @@
-"""Written digits are those that no CPU decides."""
+"""Rounding to digits that are the same on all CPUs."""
 
 import pytest
 

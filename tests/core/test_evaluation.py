@@ -26,8 +26,8 @@ def test_predict_gives_the_same_for_every_batch_size_in_one_pass(
         batches.append(len(batch))
         return batch.mean(axis=(1, 2))
 
-    found = predict(means, images, batch_size=batch_size, progress=progress)
-    np.testing.assert_allclose(found, images.mean(axis=(1, 2)), rtol=1e-5)
+    predictions = predict(means, images, batch_size=batch_size, progress=progress)
+    np.testing.assert_allclose(predictions, images.mean(axis=(1, 2)), rtol=1e-5)
     assert sum(batches) == n_images
     assert max(batches) <= batch_size
     assert len(batches) == -(-n_images // batch_size)
@@ -35,22 +35,22 @@ def test_predict_gives_the_same_for_every_batch_size_in_one_pass(
 
 
 def test_predict_ends_at_the_first_fault() -> None:
-    seen = []
+    batch_sizes = []
 
     def refuse(batch: Any) -> Any:
-        seen.append(len(batch))
+        batch_sizes.append(len(batch))
         raise ValueError("no model")
 
     with pytest.raises(ValueError, match="no model"):
         predict(refuse, np.zeros((10_000, 32, 32, 3), np.uint8), batch_size=1)
-    assert len(seen) < 10_000
+    assert len(batch_sizes) < 10_000
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, None])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
 def test_map_ahead_keeps_the_order(count: int, cores: int | None) -> None:
-    found = map_ahead(lambda x: x * x, range(count), cores=cores)
-    assert list(found) == [x * x for x in range(count)]
+    squares = map_ahead(lambda x: x * x, range(count), cores=cores)
+    assert list(squares) == [x * x for x in range(count)]
 
 
 def test_map_ahead_runs_only_a_few_items_ahead_and_one_core_in_its_thread() -> None:
@@ -62,9 +62,9 @@ def test_map_ahead_runs_only_a_few_items_ahead_and_one_core_in_its_thread() -> N
     next(map_ahead(note, range(5), cores=1))
     assert started == [threading.get_ident()]
     started.clear()
-    found = map_ahead(note, range(100), cores=2)
-    next(found)
-    found.close()  # type: ignore[attr-defined]
+    results = map_ahead(note, range(100), cores=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
     assert len(started) <= 3
 
 
@@ -79,6 +79,6 @@ def test_score_agrees_with_scikit_learn() -> None:
         "per_class_accuracy": pytest.approx(dict(zip("abcd", recalls, strict=True))),
     }
     # A tie, and a class without images.
-    found = score(np.full((1, 2), 0.5, np.float32), np.array([0]), label_names=["a", "b"])
-    assert found["top1_accuracy"] == 1.0
-    assert found["per_class_accuracy"] == {"a": 1.0, "b": None}
+    scores = score(np.full((1, 2), 0.5, np.float32), np.array([0]), label_names=["a", "b"])
+    assert scores["top1_accuracy"] == 1.0
+    assert scores["per_class_accuracy"] == {"a": 1.0, "b": None}

@@ -57,7 +57,7 @@ def test_written_aside_replaces_a_file_when_the_block_ends(old: Path) -> None:
             aside.write_bytes(b"new")
             assert (aside.parent, aside.suffix) == (old.parent, ".bin")
             assert old.read_bytes() == before
-        assert reader.read() == before  # whoever has opened the old file
+        assert reader.read() == before  # a reader of the old file keeps its content
     assert (old.read_bytes(), names(old.parent)) == (b"new", ["a.bin"])
 
 
@@ -110,7 +110,7 @@ def test_an_orphan_changes_no_file(old: Path, monkeypatch: pytest.MonkeyPatch, c
         change(old)
     assert (old.read_bytes(), names(old.parent)) == (before, ["a.bin"])
     monkeypatch.undo()
-    for _ in range(2):  # what is gone is taken for removed
+    for _ in range(2):  # a missing file counts as removed
         remove(old)
     assert names(old.parent) == []
 
@@ -203,8 +203,8 @@ def test_write_array_writes_numpys_format_in_c_order(tmp_path: Path) -> None:
     write_array(tmp_path / "c", array)
     write_array(tmp_path / "f", np.asfortranarray(array))
     assert (tmp_path / "c").read_bytes() == (tmp_path / "f").read_bytes()
-    for found in (np.load(tmp_path / "c", allow_pickle=False), read_array(tmp_path / "c")):
-        assert (found.dtype, found.tolist()) == (np.float32, array.tolist())
+    for loaded in (np.load(tmp_path / "c", allow_pickle=False), read_array(tmp_path / "c")):
+        assert (loaded.dtype, loaded.tolist()) == (np.float32, array.tolist())
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
     assert names(tmp_path) == ["c", "f"]
@@ -213,9 +213,9 @@ def test_write_array_writes_numpys_format_in_c_order(tmp_path: Path) -> None:
 def test_write_arrays_writes_the_same_bytes_with_every_python(tmp_path: Path) -> None:
     arrays = {"codes": np.arange(6, dtype=np.int8).reshape(2, 3), "bias": np.float32([0.5])}
     write_arrays(tmp_path / "a.npz", arrays)
-    found = read_arrays(tmp_path / "a.npz")
-    assert list(found) == list(arrays)
-    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    loaded = read_arrays(tmp_path / "a.npz")
+    assert list(loaded) == list(arrays)
+    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
     # With Python 3.11.2 and 3.11.7, whose zipfile writes the headers of large files otherwise.
     digest = "e5b72b2089b30b76fcc5a2c750142b9e9384d4191bd87f9797a5f4be3071c0db"
     assert hashlib.sha256((tmp_path / "a.npz").read_bytes()).hexdigest() == digest
@@ -270,7 +270,7 @@ NO_ARRAYS = {
 
 
 @pytest.mark.parametrize("case", NO_ARRAYS)
-def test_readers_refuse_what_is_no_array(tmp_path: Path, case: str) -> None:
+def test_array_readers_refuse_other_content(tmp_path: Path, case: str) -> None:
     content = saved(np.zeros(3, np.uint8), tmp_path)
     damaged = NO_ARRAYS[case](content)
     assert damaged != content

@@ -1,4 +1,4 @@
-"""The word that says what an inspection looks at."""
+"""Parsing of `inspect.input`, and its description in words."""
 
 import pytest
 
@@ -22,5 +22,5 @@ def test_parse_refuses_other_forms(text: str) -> None:
         ("random:7", "random pixels with seed 7"),
     ],
 )
-def test_in_words_says_what_is_looked_at(text: str, words: str) -> None:
+def test_in_words_describes_the_input(text: str, words: str) -> None:
     assert InputSpec.parse(text).in_words == words

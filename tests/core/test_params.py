@@ -44,9 +44,9 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
 
 def faults(raw: object) -> list[str]:
     """The faults that check_params reports."""
-    with pytest.raises(ParamsError, match=r"^params\.yaml has \d+ faults?:\n  - ") as told:
+    with pytest.raises(ParamsError, match=r"^params\.yaml has \d+ faults?:\n  - ") as error:
         check_params(raw)
-    return str(told.value).split("\n  - ")[1:]
+    return str(error.value).split("\n  - ")[1:]
 
 
 def fault(changes: dict[str, Any]) -> str:
@@ -79,11 +79,11 @@ def test_check_params_accepts_all_within_the_documented_ranges(changes: dict[str
 
 
 def test_params_variants_are_in_the_order_of_the_stages() -> None:
-    found = check_params(changed({"quantize_onnx.types": ["uint8_int8", "int8"]}))
+    params = check_params(changed({"quantize_onnx.types": ["uint8_int8", "int8"]}))
     floats = ("keras_fp32", "onnx_fp32", "torch_fp32")
     quantized = ("onnx_uint8_int8", "onnx_int8", "torch_int8")
-    assert found.variants == floats + quantized
-    assert found.quantized == quantized
+    assert params.variants == floats + quantized
+    assert params.quantized == quantized
 
 
 # One invalid value: the key, the expectation, and values that do not meet it.
@@ -206,8 +206,8 @@ def test_check_params_reports_all_faults_at_once() -> None:
     assert [line.split()[0] for line in faults({})] == list(Params.model_fields)
     wrong = {"calibrate.size": 0, "candidate": "onnx", "evaluate.batch_size": 0, "evaluate.x": 1}
     wrong["sweep.grid"] = [{"variant": ["x"]}]
-    found = sorted(line.split()[0] for line in faults(changed(wrong)))
-    assert found == [*sorted(wrong)[:-1], "sweep.grid[0].variant"]
+    keys = sorted(line.split()[0] for line in faults(changed(wrong)))
+    assert keys == [*sorted(wrong)[:-1], "sweep.grid[0].variant"]
 
 
 # Any content.
@@ -240,7 +240,7 @@ def test_check_params_raises_nothing_but_params_errors(key: str, value: object) 
         assert check_params(raw).model_dump() == raw
 
 
-def test_check_params_accepts_no_parameters_within_themselves() -> None:
+def test_check_params_refuses_parameters_that_contain_themselves() -> None:
     raw = copy.deepcopy(VALID)
     raw["calibrate"] = raw
     assert "calibrate.size is missing; it must be a number from 1 to 50000." in faults(raw)
@@ -283,11 +283,11 @@ def test_load_params_names_the_file_and_a_missing_one(tmp_path: Path) -> None:
     ],
     ids=lambda x: repr(x)[:30],
 )
-def test_parse_yaml_says_why_a_file_is_no_yaml(content: str | bytes, reason: str) -> None:
+def test_parse_yaml_gives_the_reason_for_a_refusal(content: str | bytes, reason: str) -> None:
     raw = content if isinstance(content, bytes) else content.encode()
-    with pytest.raises(ParamsError, match=rf"^a\.yaml must be YAML, got: {reason}\.$") as told:
+    with pytest.raises(ParamsError, match=rf"^a\.yaml must be YAML, got: {reason}\.$") as error:
         parse_yaml(raw, where="a.yaml")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["fetch.dataset", "calibrate.size", "quantize_onnx.types"])
@@ -297,10 +297,10 @@ def test_load_params_writes_out_no_aliases_that_multiply(tmp_path: Path, key: st
     )
     rest = yaml.safe_dump(changed({key: "BOMB"})).replace("BOMB", "*x20")
     (tmp_path / "params.yaml").write_text(bomb + rest)
-    with pytest.raises(ParamsError, match=rf"{re.escape(key)}\S* must be .+, got \[\[") as told:
+    with pytest.raises(ParamsError, match=rf"{re.escape(key)}\S* must be .+, got \[\[") as error:
         load_params(tmp_path / "params.yaml")
-    assert len(str(told.value)) < 20_000
-    assert told.value.__cause__ is told.value.__context__ is None
+    assert len(str(error.value)) < 20_000
+    assert error.value.__cause__ is error.value.__context__ is None
 
 
 PIECES = [

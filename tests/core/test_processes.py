@@ -54,7 +54,7 @@ def test_run_stage_leaves_the_traceback_to_a_defect() -> None:
 
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 1800  # for what always comes, be the machine as busy as it may
+PATIENCE_SECONDS = 1800  # for events that always come, however busy the machine is
 STAGE = """
 import os, signal, sys, time
 from resnet8.core.processes import run_stage, stand_by
@@ -84,7 +84,7 @@ PRESS = "os.kill(os.getpid(), signal.SIGINT)"
         (f"ignore(); stand_by(); run_stage(lambda: {PRESS})", (0, "", "")),  # a background job
     ],
 )
-def test_ctrl_c_ends_a_stage_with_one_word_unless_it_began_ignoring_it(
+def test_ctrl_c_ends_a_stage_with_one_message_unless_it_began_ignoring_it(
     code: str, ended: tuple[int, str, str]
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
@@ -130,7 +130,7 @@ def end_of_orphan(preparation: str, *shell: str, **environment: str) -> str:
     return printed
 
 
-# Not ended the hard way, however long a busy machine takes to interrupt it.
+# Not killed, however long a busy machine takes to interrupt it.
 IN_ITS_TIME = "processes.ORPHAN_GRACE_SECONDS = 3600"
 IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN); processes.ORPHAN_GRACE_SECONDS = 0.1"
 
@@ -142,7 +142,7 @@ def test_a_stage_whose_dvc_is_killed_ends(preparation: str, printed: str) -> Non
     assert end_of_orphan(preparation) == printed
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells a shell's parent")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux shows a shell's parent")
 def test_a_stage_below_a_shell_that_lives_on_ends_when_its_dvc_is_killed(tmp_path: Path) -> None:
     shell = tmp_path / "shell"
     shell.write_text('#!/bin/sh\n"$@"\nexit $?\n')
@@ -150,7 +150,7 @@ def test_a_stage_below_a_shell_that_lives_on_ends_when_its_dvc_is_killed(tmp_pat
     assert end_of_orphan(IN_ITS_TIME, str(shell), SHELL=str(shell)) == "interrupted\n"
 
 
-def test_a_stage_run_by_hand_does_not_mind_who_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_run_by_hand_is_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnet8.core.processes._runners", iter([(1,), (2,)]).__next__)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     assert not is_orphan()

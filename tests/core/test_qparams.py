@@ -23,7 +23,7 @@ def all_codes(dtype: str) -> Any:
 
 
 def by_hand(codes: Any, scale: Any, zero_point: Any) -> Any:
-    """In double precision; broadcasts."""
+    """Dequantizes in double precision; the arguments broadcast."""
     return (codes.astype(np.float64) - zero_point) * np.asarray(scale, np.float64)
 
 
@@ -39,9 +39,9 @@ def test_quantize_gives_every_code_of_every_channel_again(
     codes = np.moveaxis(np.broadcast_to(all_codes(dtype), (3, 1, 256)), 0, axis)
     zero_points = all_codes(dtype)[list(places)].astype(np.int64)
     parameters = QuantizationParameters(np.array(scales, np.float32), zero_points, dtype, axis)
-    found = parameters.quantize(parameters.dequantize(codes))
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, codes)
+    quantized = parameters.quantize(parameters.dequantize(codes))
+    assert quantized.dtype == dtype
+    np.testing.assert_array_equal(quantized, codes)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -49,17 +49,17 @@ def test_quantize_gives_every_code_of_every_channel_again(
 def test_dequantize_counts_steps_from_the_zero_point(dtype: str, scale: float, place: int) -> None:
     codes = all_codes(dtype)
     parameters = per_tensor(scale, int(codes[place]), dtype)
-    found = parameters.dequantize(codes)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, by_hand(codes, scale, int(codes[place])), rtol=RTOL_FLOAT32)
-    np.testing.assert_array_equal(parameters.quantize(found), codes)
+    values = parameters.dequantize(codes)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, by_hand(codes, scale, int(codes[place])), rtol=RTOL_FLOAT32)
+    np.testing.assert_array_equal(parameters.quantize(values), codes)
 
 
 def test_dequantize_takes_a_scale_for_each_channel_and_codes_of_32_bits() -> None:
     codes = np.ones((2, 3, 2, 2), np.int8)
-    found = per_channel(np.array([0.5, 2], np.float32), "int8", axis=0).dequantize(codes)
-    assert found.shape == codes.shape
-    assert found.mean((1, 2, 3)).tolist() == [0.5, 2.0]
+    values = per_channel(np.array([0.5, 2], np.float32), "int8", axis=0).dequantize(codes)
+    assert values.shape == codes.shape
+    assert values.mean((1, 2, 3)).tolist() == [0.5, 2.0]
     codes = np.array([-(2**30), 3], np.int32)
     assert per_tensor(0.5, 0, "int32").dequantize(codes).tolist() == [-(2.0**29), 1.5]
 
@@ -97,23 +97,23 @@ def test_as_dtype_moves_codes_and_keeps_numbers(axis: int | None) -> None:
     scale = np.array(0.3 if axis is None else [0.3, 7], np.float32)
     zero_point = np.array(118 if axis is None else [118, 3])
     given = QuantizationParameters(scale, zero_point, "uint8", axis)
-    found = given.as_dtype("int8")
+    converted = given.as_dtype("int8")
     codes = np.stack([all_codes("uint8")] * 2, axis=1)
     moved = (codes.astype(int) - 128).astype(np.int8)
-    assert (found.dtype, found.axis) == ("int8", axis)
-    np.testing.assert_array_equal(found.zero_point, zero_point - 128)
-    np.testing.assert_array_equal(found.dequantize(moved), given.dequantize(codes))
-    np.testing.assert_array_equal(found.quantize(given.dequantize(codes)), moved)
+    assert (converted.dtype, converted.axis) == ("int8", axis)
+    np.testing.assert_array_equal(converted.zero_point, zero_point - 128)
+    np.testing.assert_array_equal(converted.dequantize(moved), given.dequantize(codes))
+    np.testing.assert_array_equal(converted.quantize(given.dequantize(codes)), moved)
 
 
 def test_scaled_multiplies_numbers_by_the_factor_of_their_channel() -> None:
     factors = np.array([1, 0.25, 0.01], np.float32)
     given = per_tensor(0.3, 118)
     codes = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 5)).astype(np.uint8)
-    found = given.scaled(factors, axis=1)
-    assert (found.axis, found.zero_point.tolist(), found.dtype) == (1, [118] * 3, "uint8")
+    scaled = given.scaled(factors, axis=1)
+    assert (scaled.axis, scaled.zero_point.tolist(), scaled.dtype) == (1, [118] * 3, "uint8")
     expected = by_hand(codes, np.float32(0.3), 118) * factors.astype(float).reshape(3, 1, 1)
-    np.testing.assert_allclose(found.dequantize(codes), expected, rtol=RTOL_FLOAT32)
+    np.testing.assert_allclose(scaled.dequantize(codes), expected, rtol=RTOL_FLOAT32)
     given = per_channel(np.array([1, 2, 4], np.float32), "int8", axis=0)
-    found = given.scaled(np.array([0.5, 1, 0.25], np.float32), axis=0)
-    assert (found.scale.tolist(), found.axis) == ([0.5, 2.0, 1.0], 0)
+    scaled = given.scaled(np.array([0.5, 1, 0.25], np.float32), axis=0)
+    assert (scaled.scale.tolist(), scaled.axis) == ([0.5, 2.0, 1.0], 0)

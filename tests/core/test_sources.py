@@ -36,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Small made-up files as the official ones, and seconds noted instead of waited."""
+    """Makes small files the official ones, and records waiting times instead of sleeping."""
     checksums = {name: sha256(content) for name, content in MEMBERS.items()}
     monkeypatch.setattr(sources, "CIFAR10_SHA256", checksums)
     monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", sha256(MODEL))
@@ -117,7 +117,7 @@ def test_fetch_model_keeps_the_old_model_where_there_is_none_or_another(
 def test_fetch_model_tries_an_unreachable_host_three_times(
     tmp_path: Path, waits: list[float]
 ) -> None:
-    with socket.socket() as unused:  # nobody listens there, nor can begin to
+    with socket.socket() as unused:  # no server listens on its port, nor can one start
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/in.h5"
         expected = rf"^{url} must be reachable, got ConnectionError in 3 attempts: .+RESNET8_MIRROR"
@@ -208,7 +208,7 @@ def test_fetch_cifar10_asks_only_for_members_that_are_missing_or_damaged(
         fetch_cifar10(list(MEMBERS), tmp_path, mirror=server.url)
     assert contents(tmp_path) == MEMBERS
     assert server.asked == [f"/{FOLDER}/data_batch_1", f"/{FOLDER}/test_batch"]
-    fetch_cifar10(list(MEMBERS), tmp_path)  # asks nobody
+    fetch_cifar10(list(MEMBERS), tmp_path)  # makes no request
 
 
 # The link that DVC follows, and the folder.

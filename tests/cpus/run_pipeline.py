@@ -29,7 +29,7 @@ for project in [Path(name).resolve() for name in sys.argv[1:]]:
     for command in json.loads(Path("commands.json").read_text()):
         _python, _m, stage, *arguments = command.split()
         import_module(stage).main(arguments)
-    found = identify(
+    identity = identify(
         load_params(Path("params.yaml")), raw=Path("data/raw"), data=Path("data/cifar10")
     )
-    Path("identity.json").write_text(json.dumps(found._asdict()))
+    Path("identity.json").write_text(json.dumps(identity._asdict()))

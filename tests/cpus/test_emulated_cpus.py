@@ -121,9 +121,9 @@ def assert_native(runs: Path, cpu: str, model: str, part: str) -> None:
 
 @each_cpu
 def test_emulated_process_sees_the_emulated_cpu(runs: Path, cpu: str) -> None:
-    found = json.loads((runs / cpu / MODEL / "cpu.json").read_text())
+    capabilities = json.loads((runs / cpu / MODEL / "cpu.json").read_text())
     known = {"cpu_name": CPUS[cpu], "avx2": True, "fma3": True, "avx512_f": False, "clwb": False}
-    assert found == found | known
+    assert capabilities == capabilities | known
 
 
 @each_cpu

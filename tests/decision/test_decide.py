@@ -1,4 +1,4 @@
-"""Which variant is recommended, and what is warned of."""
+"""Choice of the recommended variant, and warnings."""
 
 from typing import Any
 
@@ -86,16 +86,16 @@ def decided(
     ],
 )  # fmt: skip
 def test_decision(evidence: Any, recommended: str | None, reason: str, warnings: list[str]) -> None:
-    found = decided(**evidence)
-    assert found["recommended"] == recommended
-    assert reason in found["reason"]
-    assert [x["kind"] for x in found["warnings"]] == warnings
+    decision = decided(**evidence)
+    assert decision["recommended"] == recommended
+    assert reason in decision["reason"]
+    assert [x["kind"] for x in decision["warnings"]] == warnings
 
 
-def test_variants_are_described_by_their_own_limits_and_findings() -> None:
-    found = decided(lost={"onnx_int8": 0.6}, findings=(LINT, LINT | {"variant": "all"}))
-    rows = found["variants"]
+def test_each_variant_is_described_by_its_limits_and_findings() -> None:
+    decision = decided(lost={"onnx_int8": 0.6}, findings=(LINT, LINT | {"variant": "all"}))
+    rows = decision["variants"]
     assert list(rows) == list(VARIANTS)
     assert [row["keeps_limits"] for row in rows.values()] == [False, True, True]
     assert [row["findings"] for row in rows.values()] == [2, 1, 1]
-    assert found["warnings"][0]["text"] == "2 lint findings: Conv computes in float."
+    assert decision["warnings"][0]["text"] == "2 lint findings: Conv computes in float."

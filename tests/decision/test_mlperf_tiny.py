@@ -31,9 +31,9 @@ def test_scores_count_right_answers_on_the_samples_alone() -> None:
     correct = np.zeros(10_000, bool)
     correct[read_samples()[:174]] = True
     correct[np.setdiff1d(np.arange(10_000), read_samples())] = True
-    found = scores({"onnx_int8": by_class(correct)}, LABELS, NAMES)
-    row = found["variants"]["onnx_int8"]
-    assert (found["n_images"], found["target"]) == (200, 0.85)
+    metrics = scores({"onnx_int8": by_class(correct)}, LABELS, NAMES)
+    row = metrics["variants"]["onnx_int8"]
+    assert (metrics["n_images"], metrics["target"]) == (200, 0.85)
     assert (row["n_right"], row["top1_accuracy"]) == (174, 0.87)
     expected = proportion_confint(174, 200, method="wilson")
     assert (row["ci95_low"], row["ci95_high"]) == pytest.approx(expected, abs=5e-5)

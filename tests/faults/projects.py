@@ -25,7 +25,7 @@ from tests.pipeline.once import make_once
 
 Disturbed = TypeVar("Disturbed")
 HOOKS = Path(__file__).with_name("hooks")
-PATIENCE_SECONDS = 3600  # for what always comes, be the machine as busy as it may
+PATIENCE_SECONDS = 3600  # for events that always come, however busy the machine is
 # What makes runs quick: few images, and one type of each framework.
 FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
@@ -58,8 +58,8 @@ class Ended(NamedTuple):
 
 
 def save_small_model(path: Path) -> None:
-    """Saves a model with fewer layers than the sample's, and as many weights: so stages need less
-    time, and as much room. It is not trained: tested is how runs end, and not how good results are.
+    """Saves an untrained model with fewer layers than the sample's and as many weights: stages
+    need less time, and as much disk space.
     """
     keras = importlib.import_module("keras")  # takes seconds, and one worker needs it
     layers = keras.layers
@@ -81,14 +81,14 @@ def new_project(folder: Path, **sections: Any) -> Path:
 
 
 class Running(NamedTuple):
-    """A command that runs, and where it prints to, stderr included."""
+    """A running command, and the file of its output, stderr included."""
 
     process: subprocess.Popen[bytes]
     output: Path
 
 
 def start(folder: Path, *command: str, **extra: str) -> Running:
-    """Starts a command in a session of its own, by which its processes can be told."""
+    """Starts a command in a session of its own, which identifies its processes."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     with tempfile.NamedTemporaryFile(dir=folder.parent, prefix="output-", delete=False) as output:
         process = subprocess.Popen(
@@ -131,32 +131,32 @@ def log_path(folder: Path) -> Path:
 
 def events(folder: Path) -> dict[int, list[str]]:
     """Events in disturbed stages, by process."""
-    found: dict[int, list[str]] = {}
+    by_process: dict[int, list[str]] = {}
     for line in log_path(folder).read_text().splitlines():
         process, event = line.split()[:2]
-        found.setdefault(int(process), []).append(event)
-    return found
+        by_process.setdefault(int(process), []).append(event)
+    return by_process
 
 
 def notes_of(folder: Path) -> Path:
-    """Where DVC keeps what it knows of a project's files: outside of it, like its own choice."""
+    """Folder of DVC's notes on a project's files: outside of the project, as by default."""
     return folder.with_name(f"{folder.name}-dvc")
 
 
 def dvc_status(folder: Path) -> dict[str, Any]:
-    """Changes that `dvc status` reports, by stage, from the notes that the runs before left."""
+    """Changes that `dvc status` reports, by stage, with the notes of the runs before."""
     with Repo(folder, config={"core": {"site_cache_dir": str(notes_of(folder))}}) as repo:
-        found: dict[str, Any] = repo.status(targets=[str(folder / "dvc.yaml")])
-    return {address.rpartition(":")[2]: changes for address, changes in found.items()}
+        status: dict[str, Any] = repo.status(targets=[str(folder / "dvc.yaml")])
+    return {address.rpartition(":")[2]: changes for address, changes in status.items()}
 
 
 def temporaries(folder: Path) -> list[str]:
-    """All files that are being written, or were when their process was killed."""
+    """Temporary files of running and of killed processes."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*.tmp*"))
 
 
 def forget(folder: Path, *stages: str) -> None:
-    """Makes DVC run stages again, whatever it remembers of them."""
+    """Makes DVC run stages again: changes dvc.lock, and removes the run cache."""
     path = folder / "dvc.lock"
     lock = path.read_text()
     for stage in stages:
@@ -176,18 +176,18 @@ def wait_until(condition: Any) -> None:
 
 def left_over(session: int) -> list[int]:
     """The processes of a session that still run."""
-    found = []
+    running = []
     for process in psutil.pids():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             # The session first: the status of all processes takes ten times as long to get.
             alone = os.getsid(process) != session
             if not alone and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                running.append(process)
+    return running
 
 
 def wait_for_end(session: int) -> None:
-    """Waits until nothing of a session runs."""
+    """Waits until no process of a session runs."""
     wait_until(lambda: not left_over(session))
 
 
@@ -231,7 +231,7 @@ def assert_refused(ended: Ended, *words: str, code: str = "1") -> None:
 
 
 def assert_recovers(folder: Path, undisturbed: Path) -> None:
-    """One `dvc repro` brings a project to where an undisturbed run ends."""
+    """Checks that one `dvc repro` gives the results of an undisturbed run."""
     done = repro(folder)
     assert done.code == 0, done.output
     assert lock(folder) == lock(undisturbed)
@@ -244,19 +244,19 @@ def one_after_another(
 ) -> Callable[[str], Disturbed]:
     """Returns a function that disturbs all representative stages up to one, as DVC runs them."""
     stages = iter(x for x in locked_stages(finished) if x in REPRESENTATIVE)
-    found: dict[str, Disturbed] = {}
+    results: dict[str, Disturbed] = {}
 
     def up_to(stage: str) -> Disturbed:
         assert stage in locked_stages(finished)
-        while stage not in found:
+        while stage not in results:
             following = next(stages)
-            found[following] = disturb(following)
-        return found[stage]
+            results[following] = disturb(following)
+        return results[stage]
 
     return up_to
 
 
 def locked_stages(folder: Path) -> tuple[str, ...]:
-    """The stages that DVC takes for done."""
+    """Stages that dvc.lock records."""
     path = folder / "dvc.lock"
     return tuple(yaml.safe_load(path.read_text())["stages"]) if path.exists() else ()

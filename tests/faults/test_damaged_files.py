@@ -34,8 +34,8 @@ def verify(folder: Path) -> str:
     return done.stdout
 
 
-def test_dvc_alone_does_not_notice(tmp_path: Path, finished: Path) -> None:
-    # Why there is a command that does. When this fails, DVC has learned it.
+def test_dvc_does_not_detect_a_damaged_cache(tmp_path: Path, finished: Path) -> None:
+    # The reason for tools.verify_cache: if this fails, DVC detects the damage.
     folder = copy(finished, tmp_path / "project")
     images = folder / "data" / "calibration" / "images.npy"
     flip_a_byte(object_of(folder, "data/calibration/images.npy"))

@@ -23,7 +23,7 @@ from tests.faults.projects import (
 
 pytestmark = pytest.mark.faults
 MOMENTS = ("before-publication", "after-publication")
-Killed = tuple[tuple[str, ...], int]  # stages that DVC takes for done, files half written
+Killed = tuple[tuple[str, ...], int]  # stages that dvc.lock records, number of temporary files
 
 
 def kill(folder: Path, stage: str, moment: str) -> Killed:
@@ -35,7 +35,7 @@ def kill(folder: Path, stage: str, moment: str) -> Killed:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
-    """A project that goes from kill to kill: each run is also the one after the last kill."""
+    """A project whose runs are killed one after another; each starts after the kill before."""
     folder = tmp_path_factory.mktemp("groups") / "project"
     return new_project(folder, fetch={"model": str(small_model)})
 
@@ -56,7 +56,7 @@ def test_a_run_killed_before_and_after_a_publication_gets_further_next_time(
 
 
 def test_the_run_after_all_kills_ends_as_if_undisturbed(chain: Path, finished: Path) -> None:
-    kills = [event for found in events(chain).values() for event in found if "kill" in event]
+    kills = [event for log in events(chain).values() for event in log if "kill" in event]
     assert kills == ["kills-group"] * len(MOMENTS) * len(REPRESENTATIVE)
     assert_recovers(chain, finished)
 

@@ -23,11 +23,11 @@ from tests.faults.projects import (
 from tests.pipeline.commands import set_params
 
 pytestmark = pytest.mark.faults
-Orphaned = tuple[list[list[str]], list[str]]  # events of each orphan, files left half written
+Orphaned = tuple[list[list[str]], list[str]]  # events of each orphan, temporary files
 
 
 def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> Ended:
-    """Ends as soon as DVC does; its stage goes on."""
+    """Runs a stage until DVC is killed; the stage goes on."""
     ended = repro(folder, **fault(folder, stage, deed, moment, **extra))
     assert ended.code == -signal.SIGKILL, f"DVC not killed {moment} of {stage}: {ended.output}"
     return ended
@@ -35,7 +35,7 @@ def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
-    """A project that goes from kill to kill, each run beside the orphan of the one before."""
+    """A project in which DVC is killed in each run; a run begins beside the orphan before."""
     folder = tmp_path_factory.mktemp("orphans") / "project"
     return new_project(folder, fetch={"model": str(small_model)})
 

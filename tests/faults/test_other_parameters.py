@@ -48,7 +48,7 @@ def test_another_model_goes_through_and_its_change_is_noticed(
     assert "fetch" in dvc_status(folder)
 
 
-def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(
+def test_size_and_types_rerun_only_the_stages_that_depend_on_them(
     tmp_path: Path, finished: Path
 ) -> None:
     folder = copy(finished, tmp_path / "project")
@@ -66,7 +66,7 @@ def test_size_and_types_rerun_what_depends_on_them_and_nothing_before(
     assert len(np.load(folder / "data/calibration/indices.npy")) == 50
     rows = read_metrics(folder, "comparison")["variants"]
     assert set(rows) == {"keras_fp32", "onnx_fp32", "torch_fp32", "onnx_uint8_int8", "torch_int8"}
-    # What is not asked for any more is gone, also from the folder that compare reads.
+    # Files of a removed type are deleted, also from the folder that compare reads.
     for name in ("metrics/{}.json", "artifacts/predictions/{}.npy", "artifacts/models/{}.onnx"):
         assert not (folder / name.format("onnx_int8")).exists()
         assert (folder / name.format("onnx_uint8_int8")).exists()

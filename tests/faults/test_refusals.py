@@ -38,13 +38,13 @@ pytestmark = pytest.mark.faults
         ("evaluate@onnx_fp32", "before-publication", ""),
     ],
 )
-def test_ctrl_c_ends_run_and_stage_with_one_word(
+def test_ctrl_c_ends_run_and_stage_with_one_message(
     tmp_path: Path, finished: Path, stage: str, moment: str, module: str
 ) -> None:
     folder = copy(finished, tmp_path / "project", stage)
     before = lock(folder)
     ended = repro(folder, **fault(folder, stage, "ctrl-c", moment, FAULT_IMPORT=module))
-    assert "ctrl-c" in [event for found in events(folder).values() for event in found]
+    assert "ctrl-c" in [event for log in events(folder).values() for event in log]
     assert_refused(ended, code="130|-2")
     assert ended.output.splitlines().count("interrupted") == 1
     assert left_over(ended.process) == []
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_run_and_stage_with_one_word(
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Root may write everywhere but to a file system that is mounted read-only."""
+    """Makes a folder read-only: by a mount for root, whom file modes do not stop."""
     if os.geteuid():
         folder.chmod(0o555)
         yield

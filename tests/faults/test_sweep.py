@@ -71,7 +71,7 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
     ],
     ids=["comment", "code", "model"],
 )
-def test_finished_runs_are_shown_as_what_they_are_after_a_change(
+def test_finished_runs_are_counted_by_code_and_model_after_a_change(
     swept: Path, tmp_path: Path, *, path: str, addition: bytes, counts: Any, note: str
 ) -> None:
     folder = copy(swept, tmp_path / "swept")
@@ -81,6 +81,6 @@ def test_finished_runs_are_shown_as_what_they_are_after_a_change(
     command = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]["summarize_sweep"]["cmd"]
     done = run(folder, *command.split())
     assert done.returncode == 0, done.stdout
-    found = read_metrics(folder, "sweep")
-    assert (found["n_finished"], found["n_earlier"], found["n_other_model"]) == counts
-    assert found["note"] == note
+    metrics = read_metrics(folder, "sweep")
+    assert (metrics["n_finished"], metrics["n_earlier"], metrics["n_other_model"]) == counts
+    assert metrics["note"] == note

@@ -44,10 +44,10 @@ Gate = Callable[..., Ended]
 
 
 def right(*wrong: int) -> NDArray[np.bool_]:
-    """Which images are right: all but the given ones."""
-    found = np.ones(len(LABELS), bool)
-    found[list(wrong)] = False
-    return found
+    """Correctness of each image: all are right but the given ones."""
+    correct = np.ones(len(LABELS), bool)
+    correct[list(wrong)] = False
+    return correct
 
 
 def usual() -> Right:
@@ -74,12 +74,13 @@ def write_metrics(
 ) -> None:
     """Writes all metrics that the gate reads, as the stages do, and a dvc.lock that fits."""
     metrics = folder / "metrics"
-    found = {name: predictions(x) for name, x in correct.items()}
-    for name, probabilities in found.items():
+    by_variant = {name: predictions(x) for name, x in correct.items()}
+    for name, probabilities in by_variant.items():
         scores = score(probabilities, LABELS, label_names=names)
         write_json(metrics / f"{name}.json", {"variant": name} | scores)
     rows = {
-        name: compare(found[baseline], x, LABELS, label_names=names) for name, x in found.items()
+        name: compare(by_variant[baseline], x, LABELS, label_names=names)
+        for name, x in by_variant.items()
     }
     comparison = {
         "baseline": baseline,
@@ -89,7 +90,7 @@ def write_metrics(
     }
     write_json(metrics / "comparison.json", comparison)
     write_json(
-        metrics / "correct.json", describe_correctness(found, TestSet(images, LABELS, names))
+        metrics / "correct.json", describe_correctness(by_variant, TestSet(images, LABELS, names))
     )
     for name, original in (("onnx", "keras"), ("torch", "onnx")):
         parity = {"max_abs_probability_diff": 1e-6, "agreement": 1.0}
@@ -200,7 +201,7 @@ def entry(name: str, *keys: Any, to: Any = DROP) -> Edit:
 
 
 def rename_class(name: str) -> Edit:
-    """Calls the cats something else in all metrics, and in dvc.lock."""
+    """Renames the class `cat` in all metrics, and in dvc.lock."""
 
     def edit(folder: Path) -> None:
         for path in (folder / "metrics").iterdir():

@@ -1,4 +1,4 @@
-"""0, 1 and 2 mean what they say, whatever becomes of the output."""
+"""Exit codes 0 (pass), 1 (regression) and 2 (error), also where the output fails."""
 
 import json
 import os
@@ -17,14 +17,14 @@ COMMAND = (sys.executable, "-m", "resnet8.gate")
 
 
 def run(folder: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-    """Runs the command itself: Python ends with 1 for what nobody catches."""
+    """Runs the command in a process: Python ends with 1 on an exception."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)} | options.pop("environment", {})  # type: ignore[operator]
     return subprocess.run(
         [*COMMAND, "--base=HEAD", *arguments], cwd=folder, env=environment, check=False, **options
     )  # type: ignore[call-overload, no-any-return]
 
 
-def test_a_reader_who_leaves_changes_no_code(project: Path) -> None:
+def test_a_closed_pipe_changes_no_exit_code(project: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "--base=HEAD", "--markdown"],
         cwd=project,
@@ -36,7 +36,7 @@ def test_a_reader_who_leaves_changes_no_code(project: Path) -> None:
         assert (running.wait(), running.stderr.read()) == (0, b"")
 
 
-def test_output_without_room_is_an_error_and_no_regression(project: Path) -> None:
+def test_output_to_a_full_device_is_an_error_and_no_regression(project: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(project, stdout=full, stderr=subprocess.PIPE)
         unread = run(project, "--base=nope", stdout=subprocess.DEVNULL, stderr=full)
@@ -44,7 +44,7 @@ def test_output_without_room_is_an_error_and_no_regression(project: Path) -> Non
     assert done.stderr.startswith(b"error: [Errno 28]")
 
 
-def test_names_and_encodings_of_other_bytes_change_no_code(project: Path) -> None:
+def test_names_and_encodings_of_other_bytes_change_no_exit_code(project: Path) -> None:
     name = b"f\xe9"
     subprocess.run(["git", "branch", name], cwd=project, check=True)
     done = run(project, b"--base=" + name, "--markdown", "a.md", capture_output=True)  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def test_names_and_encodings_of_other_bytes_change_no_code(project: Path) -> Non
     assert b"\\u2265" in done.stdout
 
 
-def test_code_that_fails_by_itself_is_no_regression(project: Path, tmp_path: Path) -> None:
+def test_an_unexpected_exception_is_no_regression(project: Path, tmp_path: Path) -> None:
     (tmp_path / "dvc").mkdir()
     (tmp_path / "dvc" / "__init__.py").write_text("raise RuntimeError('broken')")
     done = run(project, environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True)
@@ -75,15 +75,13 @@ def test_code_that_fails_by_itself_is_no_regression(project: Path, tmp_path: Pat
     ],
     ids=["bomb", "bomb in a limit", "deep", "word", "list", "twice", "section gone", "binary"],
 )
-def test_parameters_of_the_base_that_are_none_end_soon(
-    project: Path, gate: Gate, params: str
-) -> None:
+def test_invalid_parameters_of_the_base_end_soon(project: Path, gate: Gate, params: str) -> None:
     original = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params)
     commit(project)
     (project / "params.yaml").write_text(original)
     ended = gate("--json")
-    if "drop_max_pp" in params:  # a section with another value, which is told in short
+    if "drop_max_pp" in params:  # a section with another value, which the message cuts off
         assert (ended.code, "gate.drop_max_pp was [" in ended.out) == (0, True)
         assert len(max(json.loads(ended.out)["moved"], key=len)) < 500
     else:
@@ -99,7 +97,7 @@ def test_parameters_of_the_base_that_are_none_end_soon(
         ("--json", "params.yaml/gate.json", ".+params.yaml"),
     ],
 )
-def test_an_answer_that_cannot_be_written_is_an_error(
+def test_output_that_cannot_be_written_is_an_error(
     project: Path, gate: Gate, form: str, path: str, reason: str
 ) -> None:
     ended = gate(form, path)
@@ -107,7 +105,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     assert re.match(f"error: {reason}", ended.error)
 
 
-def test_the_answer_goes_through_links_pipes_and_devices(
+def test_output_goes_through_links_pipes_and_devices(
     project: Path, gate: Gate, tmp_path: Path
 ) -> None:
     target, link, pipe = tmp_path / "target.json", tmp_path / "link", tmp_path / "pipe"

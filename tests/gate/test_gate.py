@@ -142,7 +142,7 @@ def test_results_of_versions_before_kl_errors_and_chance_serve_as_base(
 
 
 def swap_images(folder: Path) -> None:
-    """Other images are right than before, as often: in the bits alone, and in dvc.lock."""
+    """Changes the right images, but not their number: in correct.json alone, and in dvc.lock."""
     others = describe_correctness(
         {name: predictions(x[::-1]) for name, x in usual().items()}
         | {"onnx_int8": predictions(np.roll(usual()["onnx_int8"], 50))},
@@ -238,7 +238,7 @@ CLOSED: dict[str, tuple[Edit, str]] = {
         swap_images, r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\.",
     ),
     "another baseline": made_up("comparison", "baseline", "onnx_fp32"),
-    "a metric edited in what dvc.lock alone tells": (
+    "a metric edited where only dvc.lock shows it": (
         entry(*KL, to=0.99), r"another state than dvc\.lock records of: metrics/comparison\.json\.",
     ),
     "no params.yaml": (remove("params.yaml"), r"params\.yaml must exist"),
@@ -311,7 +311,7 @@ def test_exit_code_is_2_for_what_is_no_commit(base: str, project: Path, gate: Ga
     assert "### ⚠️ The gate could not compare" in gate("--markdown", base=base).out
 
 
-def test_a_shallow_clone_has_its_own_commit_and_names_the_remedy_for_others(
+def test_a_shallow_clone_has_its_head_and_names_the_remedy_for_older_commits(
     project: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(project, "commit", "--quiet", "--allow-empty", "--message", "more")
@@ -343,7 +343,7 @@ def test_exit_code_is_2_without_git(
     assert (ended.code, "git must be installed" in ended.error) == (2, True)
 
 
-def test_a_project_in_a_subfolder_of_its_repository_is_found(
+def test_a_project_in_a_subfolder_of_its_repository_passes(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_project(tmp_path / "made")

@@ -1,4 +1,4 @@
-"""A lock file that DVC wrote is taken, with and without the data, until something changes."""
+"""A lock file that DVC wrote is accepted, with and without the data, until something changes."""
 
 import shutil
 from pathlib import Path
@@ -83,7 +83,7 @@ def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def test_what_dvc_recorded_is_taken_also_without_the_data(project: Path) -> None:
+def test_a_lock_file_of_dvc_is_accepted_also_without_the_data(project: Path) -> None:
     check_lock(PARAMS, METRICS)
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
@@ -111,7 +111,7 @@ def test_dvc_stages_no_lock_without_its_metrics(made: Path) -> None:
         append("shown.py", "code of a stage behind the comparison"),
     ],
 )
-def test_what_determines_nothing_is_no_change(project: Path, edit: Edit) -> None:
+def test_an_edit_that_affects_no_metric_is_no_change(project: Path, edit: Edit) -> None:
     edit(project)
     check_lock(PARAMS | {"look": "fancy"}, METRICS)
 
@@ -157,7 +157,7 @@ COMPARE_DEPS = "code, code/a.py, data/drawn, data/labels.npy, data/raw/x"
          "look, metrics/all.json, metrics/page.json, shown.py, the command of show"),
     ],
 )  # fmt: skip
-def test_what_determines_the_metrics_is_named(project: Path, edit: Edit, named: str) -> None:
+def test_an_edit_that_affects_the_metrics_is_named(project: Path, edit: Edit, named: str) -> None:
     edit(project)
     with pytest.raises(GateError, match=f"records of: {named}. Run `dvc repro`"):
         check_lock(PARAMS, METRICS)

@@ -1,4 +1,4 @@
-"""Names and values from outside stay as they are: in make, in a shell, in Markdown."""
+"""Names and values from outside stay unchanged in make, in a shell and in Markdown."""
 
 import json
 import os
@@ -58,11 +58,11 @@ def test_make_gate_fails_where_the_gate_does_not_pass(project: Path) -> None:
     ["x'; touch hit; '", 'x"; touch hit; "', "$(shell touch hit)", "$$(touch hit)", "`touch hit`",
      "$(error hit)", "--help", "a b", "x\ntouch hit", "$x", "\\"],
 )  # fmt: skip
-def test_make_hands_a_value_over_as_it_is(tmp_path: Path, value: str) -> None:
+def test_make_passes_a_value_unchanged(tmp_path: Path, value: str) -> None:
     for name in ("python", "dvc"):
         command = tmp_path / "bin" / name
         command.parent.mkdir(exist_ok=True)
-        command.write_text('#!/bin/sh\nprintf "%s\\0" "$@" "$DASK_SCHEDULER_ADDRESS" >> told\n')
+        command.write_text('#!/bin/sh\nprintf "%s\\0" "$@" "$DASK_SCHEDULER_ADDRESS" >> calls\n')
         command.chmod(0o755)
     for target, variable, expected in (
         ("gate", "BASE", f"--base={value}"),
@@ -71,14 +71,14 @@ def test_make_hands_a_value_over_as_it_is(tmp_path: Path, value: str) -> None:
     ):
         environment: dict[str, str]
         for arguments, environment in (([f"{variable}={value}"], {}), ([], {variable: value})):
-            (tmp_path / "told").unlink(missing_ok=True)
+            (tmp_path / "calls").unlink(missing_ok=True)
             done = make(tmp_path, target, "BIN=bin", *arguments, **environment)
             assert done.returncode == 0, done.stderr
-            assert expected in (tmp_path / "told").read_text().split("\0")
+            assert expected in (tmp_path / "calls").read_text().split("\0")
     assert not (tmp_path / "hit").exists()
 
 
-def test_a_branch_name_becomes_no_markdown_and_calls_nobody(project: Path, gate: Gate) -> None:
+def test_a_branch_name_becomes_no_markdown_and_no_mention(project: Path, gate: Gate) -> None:
     name = "@octocat/#1_x_`y`<b>!|$z$"
     git(project, "branch", name)
     ended = gate("--markdown", base=name)

@@ -65,17 +65,17 @@ def test_an_edit_comes_first_in_all_forms(name: str, project: Path, gate: Gate) 
     assert rest.startswith("✅ The gate passes")
 
 
-def test_another_test_set_is_told_where_there_is_no_verdict(project: Path, gate: Gate) -> None:
+def test_another_test_set_is_reported_without_a_verdict(project: Path, gate: Gate) -> None:
     write_metrics(project, usual(), images=255 - IMAGES)
     first, second = gate().error.splitlines()
     assert first.startswith(f"{MOVED}The test set is another one: SHA-256 ")
     assert second.startswith("error: The test set must be that of the base")
-    told = json.loads(gate("--json").out)
-    assert [*told] == ["moved", "verdict", "error"]
+    content = json.loads(gate("--json").out)
+    assert [*content] == ["moved", "verdict", "error"]
     assert gate("--markdown").out.startswith("**The yardstick moved:**\n\n- The test set is anoth")
 
 
-def test_code_that_judges_is_told(project: Path, gate: Gate) -> None:
+def test_edited_code_of_the_gate_is_reported(project: Path, gate: Gate) -> None:
     judging = project / "resnet8" / "gate" / "rules.py"
     judging.parent.mkdir(parents=True)
     judging.touch()
@@ -95,7 +95,7 @@ def test_a_repository_that_git_cannot_compare_is_no_verdict(project: Path, gate:
     assert (ended.code, "git must list what was edited, got an error (" in ended.error) == (2, True)
 
 
-def test_nothing_is_told_where_nothing_moved(project: Path, gate: Gate) -> None:
+def test_nothing_is_reported_without_an_edit(project: Path, gate: Gate) -> None:
     git(project, "commit", "--quiet", "--allow-empty", "--message", "more")
     assert "yardstick" not in gate(base="HEAD~1").out
     assert json.loads(gate("--json").out)["moved"] == []

@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
     name: what is hostile about it.
     write: makes it, given the folder that the stage reads.
-    message: a regular expression for all that the stage says after `error: `.
+    message: a regular expression for the stage's complete message after `error: `.
     """
 
     name: str
@@ -51,7 +51,7 @@ def replaced(name: str, content: bytes | Callable[[Path], bytes]) -> Callable[[P
 
 
 def tree(folder: Path) -> dict[str, object]:
-    """Everything below a folder: the bytes of files, where links lead, None for the rest."""
+    """Everything below a folder: bytes of files, targets of links, None for the rest."""
     return {
         str(path.relative_to(folder)): path.readlink()
         if path.is_symlink()
@@ -62,11 +62,11 @@ def tree(folder: Path) -> dict[str, object]:
     }
 
 
-def assert_refusal(code: object, said: str, message: str) -> None:
-    """Checks an exit code and what stands on stderr."""
-    assert code == 1, said
-    assert "Traceback" not in said
-    assert re.fullmatch(f"error: {message}", PROGRESS.sub("", said).strip("\n")), said
+def assert_refusal(code: object, stderr: str, message: str) -> None:
+    """Checks an exit code and the text on stderr."""
+    assert code == 1, stderr
+    assert "Traceback" not in stderr
+    assert re.fullmatch(f"error: {message}", PROGRESS.sub("", stderr).strip("\n")), stderr
 
 
 def refuse(

@@ -50,7 +50,7 @@ def linked(folder: Path) -> bytes:
 
 
 WRONG = r"batches\.meta in \S+ must have SHA-256 \w+, got \w+ \(1 bytes\)\. The file is .+anew\."
-# Archives, or functions that make them for the folder outside, and what the stage says.
+# Archives, or functions that make them for the folder outside, and the stage's message.
 ARCHIVES: dict[str, tuple[bytes | Callable[[Path], bytes], str]] = {
     # Paths that lead elsewhere.
     "a path upwards": (single("../escaped"), WITHOUT),

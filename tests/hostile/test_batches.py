@@ -32,8 +32,8 @@ def nested_tuples(depth: int) -> bytes:
     return b"\x80\x02})q\x000" + b"".join(levels) + b"h%cK\x01s." % depth
 
 
-def no_batch(found: str, name: str = "test_batch") -> str:
-    return rf"{name} must be a batch of CIFAR-10's python version, got {found}\. Fetch it again\."
+def no_batch(got: str, name: str = "test_batch") -> str:
+    return rf"{name} must be a batch of CIFAR-10's python version, got {got}\. Fetch it again\."
 
 
 NO_DATA = r"test_batch: data must .+ NoneType\."

@@ -1,4 +1,4 @@
-"""Factors in files of quantized models, as those read them that look into the models."""
+"""Equalization factors in model files, as the visualizer and `isolation` read them."""
 
 import json
 from collections.abc import Callable

@@ -160,12 +160,12 @@ def put(path: str, value: float) -> Edit:
 
 
 def link(path: str) -> Edit:
-    """An array is in another file."""
+    """Replaces an array by a link to another file."""
     return lambda file: (file.__delitem__(path), file.__setitem__(path, ELSEWHERE))
 
 
 def array(*shape: int, **settings: Any) -> Edit:
-    """Another kernel."""
+    """Replaces the kernel."""
 
     def edit(file: Any) -> None:
         del file[KERNEL]
@@ -194,7 +194,7 @@ def growing() -> Any:
 
 
 def bomb(content: bytes) -> bytes:
-    """Announces four gigabytes."""
+    """Changes the unpacked size to four gigabytes."""
     at = content.rindex(b"PK\x01\x02")
     return content[: at + 24] + (2**32 - 2).to_bytes(4, "little") + content[at + 28 :]
 

@@ -42,7 +42,7 @@ HEADERS = b"HTTP/1.1 200 OK\r\nX: "
 SLOW = rf"{URL} must come with at least 65536 bytes in 0\.2 seconds, got \d+\.{CHECK}"
 LOCAL = "No connection adapters .+ 'file:///etc/passwd'"
 LESS = r".*IncompleteRead\(4 bytes read, 4 more expected\).*"
-# All that a server sends to every request, and what the stage says after `error: `.
+# All that a server sends to every request, and the stage's message after `error: `.
 MIRRORS = {
     "an error page": (replied("200 OK", PAGE), other(37)),
     "an empty file": (replied("200 OK"), other(0)),
@@ -150,7 +150,7 @@ REVEALING = {
 }
 
 
-def tell(
+def fetch_secret(
     monkeypatch: pytest.MonkeyPatch, offered: Callable[[str], dict[str, object]], reply: bytes
 ) -> None:
     """Fetches a model from an address with secrets, all named `hidden`."""
@@ -165,7 +165,7 @@ def tell(
 
 
 @pytest.mark.parametrize("name", [*REVEALING, "the right model"])
-def test_fetch_tells_no_secrets_of_an_address(
+def test_fetch_shows_no_secrets_of_an_address(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     offered: Callable[[str], dict[str, object]],
@@ -173,7 +173,7 @@ def test_fetch_tells_no_secrets_of_an_address(
 ) -> None:
     reply = REVEALING.get(name, replied("200 OK", RIGHT))
     with pytest.raises(SystemExit, match="^1$" if name in REVEALING else "^0$"):
-        run_stage(lambda: tell(monkeypatch, offered, reply))
-    said = "".join(capfd.readouterr())
-    assert ("/model.h5?*** must " if name in REVEALING else "http://***@127.0.0.1") in said
-    assert "hidden" not in said
+        run_stage(lambda: fetch_secret(monkeypatch, offered, reply))
+    output = "".join(capfd.readouterr())
+    assert ("/model.h5?*** must " if name in REVEALING else "http://***@127.0.0.1") in output
+    assert "hidden" not in output

@@ -84,7 +84,7 @@ def node(position: int, **changes: Any) -> Edit:
 
 
 def external(location: str) -> Edit:
-    """The weights are in another file, from its first byte."""
+    """Moves the weights to another file, from its first byte."""
 
     def edit(model: Any) -> None:
         weight = model.graph.initializer[0]
@@ -106,7 +106,7 @@ def with_weights(value: float) -> Edit:
 
 
 def without_end(model: Any) -> None:
-    """A loop of 2^62 turns."""
+    """Adds a loop of 2^62 turns."""
     turn = [helper.make_tensor_value_info("turn", TensorProto.INT64, [])]
     flags = [helper.make_tensor_value_info(x, TensorProto.BOOL, []) for x in ("go", "goes")]
     body = helper.make_graph(
@@ -124,7 +124,7 @@ def misshape(model: Any) -> None:
 
 
 def stored(array: Any, *dims: int) -> Edit:
-    """An array more, which may declare other dimensions."""
+    """Adds an array, which may declare other dimensions."""
 
     def edit(model: Any) -> None:
         tensor = model.graph.initializer.add()
@@ -137,7 +137,7 @@ def stored(array: Any, *dims: int) -> Edit:
 def made(
     operator: str, *inputs: Any, name: str = "made", output: str = "made", **settings: Any
 ) -> Edit:
-    """A node more in front of the others but the first, of tensors or of constants."""
+    """Inserts a node behind the first, with tensors or constants as inputs."""
 
     def edit(model: Any) -> None:
         tensors = []
@@ -204,7 +204,7 @@ CASES = (
     edited("a huge frame", SIZE, made("Pad", "flat", [0, 0, 0, 2**28])),
     edited("a long count", SIZE, made("Range", np.float32(0), np.float32(2**28), np.float32(1))),
     edited("all pairs", SIZE, made("Mul", np.zeros((2**13, 1), "f4"), np.zeros(2**13, "f4"))),
-    edited("a size that images tell", "a size of 'made' .+", made("NonZero", "flat")),
+    edited("a size that depends on the images", "a size of 'made' .+", made("NonZero", "flat")),
     edited(
         "many large constants",
         r"4194304 numbers in 'made\d+', 67111936 so far",
@@ -226,7 +226,7 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
 
 
 @pytest.mark.parametrize("stage", [convert_torch, fit, quantize_onnx], ids=lambda x: x.__name__)
-def test_what_converts_and_quantizes_refuses(
+def test_conversion_and_quantization_refuse(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: Any
 ) -> None:
     folder, images = tmp_path / "models", tmp_path / "data" / "train_images.npy"

@@ -18,7 +18,7 @@ def convert_onnx(folder: Path) -> dict[str, object]:
 
 
 def evaluate(folder: Path) -> dict[str, object]:
-    # What fails while it runs: ONNX Runtime would say so on stderr, too.
+    # Fails at run time: ONNX Runtime would log it on stderr, too.
     model = test_onnx.build()
     test_onnx.misshape(model)
     replaced("model.onnx", model.SerializeToString())(folder / "models")

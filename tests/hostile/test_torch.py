@@ -250,7 +250,7 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
-def test_load_leaves_out_what_others_add(tmp_path: Path) -> None:
+def test_load_ignores_entries_and_metadata_of_other_writers(tmp_path: Path) -> None:
     code = f"open({str(tmp_path / MARKER)!r}, 'w')"
     entries = unpacked(saved(classifier()))
     entries["data/sample_inputs/model.pt"] = payloads.as_a_whole(tmp_path / MARKER)

@@ -1,7 +1,7 @@
 """Disturbs one stage of a run; Python imports it by itself when its folder is on PYTHONPATH.
 
 FAULT_STAGE names the stage, FAULT_DEED what happens in it and FAULT_MOMENT when. FAULT_LOG is
-the file that says what happened, a line each: process, event, path.
+the file of the events, one a line: process, event, path.
 """
 
 import builtins
@@ -35,7 +35,7 @@ def kill_group():
 
 
 def parent_of(process):
-    """The parent of another process; only Linux tells."""
+    """Parent of another process; known on Linux only."""
     status = Path(f"/proc/{process}/stat").read_text(errors="replace")
     return int(status.rpartition(")")[2].split()[1])
 

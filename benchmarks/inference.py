@@ -23,22 +23,22 @@ PACKAGES = ("numpy", "onnxruntime", "torch", "tensorflow", "keras")
 
 
 def summarize(
-    found: Sequence[loops.Loop], durations: Mapping[str, Sequence[float]]
+    all_loops: Sequence[loops.Loop], durations: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
     """Puts each loop beside the floor of its variant: the fastest bare loop.
 
     Args:
-        found: the loops.
+        all_loops: the loops of all variants.
         durations: seconds of each round, by name.
 
     Returns:
         Rows with `images_per_second`, `times_floor` (time for an image, as a multiple of the
-        floor's) and what a loop is.
+        floor's) and the description of the loop.
     """
-    speeds = {loop.name: rate(loop.n_images, durations[loop.name]) for loop in found}
+    speeds = {loop.name: rate(loop.n_images, durations[loop.name]) for loop in all_loops}
     rows = []
-    for loop in found:
-        rivals = [x for x in found if x.bare and x.variant == loop.variant]
+    for loop in all_loops:
+        rivals = [x for x in all_loops if x.bare and x.variant == loop.variant]
         floor = max(rivals, key=lambda x: speeds[x.name])
         share = floor.n_images / loop.n_images
         times = share * ratio(durations[loop.name], durations[floor.name])
@@ -81,21 +81,23 @@ def main(argv: list[str] | None = None) -> None:
     for option in ("images", "repeats"):
         if (value := getattr(args, option)) < 1:
             raise PipelineError(f"--{option} must be at least 1, got {value}.")
-    # Keras 3 says so of models that Keras 2 wrote, whose inputs are a list of one.
+    # Keras 3 warns of this in models that Keras 2 wrote, whose inputs are a list of one.
     warnings.filterwarnings("ignore", message="The structure of `inputs` doesn't match")
     batch_size = load_params(args.params).evaluate.batch_size
 
     images = read_array(args.data / "cifar10" / "test_images.npy")[: args.images]
     n_classes = len(read_json(args.data / "cifar10" / "labels.json")["label_names"])
     as_float = images.astype(np.float32)
-    found = []
+    all_loops = []
     for variant, path in loops.find_models(args.models, args.data / "raw").items():
-        own = loops.pipeline_loop(variant, path, images, batch_size=batch_size, n_classes=n_classes)
-        found += [own, *loops.bare_loops(variant, path, as_float, n_classes=n_classes)]
-    found += loops.reference_loops(args.data / "raw", as_float, n_classes=n_classes)
+        pipeline = loops.pipeline_loop(
+            variant, path, images, batch_size=batch_size, n_classes=n_classes
+        )
+        all_loops += [pipeline, *loops.bare_loops(variant, path, as_float, n_classes=n_classes)]
+    all_loops += loops.reference_loops(args.data / "raw", as_float, n_classes=n_classes)
 
-    durations = interleave({loop.name: loop.run for loop in found}, repeats=args.repeats)
-    rows = summarize(found, durations)
+    durations = interleave({loop.name: loop.run for loop in all_loops}, repeats=args.repeats)
+    rows = summarize(all_loops, durations)
     described = machine.describe(PACKAGES)
 
     lines = [format_row(row) for row in rows]

@@ -67,7 +67,7 @@ def pipeline_loop(
 def bare_loops(variant: str, path: Path, images: Images, *, n_classes: int) -> list[Loop]:
     """The library by itself, each way at its best batch size: the floor for `pipeline_loop`.
 
-    Images are float32 beforehand, come in whole batches, and nobody keeps the results.
+    Images are float32 beforehand, come in whole batches, and the results are discarded.
     """
     ways = _RUNTIMES[variant.partition("_")[0]](path, n_classes)
     return [_at_best_batch_size(variant, way, run, images) for way, run in ways.items()]

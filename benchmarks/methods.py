@@ -132,22 +132,22 @@ def compare_pairs(values: NDArray[np.float64], usual: NDArray[np.float64]) -> tu
 
 
 def judge(above: float, error: float) -> str:
-    """Whether a KL divergence above the default's is a tie, by its standard error."""
+    """Judges a KL divergence above the default's by its standard error."""
     if abs(above) <= TIE_ERRORS * error:
         return "tie"
     return "worse" if above > 0 else "better"
 
 
-def summarize(found: Mapping[str, Sequence[Draw]], default: str) -> dict[str, Summary]:
+def summarize(all_draws: Mapping[str, Sequence[Draw]], default: str) -> dict[str, Summary]:
     """Sums up the draws of each method.
 
     Args:
-        found: the draws by method, of each the same ones in the same order.
+        all_draws: the draws by method, the same ones in the same order for each method.
         default: the name of the default settings.
     """
-    values = {name: np.stack([x.divergences for x in draws]) for name, draws in found.items()}
+    values = {name: np.stack([x.divergences for x in draws]) for name, draws in all_draws.items()}
     rows = {}
-    for name, draws in found.items():
+    for name, draws in all_draws.items():
         above, error = compare_pairs(values[name], values[default])
         rows[name] = Summary(
             agreement=fmean(x.agreement for x in draws),
@@ -192,7 +192,7 @@ class Inputs(NamedTuple):
 
     model: the float ONNX model.
     images, labels: (N,) held-out training images and their classes.
-    original: what the model makes of them.
+    original: (N, K) probabilities of the model for them.
     label_names: K names.
     """
 
@@ -209,9 +209,9 @@ def measure(settings: Fit, calibration: NDArray[np.uint8], inputs: Inputs) -> Dr
     quantization = fit(inputs.model, calibration, settings)
     seconds = time.perf_counter() - start
     quantized = onnx_writer.quantize(inputs.model, quantization, quant_type="uint8")
-    found = predict(onnx_model.make_predictor(quantized), inputs.images, batch_size=100)
-    row = compare(inputs.original, found, inputs.labels, label_names=inputs.label_names)
-    divergences = kl_by_image(inputs.original, found)
+    probabilities = predict(onnx_model.make_predictor(quantized), inputs.images, batch_size=100)
+    row = compare(inputs.original, probabilities, inputs.labels, label_names=inputs.label_names)
+    divergences = kl_by_image(inputs.original, probabilities)
     return Draw(divergences, row["agreement"], row["accuracy_delta_pp"], seconds)
 
 
@@ -238,14 +238,14 @@ def main(argv: list[str] | None = None) -> None:
     label_names = read_json(args.data / "labels.json")["label_names"]
     inputs = Inputs(model, images[rest], labels[rest], original, label_names)
 
-    found: dict[str, list[Draw]] = {name: [] for name in settings}
+    all_draws: dict[str, list[Draw]] = {name: [] for name in settings}
     for seed, indices in enumerate(drawn):
         for name, chosen in settings.items():
             draw = measure(chosen, images[indices], inputs)
-            found[name].append(draw)
+            all_draws[name].append(draw)
             print(f"seed {seed}: {name}: KL {draw.divergences.mean():.5f}", flush=True)
 
-    rows = summarize(found, default)
+    rows = summarize(all_draws, default)
     lines = [format_row(name, row) for name, row in rows.items()]
     tables.print_table(COLUMNS, lines)
     described = machine.describe(("numpy", "onnxruntime"))
@@ -256,7 +256,7 @@ def main(argv: list[str] | None = None) -> None:
     print(note)
     if args.json:
         methods = {name: row._asdict() for name, row in rows.items()}
-        draws = {name: [draw.figures() for draw in x] for name, x in found.items()}
+        draws = {name: [draw.figures() for draw in x] for name, x in all_draws.items()}
         write_json(args.json, {"machine": described, "methods": methods, "draws": draws})
     if args.readme:
         tables.renew_readme("methods", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")

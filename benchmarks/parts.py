@@ -16,8 +16,8 @@ import importlib, json, sys, time
 module, *arguments = sys.argv[1:]
 main = importlib.import_module(module).main
 main(arguments)
-modules = [name for name, found in sys.modules.items()
-           if "." not in name and "site-packages" in str(getattr(found, "__file__", ""))]
+modules = [name for name, imported in sys.modules.items()
+           if "." not in name and "site-packages" in str(getattr(imported, "__file__", ""))]
 start = time.perf_counter()
 main(arguments)
 print("\\n" + json.dumps({"modules": modules, "seconds": time.perf_counter() - start}))
@@ -33,8 +33,8 @@ def _observe(command: Sequence[str], folder: Path) -> dict[str, object]:
         capture_output=True,
         text=True,
     )
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def work_seconds(command: Sequence[str], folder: Path) -> float:

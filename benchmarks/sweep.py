@@ -47,15 +47,15 @@ class Timed(NamedTuple):
 
 
 def loop(runs: Sequence[Run], inputs: Inputs) -> dict[str, Result]:
-    """One run after the other in this process; runs of the same settings share a quantization."""
+    """Computes all runs in this process; runs of the same settings share a quantization."""
     workbench = Workbench(inputs)
-    found, quantization = {}, {}
+    results, quantization = {}, {}
     for run in runs:
         key = str(run.settings)
         if key not in quantization:
             quantization[key] = workbench.fit(run.settings)
-        found[str(run)] = workbench.measure(quantization[key], run.variant)
-    return found
+        results[str(run)] = workbench.measure(quantization[key], run.variant)
+    return results
 
 
 def sweep(runs: Sequence[Run], inputs: Inputs) -> tuple[dict[str, Any], list[list[int]]]:
@@ -65,14 +65,14 @@ def sweep(runs: Sequence[Run], inputs: Inputs) -> tuple[dict[str, Any], list[lis
         Results, and the peak memory of each worker in bytes: after a quarter of the runs, and at
         the end.
     """
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     peaks = []
     with cluster.open_client(n_workers=len(runs)) as client:
         for run, result in cluster.compute(client, runs, inputs, say=print):
-            found[str(run)] = result
-            if len(found) in (len(runs) // 4, len(runs)):
+            results[str(run)] = result
+            if len(results) in (len(runs) // 4, len(runs)):
                 peaks.append(sorted(client.run(peak_bytes).values()))
-    return found, peaks
+    return results, peaks
 
 
 def peak_bytes() -> int:
@@ -161,9 +161,9 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     alone = loop(runs, inputs)
     middle = time.perf_counter()
-    found, peaks = sweep(runs, inputs)
+    results, peaks = sweep(runs, inputs)
     end = time.perf_counter()
-    if found != alone:
+    if results != alone:
         raise PipelineError("the sweep must give what one process gives, got other results.")
     one_process = Timed("one process", len(runs), middle - start)
     ours = Timed("make sweep", len(runs), end - middle)

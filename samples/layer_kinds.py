@@ -75,9 +75,9 @@ def normalization(x: Any) -> Any:
 
 def activations(x: Any) -> Any:
     x = stem(layers.Rescaling(1 / 255)(x))
-    found = [layers.ReLU(3.0)(x), layers.LeakyReLU()(x), layers.PReLU(shared_axes=[1, 2])(x)]
-    found += [layers.ELU()(x), layers.Softmax()(x)]
-    return layers.Concatenate()([*found, *(layers.Activation(name)(x) for name in ACTIVATIONS)])
+    outputs = [layers.ReLU(3.0)(x), layers.LeakyReLU()(x), layers.PReLU(shared_axes=[1, 2])(x)]
+    outputs += [layers.ELU()(x), layers.Softmax()(x)]
+    return layers.Concatenate()([*outputs, *(layers.Activation(name)(x) for name in ACTIVATIONS)])
 
 
 def dense(x: Any) -> Any:
@@ -177,11 +177,11 @@ def table() -> str:
     """The README's table of layers."""
     rows = ["| kind | layers |", "| --- | --- |"]
     for name, kind in KINDS.items():
-        found = {call.kind for call in flatten(build(kind)).calls}
+        layer_types = {call.kind for call in flatten(build(kind)).calls}
         if kind is models:
             listed = "models in models, layers that are called several times"
         else:
-            listed = ", ".join(sorted(x for x in found if _ROWS.get(x, name) == name))
-        names = f": {', '.join(ACTIVATIONS)}" if "Activation" in found else ""
+            listed = ", ".join(sorted(x for x in layer_types if _ROWS.get(x, name) == name))
+        names = f": {', '.join(ACTIVATIONS)}" if "Activation" in layer_types else ""
         rows.append(f"| {name} | {listed}{names} |")
     return "\n".join([*rows, f"| refused | {', '.join(REFUSED)} |"])

@@ -1,1 +1,1 @@
-"""Tests, named for the fact that each holds."""
+"""Tests; the name of each states the fact that it checks."""

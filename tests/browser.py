@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, sync_playwright
 
-PATIENCE_MS = 600_000  # for what always comes, be the machine as busy as it may
+PATIENCE_MS = 600_000  # enough on a busy machine for what always comes
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -34,7 +34,7 @@ LONGEST = (
     "tests/hostile/",
     "tests/test_",
 )
-# Nothing that a busy machine, or an earlier run, could change.
+# Neither a busy machine nor an earlier run can change the outcome.
 settings.register_profile(
     "same everywhere",
     deadline=None,
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Seeds what layers draw their first weights with: else these are those of the tests before."""
+    """Seeds the initial weights of layers, which else depend on the tests before."""
     random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)

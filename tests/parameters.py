@@ -1,4 +1,4 @@
-"""Where the parameters of the tests are."""
+"""Path of the tests' parameters."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The project's structure: who imports whom, and that DVC knows of everything a stage uses."""
+"""The project's structure: imports between modules, and the dependencies of DVC's stages."""
 
 import ast
 import re
@@ -56,12 +56,12 @@ BEHIND = {
 @cache
 def local_files(path: Path) -> frozenset[Path]:
     """The local modules that a file imports, directly or not."""
-    found = set()
+    files = set()
     for name in imported(path):
         module = ROOT / f"{name.replace('.', '/')}.py"
         if name.split(".")[0] in LOCAL and module.is_file():
-            found |= {module, *local_files(module)}
-    return frozenset(found)
+            files |= {module, *local_files(module)}
+    return frozenset(files)
 
 
 def third_party(path: Path) -> set[str]:
@@ -89,7 +89,7 @@ def test_no_stage_is_imported_and_one_module_imports_each_framework() -> None:
         assert len(importers(framework)) == 1, framework
 
 
-def test_packages_are_those_of_the_house_and_import_downward_only() -> None:
+def test_packages_are_those_listed_and_import_downward_only() -> None:
     folders = {path.parent.name for path in (ROOT / "resnet8").glob("*/__init__.py")}
     assert folders == set(PACKAGES)
     for position, package in enumerate(PACKAGES):
@@ -102,7 +102,7 @@ def test_packages_are_those_of_the_house_and_import_downward_only() -> None:
 
 
 @pytest.mark.parametrize("package", ["core", "compare", "gate", "decision", "report"])
-def test_no_framework_is_behind(package: str) -> None:
+def test_pure_packages_import_no_framework(package: str) -> None:
     paths = set((ROOT / "resnet8" / package).rglob("*.py"))
     behind = set().union(*(third_party(x) for x in paths.union(*map(local_files, paths))))
     assert not behind & {"tensorflow", "keras", "onnx", "onnxruntime"}, package
@@ -161,8 +161,8 @@ def test_params_are_the_ones_that_a_script_reads(stages: list[Any]) -> None:
         for kind, names in re.findall(r"model_dump\((include|exclude)={(.*?)}\)", text):
             sections = set(re.findall(r'"(\w+)"', names))
             read |= sections if kind == "include" else known - sections
-        found = {name for dep in stage.deps for name in getattr(dep, "params", [])}
-        sections = {name.split(".")[0] for name in found}
+        keys = {name for dep in stage.deps for name in getattr(dep, "params", [])}
+        sections = {name.split(".")[0] for name in keys}
         assert sections == (known if stage.name == "validate" else read), stage.addressing
 
 

@@ -60,14 +60,14 @@ def a_loop(way: str, n_images: int = 100, variant: str = "onnx_fp32") -> loops.L
 
 
 def test_summarize_takes_the_fastest_bare_loop_of_the_variant_as_the_floor() -> None:
-    found = {
+    durations = {
         a_loop("pipeline"): 3.0,
         a_loop("bare, slow"): 4.0,
         a_loop("bare, fast"): 2.0,
         a_loop("bare", variant="torch_fp32"): 1.0,
         a_loop("one by one", n_images=2): 1.0,  # half a second for an image
     }
-    rows = inference.summarize(list(found), {x.name: [s, s] for x, s in found.items()})
+    rows = inference.summarize(list(durations), {x.name: [s, s] for x, s in durations.items()})
     assert [row["times_floor"] for row in rows] == pytest.approx([1.5, 2.0, 1.0, 1.0, 25.0])
     expected = [100 / 3, 25, 50, 100, 2]
     assert [row["images_per_second"] for row in rows] == pytest.approx(expected)
@@ -75,13 +75,13 @@ def test_summarize_takes_the_fastest_bare_loop_of_the_variant_as_the_floor() -> 
 
 def test_bare_loops_run_whole_batches() -> None:
     images = np.zeros((70, 32, 32, 3), np.float32)
-    seen: list[int] = []
-    best = loops._at_best_batch_size("onnx_fp32", "x", lambda x: seen.append(len(x)), images)
-    assert set(seen) == {32, 64}
+    sizes: list[int] = []
+    best = loops._at_best_batch_size("onnx_fp32", "x", lambda x: sizes.append(len(x)), images)
+    assert set(sizes) == {32, 64}
     assert best.n_images == 64
-    seen.clear()
+    sizes.clear()
     best.run()
-    assert sum(seen) == 64
+    assert sum(sizes) == 64
 
 
 def test_loops_run_a_model_and_the_baseline_itself_has_an_exact_score(
@@ -91,12 +91,12 @@ def test_loops_run_a_model_and_the_baseline_itself_has_an_exact_score(
     onnx.save(small_resnet(), path)
     images, labels = images[:40], np.arange(40) % 4
     assert loops.find_models(tmp_path, tmp_path)["onnx_fp32"] == path
-    own = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=4)
+    pipeline = loops.pipeline_loop("onnx_fp32", path, images, batch_size=16, n_classes=4)
     (bare,) = loops.bare_loops("onnx_fp32", path, images.astype(np.float32), n_classes=4)
     bare.run()
     assert (bare.way, bare.batch_size, bare.n_images) == ("session.run", 32, 32)
-    assert (own.bare, bare.bare) == (False, True)
-    baseline: Any = own.run()
+    assert (pipeline.bare, bare.bare) == (False, True)
+    baseline: Any = pipeline.run()
     assert np.shape(baseline) == (40, 4)
     labelled = TestSet(images, labels, list("abcd"))
     row = scores.score({"it": path}, labelled, baseline=baseline, batch_size=16)["it"]
@@ -113,8 +113,8 @@ def test_peers_get_held_out_training_images_with_their_labels_and_no_test_image(
     write_array(tmp_path / "cifar10" / "train_labels.npy", np.array([9, 8, 7, 6, 5]))
     write_array(tmp_path / "calibration" / "indices.npy", np.array([3, 0]))
     peers_main.write_held_out(tmp_path, tmp_path / "out")
-    found = np.load(tmp_path / "out" / "images.npy")
-    assert found[:, 0, 0, 0].tolist() == [1, 2, 4]
+    written = np.load(tmp_path / "out" / "images.npy")
+    assert written[:, 0, 0, 0].tolist() == [1, 2, 4]
     assert np.load(tmp_path / "out" / "labels.npy").tolist() == [8, 7, 5]
     assert runs.held_out_indices(6, np.array([4, 0, 2]), size=2).tolist() == [1, 3]
     with pytest.raises(PipelineError, match=r"got all 2\. Choose a smaller one"):
@@ -189,13 +189,13 @@ def a_draw(values: Any) -> methods.Draw:
 def test_methods_are_judged_against_the_default() -> None:
     kl = np.random.default_rng(0).exponential(0.001, size=100)
     wiggle = 0.0001 * np.resize([1.0, -1.0], 100)
-    found = {
+    draws = {
         "usual": [a_draw(kl)],
         "alike": [a_draw(kl - wiggle)],
         "good": [a_draw(0.5 * kl)],
         "bad": [a_draw(2 * kl)],
     }
-    rows = methods.summarize(found, "usual")
+    rows = methods.summarize(draws, "usual")
     assert {name: row.verdict for name, row in rows.items()} == {
         "usual": "default", "alike": "tie", "good": "better", "bad": "worse",
     }  # fmt: skip

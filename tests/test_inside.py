@@ -164,7 +164,7 @@ def test_compare_refuses(inside: Inside, model: nn.Module, images: Any, message:
     ],
     ids=["NHWC", "one image", "tensor", "bfloat16", "list"],
 )
-def test_layouts_are_told_apart(inside: Inside, images: Any, atol: float) -> None:
+def test_layouts_are_distinguished(inside: Inside, images: Any, atol: float) -> None:
     output = look(small(), images)["0"]
     np.testing.assert_allclose(output, inside["0"][: len(output)], atol=atol)
 

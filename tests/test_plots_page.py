@@ -16,7 +16,7 @@ from tools.make_plots_page import PAGE, inline_script, make_page
 TEMPLATES = sorted((ROOT / ".dvc" / "plots").glob("*.json"))
 
 
-def test_the_page_is_what_the_tool_makes_and_dvc_is_told_to_use() -> None:
+def test_the_page_is_what_the_tool_makes_and_dvc_is_configured_to_use() -> None:
     assert PAGE.read_bytes() == make_page().encode()
     config = (ROOT / ".dvc" / "config").read_text()
     name = re.search(r"^\[plots\]\n\s+html_template = (.+)$", config, re.MULTILINE)[1]

@@ -28,12 +28,12 @@ def lines(file: str) -> list[Requirement]:
 
 def locked(file: str) -> dict[str, set[str]]:
     """The versions that a file of constraints allows here, by package."""
-    found: dict[str, set[str]] = {}
+    pins: dict[str, set[str]] = {}
     for requirement in lines(file):
         if requirement.marker is None or requirement.marker.evaluate():
             versions = {x.version for x in requirement.specifier if x.operator == "=="}
-            found.setdefault(canonical(requirement.name), set()).update(versions)
-    return found
+            pins.setdefault(canonical(requirement.name), set()).update(versions)
+    return pins
 
 
 def closure(*files: str) -> set[str]:
@@ -41,25 +41,25 @@ def closure(*files: str) -> set[str]:
 
     By what the installed ones say; one that is not installed (a fuzzer) brings nothing along.
     """
-    found: set[tuple[str, str]] = set()  # with an extra, or ""
+    packages: set[tuple[str, str]] = set()  # with an extra, or ""
     waiting = [requirement for file in files for requirement in lines(file)]
     while waiting:
         requirement = waiting.pop()
         for extra in {"", *requirement.extras}:
             package = (canonical(requirement.name), extra)
-            if package not in found:
-                found.add(package)
+            if package not in packages:
+                packages.add(package)
                 waiting += needed(*package)
-    return {name for name, _ in found if not CUDA.fullmatch(name)}
+    return {name for name, _ in packages if not CUDA.fullmatch(name)}
 
 
 def needed(name: str, extra: str) -> list[Requirement]:
     """Requirements of an installed package here, with an extra or without ("")."""
     try:
-        found = [Requirement(line) for line in requires(name) or []]
+        requirements = [Requirement(line) for line in requires(name) or []]
     except PackageNotFoundError:
         return []
-    return [x for x in found if x.marker is None or x.marker.evaluate({"extra": extra})]
+    return [x for x in requirements if x.marker is None or x.marker.evaluate({"extra": extra})]
 
 
 def test_constraints_pin_one_exact_version_of_each_package_in_order_and_once() -> None:
@@ -88,8 +88,8 @@ def test_constraints_are_what_the_requirements_bring_along() -> None:
     assert {name for name in locked(RUNTIME) if not CUDA.fullmatch(name)} == runtime
     development = closure("requirements-dev.txt", "requirements-fuzz.txt")
     assert set(locked(DEVELOPMENT)) == development - runtime
-    found = {canonical(Requirement(line).name) for line in requires("resnet8") or []}
-    assert found == set(locked("requirements.txt"))
+    direct = {canonical(Requirement(line).name) for line in requires("resnet8") or []}
+    assert direct == set(locked("requirements.txt"))
     allowed = locked(RUNTIME) | locked(DEVELOPMENT)
     for file in ("requirements.txt", "requirements-dev.txt", "requirements-fuzz.txt"):
         pins = {canonical(name): versions for name, versions in locked(file).items()}

@@ -21,7 +21,7 @@ def steps(job: dict[str, Any]) -> list[str]:
 
 
 def targets(commands: list[str]) -> list[str]:
-    return [found[1] for x in commands if (found := re.match(r"make (?:-s )?([a-z-]+)", x))]
+    return [match[1] for x in commands if (match := re.match(r"make (?:-s )?([a-z-]+)", x))]
 
 
 def test_make_targets_exist_and_all_checks_are_run() -> None:

@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection
 
 from resnet8.core import sources
 
-PATIENCE_SECONDS = 1800  # for what always comes, be the machine as busy as it may
+PATIENCE_SECONDS = 1800  # enough on a busy machine for what always comes
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 
@@ -54,8 +54,8 @@ def serving(
 ) -> Iterator[Server]:
     """Runs a server; a connection that hangs or drips does so until the test is over.
 
-    Only to a server that hangs is the stage impatient, and only once all is sent: how long that
-    takes is the machine's affair.
+    The stage has a short timeout only for a server that hangs, and only once all is sent, which may
+    take long on a busy machine.
     """
     state = Server(other)
     over, sent = threading.Event(), threading.Semaphore(0)
@@ -63,7 +63,7 @@ def serving(
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             request = self.request.recv(65_536)
-            with suppress(OSError):  # nobody reads any more
+            with suppress(OSError):  # the client has closed the connection
                 self.request.sendall(state.reply(request.split(b" ")[1].decode()))
                 if hangs:
                     sent.release()

@@ -108,9 +108,9 @@ def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping
 
 
 def _describe_decision(decision: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[str]:
-    said = f"**{words.headline(decision)}**: {decision['reason']}."
+    conclusion = f"**{words.headline(decision)}**: {decision['reason']}."
     return [
-        f"{said} {words.costs(decision, comparison)}",
+        f"{conclusion} {words.costs(decision, comparison)}",
         words.mlperf_tiny(decision, comparison["baseline"]),
     ]
 

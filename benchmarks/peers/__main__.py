@@ -47,7 +47,7 @@ def write_held_out(data: Path, folder: Path) -> None:
 
 
 def quantize(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, list[float]]]:
-    """Runs everyone on the same files.
+    """Runs all quantizers on the same files.
 
     Returns:
         The models, the float one first, and the seconds of each round of each quantizer.
@@ -98,13 +98,13 @@ def main(argv: list[str] | None = None) -> None:
 
     known = read_json(args.comparison)["variants"]
     files, seconds = quantize(args)
-    found = evaluate(args, files)
+    evaluated = evaluate(args, files)
     for name, durations in seconds.items():
-        found[name]["seconds"] = durations
-        found[name]["median_seconds"] = statistics.median(durations)
-        found[name]["times_our_seconds"] = ratio(durations, seconds[OURS])
+        evaluated[name]["seconds"] = durations
+        evaluated[name]["median_seconds"] = statistics.median(durations)
+        evaluated[name]["times_our_seconds"] = ratio(durations, seconds[OURS])
 
-    rows = known | found  # what the pipeline made, and what was just made
+    rows = known | evaluated  # what the pipeline made, and what was just made
     lines = [format_row(name, row) for name, row in rows.items()]
     described = machine.describe(PACKAGES)
     rounds = "1 round" if args.repeats == 1 else f"median of {args.repeats} rounds"

@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The files that everyone gets, as absolute paths.
+    """The files that all quantizers get, as absolute paths.
 
     model: the float ONNX model.
     calibration: images (N, 32, 32, 3) uint8.

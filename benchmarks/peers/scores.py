@@ -29,7 +29,7 @@ def score(
         batch_size: images run at once.
 
     Returns:
-        By name, what `comparison.compare` says, `bytes` and `times_float_speed`.
+        By name, what `comparison.compare` returns, `bytes` and `times_float_speed`.
     """
     images, labels, label_names = test_set
     runs = {}

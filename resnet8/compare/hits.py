@@ -1,4 +1,4 @@
-"""Which test images each variant got right, small enough for Git.
+"""Test images that each variant got right, small enough for Git.
 
 There is one bit per image, packed by class and written in base64. The bits of two revisions tell
 how their accuracies differ, image by image and class by class, without predictions and images. A

@@ -1,1 +1,1 @@
-"""Which variant to ship, by stated rules, and the model card that goes with it."""
+"""Choice of the variant to ship, by stated rules, and the model card that goes with it."""

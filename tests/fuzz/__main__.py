@@ -12,13 +12,13 @@ from pathlib import Path
 
 NAMES = ("batches", "params")
 LIMITS = ["-rss_limit_mb=1024", "-timeout=10", "-max_len=16384"]  # seconds, bytes of an input
-# Events of Python's own audit that no reader has a reason for.
+# Python's audit events that no reader may cause.
 FORBIDDEN = ("os.", "subprocess.", "socket.", "shutil.", "pty.", "ctypes.", "code.__new__")
 HARMLESS = ("os.listdir", "os.scandir", "os.remove", "os.fwalk", "os.walk")
 
 
 class CodeRan(BaseException):
-    """An input made the reader do what no input may."""
+    """An input made the reader cause a forbidden event."""
 
 
 def refuse(event: str, arguments: tuple[object, ...]) -> None:
@@ -30,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", choices=NAMES, required=True)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="where finds go")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/fuzz"), help="folder for inputs that fail"
+    )
     args = parser.parse_args()
 
     import atheris  # noqa: PLC0415
@@ -39,11 +41,11 @@ def main() -> None:
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415
 
     run, seeds = TARGETS[args.target]
-    corpus = args.found / f"{args.target}-corpus"  # grows with each run
+    corpus = args.out / f"{args.target}-corpus"  # grows with each run
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (corpus / f"seed{number}").write_bytes(seed)
-    options = [f"-max_total_time={args.seconds}", f"-artifact_prefix={args.found}/{args.target}-"]
+    options = [f"-max_total_time={args.seconds}", f"-artifact_prefix={args.out}/{args.target}-"]
     sys.addaudithook(refuse)
     atheris.Setup([sys.argv[0], *LIMITS, *options, "-print_final_stats=1", str(corpus)], run)
     atheris.Fuzz()  # ends the process, with an exit code that is not 0 after a find

@@ -12,11 +12,11 @@ from resnet8.core.params import load_params
 from samples.demo import SAMPLE_PARAMS
 from tests.parameters import TEST_PARAMS
 
-MAX_MESSAGE = 500  # characters of a sentence that a person reads
+MAX_MESSAGE = 500  # characters of a sentence
 
 
 def check_message(fault: PipelineError, *, lines: int = 1) -> None:
-    """Raises ValueError for what is no message to a person."""
+    """Raises ValueError for a message that is no short sentence."""
     text = str(fault)
     if text[-1] not in ".?" or text.count("\n") >= lines or len(text) > MAX_MESSAGE * lines:
         raise ValueError(f"no sentence: {text!r}") from fault

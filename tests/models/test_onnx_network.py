@@ -12,26 +12,26 @@ from resnet8.models.onnx_network import Layer, describe, peak_activations, read_
 
 
 def test_needs_of_the_sample(onnx_fp32: Any, torch_fp32: Any) -> None:
-    found = describe(onnx_fp32)
+    needs = describe(onnx_fp32)
     with FlopCounterMode(display=False) as counter:
         torch_fp32.module()(torch.zeros(1, 32, 32, 3))
-    assert 2 * found["macs"] == counter.get_total_flops()
+    assert 2 * needs["macs"] == counter.get_total_flops()
     stored = [numpy_helper.to_array(x) for x in onnx_fp32.graph.initializer]
     floats = [x for x in stored if x.dtype == np.float32]
     biases = sum(x.size for x in floats if x.ndim == 1)
-    assert found["n_parameters"] == sum(x.size for x in floats)
-    assert found["weight_bytes"]["float32"] == sum(x.nbytes for x in floats)
-    assert found["weight_bytes"]["int8"] == found["n_parameters"] + 3 * biases
+    assert needs["n_parameters"] == sum(x.size for x in floats)
+    assert needs["weight_bytes"]["float32"] == sum(x.nbytes for x in floats)
+    assert needs["weight_bytes"]["int8"] == needs["n_parameters"] + 3 * biases
     # The block's input, and input and output of its second convolution: 16 channels each.
     peak = 3 * 16 * 32 * 32
-    assert found["peak_activation_bytes"] == {"at": "conv2d_2", "int8": peak, "float32": 4 * peak}
+    assert needs["peak_activation_bytes"] == {"at": "conv2d_2", "int8": peak, "float32": 4 * peak}
 
 
 def test_layers_name_their_inputs_and_shapes_for_one_image(onnx_fp32: Any) -> None:
-    found = {x.name: x for x in read_layers(onnx_fp32)}
-    assert found["conv2d"].shape == (16, 32, 32)
-    assert set(found["add"].inputs) == {"activation", "conv2d_2"}
-    assert list(found) == [node.name for node in onnx_fp32.graph.node]
+    layers = {x.name: x for x in read_layers(onnx_fp32)}
+    assert layers["conv2d"].shape == (16, 32, 32)
+    assert set(layers["add"].inputs) == {"activation", "conv2d_2"}
+    assert list(layers) == [node.name for node in onnx_fp32.graph.node]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_macs_of_an_operator(
         [value("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.ones(weight, np.float32), "w")] if weight else [],
     )
-    (found,) = read_layers(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
-    assert (found.macs, found.weights) == (macs, np.prod(weight) if weight else 0)
+    (layer,) = read_layers(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert (layer.macs, layer.weights) == (macs, np.prod(weight) if weight else 0)
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_check_conversion_refuses(original: Any, converted: Any, message: str) -
 
 
 def test_check_layers_reports_each_pair_and_the_share_of_the_largest_value() -> None:
-    found = check_layers({"conv": {"keras_onnx": 2e-5, "onnx_torch": 1e-5}}, magnitudes={"conv": 4})
-    assert found == {
+    rows = check_layers({"conv": {"keras_onnx": 2e-5, "onnx_torch": 1e-5}}, magnitudes={"conv": 4})
+    assert rows == {
         "conv": {"keras_onnx": 4e-5, "onnx_torch": 4e-5, "magnitude": 4.0, "relative": 1e-5}
     }  # 1e-5 of the magnitude, below which is noise
 

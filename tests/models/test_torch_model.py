@@ -42,9 +42,9 @@ def test_predictions_do_not_depend_on_the_layout_of_images_in_memory(
     for batch in (1, 7):
         rows_first = np.ascontiguousarray(test_set[0][:batch], np.float32)
         channels_first = rows_first.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)
-        found = predictor(rows_first)
-        assert found.shape == (batch, 10)
-        assert np.array_equal(found, predictor(channels_first))
+        probabilities = predictor(rows_first)
+        assert probabilities.shape == (batch, 10)
+        assert np.array_equal(probabilities, predictor(channels_first))
 
 
 def test_bytes_are_the_same_with_every_build_of_pytorch(
@@ -82,7 +82,7 @@ def test_files_load_in_stock_pytorch_with_the_same_predictions(
 
 
 class Foreign(torch.nn.Module):
-    """A classifier of all kinds of layers, from people who do not know this project."""
+    """A classifier of all kinds of layers, written without this project."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,9 +120,9 @@ def test_load_takes_what_others_export_from_plain_modules(tmp_path: Path) -> Non
     torch.export.save(program, path, extra_files={"notes.txt": "of theirs"})
     images = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3)).astype(np.float32)
     before = images.copy()
-    found = torch_model.make_predictor(torch_model.load_model(path, n_classes=10))(images)
+    probabilities = torch_model.make_predictor(torch_model.load_model(path, n_classes=10))(images)
     assert np.array_equal(images, before)  # though the module divides its input in place
-    np.testing.assert_allclose(found, module(torch.tensor(images)).detach(), atol=2e-6)
+    np.testing.assert_allclose(probabilities, module(torch.tensor(images)).detach(), atol=2e-6)
 
 
 class Sorts(torch.nn.Module):

@@ -76,5 +76,5 @@ needs_mirror = pytest.mark.skipif(not MIRROR, reason="RESNET8_MIRROR names no mi
 
 
 def mirror() -> str:
-    """The mirror, as it is called in another folder."""
+    """The mirror, by a name that is valid in any folder."""
     return MIRROR if "://" in MIRROR else str(Path(MIRROR).resolve())

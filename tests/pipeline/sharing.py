@@ -113,7 +113,7 @@ def commit(folder: Path) -> None:
 
 
 def assert_up_to_date(clone: Path) -> None:
-    """Neither DVC nor Git has anything to do or to say."""
+    """Checks that there is nothing to do for DVC, and no change for Git."""
     assert "Data and pipelines are up to date." in checked(clone, "dvc", "status", "dvc.yaml")
     again = repro(clone)
     assert (again.returncode, stages_run(again.stdout)) == (0, set()), again.stdout

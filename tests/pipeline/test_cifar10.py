@@ -45,31 +45,31 @@ def test_float_variants_are_the_reference_and_agree_on_every_test_image(cifar10:
 # Of the 10,000 images, other draws of calibration images move agreement by 0.1 points. MLPerf
 # Tiny's own int8 model has 86.97%, 97.54% and 0.0198; the best stock recipe of ONNX Runtime
 # 87.24%, 98.73% and 0.0033; torchao's defaults 86.69%, 96.56% and 0.0176.
-def test_quantized_variants_are_as_close_to_float_as_8_bits_get_and_one_function(
+def test_quantized_variants_are_close_to_float_and_to_each_other(
     cifar10: Path,
 ) -> None:
     for name in QUANTIZED:
-        found = variants(cifar10)[name]
-        assert found["top1_accuracy"] >= 0.8700
-        assert found["agreement"] >= 0.991
-        assert found["kl_divergence"] <= 0.0015
+        row = variants(cifar10)[name]
+        assert row["top1_accuracy"] >= 0.8700
+        assert row["agreement"] >= 0.991
+        assert row["kl_divergence"] <= 0.0015
     # Kernels round ties and sums differently: a code off by one, seldom another class.
     for one, other in combinations(QUANTIZED, 2):
         a, b = predictions(cifar10, one), predictions(cifar10, other)
         assert np.mean(a.argmax(axis=1) == b.argmax(axis=1)) >= 0.995
 
 
-def test_a_small_exact_variant_is_recommended_and_hides_nothing(cifar10: Path) -> None:
+def test_a_small_exact_variant_is_recommended_without_findings(cifar10: Path) -> None:
     lint = read_metrics(cifar10, "quantization_lint")
     (note,) = lint.pop("notes")
     layers = "conv2d_2, conv2d_4, conv2d_5, conv2d_7, conv2d_8"
     assert note.startswith(f"{layers}: clipped below on purp")
     calibration = {"n_images": 1000, "n_in_test_set": 0}
     assert lint == {"calibration": calibration, "findings": [], "float_layers": []}
-    found = read_metrics(cifar10, "decision")
-    assert found["recommended"] == "onnx_int8"
-    assert all(row["keeps_limits"] for row in found["variants"].values())
-    rows = found["mlperf_tiny"]["variants"]
+    decision = read_metrics(cifar10, "decision")
+    assert decision["recommended"] == "onnx_int8"
+    assert all(row["keeps_limits"] for row in decision["variants"].values())
+    rows = decision["mlperf_tiny"]["variants"]
     assert {name: row["n_right"] for name, row in rows.items()} == dict.fromkeys(rows, 174)
     assert read_metrics(cifar10, "network")["macs"] == 12_501_632  # of the benchmark
 
@@ -90,12 +90,12 @@ images = np.load("data/cifar10/test_images.npy")
 module = torch.compile(torch.export.load("artifacts/models/torch_int8.pt2").module(), dynamic=True)
 batches = (torch.from_numpy(images[i : i + 250].astype(np.float32)) for i in range(0, 10_000, 250))
 with torch.no_grad():
-    np.save({str(tmp_path / "found.npy")!r}, np.concatenate([module(x).numpy() for x in batches]))
+    np.save({str(tmp_path / "out.npy")!r}, np.concatenate([module(x).numpy() for x in batches]))
 """
     done = run(cifar10, "python", "-c", script)
     assert done.returncode == 0, done.stdout
-    found, eager = np.load(tmp_path / "found.npy"), predictions(cifar10, "torch_int8")
-    assert np.array_equal(found.argmax(axis=1), eager.argmax(axis=1))
+    compiled, eager = np.load(tmp_path / "out.npy"), predictions(cifar10, "torch_int8")
+    assert np.array_equal(compiled.argmax(axis=1), eager.argmax(axis=1))
 
 
 def test_test_vectors_of_20_images_are_what_a_reader_recomputes(
@@ -115,10 +115,10 @@ def test_calibration_of_a_hundred_images_is_nearly_as_good(cifar10: Path, tmp_pa
     quantization = fit(model, images, params)
     quantized = onnx_writer.quantize(model, quantization, quant_type="uint8")
     test_images = np.load(cifar10 / "data/cifar10/test_images.npy")
-    found = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
+    probabilities = predict(onnx_model.make_predictor(quantized), test_images, batch_size=100)
     original = predictions(cifar10, "keras_fp32")
     labels = np.load(cifar10 / "data/cifar10/test_labels.npy")
-    row = compare(original, found, labels, label_names=[str(k) for k in range(10)])
+    row = compare(original, probabilities, labels, label_names=[str(k) for k in range(10)])
     whole = variants(cifar10)["onnx_uint8"]
     assert row["agreement"] >= whole["agreement"] - 0.003
     assert row["top1_accuracy"] >= whole["top1_accuracy"] - 0.003

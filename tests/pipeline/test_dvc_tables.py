@@ -165,7 +165,7 @@ def test_experiments_are_shown_as_documented(folder: Path, name: str) -> None:
 class Drawn(NamedTuple):
     """A plot as drawn by a browser: its texts, and the data points that have a symbol or bar.
 
-    fills: the colours of symbols by what a screen reader is told of them.
+    fills: the colours of symbols by their descriptions for screen readers.
     """
 
     texts: list[str]
@@ -193,9 +193,9 @@ def draw(folder: Path, *command: str) -> dict[str, Drawn]:
     path = folder / command[0] / "index.html"
     assert links(path.read_text(encoding="utf-8")) == []
     with open_offline(path) as (page, problems):
-        found = {plot: look_at(page, plot) for plot in DEFINITIONS}
+        plots = {plot: look_at(page, plot) for plot in DEFINITIONS}
         assert problems == []
-    return found
+    return plots
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +247,8 @@ def test_show_names_classes_as_they_are_and_layers_in_the_order_of_the_plot(
     assert set(CLASSES) <= set(show["confusion"].texts)
     # From input to output; and the one that costs most first (see `tables`).
     for plot, expected in (("sqnr", LAYERS), ("sensitivity", LAYERS[::-1])):
-        found = [text for text in show[plot].texts if text in LAYERS]
-        assert tuple(found[: len(LAYERS)]) == expected
+        labels = [text for text in show[plot].texts if text in LAYERS]
+        assert tuple(labels[: len(LAYERS)]) == expected
 
 
 def test_show_in_a_demo_without_git_says_where_there_is_no_data(tmp_path: Path) -> None:

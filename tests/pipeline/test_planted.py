@@ -1,4 +1,4 @@
-"""Regressions planted into the pipeline on CIFAR-10, and what the gate says of them."""
+"""Regressions planted into the pipeline on CIFAR-10, and the gate's verdicts on them."""
 
 import json
 import shutil
@@ -107,9 +107,9 @@ def test_a_perturbed_layer_fails_by_the_names_of_the_variants_and_classes(projec
     plant(project, PERTURBED_LAYER)
     code, answer = judge(project)
     assert code == 1
-    found = verdicts(answer)
-    assert (found["onnx_int8"], found["onnx_uint8"]) == ("worse", "worse")
-    assert (found["torch_int8"], found["keras_fp32"]) == ("unchanged", "unchanged")
+    by_variant = verdicts(answer)
+    assert (by_variant["onnx_int8"], by_variant["onnx_uint8"]) == ("worse", "worse")
+    assert (by_variant["torch_int8"], by_variant["keras_fp32"]) == ("unchanged", "unchanged")
     assert any("onnx_int8: worse than the base" in x for x in answer["failures"])
     assert all("Classes that lost: " in x for x in answer["failures"] if "worse" in x)
 

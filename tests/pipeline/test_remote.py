@@ -29,7 +29,7 @@ from tests.pipeline.ssh_server import Network
 # The pipeline's beginning, real stages and data, takes seconds; test_sample.py has it whole.
 STAGES = ("validate", "fetch", "prepare", "calibrate")
 FAILURE = 8_000_000  # bytes: about a third of what is pushed
-WAIT_SECONDS = 1800  # for what always comes, be the machine as busy as it may
+WAIT_SECONDS = 1800  # enough on a busy machine for what always comes
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_without_verify_a_damaged_object_is_taken_for_whole(
 
 
 @pytest.mark.faults
-def test_the_run_cache_brings_results_that_nobody_committed(
+def test_the_run_cache_brings_results_that_are_not_committed(
     team: Team, first: Path, tmp_path: Path
 ) -> None:
     runner, other = (team.clone(first, tmp_path / name) for name in ("runner", "other"))

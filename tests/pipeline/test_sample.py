@@ -100,9 +100,9 @@ def test_metrics_are_what_the_predictions_say(demo: Demo, name: str) -> None:
     labels = np.load(demo.folder / "data/cifar10/test_labels.npy")
     predictions = np.load(demo.folder / f"artifacts/predictions/{name}.npy")
     assert predictions.dtype == np.float32
-    found = read_metrics(demo.folder, name)
-    assert found["top1_accuracy"] == pytest.approx(np.mean(predictions.argmax(axis=1) == labels))
-    assert set(found["per_class_accuracy"]) == set(LABEL_NAMES)
+    metrics = read_metrics(demo.folder, name)
+    assert metrics["top1_accuracy"] == pytest.approx(np.mean(predictions.argmax(axis=1) == labels))
+    assert set(metrics["per_class_accuracy"]) == set(LABEL_NAMES)
 
 
 def test_calibration_images_are_training_images_and_no_test_images(demo: Demo) -> None:
@@ -122,14 +122,14 @@ def test_results_name_no_folder_of_the_run(demo: Demo) -> None:
     assert not [path for path in paths if path.is_file() and name in path.read_bytes()]
 
 
-def test_inspect_layers_sees_the_layers_of_every_variant_and_the_chosen_image(demo: Demo) -> None:
-    found = demo.read("artifacts/inspection/layers.json")
-    assert found["n_images"] == {"calibration": 10, "input": 1}
-    assert found["input"] == "test image 0"
+def test_inspect_layers_has_the_layers_of_every_variant_and_the_chosen_image(demo: Demo) -> None:
+    inspection = demo.read("artifacts/inspection/layers.json")
+    assert inspection["n_images"] == {"calibration": 10, "input": 1}
+    assert inspection["input"] == "test image 0"
     for over in ("calibration", "input"):
-        for layer in found["layers"]:
-            absent = {name for name in VARIANTS if layer in found["absent"][name]}
-            assert set(found["activations"][over][layer]) == VARIANTS - absent, layer
+        for layer in inspection["layers"]:
+            absent = {name for name in VARIANTS if layer in inspection["absent"][name]}
+            assert set(inspection["activations"][over][layer]) == VARIANTS - absent, layer
     image = np.load(demo.folder / "data/cifar10/test_images.npy")[:1].astype(np.float32)
     expected = watch(onnx.load(demo.folder / "artifacts/models/onnx_fp32.onnx")).run(image)
     with np.load(demo.folder / "artifacts/inspection/onnx_fp32.npz") as saved:
@@ -157,21 +157,21 @@ def test_inspect_layers_says_what_clips_on_purpose(demo: Demo) -> None:
 
 
 def test_inspect_layers_ranks_the_layers_of_quantized_variants(demo: Demo) -> None:
-    found = read_metrics(demo.folder, "sensitivity")
-    assert found["n_images"] == 5
-    assert set(found["variants"]) == QUANTIZED
-    for ranking in found["variants"].values():
+    sensitivity = read_metrics(demo.folder, "sensitivity")
+    assert sensitivity["n_images"] == 5
+    assert set(sensitivity["variants"]) == QUANTIZED
+    for ranking in sensitivity["variants"].values():
         rows = sorted(ranking["layers"].values(), key=lambda row: row["rank"])
         assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
         assert rows[0]["alone"]["kl_divergence"] > 0
 
 
 def test_verify_quantized_compares_every_variant(demo: Demo) -> None:
-    found = read_metrics(demo.folder, "verify_quantized")["variants"]
-    tensors = {name: row["tensors"] for name, row in found.items()}
+    variants = read_metrics(demo.folder, "verify_quantized")["variants"]
+    tensors = {name: row["tensors"] for name, row in variants.items()}
     assert tensors == {"onnx_int8": 15, "torch_int8": 13}
     described = demo.read("artifacts/verification/quantized.json")["variants"]
-    for name, row in found.items():
+    for name, row in variants.items():
         assert row["largest_difference"] <= 1
         codes = sum(x["compared"] for x in described[name]["tensors"] if x["in_codes"])
         assert codes == row["codes"] == described[name]["end_to_end"]["codes"]

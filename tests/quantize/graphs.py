@@ -124,7 +124,7 @@ def small_resnet() -> onnx.ModelProto:
 
 
 def depthwise() -> onnx.ModelProto:
-    """As MobileNet's blocks, with an activation that is clipped and one that is scaled."""
+    """Blocks like MobileNet's, with an activation that is clipped and one that is scaled."""
     nodes = [
         layer("Conv", "conv0", "permute", strides=[4, 4], auto_pad="SAME_UPPER"),
         node("Clip", "clip", "conv0", "low", "high"),

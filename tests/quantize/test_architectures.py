@@ -70,11 +70,11 @@ def test_float_models_are_the_same_layer_by_layer(made: Made, test_set: Any) -> 
     images = test_set[0][:20].astype(np.float32)
     expected = keras_model.make_predictor(made.original)(images)
     assert np.ptp(expected, axis=0).max() > 10 * ATOL_FLOAT  # images make a difference
-    for found in (
+    for probabilities in (
         onnx_model.make_predictor(made.float_model)(images),
         torch_model.make_predictor(made.program)(images),
     ):
-        np.testing.assert_allclose(found, expected, atol=ATOL_FLOAT)
+        np.testing.assert_allclose(probabilities, expected, atol=ATOL_FLOAT)
 
 
 def test_codes_are_those_of_exact_arithmetic_in_both_runtimes(made: Made, test_set: Any) -> None:

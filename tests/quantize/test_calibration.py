@@ -1,4 +1,4 @@
-"""Which images the quantizers see."""
+"""Choice of calibration images."""
 
 import numpy as np
 import pytest
@@ -44,6 +44,6 @@ def test_draw_balanced_draws_from_all_over_the_pool_and_other_images_with_anothe
 
 
 @pytest.mark.parametrize("size", [0, -1, 31])
-def test_draw_balanced_refuses_a_size_out_of_range_and_tells_both(size: int) -> None:
+def test_draw_balanced_refuses_a_size_out_of_range_and_names_both(size: int) -> None:
     with pytest.raises(ValueError, match=rf"^size must be from 1 to 30, got {size}\.$"):
         draw_balanced(np.arange(30) % 10, size, seed=0)

@@ -30,7 +30,7 @@ def in_form(symmetric: bool, per_channel: bool) -> Fit:
 
 
 def correlated(seed: int, *, inputs: int = 8, samples: int = 400) -> Any:
-    """Inputs (samples, I) that tell much of each other."""
+    """Correlated inputs (samples, I)."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(samples, 3)) @ rng.normal(size=(3, inputs))
     return shared + 0.3 * rng.normal(size=(samples, inputs)) + rng.normal(size=inputs)
@@ -99,7 +99,7 @@ def test_nearest_by_hand(steps: Any, limits: Any, expected: Any) -> None:
 
 @settings(max_examples=60)
 @given(weight=MATRICES, seed=st.integers(0, 2**32 - 1))
-def test_gptq_is_nearest_where_inputs_tell_nothing_of_each_other(weight: Any, seed: int) -> None:
+def test_gptq_is_nearest_where_inputs_are_uncorrelated(weight: Any, seed: int) -> None:
     products = np.diag(np.random.default_rng(seed).uniform(0.1, 10, weight.shape[1]))
     rounded = gptq(weight, LIMITS, products, damping=0.01)
     np.testing.assert_array_equal(rounded, nearest(weight, LIMITS))

@@ -101,7 +101,7 @@ def test_write_refuses_a_scale_that_is_no_number(tmp_path: Path) -> None:
         storage.write(tmp_path, quantization, {})
 
 
-def test_read_tells_a_short_reason(tmp_path: Path) -> None:
+def test_read_gives_a_short_reason(tmp_path: Path) -> None:
     storage.write(tmp_path, made(), {})
     (tmp_path / "quantization.json").write_text(json.dumps({"activations": {"x" * 10_000: 5}}))
     with pytest.raises(ArtifactError, match=r"must hold a quantization, got: .{1,250}\. Run"):

@@ -18,26 +18,26 @@ from tests.quantize.graphs import QUICK, layer, node
 # Mean difference of probabilities between runtimes: few codes fall to the other side.
 MEAN_RUNTIMES = 0.005
 PADDED_AT_ONE_END = {"strides": [2, 2], "pads": [0, 0, 1, 1]}  # a sequence of modules in PyTorch
-# What a user does, and a note of what the hooks saw.
+# What a user does, and a record of the calls that hooks saw.
 SCRIPT = """
 import json, sys, warnings
 import torch
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
-found = {}
+results = {}
 images = torch.randint(0, 256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(0)).float()
 for path in sys.argv[1:]:
     program = torch.export.load(path)
     expected = program.module()(images)
-    layers, seen = torch.export.unflatten(program), []
+    layers, calls = torch.export.unflatten(program), []
     for name, layer in layers.named_children():
         layer.register_forward_hook(
-            lambda _, inputs, output, name=name: seen.append([name, len(inputs), str(output.dtype)])
+            lambda _, args, output, name=name: calls.append([name, len(args), str(output.dtype)])
         )
-    found[path] = {"seen": seen, "is_same": torch.equal(layers(images), expected)}
+    results[path] = {"calls": calls, "is_same": torch.equal(layers(images), expected)}
 strangers = [name for name in sys.modules if name.split(".")[0] in ("torchao", "resnet8")]
 assert not strangers, strangers
-print(json.dumps(found))
+print(json.dumps(results))
 """
 
 
@@ -105,7 +105,7 @@ def test_unflattened_layers_compute_the_programs_bits_and_hooks_see_each_once(
 ) -> None:
     assert runs[case]["is_same"]
     nodes = {node.name: node.op_type for node in MODEL.graph.node}
-    calls = runs[case]["seen"]
+    calls = runs[case]["calls"]
     first, *codes = [name.rstrip("_") for name, _, dtype in calls if dtype == "torch.uint8"]
     assert first == "input_codes"
     assert codes

@@ -1,4 +1,4 @@
-"""The graph of the network: where its boxes are, and what they say."""
+"""The graph of the network: positions and texts of its boxes."""
 
 import json
 import os

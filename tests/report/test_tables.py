@@ -55,7 +55,7 @@ def test_parity_follows_the_order_of_computation() -> None:
     assert column(rows, "Keras – PyTorch") == {"dense": "2e-06", "conv": "–"}
 
 
-def test_sqnr_tells_no_error_from_no_layer() -> None:
+def test_sqnr_distinguishes_no_error_from_no_layer() -> None:
     activations = RESULTS["layers"]["activations"]["calibration"]
     rows = tables.sqnr(activations, order=LAYERS, variants=["onnx_int8", "torch_int8"])
     cells = column(rows, "onnx_int8")

@@ -108,7 +108,7 @@ def test_fit_names_the_layers_where_one_of_float_layers_is_none(
     assert not fitting["out"].exists()
 
 
-def test_quantize_onnx_writes_models_with_the_quantization_of_fit_and_tells_their_size(
+def test_quantize_onnx_writes_models_with_the_quantization_of_fit_and_prints_their_size(
     fitting: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(fit, **fitting)
@@ -123,8 +123,8 @@ def test_quantize_onnx_writes_models_with_the_quantization_of_fit_and_tells_thei
             assert float(constants[f"{tensor}_scale"]) == given[tensor].scale
         before, after = (path.stat().st_size for path in (fitting["model"], out))
         assert after > before  # about a thousand weights
-        told = f"ONNX {quant_type}: {after} bytes instead of {before}"
-        assert capsys.readouterr().out.splitlines()[-1] == told
+        message = f"ONNX {quant_type}: {after} bytes instead of {before}"
+        assert capsys.readouterr().out.splitlines()[-1] == message
 
 
 @pytest.fixture

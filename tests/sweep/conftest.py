@@ -14,7 +14,7 @@ from samples.shapes import LABEL_NAMES, draw_batch
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine takes its time to answer."""
+    """Gives a busy machine more time to answer."""
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 120.0)
 
 

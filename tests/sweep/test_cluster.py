@@ -1,4 +1,4 @@
-"""Runs on Dask: the same rows wherever they are computed and whatever dies on the way."""
+"""Runs on Dask: the same rows wherever they are computed and whichever process ends early."""
 
 import os
 import signal
@@ -187,7 +187,7 @@ def test_run_that_kills_its_workers_is_given_up_and_the_others_go_on(
     assert len(record.read(path)) == len(RUNS) - len(failed)
 
 
-def test_address_where_nobody_answers_is_refused_with_a_remedy(
+def test_address_without_a_scheduler_is_refused_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)

@@ -36,8 +36,8 @@ def test_interval_covers_the_truth_at_least_as_often_as_it_says(n_draws: int) ->
     truth = simulate(rng, 400, 4000).mean()
     covered = 0
     for _ in range(repeats):
-        found = estimate(simulate(rng, n_draws, n_images))
-        covered += found.low <= truth <= found.high
+        interval = estimate(simulate(rng, n_draws, n_images))
+        covered += interval.low <= truth <= interval.high
     # Three standard deviations of the count below 95%.
     assert covered / repeats > CONFIDENCE - 3 * np.sqrt(CONFIDENCE * 0.05 / repeats)
 

@@ -29,10 +29,10 @@ def test_fit_decides_the_quantization_of_the_stage_without_test_images(
     assert quantization.equalization.outputs
     assert quantization.layers.keys() == expected.layers.keys()
     for name, layer in expected.layers.items():
-        found = quantization.layers[name]
+        actual = quantization.layers[name]
         np.testing.assert_array_equal(quantization.codes[name], expected.codes[name])
-        np.testing.assert_array_equal(found.weight.values, layer.weight.values)
-        np.testing.assert_array_equal(found.bias, layer.bias)
+        np.testing.assert_array_equal(actual.weight.values, layer.weight.values)
+        np.testing.assert_array_equal(actual.bias, layer.bias)
 
 
 @pytest.fixture(scope="module")

@@ -130,13 +130,13 @@ def test_divergence_has_a_number_of_its_own(
 ) -> None:
     rows = by_size_of("kl_divergence", divergences, seeds=seeds)
     noise = np.random.default_rng(0).normal(0, 1e-5, len(rows))
-    found = summary([
+    fields = summary([
         (run, result._replace(kl_divergence=result.kl_divergence + x))
         for (run, result), x in zip(rows, noise, strict=True)
     ])  # fmt: skip
-    (row,) = found["enough"]
+    (row,) = fields["enough"]
     assert (row["divergence_images"], row["images"]) == (expected, 10)
-    assert words in found["answer"]
+    assert words in fields["answer"]
 
 
 @pytest.mark.parametrize(
@@ -144,30 +144,30 @@ def test_divergence_has_a_number_of_its_own(
     [(0.1, False), (0.77, False), (0.79, True), (0.9, True)],  # its interval: 0.774 to 0.824
 )
 def test_a_baseline_that_is_chance_answers_no_question(chance: float, expected: bool) -> None:
-    found = summary(by_size({10: 60, 50: 0, 100: 0}), chance=chance)
-    assert (found["baseline_accuracy"], found["baseline_is_chance"]) == (BASELINE, expected)
+    fields = summary(by_size({10: 60, 50: 0, 100: 0}), chance=chance)
+    assert (fields["baseline_accuracy"], fields["baseline_is_chance"]) == (BASELINE, expected)
     reason = (
         "The baseline is not measurably better than chance (right on 80.00% of 1,000 test images)"
     )
-    assert found["answer"].startswith(reason) is expected
-    assert ("changes nothing" in found["answer"]) is not expected
+    assert fields["answer"].startswith(reason) is expected
+    assert ("changes nothing" in fields["answer"]) is not expected
 
 
 def test_summary_of_no_runs_is_empty_and_valid_json() -> None:
-    found = summary([], n_runs=7)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["n_finished"], found["n_runs"], found["settings"]) == (0, 7, [])
+    fields = summary([], n_runs=7)
+    assert json.loads(json.dumps(fields, allow_nan=False)) == fields
+    assert (fields["n_finished"], fields["n_runs"], fields["settings"]) == (0, 7, [])
 
 
 def test_settings_are_the_runs_that_differ_only_in_the_seed_whatever_their_order() -> None:
     rows = by_size({10: 1, 20: 2}) + draws(3, fit__per_channel=False)
-    found = summary(rows)
-    assert [(x["images"], x["changes"], x["seeds"]) for x in found["settings"]] == [
+    fields = summary(rows)
+    assert [(x["images"], x["changes"], x["seeds"]) for x in fields["settings"]] == [
         (10, [], list(SEEDS)),
         (20, [], list(SEEDS)),
         (USUAL.calibrate.size, ["per_channel false"], list(SEEDS)),
     ]
-    assert found == summary(rows[::-1])
+    assert fields == summary(rows[::-1])
 
 
 def test_spread_is_that_over_the_draws() -> None:
@@ -186,9 +186,12 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
     rows = draws(10) + draws(40, fit__per_channel=False) + draws(90, variant="torch_int8")
     rows += draws(0, fit__per_channel=False, variant="torch_int8")
     rows += draws(1, variant="onnx_uint8", calibrate__size=10)  # has no default
-    found = settings_of(rows)
-    above = {key: x["accuracy_above_default_pp"] for key, x in found.items()}
-    assert [key for key, x in found.items() if x["is_default"]] == [("onnx_int8",), ("torch_int8",)]
+    settings = settings_of(rows)
+    above = {key: x["accuracy_above_default_pp"] for key, x in settings.items()}
+    assert [key for key, x in settings.items() if x["is_default"]] == [
+        ("onnx_int8",),
+        ("torch_int8",),
+    ]
     assert [key for key, x in above.items() if x is None] == [
         ("onnx_int8",), ("onnx_uint8",), ("torch_int8",),
     ]  # fmt: skip
@@ -219,11 +222,11 @@ def test_note_describes_missing_outdated_and_excluded_runs(
     n_finished: int, n_earlier: int, n_runs: int, others: dict[str, int], expected: str
 ) -> None:
     rows = [(make_run(calibrate__seed=n), make_result()) for n in range(n_finished)]
-    found = summary(rows, n_runs=n_runs, n_earlier=n_earlier, **others)
-    assert found["note"] == expected
+    fields = summary(rows, n_runs=n_runs, n_earlier=n_earlier, **others)
+    assert fields["note"] == expected
     counts = {"n_finished": n_finished, "n_earlier": n_earlier, "n_other_model": 0} | others
-    assert found.items() >= counts.items()
-    assert [x["n_earlier"] for x in found["settings"]] == [n_earlier] * (n_finished > 0)
+    assert fields.items() >= counts.items()
+    assert [x["n_earlier"] for x in fields["settings"]] == [n_earlier] * (n_finished > 0)
 
 
 def test_front_has_the_settings_that_no_other_of_the_runtime_beats() -> None:

@@ -49,8 +49,8 @@ def set_up(home: Path) -> Path:
 
 def settings_of(*folders: Path, **more: str) -> Any:
     """Dask's configuration in this process: its defaults, the files of these folders, and more."""
-    found = dask.config.collect_yaml([str(x) for x in folders])
-    merged = dask.config.merge(*dask.config.defaults, *found)
+    configs = dask.config.collect_yaml([str(x) for x in folders])
+    merged = dask.config.merge(*dask.config.defaults, *configs)
     return dask.config.set(merged | {f"distributed.comm.tls.{x}": y for x, y in more.items()})
 
 

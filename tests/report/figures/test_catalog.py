@@ -1,4 +1,4 @@
-"""The figures of layers: which there are, and that people can read them."""
+"""The figures of layers: their list, names and legibility."""
 
 import itertools
 import re

@@ -116,7 +116,7 @@ def test_brackets_of_parameters_span_the_channel_with_the_widest_range(
         (WEIGHTS, {}, "zeros 12.5%, int8, SQNR 45.0 dB"),
     ],
 )  # fmt: skip
-def test_legend_tells_zeros_clipping_and_sqnr(
+def test_legend_has_zeros_clipping_and_sqnr(
     layers: dict[str, Any], title: str, changes: dict[str, Any], text: str
 ) -> None:
     row(layers, "onnx_int8")["statistics"] |= changes

@@ -18,7 +18,7 @@ from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
 from resnet8.inspection import inputs, isolation, recording, summaries, watch
-from resnet8.models import onnx_model, onnx_network, parity
+from resnet8.models import onnx_network, parity
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,9 +29,10 @@ def main(argv: list[str] | None = None) -> None:
     test_set = read_test_set(args.data)
     calibration = read_array(args.calibration / "images.npy")
     chosen = inputs.choose(spec, {"test": test_set.images, "calibration": calibration})
-    watched = watch.watch_variants(
+    models = watch.load_variants(
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
+    watched = watch.watch_variants(models, args.models)
 
     streamed = inputs.batches(calibration[: params.inspect.images])
     records = recording.inspect(watched, show_progress(streamed, desc="layers", unit="batches"))
@@ -40,11 +41,11 @@ def main(argv: list[str] | None = None) -> None:
     by_images = {"calibration": records, "input": at_input}
     layers = summaries.layers_json(watched, by_images, spec.in_words, n_images)
     rows = recording.check_conversions(records)
-    network = onnx_network.describe(onnx_model.load_model(Variant.ONNX_FP32.path(args.models)))
+    network = onnx_network.describe(models[Variant.ONNX_FP32])
     tried = calibration[: params.inspect.sensitivity_images]
     ranking = {
         name: isolation.rank(
-            *isolation.load(name, args.models),
+            *isolation.open_variant(name, models, args.models),
             tried,
             progress=partial(show_progress, desc=f"sensitivity of {name}", unit="layers"),
         )

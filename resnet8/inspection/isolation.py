@@ -75,15 +75,19 @@ def rank(
     }
 
 
-def load(variant: Variant, folder: Path) -> tuple[list[str], Isolate]:
-    """Returns the quantized layers of a variant, and a function that quantizes some of them."""
-    path = variant.path(folder)
-    original = onnx_model.load_model(Variant.ONNX_FP32.path(folder))
-    original = equalized(original, read_metadata(path)[0])
+def open_variant(
+    variant: Variant, models: Mapping[Variant, Any], folder: Path
+) -> tuple[list[str], Isolate]:
+    """Returns the quantized layers of a variant, and a function that quantizes some of them.
+
+    `models` are loaded, with ONNX's float model; `folder` has their metadata.
+    """
+    factors, _ = read_metadata(variant.path(folder))
+    original = equalized(models[Variant.ONNX_FP32], factors)
     if variant.runtime == "torch":
-        layers, in_torch = isolate_torch(original, torch_model.load_model(path))
+        layers, in_torch = isolate_torch(original, models[variant])
         return layers, lambda chosen: torch_model.make_predictor(in_torch(chosen))
-    layers, in_onnx = isolate_onnx(original, onnx_model.load_model(path))
+    layers, in_onnx = isolate_onnx(original, models[variant])
     # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
     return layers, lambda chosen: onnx_model.make_predictor(in_onnx(chosen), as_written=True)
 

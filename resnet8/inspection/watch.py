@@ -4,7 +4,7 @@ Models of the pipeline are shown in the float model's units. Other ONNX models, 
 and modules may take one input of any size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,20 +29,27 @@ _RUNTIMES = {".onnx": "onnx", ".pt2": "torch"}  # Keras otherwise
 Capture = Callable[[NDArray[Any]], Watched]
 
 
-def watch_variants(
-    names: Sequence[Variant], folder: Path, *, raw: Path, n_classes: int
-) -> dict[str, Watched]:
-    """Opens variants in `folder`, and the Keras model in `raw`, with layers named after nodes."""
-    from resnet8.inspection import keras_capture  # noqa: PLC0415 (TensorFlow takes seconds)
-    from resnet8.models import keras_model  # noqa: PLC0415
+def load_variants(
+    names: Iterable[Variant], folder: Path, *, raw: Path, n_classes: int
+) -> dict[Variant, Any]:
+    """Loads variants from `folder`, and the Keras model from `raw`."""
+    from resnet8.models import keras_model  # noqa: PLC0415 (TensorFlow takes seconds)
+
+    libraries = {"keras": keras_model, "onnx": onnx_model, "torch": torch_model}
+    paths = {name: name.path(folder, raw=raw) for name in names}
+    return {x: libraries[x.runtime].load_model(paths[x], n_classes=n_classes) for x in names}
+
+
+def watch_variants(models: Mapping[Variant, Any], folder: Path) -> dict[str, Watched]:
+    """Captures loaded variants, with layers named after nodes; `folder` has their metadata."""
+    from resnet8.inspection import keras_capture  # noqa: PLC0415
 
     def watch(name: Variant) -> Watched:
-        if name != Variant.KERAS_FP32:
-            return watch_file(name.path(folder), n_classes=n_classes)
-        model = keras_model.load_model(name.path(folder, raw=raw), n_classes=n_classes)
-        return keras_capture.watch(model, onnx_model.load_model(Variant.ONNX_FP32.path(folder)))
+        if name == Variant.KERAS_FP32:
+            return keras_capture.watch(models[name], models[Variant.ONNX_FP32])
+        return _watch(models[name], name.path(folder))
 
-    return {name: watch(name) for name in names}
+    return {name: watch(name) for name in models}
 
 
 def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
@@ -53,18 +60,22 @@ def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
             images to probabilities as the pipeline's models do.
     """
     if path.suffix == ".onnx":
-        watched = onnx_capture.watch(onnx_model.load_model(path, n_classes=n_classes))
-    elif path.suffix == ".pt2":
-        watched = torch_capture.watch(torch_model.load_model(path, n_classes=n_classes))
-    elif path.suffix in MODEL_SUFFIXES:
+        return _watch(onnx_model.load_model(path, n_classes=n_classes), path)
+    if path.suffix == ".pt2":
+        return _watch(torch_model.load_model(path, n_classes=n_classes), path)
+    if path.suffix in MODEL_SUFFIXES:
         from resnet8.inspection import keras_capture  # noqa: PLC0415
 
         return keras_capture.watch_file(path, n_classes=n_classes)
-    else:
-        known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
-        raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
+    known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
+    raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
+
+
+def _watch(model: onnx.ModelProto | torch.export.ExportedProgram, path: Path) -> Watched:
+    """Captures a loaded model; `path` has its metadata."""
+    library = onnx_capture if isinstance(model, onnx.ModelProto) else torch_capture
     factors, clipped = read_metadata(path)
-    return in_float_units(watched, factors, clipped=clipped)
+    return in_float_units(library.watch(model), factors, clipped=clipped)
 
 
 class Opened(NamedTuple):

@@ -12,6 +12,7 @@ from resnet8.core.errors import ArtifactError
 from resnet8.core.variants import Variant
 from resnet8.inspection import isolation
 from resnet8.inspection.units import read_metadata
+from resnet8.inspection.watch import load_variants
 from resnet8.models import torch_file, torch_model
 from resnet8.quantize import onnx_writer
 from resnet8.quantize.quantization import Quantization
@@ -150,5 +151,7 @@ def test_isolation_refuses(
     for name, content in models.items():
         (folder / name).write_bytes(content)
     (apart / variant).replace(folder / variant)
+    name = Variant(Path(variant).stem)
+    opened = load_variants([Variant.ONNX_FP32, name], folder, raw=folder, n_classes=10)
     with pytest.raises(ArtifactError, match=case.message.replace("model", r"\w+_int8")):
-        isolation.load(Variant(Path(variant).stem), folder)
+        isolation.open_variant(name, opened, folder)

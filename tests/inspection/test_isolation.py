@@ -12,7 +12,7 @@ from scipy.special import softmax
 from resnet8.compare.comparison import kl_divergence
 from resnet8.core.evaluation import Predictor
 from resnet8.core.variants import Variant
-from resnet8.inspection import isolation
+from resnet8.inspection import isolation, watch
 from resnet8.models import onnx_model, torch_model
 
 # Without saturating products, whose error depends on the CPU.
@@ -26,14 +26,15 @@ def test_no_layers_are_the_float_model_and_all_layers_the_quantized_one(
     models_folder: Path, onnx_fp32: Any, calibration_images: NDArray[np.uint8], variant: Variant
 ) -> None:
     images = calibration_images[:20].astype(np.float32)
-    path = variant.path(models_folder)
     original = onnx_model.make_predictor(onnx_fp32)(images)
+    model = watch.load_variants([variant], models_folder, raw=models_folder, n_classes=10)[variant]
     quantized = (
-        onnx_model.make_predictor(onnx_model.load_model(path), as_written=True)
+        onnx_model.make_predictor(model, as_written=True)
         if variant.runtime == "onnx"
-        else torch_model.make_predictor(torch_model.load_model(path))
+        else torch_model.make_predictor(model)
     )(images)
-    layers, isolate = isolation.load(variant, models_folder)
+    models = {Variant.ONNX_FP32: onnx_fp32, variant: model}
+    layers, isolate = isolation.open_variant(variant, models, models_folder)
     np.testing.assert_array_equal(isolate(layers)(images), quantized)
     for layer in ("conv2d_1", "conv2d_4", "dense"):
         assert layer in layers

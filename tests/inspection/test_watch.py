@@ -21,7 +21,8 @@ RTOL_ROUNDING = 1e-5
 def test_watch_gives_every_keras_layer_the_name_of_its_onnx_node(
     models_folder: Path, calibration_images: NDArray[np.uint8]
 ) -> None:
-    watched = watch.watch_variants(FLOAT_VARIANTS, models_folder, raw=models_folder, n_classes=10)
+    models = watch.load_variants(FLOAT_VARIANTS, models_folder, raw=models_folder, n_classes=10)
+    watched = watch.watch_variants(models, models_folder)
     assert list(watched["keras_fp32"].points) == list(watched["onnx_fp32"].points)
     assert watched["keras_fp32"].points["conv2d"].place == "layer batch_normalization"
     assert watched["keras_fp32"].points["dense"].place == "layer dense before its activation"

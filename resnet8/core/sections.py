@@ -26,6 +26,7 @@ from resnet8.core.variants import QUANTIZED_VARIANTS
 
 Item = TypeVar("Item")
 _POOL = TRAIN_BATCHES * IMAGES_PER_BATCH["cifar10"]  # training images
+_TEST = IMAGES_PER_BATCH["cifar10"]  # test images
 
 
 def _check_distinct(items: list[Item]) -> list[Item]:
@@ -194,6 +195,7 @@ class Inspect(Section):
     input: Annotated[str, Field(pattern=PATTERN)] = Field(description=FORMS)
     images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
     sensitivity_images: int = _number("a number of images from {ge} to {le}", ge=1, le=_POOL)
+    verified_images: int = _number("a number of images from {ge} to {le}", ge=1, le=_TEST)
 
 
 class Compare(Section):

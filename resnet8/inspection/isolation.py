@@ -9,6 +9,7 @@ Shape letters: N images, K classes.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,61 @@ def rank(
     }
 
 
+def rank_variants(
+    models: Mapping[Variant, Any],
+    folder: Path,
+    images: NDArray[np.uint8],
+    *,
+    progress: Callable[..., Iterable[str]],
+) -> dict[Variant, dict[str, Any]]:
+    """Ranks the layers of quantized variants; ONNX variants of equal numbers are ranked once.
+
+    Args:
+        models: loaded, by variant, with ONNX's float model.
+        folder: has the variants' metadata.
+        images: (N, 32, 32, 3).
+        progress: wraps the loop over layers, as `show_progress` does.
+
+    Returns:
+        The results of `rank` by variant.
+    """
+    rankings: dict[Variant, dict[str, Any]] = {}
+    by_numbers: dict[bytes, dict[str, Any]] = {}
+    for variant in (x for x in models if not x.is_float):
+        layers, isolate, numbers = open_variant(variant, models, folder)
+        if numbers not in by_numbers:
+            shown = partial(progress, desc=f"sensitivity of {variant}", unit="layers")
+            by_numbers[numbers] = rank(layers, isolate, images, progress=shown)
+        rankings[variant] = by_numbers[numbers]
+    return rankings
+
+
 def open_variant(
     variant: Variant, models: Mapping[Variant, Any], folder: Path
-) -> tuple[list[str], Isolate]:
-    """Returns the quantized layers of a variant, and a function that quantizes some of them.
+) -> tuple[list[str], Isolate, bytes]:
+    """Prepares a variant for `rank`.
 
     `models` are loaded, with ONNX's float model; `folder` has their metadata.
+
+    Returns:
+        The quantized layers, a function that quantizes some of them, and bytes that are equal for
+        variants that compute the same numbers.
     """
     factors, _ = read_metadata(variant.path(folder))
     original = equalized(models[Variant.ONNX_FP32], factors)
     if variant.runtime == "torch":
         layers, in_torch = isolate_torch(original, models[variant])
-        return layers, lambda chosen: torch_model.make_predictor(in_torch(chosen))
+        isolate = lambda chosen: torch_model.make_predictor(in_torch(chosen))  # noqa: E731
+        return layers, isolate, variant.encode()
     layers, in_onnx = isolate_onnx(original, models[variant])
+    numbers = in_onnx(layers).SerializeToString(deterministic=True)
+
     # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
-    return layers, lambda chosen: onnx_model.make_predictor(in_onnx(chosen), as_written=True)
+    return (
+        layers,
+        lambda chosen: onnx_model.make_predictor(in_onnx(chosen), as_written=True),
+        numbers,
+    )
 
 
 def isolate_onnx(
@@ -97,8 +138,8 @@ def isolate_onnx(
 ) -> tuple[list[str], Callable[[Collection[str]], onnx.ModelProto]]:
     """Returns the quantized layers, and a function that quantizes some in the float model.
 
-    Weights become their dequantized codes, and quantized tensors get their QuantizeLinear and
-    DequantizeLinear.
+    Weights become their dequantized codes, and quantized tensors get a QuantizeLinear to uint8 and
+    a DequantizeLinear, so that models of signed and unsigned codes are equal.
     """
     stored = onnx_graph.read_parameters(quantized)
     graph = Graph(quantized)
@@ -107,7 +148,11 @@ def isolate_onnx(
 
     def isolate(layers: Collection[str]) -> onnx.ModelProto:
         parameters = {x: parameter_values(kinds) for x, kinds in stored.items() if x in layers}
-        kept = {x: graph.quantization_of(step) for x, step in steps.items() if owners[x] in layers}
+        kept = {
+            x: graph.quantization_of(step).as_dtype("uint8")
+            for x, step in steps.items()
+            if owners[x] in layers
+        }
         return onnx_graph.fake_quantized(onnx_graph.with_parameters(model, parameters), kept)
 
     return _quantized_layers(model, stored, owners), isolate

@@ -15,8 +15,7 @@ TYPICAL_SECONDS = {
     "evaluate@keras_fp32": 9,
     "evaluate@torch_fp32": 7,
     "evaluate_torch@int8": 9,
-    "inspect_layers": 30,
-    "verify_quantized": 18,
+    "inspect_layers": 40,
     "plots": 18,
     "report": 5,
 }

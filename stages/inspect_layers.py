@@ -3,18 +3,9 @@
 Reads: all models, artifacts/quantization/, data/cifar10/test_{images,labels}.npy,
     data/cifar10/labels.json, data/calibration/images.npy
 Writes: artifacts/inspection/ (statistics, histograms, captures), artifacts/verification/,
-    metrics/layers.json, metrics/layer_parity.json, metrics/network.json,
-    metrics/sensitivity.json, metrics/verify_quantized.json
+    metrics/{layers,layer_parity,network,sensitivity,verify_quantized}.json
 Params: inspect, quantize_onnx.types, quantize_torch.types
 """
-
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
@@ -25,15 +16,10 @@ from resnet8.core.processes import run_stage
 from resnet8.core.progress import show_progress
 from resnet8.core.variants import Variant
 from resnet8.inspection import inputs, isolation, recording, summaries, watch
-from resnet8.inspection.capture import Watched
 from resnet8.models import onnx_network, parity
 from resnet8.quantize import storage
-from resnet8.reference import results
-from resnet8.reference.check import check, open_runtime
+from resnet8.reference import check, results
 from resnet8.reference.network import Network
-
-Models = Mapping[Variant, Any]  # loaded
-Images = NDArray[np.uint8]  # (N, 32, 32, 3)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,68 +34,42 @@ def main(argv: list[str] | None = None) -> None:
         params.variants, args.models, raw=args.raw, n_classes=len(test_set.label_names)
     )
 
+    network = Network(models[Variant.ONNX_FP32], storage.read(args.quantization))
     verified = test_set.images[: params.inspect.verified_images]
-    checked = verify(models, args.quantization, verified)
+    checked = check.check_variants(network, models, verified, progress=show_progress)
     watched = watch.watch_variants(models, args.models)
-    layers, rows = inspect(watched, calibration[: params.inspect.images], chosen, spec.in_words)
-    network = onnx_network.describe(models[Variant.ONNX_FP32])
-    tried = calibration[: params.inspect.sensitivity_images]
-    ranking = isolation.rank_variants(models, args.models, tried, progress=show_progress)
+    observed = calibration[: params.inspect.images]
+    batches = show_progress(inputs.batches(observed), desc="layers", unit="batches")
+    records = recording.inspect(watched, batches)
+    at_input = recording.inspect(watched, inputs.batches(chosen))
+    counts = {"calibration": len(observed), "input": len(chosen)}
+    by_images = {"calibration": records, "input": at_input}
+    layers = summaries.layers_json(watched, by_images, spec.in_words, counts)
+    rows = recording.check_conversions(records)
+    ranked_on = calibration[: params.inspect.sensitivity_images]
+    rankings = isolation.rank_variants(models, args.models, ranked_on, progress=show_progress)
 
     write_json(args.out / "layers.json", layers)
     for name, model in watched.items():
         captures = recording.capture(model, chosen[: recording.SAVED_IMAGES])
         write_arrays(args.out / f"{name}.npz", captures)
-    described = {name: results.describe(result) for name, result in checked.items()}
-    summarized = {name: results.summarize(result) for name, result in checked.items()}
-    write_json(args.verification, {"n_images": len(verified), "variants": described})
+    write_json(args.verification, results.to_json(checked, results.describe, len(verified)))
     metrics = {
         "layers": summaries.statistics_only(layers),
         "layer_parity": {"rtol": parity.RTOL_LAYER, "layers": rows},
-        "network": network,
-        "sensitivity": {"n_images": len(tried), "variants": ranking},
-        "verify_quantized": {"n_images": len(verified), "variants": summarized},
+        "network": onnx_network.describe(models[Variant.ONNX_FP32]),
+        "sensitivity": {"n_images": len(ranked_on), "variants": rankings},
+        "verify_quantized": results.to_json(checked, results.summarize, len(verified)),
     }
     for name, content in metrics.items():
         write_json(args.metrics / f"{name}.json", content)
     worst = max(row["relative"] for row in rows.values())
-    print(f"{network['macs']:,} multiply-accumulates")
+    print(f"{metrics['network']['macs']:,} multiply-accumulates")
     print(f"{len(rows)} layers: Keras, ONNX and PyTorch within {worst:.1e} of each layer's peak")
-    for name, result in checked.items():
-        print(results.in_words(name, result))
-    for name, ranked in ranking.items():
-        first = min(ranked["layers"], key=lambda layer: ranked["layers"][layer]["rank"])
-        print(f"{name}: quantizing {first} alone costs most")
-
-
-def verify(models: Models, quantization: Path, images: Images) -> dict[str, results.Checked]:
-    """Compares the codes of quantized variants with exact arithmetic.
-
-    Raises:
-        ParityError: codes differ by more than rounding explains.
-    """
-    network = Network(models[Variant.ONNX_FP32], storage.read(quantization))
-    runtimes = {str(x): open_runtime(model) for x, model in models.items() if not x.is_float}
-    progress = partial(show_progress, desc="exact arithmetic", unit="batches")
-    checked = check(network, runtimes, images, progress=progress)
-    for name, result in checked.items():
-        results.refuse_unexplained(name, result)
-    return checked
-
-
-def inspect(
-    watched: dict[str, Watched], calibration: Images, chosen: Images, described: str
-) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """Returns statistics of all layers, and the differences between the float variants."""
-    streamed = show_progress(inputs.batches(calibration), desc="layers", unit="batches")
-    records = recording.inspect(watched, streamed)
-    by_images = {
-        "calibration": records,
-        "input": recording.inspect(watched, inputs.batches(chosen)),
-    }
-    n_images = {"calibration": len(calibration), "input": len(chosen)}
-    layers = summaries.layers_json(watched, by_images, described, n_images)
-    return layers, recording.check_conversions(records)
+    for variant, ranking in rankings.items():
+        first = min(ranking["layers"], key=lambda layer: ranking["layers"][layer]["rank"])
+        print(results.in_words(variant, checked[variant]))
+        print(f"{variant}: quantizing {first} alone costs most")
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def test_stages_behind_a_model_read_the_whole_test_set_and_no_other_stage_any(
     assert not [stage.addressing for stage in readers if files - declared(stage)]
     assert {stage.name.split("@")[0] for stage in readers} == {
         "evaluate", "evaluate_onnx", "evaluate_torch", "compare", "decide", "inspect_layers",
-        "lint_quantization", "plots", "report", "summarize_sweep", "verify_quantized",
+        "lint_quantization", "plots", "report", "summarize_sweep",
         "sweep",  # tests/sweep/test_measure.py has its calibration
     }  # fmt: skip
     for stage in stages:

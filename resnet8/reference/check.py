@@ -9,7 +9,7 @@ Shape letters: N images, H = W = 32 pixels, C = 3 channels, K classes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from resnet8.core.evaluation import map_ahead
+from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, torch_capture
 from resnet8.inspection.capture import Captured, Watched
-from resnet8.models import onnx_model, torch_model
+from resnet8.models import onnx_model
 from resnet8.models.onnx_model import OUTPUT
 from resnet8.reference.network import IMAGES, Network, Step
 from resnet8.reference.operators import Values
-from resnet8.reference.results import Checked, EndToEnd, TensorCheck
+from resnet8.reference.results import Checked, EndToEnd, TensorCheck, refuse_unexplained
 
-N_IMAGES = 300  # of the test set, that are compared
 BATCH_SIZE = 25  # images computed at once, in float64
 
 
@@ -51,16 +51,6 @@ class Runtime(NamedTuple):
         return np.asarray(captured.outputs[tensor].astype(np.int64) - lowest)
 
 
-def load_runtime(path: Path) -> Runtime:
-    """Opens the file of a quantized model as the pipeline runs it.
-
-    Raises:
-        ArtifactError: the file is missing or is not a model.
-    """
-    is_program = path.suffix == ".pt2"
-    return open_runtime(torch_model.load_model(path) if is_program else onnx_model.load_model(path))
-
-
 def open_runtime(model: onnx.ModelProto | torch.export.ExportedProgram) -> Runtime:
     """Opens a model in QDQ form, or a program, which multiplies 8-bit values in float."""
     if not isinstance(model, onnx.ModelProto):
@@ -69,6 +59,26 @@ def open_runtime(model: onnx.ModelProto | torch.export.ExportedProgram) -> Runti
     exact = {f"tensor {x}" for x in onnx_model.integer_outputs(model)}
     layers = frozenset(layer for layer, point in watched.points.items() if point.place in exact)
     return Runtime(watched, layers, onnx_model.saturates(model))
+
+
+def check_variants(
+    network: Network,
+    models: Mapping[Variant, Any],
+    images: NDArray[np.uint8],
+    *,
+    progress: Callable[..., Iterable[int]],
+) -> dict[str, Checked]:
+    """Compares the quantized variants of loaded models with exact arithmetic; see `check`.
+
+    Raises:
+        ParityError: a variant has differences that rounding does not explain.
+    """
+    runtimes = {str(x): open_runtime(model) for x, model in models.items() if not x.is_float}
+    shown = partial(progress, desc="exact arithmetic", unit="batches")
+    checked = check(network, runtimes, images, progress=shown)
+    for name, result in checked.items():
+        refuse_unexplained(name, result)
+    return checked
 
 
 def check(

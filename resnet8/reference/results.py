@@ -1,6 +1,7 @@
 """Results of comparing quantized models with exact arithmetic, as JSON, text and errors."""
 
 import math
+from collections.abc import Callable, Mapping
 from operator import add
 from typing import Any, NamedTuple, TypeVar
 
@@ -104,6 +105,13 @@ def summarize(checked: Checked) -> dict[str, Any]:
         "distance_from_tie_at_most": float(f"1e{max(exponent, _SMALLEST_EXPONENT)}"),
         "saturating_products": checked.saturates,
     }
+
+
+def to_json(
+    checked: Mapping[str, Checked], row: Callable[[Checked], dict[str, Any]], n_images: int
+) -> dict[str, Any]:
+    """Returns a row of each variant, by `describe` or `summarize`, and the number of images."""
+    return {"n_images": n_images, "variants": {name: row(x) for name, x in checked.items()}}
 
 
 def refuse_unexplained(name: str, checked: Checked) -> None:

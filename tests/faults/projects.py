@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 3600  # for events that always come, however busy the machine
 FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
     "quantize_onnx": {"types": ["int8"]},
-    "inspect": {"images": 20, "sensitivity_images": 10},
+    "inspect": {"images": 20, "sensitivity_images": 10, "verified_images": 25},
 }
 
 

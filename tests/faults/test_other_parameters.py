@@ -60,8 +60,7 @@ def test_size_and_types_rerun_only_the_stages_that_depend_on_them(
         "evaluate_onnx@uint8_int8", "evaluate_torch@int8", "compare",
     }  # fmt: skip
     assert set(dvc_status(folder)) == {
-        "decide", "inspect_layers", "lint_quantization", "plots", "report",
-        "summarize_sweep", "verify_quantized",
+        "decide", "inspect_layers", "lint_quantization", "plots", "report", "summarize_sweep",
     }  # fmt: skip
     assert len(np.load(folder / "data/calibration/indices.npy")) == 50
     rows = read_metrics(folder, "comparison")["variants"]

@@ -34,7 +34,7 @@ def test_no_layers_are_the_float_model_and_all_layers_the_quantized_one(
         else torch_model.make_predictor(model)
     )(images)
     models = {Variant.ONNX_FP32: onnx_fp32, variant: model}
-    layers, isolate = isolation.open_variant(variant, models, models_folder)
+    layers, isolate, _ = isolation.open_variant(variant, models, models_folder)
     np.testing.assert_array_equal(isolate(layers)(images), quantized)
     for layer in ("conv2d_1", "conv2d_4", "dense"):
         assert layer in layers

@@ -14,7 +14,7 @@ from resnet8.core.errors import ParityError
 from resnet8.inspection.onnx_capture import watch
 from samples.demo import SAMPLE_PARAMS
 from samples.shapes import LABEL_NAMES
-from stages import verify_quantized
+from stages import inspect_layers
 from tests.pipeline.commands import ROOT, read_metrics, repro, run, set_params, stages_run
 
 QUANTIZED = {"onnx_int8", "torch_int8"}
@@ -24,7 +24,7 @@ FEW: dict[str, Any] = {
     "calibrate": {"size": 100},
     "fit": {"weight_rounding": "nearest"},
     "quantize_onnx": {"types": ["int8"]},
-    "inspect": {"images": 10, "sensitivity_images": 5},
+    "inspect": {"images": 10, "sensitivity_images": 5, "verified_images": 25},
 }
 DEMO = """
 import sys
@@ -166,7 +166,7 @@ def test_inspect_layers_ranks_the_layers_of_quantized_variants(demo: Demo) -> No
         assert rows[0]["alone"]["kl_divergence"] > 0
 
 
-def test_verify_quantized_compares_every_variant(demo: Demo) -> None:
+def test_inspect_layers_compares_the_codes_of_every_variant(demo: Demo) -> None:
     variants = read_metrics(demo.folder, "verify_quantized")["variants"]
     tensors = {name: row["tensors"] for name, row in variants.items()}
     assert tensors == {"onnx_int8": 15, "torch_int8": 13}
@@ -178,7 +178,7 @@ def test_verify_quantized_compares_every_variant(demo: Demo) -> None:
     assert demo.log.count("not those of exact arithmetic") == 2
 
 
-def test_verify_quantized_names_a_wrong_layer_and_writes_nothing(
+def test_inspect_layers_names_a_layer_with_wrong_codes_and_writes_nothing(
     demo: Demo, tmp_path: Path
 ) -> None:
     artifacts = demo.folder / "artifacts"
@@ -188,17 +188,19 @@ def test_verify_quantized_names_a_wrong_layer_and_writes_nothing(
     bias.CopyFrom(onnx.numpy_helper.from_array(steps, bias.name))
     (tmp_path / "models").mkdir()
     onnx.save(model, tmp_path / "models/onnx_int8.onnx")
-    (tmp_path / "models/onnx_fp32.onnx").symlink_to(artifacts / "models/onnx_fp32.onnx")
+    for name in ("onnx_fp32.onnx", "torch_fp32.pt2"):
+        (tmp_path / "models" / name).symlink_to(artifacts / "models" / name)
     (tmp_path / "params.yaml").write_text((demo.folder / "params.yaml").read_text())
     set_params(tmp_path, quantize_torch={"types": []})
+    data = demo.folder / "data"
     paths = {
         "params": tmp_path / "params.yaml", "models": tmp_path / "models", "out": tmp_path / "a",
-        "metrics": tmp_path / "b", "quantization": artifacts / "quantization",
-        "data": demo.folder / "data/cifar10",
+        "metrics": tmp_path / "b", "verification": tmp_path / "c",
+        "quantization": artifacts / "quantization", "raw": data / "raw", "data": data / "cifar10",
+        "calibration": data / "calibration",
     }  # fmt: skip
-    arguments = [f"--{name}={path}" for name, path in paths.items()]
     with pytest.raises(ParityError, match="^conv2d_3 of onnx_int8 must give what exact"):
-        verify_quantized.main([*arguments, "--images=10"])
+        inspect_layers.main([f"--{name}={path}" for name, path in paths.items()])
     assert {path.name for path in tmp_path.iterdir()} == {"models", "params.yaml"}
 
 

@@ -11,11 +11,12 @@ from onnx import numpy_helper
 
 from resnet8.core.errors import ParityError
 from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
+from resnet8.inspection.watch import load_variants
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import QUANTIZE, copy_of
 from resnet8.quantize import onnx_writer, torch_writer
 from resnet8.quantize.quantization import LayerParameters
-from resnet8.reference.check import Runtime, check, load_runtime, open_runtime
+from resnet8.reference.check import Runtime, check, open_runtime
 from resnet8.reference.network import Network
 from resnet8.reference.results import Checked, refuse_unexplained
 
@@ -47,7 +48,8 @@ def checked(network: Network, runtime: Runtime, images: Any) -> Checked:
 def test_codes_of_runtimes_are_those_of_exact_arithmetic(
     variant: Variant, models_folder: Path, network: Network, images: Any
 ) -> None:
-    runtime = load_runtime(variant.path(models_folder))
+    models = load_variants([variant], models_folder, raw=models_folder, n_classes=10)
+    runtime = open_runtime(models[variant])
     result = checked(network, runtime, images)
     rows = list(result.tensors.values())
     assert sum(row.in_codes for row in rows) == (13 if variant.runtime == "torch" else 15)

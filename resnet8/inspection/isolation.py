@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -32,6 +32,14 @@ from resnet8.quantize.equalization import equalized
 BATCH_SIZE = 25  # images run at once on a core
 # Returns a predictor in which the named layers are quantized and the others are float.
 Isolate = Callable[[Sequence[str]], Predictor]
+
+
+class Isolation(NamedTuple):
+    """The layers of a variant, and models in which only some of them are quantized."""
+
+    layers: list[str]
+    isolate: Isolate
+    fully_quantized: bytes  # equal for variants that compute equal numbers
 
 
 def rank(
@@ -95,41 +103,32 @@ def rank_variants(
         The results of `rank` by variant.
     """
     rankings: dict[Variant, dict[str, Any]] = {}
-    by_numbers: dict[bytes, dict[str, Any]] = {}
+    by_fully_quantized: dict[bytes, dict[str, Any]] = {}
     for variant in (x for x in models if not x.is_float):
-        layers, isolate, numbers = open_variant(variant, models, folder)
-        if numbers not in by_numbers:
+        opened = open_variant(variant, models, folder)
+        if opened.fully_quantized not in by_fully_quantized:
             shown = partial(progress, desc=f"sensitivity of {variant}", unit="layers")
-            by_numbers[numbers] = rank(layers, isolate, images, progress=shown)
-        rankings[variant] = by_numbers[numbers]
+            ranking = rank(opened.layers, opened.isolate, images, progress=shown)
+            by_fully_quantized[opened.fully_quantized] = ranking
+        rankings[variant] = by_fully_quantized[opened.fully_quantized]
     return rankings
 
 
-def open_variant(
-    variant: Variant, models: Mapping[Variant, Any], folder: Path
-) -> tuple[list[str], Isolate, bytes]:
-    """Prepares a variant for `rank`.
-
-    `models` are loaded, with ONNX's float model; `folder` has their metadata.
-
-    Returns:
-        The quantized layers, a function that quantizes some of them, and bytes that are equal for
-        variants that compute the same numbers.
-    """
+def open_variant(variant: Variant, models: Mapping[Variant, Any], folder: Path) -> Isolation:
+    """Prepares a variant for `rank`; `models` have ONNX's float model, `folder` the metadata."""
     factors, _ = read_metadata(variant.path(folder))
     original = equalized(models[Variant.ONNX_FP32], factors)
     if variant.runtime == "torch":
         layers, in_torch = isolate_torch(original, models[variant])
-        isolate = lambda chosen: torch_model.make_predictor(in_torch(chosen))  # noqa: E731
-        return layers, isolate, variant.encode()
+        return Isolation(
+            layers, lambda chosen: torch_model.make_predictor(in_torch(chosen)), variant.encode()
+        )
     layers, in_onnx = isolate_onnx(original, models[variant])
-    numbers = in_onnx(layers).SerializeToString(deterministic=True)
-
     # As written: otherwise ONNX Runtime also quantizes the weights of the float layers.
-    return (
+    return Isolation(
         layers,
         lambda chosen: onnx_model.make_predictor(in_onnx(chosen), as_written=True),
-        numbers,
+        in_onnx(layers).SerializeToString(deterministic=True),
     )
 
 

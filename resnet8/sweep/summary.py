@@ -113,9 +113,9 @@ def _note(
             f"{n_finished} of {n_runs} runs are finished; `make sweep` makes the others."
         )
     if n_earlier:
-        which = f"{n_earlier} of them " if n_earlier < n_finished else ""
         sentences.append(
-            f"{n_finished} runs, {which}measured with an earlier version; `make sweep` renews them."
+            f"Measured with an earlier version: {n_earlier} of {n_finished} finished runs; "
+            "`make sweep` renews them."
         )
     if n_other_model:
         sentences.append(f"Runs of another model in the record, not shown: {n_other_model}.")

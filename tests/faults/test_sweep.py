@@ -59,7 +59,7 @@ def test_sweep_gives_the_rows_of_the_pipeline_and_then_has_nothing_to_do(
             "resnet8/quantize/fit.py",
             b"CHANGED = True\n",
             (2, 2, 0),
-            "2 runs, measured with an earlier version; `make sweep` renews them.",
+            "Measured with an earlier version: 2 of 2 finished runs; `make sweep` renews them.",
         ),
         (
             "data/raw/model.h5",

@@ -1,6 +1,6 @@
 """Models with some quantized layers, in both runtimes, and the ranking of layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +93,25 @@ def test_rank_measures_each_layer_alone_and_spared_against_the_float_model() -> 
     assert layers["second"]["alone"]["agreement"] == 0.0
     assert layers["none"]["spared"] == ranking["all"]
     assert ranking["n_images"] == 4
+
+
+def test_onnx_variants_of_equal_numbers_are_ranked_once(
+    models_folder: Path, onnx_fp32: Any, calibration_images: NDArray[np.uint8]
+) -> None:
+    onnx = [Variant.ONNX_INT8, Variant.ONNX_UINT8]
+    models = watch.load_variants(onnx, models_folder, raw=models_folder, n_classes=10)
+    ranked: list[str] = []
+
+    def progress(layers: Iterable[str], *, desc: str, unit: str) -> Iterable[str]:
+        ranked.append(desc)
+        return layers
+
+    def rank(*variants: Variant) -> dict[Variant, dict[str, Any]]:
+        some = {Variant.ONNX_FP32: onnx_fp32} | {x: models[x] for x in variants}
+        return isolation.rank_variants(
+            some, models_folder, calibration_images[:2], progress=progress
+        )
+
+    together = rank(*onnx)
+    assert ranked == [f"sensitivity of {onnx[0]}"]
+    assert together == {onnx[0]: together[onnx[0]]} | rank(onnx[1])

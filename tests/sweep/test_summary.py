@@ -206,11 +206,12 @@ def test_settings_are_compared_with_the_default_of_their_variant() -> None:
     ("n_finished", "n_earlier", "n_runs", "others", "expected"),
     [
         (4, 0, 4, {}, ""),
-        (4, 4, 4, {}, "4 runs, measured with an earlier version; `make sweep` renews them."),
+        (4, 4, 4, {},
+         "Measured with an earlier version: 4 of 4 finished runs; `make sweep` renews them."),
         (3, 0, 4, {}, "3 of 4 runs are finished; `make sweep` makes the others."),
         (3, 2, 4, {},
-         "3 of 4 runs are finished; `make sweep` makes the others. 3 runs, 2 of them measured "
-         "with an earlier version; `make sweep` renews them."),
+         "3 of 4 runs are finished; `make sweep` makes the others. Measured with an earlier "
+         "version: 2 of 3 finished runs; `make sweep` renews them."),
         (0, 0, 0, {}, "The grid has no runs."),
         (0, 0, 4, {"n_other_model": 278, "n_other_data": 1},
          "No run of the grid is finished for this model and these data; `make sweep` makes all 4. "

@@ -7,8 +7,6 @@ Writes: metrics/decision.json, artifacts/model_card.md
 Params: fetch, convert_onnx, calibrate, fit, quantize_onnx, quantize_torch, compare, gate, candidate
 """
 
-from pathlib import Path
-
 from resnet8.compare.hits import read_correctness
 from resnet8.core.arguments import parse_paths
 from resnet8.core.dataset import read_test_set
@@ -30,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     names = ("comparison", "correct", "network", "quantization_lint", "sweep", "verify_quantized")
     results = {name: read_json(args.metrics / f"{name}.json") for name in names}
     correctness = read_correctness(results["correct"])
-    errors = read_conversion_errors(lambda path: read_bytes(args.metrics / Path(path).name))
+    errors = read_conversion_errors(lambda path: read_bytes(args.metrics / path.name))
     _, labels, label_names = read_test_set(args.data)
     is_cifar10 = params.fetch.dataset == mlperf_tiny.DATASET
     scores = mlperf_tiny.scores(correctness.by_class, labels, label_names) if is_cifar10 else None

@@ -14,6 +14,6 @@ if __name__ == "__main__":
         code = main()
     except Exception:
         code = 2
-        with suppress(OSError):  # nobody reads it
+        with suppress(OSError):  # stderr is closed
             traceback.print_exc()
     sys.exit(code)

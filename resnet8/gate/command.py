@@ -8,16 +8,18 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet8.core.errors import PipelineError
 from resnet8.core.files import read_bytes, write_through_link
 from resnet8.core.param_errors import parse_yaml
-from resnet8.core.params import load_params
+from resnet8.core.params import Params, load_params
 from resnet8.gate import render
 from resnet8.gate.evidence import (
+    Results,
     check_comparison,
     metrics_files,
     read_conversion_errors,
@@ -29,13 +31,39 @@ from resnet8.gate.rules import check_limits, find_changes
 from resnet8.gate.yardstick import CODE, PARAMS, find_moved
 
 _CODES = {"pass": 0, "fail": 1, "error": 2}
-_OTHER_CPU = "8-bit products saturate on one of both CPUs only (docs/reproducibility.md)."
+_OTHER_CPU = "8-bit products saturate on only one of the two CPUs (docs/reproducibility.md)."
 
 
-def judge(base: str, moved: list[str]) -> dict[str, Any]:
-    """Compares the working tree with a Git revision.
+class Revisions(NamedTuple):
+    """The results of the working tree and of the base that it is compared with."""
 
-    Appends the sentences of `find_moved` to `moved`, which has them also if a later check raises.
+    params: Params  # of the working tree
+    new: Results
+    old: Results
+    base: dict[str, str]  # the revision as given, and the hash of its commit
+
+
+def read_revisions(base: str) -> tuple[Revisions, Iterator[str]]:
+    """Reads the working tree and a Git revision.
+
+    Returns:
+        Their results, and the sentences of `find_moved`.
+
+    Raises:
+        PipelineError: files are missing or damaged.
+    """
+    params = load_params(Path(PARAMS))
+    commit = resolve(base)
+    read_base = partial(read_at, commit)
+    where = f"{PARAMS} of the base {commit[:10]}"
+    old_params = parse_yaml(read_base(Path(PARAMS)), where=where)
+    new, old = read_results(read_bytes), read_results(read_base)
+    moved = find_moved(old_params, params, old=old, new=new, edited=find_edited(commit, CODE))
+    return Revisions(params, new, old, {"revision": base, "commit": commit}), moved
+
+
+def judge(revisions: Revisions) -> dict[str, Any]:
+    """Compares the working tree with its base.
 
     Returns:
         The verdict, as JSON holds it: `failures` are reasons, `notes` do not fail the gate, and
@@ -45,30 +73,19 @@ def judge(base: str, moved: list[str]) -> dict[str, Any]:
     Raises:
         PipelineError: files are missing, damaged or not comparable.
     """
-    params = load_params(Path(PARAMS))
-    commit = resolve(base)
-    read_base = partial(read_at, commit)
-
-    def read(path: str) -> bytes:
-        return read_bytes(Path(path))
-
-    old_params = parse_yaml(read_base(PARAMS), where=f"{PARAMS} of the base {commit[:10]}")
-    new, old = read_results(read), read_results(read_base)
-    edited = find_edited(commit, CODE)
-    moved += find_moved(old_params, params, old=old, new=new, edited=edited)
-    baseline = params.compare.baseline
-    warning = check_comparison(read, new.correctness, params.variants, baseline=baseline)
-    limits = check_limits(new.correctness, read_conversion_errors(read), params)
-    check_lock(params.model_dump(), metrics_files(params.variants))
+    params, new, old, base = revisions
+    warning = check_comparison(
+        read_bytes, new.correctness, params.variants, baseline=params.compare.baseline
+    )
+    limits = check_limits(new.correctness, read_conversion_errors(read_bytes), params)
+    check_lock(metrics_files(params.variants))
     compared = find_changes(old.correctness, new.correctness, significance=params.gate.significance)
-    order = dict.fromkeys([*params.variants, *compared])
-    changes = {name: compared[name] for name in order if name in compared}
+    changes = {x: compared[x] for x in dict.fromkeys([*params.variants, *compared])}
     on_other_cpu = (new.saturating ^ old.saturating) & old.correctness.by_class.keys()
     failures = render.explain_failures(limits, changes)
     return {
-        "moved": moved,
         "verdict": "fail" if failures else "pass",
-        "base": {"revision": base, "commit": commit},
+        "base": base,
         "failures": failures,
         "notes": [f"{x}: {_OTHER_CPU}" for x in params.variants if x in on_other_cpu],
         "warning": warning,
@@ -85,11 +102,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(option, nargs="?", const="-", metavar="FILE", help=hint)
     args = parser.parse_args(argv)
 
-    moved: list[str] = []
+    answer: dict[str, Any] = {"moved": []}
     try:
-        answer = judge(args.base, moved)
+        revisions, moved = read_revisions(args.base)
+        answer["moved"] += moved
+        answer |= judge(revisions)
     except (PipelineError, OSError) as fault:
-        answer = {"moved": moved, "verdict": "error", "error": str(fault)}
+        answer |= {"verdict": "error", "error": str(fault)}
     try:
         if answer["verdict"] == "error":
             print(render.to_text(answer), end="", file=sys.stderr)
@@ -108,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print(text: str) -> None:
-    """Prints until the reader closes the pipe; escapes what the encoding lacks."""
+    """Prints text; ignores a closed pipe and escapes characters that the encoding lacks."""
     out = sys.__stdout__  # sys.stdout leads there, through what DVC puts in between
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")

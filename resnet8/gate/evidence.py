@@ -7,6 +7,7 @@ Metrics that are missing, damaged, not finite or contradictory raise an error an
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet8.compare.chance import chance_warning
@@ -17,7 +18,7 @@ from resnet8.core.files import REMEDY, parse_json
 from resnet8.core.variants import FLOAT_VARIANTS
 
 # Path in the project -> content; raises PipelineError for a missing file.
-Read = Callable[[str], bytes]
+Read = Callable[[Path], bytes]
 
 
 class Results(NamedTuple):
@@ -109,7 +110,7 @@ def _path(name: str) -> str:
 
 
 def _parse(read: Read, name: str) -> dict[str, Any]:
-    content = parse_json(read(_path(name)), where=_path(name))
+    content = parse_json(read(Path(_path(name))), where=_path(name))
     if not isinstance(content, dict):
         raise _damaged(name, shown(content))
     return content
@@ -149,10 +150,10 @@ def _refuse(name: str, contradictions: Iterable[str]) -> None:
     if keys := [x if x.isprintable() and len(x) <= 100 else shown(x) for x in contradictions]:
         others = " and others" if len(keys) > 5 else ""
         raise GateError(
-            f"{_path(name)} must fit the images that {_path('correct')} says were right, got "
+            f"{_path(name)} must match the right answers in {_path('correct')}, got "
             f"another value of {', '.join(keys[:5])}{others}. {REMEDY}"
         )
 
 
 def _damaged(name: str, got: str) -> GateError:
-    return GateError(f"{_path(name)} must be whole, got: {got}. {REMEDY}")
+    return GateError(f"{_path(name)} must be undamaged, got: {got}. {REMEDY}")

@@ -15,6 +15,7 @@ from dvc.dependency import ParamsDependency
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.repo.graph import build_graph, get_subgraph_of_nodes
 
 from resnet8.core.errors import GateError
 from resnet8.core.param_errors import refuse_deep
@@ -26,7 +27,7 @@ _FAULTS = (DvcException, AttributeError, LookupError, RecursionError, TypeError,
 State = dict[str, Any]  # command of a stage, checksums by path, values by parameter
 
 
-def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
+def check_lock(metrics: Sequence[str]) -> None:
     """Checks that dvc.lock records the current state of everything that determines `metrics`.
 
     Stages downstream of `compare` determine none of these files: only their commands, the names of
@@ -46,7 +47,8 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
         with Repo(".") as repo:
             loader = load_file(repo, PIPELINE).stages
             stages, entries = dict(loader), loader.lockfile_data
-            judged = _upstream(stages, _JUDGED)
+            graph = build_graph(list(stages.values()))
+            judged = {x.name for x in get_subgraph_of_nodes(graph, [stages[_JUDGED]])}
             # Left over: metrics that no stage up to `compare` writes.
             changed -= {out.def_path for name in judged for out in stages[name].outs}
             outs = [out for stage in stages.values() for out in stage.outs if out.use_cache]
@@ -54,7 +56,7 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
             outs = [out for out in outs if not out.def_path.startswith("metrics/")]
             made = {out.def_path: out.hash_info.value for out in outs}
             for name, stage in stages.items():
-                now = _state(stage, made, params, is_judged=name in judged)
+                now = _state(stage, made, is_judged=name in judged)
                 before = _recorded(name, entries.get(name, {}))
                 # `...` stands for an absent entry, because None is a value.
                 changed |= {x for x in now | before if now.get(x, ...) != before.get(x, ...)}
@@ -66,29 +68,14 @@ def check_lock(params: Mapping[str, Any], metrics: Sequence[str]) -> None:
         ) from exc
     if changed:
         raise GateError(
-            f"The metrics must be those of the code and the parameters beside them, got another "
-            f"state than {LOCK} records of: {', '.join(sorted(changed))}. Run `dvc repro`."
+            f"The metrics must match the code and parameters beside them, got changes that "
+            f"{LOCK} does not record: {', '.join(sorted(changed))}. Run `dvc repro`."
         )
     if gone := sorted(x for x in entries if x.partition("@")[0] not in loader.stages_data):
         raise GateError(
             f"{LOCK} must record the stages of {PIPELINE}, got {', '.join(gone)}, too. Restore "
             f"it with `git restore {PIPELINE}`, or delete its entry with `dvc remove`."
         )
-
-
-def _upstream(stages: Mapping[str, Any], name: str) -> set[str]:
-    """Returns the names of a stage and of all stages that it depends on."""
-    makers = {f"{out.def_path}/": maker for maker, stage in stages.items() for out in stage.outs}
-    names, waiting = set[str](), {name}
-    while waiting:
-        current = waiting.pop()
-        names.add(current)
-        for path in [f"{dep.def_path}/" for dep in stages[current].deps]:
-            for out, maker in makers.items():
-                # The dependency is the output, a folder around it or a file in it.
-                if maker not in names and (out.startswith(path) or path.startswith(out)):
-                    waiting.add(maker)
-    return names
 
 
 def _recorded(name: str, entry: Mapping[str, Any]) -> State:
@@ -101,20 +88,20 @@ def _recorded(name: str, entry: Mapping[str, Any]) -> State:
     return {f"the command of {name}": entry.get("cmd"), **files, **dict(params)}
 
 
-def _state(
-    stage: Any, made: Mapping[str, str | None], params: Mapping[str, Any], *, is_judged: bool
-) -> State:
+def _state(stage: Any, made: Mapping[str, str | None], *, is_judged: bool) -> State:
     """Returns the current state of a stage, from dvc.yaml, the files and the parameters.
 
-    Dependencies of stages that are not judged keep their recorded checksums.
+    Dependencies of stages that are not judged keep their recorded state.
     """
     state = {f"the command of {stage.name}": stage.cmd}
     state |= {out.def_path: _checksum(out, made) for out in stage.outs}
     for dep in stage.deps:
         recorded = dep.hash_info.value
         if isinstance(dep, ParamsDependency):
-            before = recorded or {}
-            state |= {x: _at(params, x) if is_judged else before.get(x) for x in dep.params}
+            if is_judged:
+                refuse_deep(Path(dep.fs_path))
+            values = dep.read_params() if is_judged else recorded or {}
+            state |= {x: values.get(x) for x in dep.params}
         else:
             state[dep.def_path] = _checksum(dep, made) if is_judged else recorded
     return state
@@ -138,10 +125,3 @@ def _checksum(item: Any, made: Mapping[str, str | None]) -> Any:
     if path == _LINKED or any(path.startswith(f"{x}/") for x in made):
         return item.hash_info.value  # nothing in Git to compare it with
     return item.get_hash().value if item.exists else None
-
-
-def _at(params: Any, dotted: str) -> Any:
-    """Returns the parameter under a dotted name; None if there is none."""
-    for part in dotted.split("."):
-        params = params.get(part) if isinstance(params, Mapping) else None
-    return params

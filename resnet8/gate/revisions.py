@@ -33,7 +33,7 @@ def resolve(revision: str) -> str:
     return commit.decode().strip()
 
 
-def read_at(commit: str, path: str) -> bytes:
+def read_at(commit: str, path: Path) -> bytes:
     """Returns the content of a project file in a commit.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Decides by limits of a revision alone, and by losses against another."""
+"""Checks a revision against its limits, and for losses against another revision."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -32,15 +32,15 @@ def find_moved(
     )
     for what, before, now in inputs:
         if before and before != now:
-            yield f"The {what} is another one: SHA-256 {before[:16]}, now {str(now)[:16]}."
+            yield f"The {what} differs: SHA-256 {before[:16]}, now {str(now)[:16]}."
     was_right = old.correctness.by_class.get("keras_fp32", {})
     is_right = new.correctness.by_class.get("keras_fp32", {})
     is_other = any(not np.array_equal(x, was_right.get(label, [])) for label, x in is_right.items())
     if is_other and all(before == now for _, before, now in inputs):
-        yield "keras_fp32 is right on other images, although model and test set are the same."
+        yield "keras_fp32 classifies other images correctly, although model and test set are equal."
     for name in old.correctness.by_class:
         if name not in params.variants:
-            yield f"{name} was judged in the base, and is not any more."
+            yield f"{name} was judged in the base and no longer is."
     for section in _SECTIONS:
         was = old_params.get(section) if isinstance(old_params, Mapping) else None
         if not isinstance(was, Mapping):
@@ -52,4 +52,4 @@ def find_moved(
                 if key == "baseline":
                     yield f"No limit of a drop holds for {value}, the baseline."
     if edited:
-        yield f"What judges was edited: {', '.join(edited)}."
+        yield f"Judging code was edited: {', '.join(edited)}."

@@ -82,7 +82,7 @@ CATS = [i for i in range(105, 505) if i % 10 == 3]
          [r"^FAIL calibration: training images: 8, must be at least 100 \(gate.calib"]),
         (add_type, 0, ["onnx_uint8_int8 +new"]),
         (drop_type, 0, ["onnx_uint8 +removed"]),
-        (other_cpu, 0, ["^note: onnx_int8: 8-bit products saturate on one of both CPUs only"]),
+        (other_cpu, 0, ["^note: onnx_int8: 8-bit products saturate on only one of the two CPUs"]),
     ],
     ids=["same", "noise", "worse", "class", "calibration", "new", "removed", "CPU"],
 )  # fmt: skip
@@ -152,7 +152,7 @@ def swap_images(folder: Path) -> None:
     write_lock(folder)
 
 
-MADE_UP = r"must fit the images that metrics/correct\.json says were right, got another value of "
+MADE_UP = r"must match the right answers in metrics/correct\.json, got another value of "
 
 
 def made_up(name: str, dotted: str, value: Any) -> tuple[Edit, str]:
@@ -181,7 +181,7 @@ CLOSED: dict[str, tuple[Edit, str]] = {
         replaced(INT8, "{", '{"n_images": 1, "n_images": 2,'),
         r"onnx_int8\.json must be a JSON file, got the key 'n_images' for the second time\.",
     ),
-    "a list for a metric": (write(INT8, b"[1]"), r"must be whole, got: \[1\]"),
+    "a list for a metric": (write(INT8, b"[1]"), r"must be undamaged, got: \[1\]"),
     "NaN": (entry(INT8, "top1_accuracy", to=float("nan")), r"got NaN, which is no"),
     "an infinite KL": (
         entry(*KL, to=float("inf")),
@@ -189,13 +189,13 @@ CLOSED: dict[str, tuple[Edit, str]] = {
     ),
     "a negative KL": (
         entry(*KL, to=-1.0),
-        r"comparison\.json must be whole, got: variants\.torch_int8\.kl_divergence = -1\.0",
+        r"comparison\.json must be undamaged, got: variants\.torch_int8\.kl_divergence = -1\.0",
     ),
     "a huge number": (
         replaced(VERIFY[0], "1e-06", "1e999"),
-        r"verify_torch\.json must be whole, got: parity_with_onnx\.max_abs_prob\S+ = inf",
+        r"verify_torch\.json must be undamaged, got: parity_with_onnx\.max_abs_prob\S+ = inf",
     ),
-    "a word": (entry(*VERIFY, to="0.9"), r"verify_torch\.json must be whole, got: .+ = '0\.9'"),
+    "a word": (entry(*VERIFY, to="0.9"), r"verify_torch\.json must be undamaged, got: .+ = '0\.9'"),
     "null": made_up("onnx_int8", "top1_accuracy", None),
     "a missing key": made_up("onnx_int8", "n_images", DROP),
     "an accuracy made up": made_up("onnx_int8", "top1_accuracy", 0.95),
@@ -226,20 +226,20 @@ CLOSED: dict[str, tuple[Edit, str]] = {
     "missing bits of a class": (entry(*CATS_BITS), r"must have the classes"),
     "bits cut off": (
         entry(*CATS_BITS, to="AAAA"),
-        r"correct\.json must be whole, got: bits must be 100, got 3 bytes",
+        r"correct\.json must be undamaged, got: bits must be 100, got 3 bytes",
     ),
     "bits of another model": (
-        entry(*CATS_BITS, to="A" * 17 + "="), r"correct\.json must be whole",
+        entry(*CATS_BITS, to="A" * 17 + "="), r"correct\.json must be undamaged",
     ),
     "a class with an escape": (
-        rename_class("\\u001b[2J"), r"correct\.json must be whole, got: n_images",
+        rename_class("\\u001b[2J"), r"correct\.json must be undamaged, got: n_images",
     ),
     "as many images right, but others": (
         swap_images, r"comparison\.json " + MADE_UP + r"variants\.onnx_int8\.",
     ),
     "another baseline": made_up("comparison", "baseline", "onnx_fp32"),
     "a metric edited where only dvc.lock shows it": (
-        entry(*KL, to=0.99), r"another state than dvc\.lock records of: metrics/comparison\.json\.",
+        entry(*KL, to=0.99), r"changes that dvc\.lock does not record: metrics/comparison\.json\.",
     ),
     "no params.yaml": (remove("params.yaml"), r"params\.yaml must exist"),
     "a faulty parameter": (

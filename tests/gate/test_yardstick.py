@@ -26,7 +26,7 @@ def set_up(params: dict[str, Any], correct: Right | None = None, **options: str)
 
 
 FEWER = {k: v for k, v in usual().items() if k != "onnx_uint8"}
-OTHER_MODEL = f"The model is another one: SHA-256 {'a' * 16}, now {'b' * 16}."
+OTHER_MODEL = f"The model differs: SHA-256 {'a' * 16}, now {'b' * 16}."
 EDITS: dict[str, tuple[Edit, list[str]]] = {
     "a limit": (set_up({"gate": {"drop_max_pp": {"default": 50.0}}}), [
         "gate.drop_max_pp was {'default': 0.5} in the base, is {'default': 50.0}.",
@@ -36,8 +36,8 @@ EDITS: dict[str, tuple[Edit, list[str]]] = {
         "No limit of a drop holds for onnx_int8, the baseline.",
     ]),
     "a type": (set_up({"quantize_onnx": {"types": ["int8"]}}, FEWER), [
-        "onnx_uint8 was judged in the base, and is not any more.",
-        "What judges was edited: dvc.yaml.",
+        "onnx_uint8 was judged in the base and no longer is.",
+        "Judging code was edited: dvc.yaml.",
     ]),
     "the model": (set_up({"fetch": {"model": "sample"}}, model="b"), [
         OTHER_MODEL, "fetch.model was 'mlperf_tiny' in the base, is 'sample'.",
@@ -45,7 +45,7 @@ EDITS: dict[str, tuple[Edit, list[str]]] = {
     "the model's file": (set_up({}, model="b"), [OTHER_MODEL]),
     "the baseline's answers": (
         set_up({}, {name: np.roll(x, 10) for name, x in usual().items()}),
-        ["keras_fp32 is right on other images, although model and test set are the same."],
+        ["keras_fp32 classifies other images correctly, although model and test set are equal."],
     ),
 }  # fmt: skip
 
@@ -68,11 +68,11 @@ def test_an_edit_comes_first_in_all_forms(name: str, project: Path, gate: Gate) 
 def test_another_test_set_is_reported_without_a_verdict(project: Path, gate: Gate) -> None:
     write_metrics(project, usual(), images=255 - IMAGES)
     first, second = gate().error.splitlines()
-    assert first.startswith(f"{MOVED}The test set is another one: SHA-256 ")
+    assert first.startswith(f"{MOVED}The test set differs: SHA-256 ")
     assert second.startswith("error: The test set must be that of the base")
     content = json.loads(gate("--json").out)
     assert [*content] == ["moved", "verdict", "error"]
-    assert gate("--markdown").out.startswith("**The yardstick moved:**\n\n- The test set is anoth")
+    assert gate("--markdown").out.startswith("**The yardstick moved:**\n\n- The test set differs")
 
 
 def test_edited_code_of_the_gate_is_reported(project: Path, gate: Gate) -> None:
@@ -85,7 +85,7 @@ def test_edited_code_of_the_gate_is_reported(project: Path, gate: Gate) -> None:
     (project / "resnet8" / "other.py").touch()
     (project / "dvc.yaml").write_text((project / "dvc.yaml").read_text() + "# a comment")
     assert json.loads(gate("--json").out)["moved"] == [
-        "What judges was edited: dvc.yaml, resnet8/gate/new.py, resnet8/gate/rules.py."
+        "Judging code was edited: dvc.yaml, resnet8/gate/new.py, resnet8/gate/rules.py."
     ]
 
 

@@ -127,14 +127,10 @@ class Inside:
     @cached_property
     def inspection(self) -> dict[str, Any]:
         """Statistics and histograms, as in artifacts/inspection/layers.json."""
-        models = {
-            name: model._replace(points={**model.points}, absent={**model.absent})
-            for name, model in self.models.items()
-        }
         compared = {"reference": self.reference}
-        records = {"input": recording.inspect(models, [self.images], **compared)}
+        records, models = recording.inspect(self.models, [self.images], **compared)
         counts = {"input": len(self.images)}
-        layers = summaries.layers_json(models, records, self.over, counts, **compared)
+        layers = summaries.layers_json(models, {"input": records}, self.over, counts, **compared)
         return layers | compared
 
     @property
@@ -186,7 +182,7 @@ class Inside:
             reference = look(reference, self.images, layout="NHWC")
         if not np.array_equal(self.images, reference.images):
             raise ValueError(
-                f"Both models must have seen the same images, got {self.over} of shape "
+                f"Both models must run on equal images, got {self.over} of shape "
                 f"{self.images.shape} and {reference.over} of shape {reference.images.shape}."
             )
         shared = comparable(self._model, reference._model)

@@ -54,9 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help=".h5, .keras, .onnx or .pt2")
     parser.add_argument("--reference", type=Path, help="float model to compare with")
     parser.add_argument("--input", default="test:0", help=f"{FORMS}; or picture.png[,...]")
-    parser.add_argument("--layers", default="*", help="pattern, such as 'conv2d_*' or 'add,dense'")
+    parser.add_argument("--layers", default="*", help="pattern, such as 'conv2d*' or 'add,dense'")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the pipeline")
-    parser.add_argument("--out", type=Path, default=Path("build/visualizer"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/visualizer"), help="folder of pictures"
+    )
     parser.add_argument("--show", action="store_true", help="open the pictures when saved")
     args = parser.parse_args(argv)
 

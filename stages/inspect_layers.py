@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     watched = watch.watch_variants(models, args.models)
     observed = calibration[: params.inspect.images]
     batches = show_progress(inputs.batches(observed), desc="layers", unit="batches")
-    records = recording.inspect(watched, batches)
-    at_input = recording.inspect(watched, inputs.batches(chosen))
+    records, watched = recording.inspect(watched, batches)
+    at_input, watched = recording.inspect(watched, inputs.batches(chosen))
     counts = {"calibration": len(observed), "input": len(chosen)}
     by_images = {"calibration": records, "input": at_input}
     layers = summaries.layers_json(watched, by_images, spec.in_words, counts)

@@ -109,8 +109,10 @@ def _describe_results(metrics: Mapping[str, Any], params: Params, sizes: Mapping
 
 def _describe_decision(decision: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[str]:
     conclusion = f"**{words.headline(decision)}**: {decision['reason']}."
+    sentences = [conclusion, words.costs(decision, comparison)]
+    sentences.append(words.PLACES.get(decision["recommended"], ""))
     return [
-        f"{conclusion} {words.costs(decision, comparison)}",
+        " ".join(filter(None, sentences)),
         words.mlperf_tiny(decision, comparison["baseline"]),
     ]
 

@@ -120,7 +120,7 @@ def inside_table(layers: Json, sensitivity: Json) -> str:
         row = ranked[most_sensitive]
         divergences = [x["kl_divergence"] for x in (row["alone"], row["spared"], ranking["all"])]
         names = f"`{variant}`", f"`{noisiest}`", f"{db:.1f}", f"`{most_sensitive}`"
-        lines.append((*names, *(f"{kl:.4f}" for kl in divergences)))
+        lines.append((*names, *(f"{kl:.5f}" for kl in divergences)))
     return markdown.table(lines)
 
 

@@ -62,7 +62,7 @@ def write_card(variant: Variant, inputs: CardInputs) -> str:
         title=model_in_words(fetch["model"]),
         data=data_in_words(fetch["dataset"]),
         type="float32" if variant.is_float else "int8",
-        place=words.place(variant),
+        place=words.PLACES.get(variant, ""),
         mlperf=None if mlperf is None else {**mlperf, **mlperf["variants"][variant]},
         base=comparison["variants"][comparison["baseline"]],
         row=comparison["variants"][variant],

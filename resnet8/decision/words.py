@@ -37,8 +37,8 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}%"
 
 
-# By type of activations and weights; docs/reproducibility.md has the reasons.
-_PLACES = {
+# Where quantized variants should run; docs/reproducibility.md has the reasons.
+PLACES = {
     "onnx_int8": "Activations and weights are signed: for devices with int8 kernels. x86 CPUs have "
     "none for int8 activations, and run unsigned ones faster.",
     "onnx_uint8": "Activations and weights are unsigned: integer kernels, and the same codes on "
@@ -47,11 +47,6 @@ _PLACES = {
     "CPUs without VNNI.",
     "torch_int8": "For PyTorch, on CPUs; it keeps graph and float parts in its file.",
 }
-
-
-def place(variant: str) -> str:
-    """Describes where a quantized variant should run; empty for a float one."""
-    return _PLACES.get(variant, "")
 
 
 def kilobytes(n_bytes: int) -> str:

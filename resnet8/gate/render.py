@@ -7,10 +7,9 @@ the yardstick), and either `error` or everything that `command.judge` returns.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from resnet8.compare.rendering import rich_table
 from resnet8.core.files import Json
 from resnet8.core.markdown import escape, table
 
@@ -18,7 +17,6 @@ CHANGE_COLUMNS = (
     "variant", "base %", "now %", "change pp", "95% interval", "lost/won", "p", "verdict",
 )  # fmt: skip
 LIMIT_COLUMNS = ("limits of", "in", "value", "allowed", "verdict")
-_TEXT_COLUMNS = {"variant", "limits of", "in", "verdict"}
 _FORMS = {"fraction": "{:.2%}", "pp": "{:.2f} pp", "probability": "{:.2g}", "images": "{:g}"}
 _MOVED = "The yardstick moved: "
 _MEANING = (
@@ -44,13 +42,10 @@ def to_text(answer: Json) -> str:
             console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")
         if answer["warning"]:
             console.print(f"WARNING: {answer['warning']}", soft_wrap=True, style="bold red")
-        for columns, *rows in _tables(answer):
-            grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-            for name in columns:
-                side = "left" if name in _TEXT_COLUMNS else "right"
-                grid.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
-            for cells in rows:
-                grid.add_row(*cells, style="red" if cells[-1] in ("WORSE", "BROKEN") else None)
+        for lines in _tables(answer):
+            grid = rich_table(lines)
+            for row, cells in zip(grid.rows, lines[1:], strict=True):
+                row.style = "red" if cells[-1] in ("WORSE", "BROKEN") else None
             console.print(grid)
         console.print(_MEANING)
         for note in answer["notes"]:

@@ -116,7 +116,7 @@ def rank_variants(
 
 def open_variant(variant: Variant, models: Mapping[Variant, Any], folder: Path) -> Isolation:
     """Prepares a variant for `rank`; `models` have ONNX's float model, `folder` the metadata."""
-    factors, _ = read_metadata(variant.path(folder))
+    factors, _ = read_metadata(models[variant], variant.path(folder))
     original = equalized(models[Variant.ONNX_FP32], factors)
     if variant.runtime == "torch":
         layers, in_torch = isolate_torch(original, models[variant])

@@ -15,11 +15,7 @@ from resnet8.models import parity
 SAVED_IMAGES = 8  # of the chosen images, whose layer outputs are saved
 
 _MAX_PEAK = float(np.sqrt(np.finfo(np.float32).max))  # squares of outputs are summed in float32
-_CONVERSIONS = {  # the originals of each float variant
-    "keras_fp32": (),
-    "onnx_fp32": ("keras_fp32",),
-    "torch_fp32": ("keras_fp32", "onnx_fp32"),
-}
+_TOO_LARGE = "output is not finite, or too large to square in float32"
 Records = dict[str, dict[str, "LayerRecord"]]  # by variant and layer
 
 
@@ -66,7 +62,8 @@ def reference_variants(variant: str, reference: str | None = None) -> tuple[str,
         return () if variant == reference else (reference,)
     if variant not in set(Variant):
         return ()
-    return _CONVERSIONS.get(variant, (Variant(variant).original,))
+    known = Variant(variant)
+    return FLOAT_VARIANTS[: FLOAT_VARIANTS.index(known)] if known.is_float else (known.original,)
 
 
 def inspect(
@@ -74,14 +71,17 @@ def inspect(
     batches: Iterable[NDArray[np.uint8]],
     *,
     reference: str | None = None,
-) -> Records:
+) -> tuple[Records, dict[str, Watched]]:
     """Runs all variants over images batch by batch, in bounded memory.
 
     Args:
-        watched: by variant. Layers whose values are not finite, or have squares beyond float32,
-            are moved to the absent layers.
+        watched: by variant.
         batches: of (N, 32, 32, 3) uint8.
         reference: see `reference_variants`.
+
+    Returns:
+        Records, and the variants without layers whose values are not finite or have squares
+        beyond float32.
     """
     references = {
         variant: [x for x in reference_variants(variant, reference) if x in watched]
@@ -113,11 +113,10 @@ def inspect(
             captured = pool.map(lambda model, x=images: model.run(x), watched.values())
             outputs = {name: x.outputs for name, x in zip(watched, captured, strict=True)}
             list(pool.map(lambda variant, x=outputs: record(variant, x), watched))
-    for variant, model in watched.items():
-        for layer in [x for x in model.points if x not in records[variant]]:
-            del model.points[layer]
-            model.absent[layer] = "gives numbers that are too large, or none"
-    return records
+    return records, {
+        variant: model.without([x for x in model.points if x not in records[variant]], _TOO_LARGE)
+        for variant, model in watched.items()
+    }
 
 
 def check_conversions(records: Records) -> dict[str, dict[str, float]]:

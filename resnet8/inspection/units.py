@@ -7,13 +7,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from resnet8.core.errors import ArtifactError
 from resnet8.core.qparams import Parameter
 from resnet8.inspection.capture import Captured, Watched
-from resnet8.models import onnx_graph, onnx_model, torch_model
+from resnet8.models import onnx_graph, torch_model
 from resnet8.models.faults import reason
 from resnet8.quantize import equalization
 from resnet8.quantize.equalization import Equalization, along, check_count
@@ -22,17 +23,17 @@ from resnet8.quantize.quantization import RELU_AWARE
 _NAMES = TypeAdapter(list[str])
 
 
-def read_metadata(path: Path) -> tuple[Equalization, list[str]]:
-    """Reads equalization factors, and the tensors clipped on purpose, from the file of a model.
+def read_metadata(model: object, path: Path) -> tuple[Equalization, list[str]]:
+    """Reads the equalization factors and the tensors clipped on purpose of a model from `path`.
 
     Raises:
-        ArtifactError: the file is not a model, or its factors or names are malformed.
+        ArtifactError: the file of a program is damaged, or factors or names are malformed.
     """
-    if path.suffix == ".pt2":
+    if isinstance(model, onnx.ModelProto):
+        texts = onnx_graph.metadata(model)
+    else:
         keys = (equalization.METADATA, RELU_AWARE)
         texts = {key: torch_model.read_metadata(path, key) for key in keys}
-    else:
-        texts = onnx_graph.metadata(onnx_model.load_model(path))
     content = "equalization factors"
     try:
         factors = equalization.decode(texts.get(equalization.METADATA, ""))

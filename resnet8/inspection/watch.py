@@ -52,29 +52,10 @@ def watch_variants(models: Mapping[Variant, Any], folder: Path) -> dict[str, Wat
     return {name: watch(name) for name in models}
 
 
-def watch_file(path: Path, *, n_classes: int = N_CLASSES) -> Watched:
-    """Opens the file of a Keras model, ONNX model or PyTorch program of the pipeline.
-
-    Raises:
-        ArtifactError: the file is missing, damaged, of an unknown kind, or does not map
-            images to probabilities as the pipeline's models do.
-    """
-    if path.suffix == ".onnx":
-        return _watch(onnx_model.load_model(path, n_classes=n_classes), path)
-    if path.suffix == ".pt2":
-        return _watch(torch_model.load_model(path, n_classes=n_classes), path)
-    if path.suffix in MODEL_SUFFIXES:
-        from resnet8.inspection import keras_capture  # noqa: PLC0415
-
-        return keras_capture.watch_file(path, n_classes=n_classes)
-    known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
-    raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
-
-
 def _watch(model: onnx.ModelProto | torch.export.ExportedProgram, path: Path) -> Watched:
     """Captures a loaded model; `path` has its metadata."""
     library = onnx_capture if isinstance(model, onnx.ModelProto) else torch_capture
-    factors, clipped = read_metadata(path)
+    factors, clipped = read_metadata(model, path)
     return in_float_units(library.watch(model), factors, clipped=clipped)
 
 
@@ -110,24 +91,32 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
         raise TypeError(
             f"model must be a PyTorch module, an exported program or a path, got {type(model)}."
         )
-    path, n_classes = Path(model), N_CLASSES
+    return _open_file(Path(model))
+
+
+def _open_file(path: Path) -> Opened:
     if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+        raise ArtifactError(f"The model must be a file, got {path}.")
     if path.suffix == ".pt2":
         program = torch_model.load_any(path)
-        count = torch_model.count_classes(program)
-        if count is None:
+        if not torch_model.count_classes(program):
             return _open_program(program, path.stem)
-        n_classes = count
-    if path.suffix == ".onnx":
+        watched = _watch(torch_model.load_model(path), path)
+    elif path.suffix == ".onnx":
         graph = onnx_model.load_model(path, takes_images=False)
         interface = onnx_model.describe(graph)
         inputs, (result, *_) = interface["inputs"], interface["outputs"]
         shapes = [(x["name"], x["shape"][1:]) for x in inputs]
         if shapes != [(INPUT, [*IMAGE_SHAPE])] or result["name"] != onnx_model.OUTPUT:
             return _open_graph(graph, path.stem, inputs)
-        n_classes = result["shape"][-1]
-    watched = watch_file(path, n_classes=n_classes)
+        watched = _watch(onnx_model.load_model(path, n_classes=result["shape"][-1]), path)
+    elif path.suffix in MODEL_SUFFIXES:
+        from resnet8.inspection import keras_capture  # noqa: PLC0415
+
+        watched = keras_capture.watch_file(path, n_classes=N_CLASSES)
+    else:
+        known = ", ".join((*MODEL_SUFFIXES, ".onnx", ".pt2"))
+        raise ArtifactError(f"The model must be a file of type {known}, got {path}.")
     return Opened(_variant(path, watched), IMAGE_SHAPE, partial(_run_once, watched))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from grandalf.graphs import Edge, Graph, Vertex
 from grandalf.layouts import SugiyamaLayout, VertexViewer
+from grandalf.routing import EdgeViewer
 
 from resnet8.core.files import Json
 from resnet8.report.figures.layer_rows import shorten
@@ -19,13 +20,6 @@ GAP_X, GAP_Y = 16, 18  # between boxes
 MARGIN = 6
 NAME_LENGTH, KIND_LENGTH = 18, 24  # characters that fit into a box
 Point = tuple[float, float]
-
-
-class _Line:
-    """Receives the points of an edge from grandalf."""
-
-    def setpath(self, points: Sequence[Point]) -> None:
-        self.points = points
 
 
 def place(
@@ -40,7 +34,7 @@ def place(
     for vertex in vertices.values():
         vertex.view = VertexViewer(BOX_WIDTH, BOX_HEIGHT)
     for line in lines:
-        line.view = _Line()
+        line.view = EdgeViewer()
     boxes: dict[str, Point] = {}
     routes: dict[tuple[str, str], list[Point]] = {}
     left = float(MARGIN)
@@ -54,7 +48,7 @@ def place(
         for vertex, x, y in zip(part.sV, xs, ys, strict=True):
             boxes[vertex.data] = (x + right, y + down)
         for line in part.sE:
-            points = [(x + right, y + down) for x, y in line.view.points]
+            points = [(x + right, y + down) for x, y in line.view._pts]
             routes[line.v[0].data, line.v[1].data] = points
         left += max(xs) - min(xs) + BOX_WIDTH + GAP_X
     return {name: boxes[name] for name in names}, {pair: routes[pair] for pair in edges}
@@ -84,7 +78,7 @@ def network_view(network: Json, known: Sequence[str]) -> dict[str, Any]:
 
 
 def _texts(name: str, row: Json | None) -> dict[str, str]:
-    """The two lines in a box, and its tooltip; the input of the network has no row."""
+    """Returns the two lines in a box, and its tooltip; the input of the network has no row."""
     if row is None:
         return {"label": shorten(name, NAME_LENGTH), "kind": "images", "about": name}
     shape = "×".join(map(str, row["shape"]))
@@ -98,7 +92,7 @@ def _texts(name: str, row: Json | None) -> dict[str, str]:
 
 
 def _path(points: Sequence[Point]) -> str:
-    """An SVG path from the bottom of the first box to the top of the last, around other boxes."""
+    """Returns an SVG path from the first box's bottom to the last one's top, around other boxes."""
     half = BOX_HEIGHT / 2
     stops = [(x, y + side) for x, y in points for side in (-half, half)][1:-1]
     path = f"M{stops[0][0]:.0f},{stops[0][1]:.0f}"

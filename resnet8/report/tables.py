@@ -119,7 +119,7 @@ def findings(entries: Sequence[Json]) -> Rows:
         {
             "variant": x["variant"],
             "layer": Cell(x["layer"], x["layer"], x["variant"]) if x["layer"] else NOTHING,
-            "what": x["message"],
+            "finding": x["message"],
         }
         for x in entries
     ]
@@ -160,7 +160,7 @@ def sensitivity(name: str, ranking: Json, *, known: Sequence[str]) -> Rows:
 
 
 def ranked(ranking: Json) -> list[str]:
-    """The layers of a variant, from the one that costs most when it alone is quantized."""
+    """Returns the layers of a variant, the most sensitive first."""
     return sorted(ranking["layers"], key=lambda layer: int(ranking["layers"][layer]["rank"]))
 
 

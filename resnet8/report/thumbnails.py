@@ -69,7 +69,7 @@ def _draw_maps(
     return {
         "low": float(f"{low:.3g}"),
         "high": float(f"{high:.3g}"),
-        "what": content if is_picture(first) else f"all {first.size} values, a square each",
+        "content": content if is_picture(first) else f"all {first.size} values, a square each",
         "picture": numbers,
     }
 

@@ -131,7 +131,7 @@ def test_read_metadata_refuses_to_unpack_more_than_a_program_may_have(
     path.write_bytes(models["torch_int8.pt2"])
     monkeypatch.setattr(torch_file, "MAX_BYTES", 10_000)
     with pytest.raises(ArtifactError, match=r"got: \d+ bytes when unpacked\. Run `dvc repro`"):
-        read_metadata(path)
+        read_metadata(None, path)
 
 
 # Both formats hold the same text: in PyTorch's, few cases are enough.

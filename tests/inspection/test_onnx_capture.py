@@ -51,7 +51,7 @@ def test_errors_are_what_onnx_runtimes_debugging_tools_compute(
         pytest.skip("the codes of saturated products depend on which kernels a graph gets")
     images = calibration_images[:120]
     watched = {"onnx_fp32": onnx_capture.watch(onnx_fp32), "onnx_int8": onnx_capture.watch(model)}
-    records = recording.inspect(watched, batches(images))["onnx_int8"]
+    records = recording.inspect(watched, batches(images))[0]["onnx_int8"]
 
     paths, activations = [], []
     for kind, source in (("float", onnx_fp32), ("qdq", model)):

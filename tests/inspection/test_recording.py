@@ -43,7 +43,7 @@ def codes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Any]:
     models = {"onnx_fp32": watched(numbers), "onnx_uint8": watched(codes, UINT8)}
-    records = recording.inspect(models, batches(IMAGES))
+    records, _ = recording.inspect(models, batches(IMAGES))
     return summaries.activations_json(records)["layer"]
 
 

@@ -13,7 +13,6 @@ from resnet8.core.variants import Variant
 from resnet8.inspection import onnx_capture, recording, torch_capture, watch
 from resnet8.inspection.capture import Captured, Point, Watched
 from resnet8.inspection.units import in_float_units, read_metadata
-from resnet8.models import onnx_model, torch_model
 from resnet8.quantize.equalization import Equalization, FactorGroup
 from resnet8.quantize.quantization import Quantization
 
@@ -25,31 +24,23 @@ OUTPUTS, INPUTS = np.array([1, 0.5], np.float32), np.array([0.25, 1, 0.125], np.
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
 
-@pytest.mark.parametrize("name", ["none.onnx", "none.pt2"])
-def test_read_metadata_names_a_missing_file(models_folder: Path, name: str) -> None:
-    with pytest.raises(ArtifactError, match=rf"{name} must be an .+ Run `dvc repro`"):
-        read_metadata(models_folder / name)
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_watch_file_shows_outputs_and_parameters_in_the_float_models_units(
+def test_variants_show_outputs_and_parameters_in_the_float_models_units(
     models_folder: Path,
     quantization: Quantization,
     calibration_images: NDArray[np.uint8],
     variant: Variant,
 ) -> None:
-    path, original = variant.path(models_folder), variant.original.path(models_folder)
-    factors, _ = read_metadata(path)
+    names = [variant.original, variant]
+    loaded = watch.load_variants(names, models_folder, raw=models_folder, n_classes=10)
+    original, model = loaded.values()
+    factors, _ = read_metadata(model, variant.path(models_folder))
     assert factors == quantization.equalization
-    assert read_metadata(original) == (Equalization(), [])
+    assert read_metadata(original, variant.original.path(models_folder)) == (Equalization(), [])
 
-    unscaled = (
-        onnx_capture.watch(onnx_model.load_model(path))
-        if variant.runtime == "onnx"
-        else torch_capture.watch(torch_model.load_model(path))
-    )
-    watched = watch.watch_file(path)
-    models = (watch.watch_file(original), watched, unscaled)
+    library = onnx_capture if variant.runtime == "onnx" else torch_capture
+    shown, watched = watch.watch_variants(loaded, models_folder).values()
+    models = (shown, watched, library.watch(model))
     expected, outputs, other = (recording.capture(x, calibration_images[:20]) for x in models)
     names = outputs.keys() & factors.outputs.keys()
     assert len(names) >= 6

@@ -27,7 +27,7 @@ def test_watch_gives_every_keras_layer_the_name_of_its_onnx_node(
     assert watched["keras_fp32"].points["conv2d"].place == "layer batch_normalization"
     assert watched["keras_fp32"].points["dense"].place == "layer dense before its activation"
 
-    records = recording.inspect(watched, batches(calibration_images[:60]))
+    records, _ = recording.inspect(watched, batches(calibration_images[:60]))
     table = recording.check_conversions(records)
     assert set(table["conv2d"]) >= {"keras_onnx", "keras_torch", "onnx_torch"}
     assert max(row["relative"] for row in table.values()) == RTOL_ROUNDING
@@ -46,6 +46,6 @@ def test_watch_of_another_layer_finds_a_difference(
         "onnx_fp32": onnx_capture.watch(onnx_fp32),
         "torch_fp32": onnx_capture.watch(onnx_fp32),
     }
-    records = recording.inspect(watched, [calibration_images[:5]])
+    records, _ = recording.inspect(watched, [calibration_images[:5]])
     with pytest.raises(ParityError, match="Layer conv2d must be the same in keras_onnx"):
         recording.check_conversions(records)

@@ -64,7 +64,7 @@ def test_float_models_are_the_same_layer_by_layer(made: Made, test_set: Any) -> 
         "onnx_fp32": onnx_capture.watch(made.float_model),
         "torch_fp32": torch_capture.watch(made.program),
     }
-    records = recording.inspect(watched, [test_set[0][:4]])
+    records, _ = recording.inspect(watched, [test_set[0][:4]])
     table = recording.check_conversions(records)
     assert any("keras_onnx" in row and "keras_torch" in row for row in table.values())
     images = test_set[0][:20].astype(np.float32)

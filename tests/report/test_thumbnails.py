@@ -19,8 +19,8 @@ def test_feature_maps_are_on_one_scale_and_stored_once() -> None:
     layers = feature_maps(CAPTURES, LAYERS)["layers"]
     ends = [layers["conv"]["low"], layers["conv"]["high"]]
     np.testing.assert_allclose(ends, np.percentile(values, [0.5, 99.5]), rtol=5e-3)
-    assert layers["conv"]["what"] == "the first 16 of 20 channels"
-    assert layers["dense"]["what"] == "all 10 values, a square each"
+    assert layers["conv"]["content"] == "the first 16 of 20 channels"
+    assert layers["dense"]["content"] == "all 10 values, a square each"
     same = feature_maps(dict.fromkeys(FLOAT, CAPTURES["keras_fp32"]), LAYERS)
     assert len(same["pictures"]) == len(LAYERS)
     assert same["layers"]["conv"]["picture"] == dict.fromkeys(FLOAT, 0)
@@ -32,7 +32,7 @@ def test_feature_maps_have_fewer_channels_if_a_page_would_get_too_large(
     large = sum(map(len, feature_maps(CAPTURES, LAYERS)["pictures"]))
     monkeypatch.setattr("resnet8.report.thumbnails.MAX_MAP_BYTES", large - 1)
     maps = feature_maps(CAPTURES, LAYERS)
-    assert maps["layers"]["conv"]["what"] == "the first 4 of 20 channels"
+    assert maps["layers"]["conv"]["content"] == "the first 4 of 20 channels"
     assert sum(map(len, maps["pictures"])) < large
 
 

@@ -1,4 +1,4 @@
-// Draws Vega-Lite charts one after the other, so that the page answers in between.
+// Draws Vega-Lite charts one after the other, so that the page stays responsive.
 // Source: Vega-Lite 6, https://vega.github.io/vega-lite/docs/
 
 const data = JSON.parse(document.getElementById("report-data").textContent);
@@ -23,7 +23,7 @@ const OPTIONS = {
   config: CONFIG,
 };
 
-const drawn = new Map(); // what to clear away before the next, by element
+const drawn = new Map(); // by element: its view, finalized before the next one is drawn
 const wanted = new Map(); // the latest chart by element: earlier ones that still wait are left out
 let queue = Promise.resolve();
 
@@ -32,7 +32,7 @@ function draw(id, description, height, values, layer) {
   wanted.set(id, chart);
   const last = queue.then(async () => {
     if (wanted.get(id) !== chart) return;
-    await new Promise((resolve) => setTimeout(resolve)); // the page answers and shows what is drawn
+    await new Promise((resolve) => setTimeout(resolve)); // the page handles events and repaints
     drawn.get(id)?.finalize();
     drawn.set(id, await vegaEmbed(byId(id), chart, OPTIONS));
   }).catch((error) => console.error(`chart ${id}:`, error)); // the others are drawn
@@ -52,6 +52,8 @@ function element(tag, properties, ...children) {
 // --- Parts of charts ---
 
 const mark = (type, encoding, options = {}) => ({ mark: { type, ...options }, encoding });
+const marks = (values, type, encoding, options) =>
+  ({ data: { values }, ...mark(type, encoding, options) });
 const rowsBy = (field) => ({ y: { field, type: "nominal", sort: null, title: null } });
 const quantity = (field, title, options = {}) =>
   ({ field, type: "quantitative", title, axis: { tickCount: 6 }, ...options });

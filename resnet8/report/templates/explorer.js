@@ -64,7 +64,7 @@ function fillTable(id, sides) {
     .filter(([, ...cells]) => cells.some((cell) => cell !== NONE)).map((cells) => line(cells)));
 }
 
-// --- Reasons for what is not there ---
+// --- Reasons for missing figures ---
 
 const note = (words, ...more) => element("p", { className: "note" }, `${NONE}: ${words}`, ...more);
 
@@ -86,8 +86,6 @@ function gap({ variant, row }, layer) {
 // Screen readers get the chart's description and the tables, not each mark.
 const SIDE_A = { color: css("side-a-fill"), binSpacing: 0, aria: false };
 const SIDE_B = { color: css("side-b"), aria: false };
-const marks = (values, type, encoding, options) =>
-  ({ data: { values }, ...mark(type, encoding, options) });
 
 // Draws those marks that have values; a chart without any is hidden.
 function drawSides(id, description, layer) {
@@ -198,12 +196,12 @@ function showMaps(layer, sides) {
   sides.forEach(({ head, variant }, i) => {
     const name = `map-${"AB"[i]}`;
     const picture = data.maps.pictures[map.picture[variant]];
-    const alt = `${layer} in ${variant}: ${map.what}`;
+    const alt = `${layer} in ${variant}: ${map.content}`;
     Object.assign(byId(name), { hidden: !picture, src: picture ?? "", alt });
     byId(`${name}-caption`).textContent = picture ? head : `${head}, ${NONE}`;
   });
   byId("map-note").textContent =
-    `${map.what}, row by row. Black: ${map.low} or less; white: ${map.high} or more.`;
+    `${map.content}, row by row. Black: ${map.low} or less; white: ${map.high} or more.`;
 }
 
 // --- Choices ---

@@ -89,10 +89,7 @@ function drawSqnr(variants) {
   const tips = { tooltip: tooltip(["layer", "variant"], { sqnr: ".1f" }) };
   draw("sqnr-chart", "SQNR by layer, from input to output; lines follow the edges of the network",
     26 * layers.length, points, [
-      {
-        data: { values: lines },
-        ...mark("rule", ends, { strokeWidth: 1.2, opacity: 0.7, aria: false }),
-      },
+      marks(lines, "rule", ends, { strokeWidth: 1.2, opacity: 0.7, aria: false }),
       mark("point", { ...place, ...tips }, { ...POINT, size: 38 }),
     ]);
 }

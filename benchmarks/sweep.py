@@ -68,7 +68,7 @@ def sweep(runs: Sequence[Run], inputs: Inputs) -> tuple[dict[str, Any], list[lis
     results: dict[str, Any] = {}
     peaks = []
     with cluster.open_client(n_workers=len(runs)) as client:
-        for run, result in cluster.compute(client, runs, inputs, say=print):
+        for run, result in cluster.compute(client, runs, inputs, report=print):
             results[str(run)] = result
             if len(results) in (len(runs) // 4, len(runs)):
                 peaks.append(sorted(client.run(peak_bytes).values()))

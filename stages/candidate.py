@@ -1,4 +1,4 @@
-"""Publishes one variant's summary under a fixed path, for `dvc metrics diff`.
+"""Publishes one variant's metrics under a fixed path, for `dvc metrics diff`.
 
 Reads: metrics/summary/<candidate>.json
 Writes: metrics/candidate.json

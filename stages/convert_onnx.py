@@ -1,4 +1,4 @@
-"""Converts the Keras model to ONNX with tf2onnx and proves that it computes the same.
+"""Converts the Keras model to ONNX with tf2onnx and verifies that both agree.
 
 Reads: data/raw/ (the model), data/cifar10/train_images.npy, data/cifar10/labels.json
 Writes: artifacts/models/onnx_fp32.onnx, metrics/verify_onnx.json

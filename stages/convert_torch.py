@@ -1,4 +1,4 @@
-"""Converts the ONNX model to PyTorch with onnx2torch and proves that it computes the same.
+"""Converts the ONNX model to PyTorch with onnx2torch and verifies that both agree.
 
 Reads: artifacts/models/onnx_fp32.onnx, data/cifar10/train_images.npy
 Writes: artifacts/models/torch_fp32.pt2, metrics/verify_torch.json

@@ -1,4 +1,4 @@
-"""Sums up the finished runs of the grid: how many images are enough, which settings are best.
+"""Summarizes the finished runs: sufficient calibration images, and best settings.
 
 Reads: sweep/runs.csv, data/raw/ (the model), data/cifar10/
 Writes: metrics/sweep.json, metrics/plots/{sweep_size,sweep_front}.csv

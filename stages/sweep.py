@@ -33,14 +33,14 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     inputs = read_inputs(params, models=args.models, data=args.data, predictions=args.predictions)
-    say = partial(tqdm.write, file=sys.stderr)
+    report = partial(tqdm.write, file=sys.stderr)
     with cluster.open_client(n_workers=len(missing)) as client:
-        outcomes = cluster.compute(client, missing, inputs, say=say)
+        outcomes = cluster.compute(client, missing, inputs, report=report)
         outcomes = show_progress(outcomes, desc="sweep", unit="runs", total=len(missing))
         try:
             failed = record.keep(args.record, outcomes, identity)
         except KeyboardInterrupt:
-            say(f"finished runs are kept in {args.record}; the next sweep goes on from there")
+            report(f"finished runs are kept in {args.record}; the next sweep goes on from there")
             raise
 
     if failed:

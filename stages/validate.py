@@ -1,4 +1,4 @@
-"""Checks all parameters before any other stage runs, and clears variants no longer asked for.
+"""Checks all parameters before any other stage runs, and deletes files of dropped variants.
 
 Reads: params.yaml, data/linked/
 Writes: data/params.schema.json (the same for all valid parameters)
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.out, Params.model_json_schema())
     print(f"{args.params} is valid")
     for path in removed:
-        print(f"removed {path}: {args.params} does not ask for it any more")
+        print(f"removed {path}: {args.params} does not name this variant any more")
 
 
 if __name__ == "__main__":

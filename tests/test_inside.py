@@ -280,7 +280,7 @@ def test_models_of_the_pipeline_are_shown_in_the_units_of_the_float_model(
     assert any(x.endswith(", int8") for x in words)  # compared with nothing
 
 
-AMBIGUOUS = 'Say layout="NCHW" or layout="NHWC"'
+AMBIGUOUS = 'Pass layout="NCHW" or layout="NHWC"'
 
 
 @pytest.mark.parametrize(

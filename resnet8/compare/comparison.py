@@ -45,8 +45,8 @@ def difference_interval(baseline: Correct, variant: Correct) -> Interval:
     """95% confidence interval of the accuracy difference, variant minus baseline, as fractions.
 
     Newcombe's score interval for paired proportions joins the Wilson intervals of both accuracies
-    with their correlation. Unlike the normal approximation, it stays honest when few images, or
-    none, change sides.
+    with their correlation. Unlike the normal approximation, it keeps its coverage when few or no
+    images change sides.
 
     Source: R. G. Newcombe (1998), Improved confidence intervals for the difference between
     binomial proportions based on paired data, Statistics in Medicine 17, 2635-2650, method 10.

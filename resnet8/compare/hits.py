@@ -1,4 +1,4 @@
-"""Test images that each variant got right, small enough for Git.
+"""Records which test images each variant classifies correctly, compactly enough for Git.
 
 There is one bit per image, packed by class and written in base64. The bits of two revisions tell
 how their accuracies differ, image by image and class by class, without predictions and images. A
@@ -48,7 +48,7 @@ class Record(BaseModel):
 
 
 class Correctness(NamedTuple):
-    """The unpacked record: SHA-256 of the test set, and right predictions by variant and class."""
+    """Content of metrics/correct.json, unpacked: SHA-256 of the test set, and right predictions."""
 
     test_set: str
     by_class: dict[str, dict[str, Correct]]

@@ -45,7 +45,7 @@ def confusion_matrix(
 def find_flips(
     baseline: Probabilities, variant: Probabilities, labels: NDArray[np.int64]
 ) -> list[Flip]:
-    """Returns the images whose top-1 class differs, those that moved most first.
+    """Returns the images whose top-1 class differs, largest change of probabilities first.
 
     An image moves by the total variation distance of both distributions, (N, K) each: half the sum
     of the absolute differences.

@@ -1,7 +1,7 @@
-"""One model of a table, and its renderers for a terminal and a notebook.
+"""Renders tables for a terminal or a notebook.
 
 Lines are sequences of cells: the first line is the heading, the first column is aligned left and
-all others right. `core.markdown.table` renders the same lines.
+all others right. `core.markdown.table` renders such lines in Markdown.
 """
 
 from collections.abc import Sequence

@@ -55,7 +55,7 @@ class _Recorded:
 
 
 class _Tuple(list[Any]):
-    """A pickled tuple. It cannot be a key: to hash nested tuples can take 2^depth steps."""
+    """A pickled tuple. It cannot be a key: hashing nested tuples can take 2^depth steps."""
 
 
 def _without_hash(load_tuple: Callable[[Any], None]) -> Callable[[Any], None]:

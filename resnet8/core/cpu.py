@@ -12,7 +12,7 @@ NEEDED = {"avx2", "fma"}  # instruction sets, as Linux calls them
 
 
 def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Returns a sentence on why this CPU gives other last bits; None if it gives the same.
+    """Explains why results differ in their last bits on this CPU; None if they do not.
 
     Only Linux lists the CPU's instruction sets, in `cpuinfo`.
     """
@@ -36,7 +36,7 @@ def find_difference(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def hold_kernels() -> None:
-    """Makes PyTorch, oneDNN and MKL compute alike on all CPUs with AVX2.
+    """Makes PyTorch, oneDNN and MKL give the same bits on all CPUs with AVX2.
 
     Must be called before PyTorch is imported. By default, these libraries choose kernels by the
     CPU's vendor and vector width, which differ in their order of summation. TensorFlow gets one

@@ -1,4 +1,4 @@
-"""Errors that a user can mend.
+"""Errors that users can fix.
 
     PipelineError
     ├── ParamsError     params.yaml is invalid
@@ -61,7 +61,7 @@ class ParamsError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """An input cannot be fetched, or is not the file it should be."""
+    """An input cannot be fetched, or has the wrong content."""
 
 
 class ArtifactError(PipelineError):

@@ -106,7 +106,7 @@ def remove_dangling_links(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file atomically; a device or a pipe keeps its place and takes the content."""
+    """Writes a file atomically; a device or a pipe is written in place."""
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return

@@ -47,7 +47,7 @@ class InputSpec(NamedTuple):
         return f"{_WORDS[self.source]}{plural} {', '.join(map(str, self.numbers))}"
 
     def find_fault(self, *, n_test: int, n_calibration: int) -> str | None:
-        """Describes what is wrong if the largest number exceeds the images; None if it does not."""
+        """Returns a message if the largest number is out of range, else None."""
         counts = {"test": n_test, "calibration": -(-n_calibration // BATCH_SIZE)}  # rounded up
         count, largest = counts.get(self.source), max(self.numbers)
         if count is None or largest < count:

@@ -64,7 +64,7 @@ def refuse_deep(path: Path) -> None:
 
 
 def describe(fault: ValidationError | ParameterError, root: type[BaseModel]) -> list[str]:
-    """Describes faults, a line each; the fields of `root`, the model, are sections or values."""
+    """Describes validation errors, one line each; `root` is the validated model."""
     if isinstance(fault, ParameterError):
         return str(fault).split("\n")
     errors = fault.errors(include_url=False)

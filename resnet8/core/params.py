@@ -124,7 +124,7 @@ def check_files(params: Params, *, where: str = "params.yaml") -> None:
     model, expected = params.fetch.model, sections.Fetch.model_fields["model"].description
     if model not in BUILT_IN_MODELS and not is_url(model) and not Path(model).is_file():
         raise ParamsError(
-            f"fetch.model must be {expected}, got {model!r}, where no file is ({where})."
+            f"fetch.model must be {expected}, got {model!r}, which is not a file ({where})."
         )
 
 

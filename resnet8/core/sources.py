@@ -182,7 +182,9 @@ def _extract(archive: Path, source: str, members: Sequence[str], folder: Path) -
                 aside.write_bytes(content.read())  # type: ignore[union-attr]
             if not wanted:
                 return
-    raise SourceError(f"{source} must hold {', '.join(sorted(wanted))}, got an archive without.")
+    raise SourceError(
+        f"{source} must hold {', '.join(sorted(wanted))}, got an archive without them."
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -199,7 +201,7 @@ def _verified(source: str, out: Path, sha256: str | None) -> Iterator[Path]:
         if sha256 not in (None, actual):
             raise SourceError(
                 f"{source} must have SHA-256 {sha256}, got {actual} ({aside.stat().st_size} "
-                "bytes). The file is damaged or another one; get it anew."
+                "bytes). The file is damaged or another one; fetch it again."
             )
 
 
@@ -254,7 +256,7 @@ def _download_once(url: str, out: Path) -> None:
 def _minimum_rate(url: str, out: Path) -> Iterator[None]:
     """Interrupts a download that stalls or drips, even while headers are read.
 
-    A signal does it, because the timeout of a socket starts anew with each byte.
+    Uses a signal, because the timeout of a socket restarts with every byte.
     """
     size = 0
 

@@ -12,13 +12,13 @@ FIGURES = ("top1_accuracy", "accuracy_delta_pp", "ci95_low_pp", "ci95_high_pp")
 STANDARD_ERRORS = 2  # of the smallest KL divergence
 RULES = (
     "No variant is recommended where the baseline is not better than chance.",
-    "A quantized variant must keep the gate's limits; those of the float models concern all.",
-    "Its 8-bit products must not saturate on the CPU that measured.",
+    "A quantized variant must keep the gate's limits; those of the float models apply to all.",
+    "Its 8-bit products must not saturate on the CPU that evaluated it.",
     "Its file must be smaller than the float model's.",
-    f"Of these, the smallest file is chosen; {SAME_SIZE:.0%} more is as small.",
-    "Of these, the one with the smallest KL divergence is; up to "
-    f"{STANDARD_ERRORS} standard errors more is as good.",
-    "Of these, the first in params.yaml is. Where there is none, the float ONNX model is.",
+    f"Of these, the smallest file wins; up to {SAME_SIZE:.0%} more counts as equal.",
+    "Of these, the smallest KL divergence wins; up to "
+    f"{STANDARD_ERRORS} standard errors more counts as equal.",
+    "Ties go to the first in params.yaml. If none is left, the float ONNX model is recommended.",
 )
 
 

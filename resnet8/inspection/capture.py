@@ -84,7 +84,7 @@ class Watched(NamedTuple):
 def comparable(model: Watched, reference: Watched) -> Watched:
     """Restricts a model to the outputs and parameters that have the same shape in its reference.
 
-    Both must return kept outputs, whatever images they run on.
+    `run` of both must return stored outputs.
     """
     outputs, others = (x.run(np.empty(0, np.float32)).outputs for x in (model, reference))
     points = {x: point for x, point in model.points.items() if x in reference.points}

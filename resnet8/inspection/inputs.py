@@ -118,8 +118,8 @@ def _channels_last(images: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
     first, last = (batch.shape[axis] in CHANNELS for axis in (1, 3))
     if layout is None and first == last:
         raise ValueError(
-            f"images must show by their shape which axis holds 1, 3 or 4 channels, got "
-            f'{images.shape}. Say layout="NCHW" or layout="NHWC".'
+            f"images must have a shape in which one axis holds 1, 3 or 4 channels, got "
+            f'{images.shape}. Pass layout="NCHW" or layout="NHWC".'
         )
     is_last = last if layout is None else layout == "NHWC"
     return batch if is_last else batch.transpose(0, 2, 3, 1)

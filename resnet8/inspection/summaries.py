@@ -159,9 +159,10 @@ def _parameter_json(
     running.update(values)
     spanned = [original.values] if is_variant else [original.values, values]
     edges = _edges(min(float(x.min()) for x in spanned), max(float(x.max()) for x in spanned))
+    histogram = Histogram(*np.histogram(values[values != 0], edges))
     row: dict[str, Any] = {
         "statistics": _summary_json(running.summary()) | {"shape": list(values.shape)},
-        "histogram": _histogram_json(running.histogram(), edges),
+        "histogram": _histogram_json(histogram, edges),
         "channel_min": _rounded_list(channels.min(axis=1)),
         "channel_max": _rounded_list(channels.max(axis=1)),
     }

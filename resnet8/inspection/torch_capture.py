@@ -116,7 +116,7 @@ def capture(module: torch.nn.Module, images: NDArray[np.float32]) -> Watched:
         layer = f"{name}:{calls[name]}" if calls[name] > 1 else name
         tensor = _first_tensor(output)
         if not tensor.is_floating_point():
-            absent[layer] = f"gives {str(tensor.dtype).removeprefix('torch.')}"
+            absent[layer] = f"returns {str(tensor.dtype).removeprefix('torch.')}"
         elif tensor.ndim < 2 or len(tensor) != len(images) or not tensor.numel():
             absent[layer] = NO_ROWS
         else:

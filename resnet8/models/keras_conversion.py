@@ -67,7 +67,7 @@ def convert(model: keras.Model, *, opset: int, n_classes: int) -> onnx.ModelProt
 
 
 def unmatched_layers(model: onnx.ModelProto) -> list[str]:
-    """The Keras layers with nodes of which none computes their output; they are not compared."""
+    """Returns the Keras layers none of whose nodes computes their output; they are not compared."""
     layers = keras_layers.read(model).values()
     known = {layer.name for layer in layers if layer.place in ("output", "input")}
     return sorted({layer.name for layer in layers} - known)

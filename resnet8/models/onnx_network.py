@@ -87,7 +87,7 @@ def describe(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def peak_activations(layers: list[Layer], input_size: int) -> tuple[int, str]:
-    """The most values that must be in memory at once, and the layer that needs them.
+    """Returns the peak number of values in memory, and the layer where it occurs.
 
     Layers run one after the other. A buffer is kept until the last layer that reads it has run;
     pass-through operators (ReLU, reshape) overwrite their input if no other layer reads it.

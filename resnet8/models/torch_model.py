@@ -135,7 +135,7 @@ def _reading(subject: Path | str) -> AbstractContextManager[None]:
 
 
 def make_predictor(model: Program | torch.nn.Module) -> Predictor:
-    """Wraps a model as a function of arrays; from then on, PyTorch computes on one core."""
+    """Wraps a model as a function of arrays; sets PyTorch to one thread."""
     torch.set_num_threads(1)
     module = model.module() if isinstance(model, Program) else model
 

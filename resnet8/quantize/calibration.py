@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def draw_balanced(labels: NDArray[np.int64], size: int, *, seed: int) -> NDArray[np.int64]:
-    """Draws image indices so that each class is as frequent as the next.
+    """Draws image indices so that all classes are equally frequent.
 
     Classes differ by at most one image as long as the pool has enough of each; then the
     rarer classes are used up and the others fill the rest. Draws with the same seed nest:

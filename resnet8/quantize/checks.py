@@ -1,4 +1,4 @@
-"""Checks of what quantization libraries are given, log and write.
+"""Checks the inputs, logs and outputs of quantization libraries.
 
 The libraries at best log what they change or leave out, where nobody looks.
 """

@@ -53,7 +53,7 @@ _Rows = Iterator[tuple[str, str | None, str]]  # rule, layer and message
 
 
 def count_test_images(calibration: NDArray[np.uint8], test: NDArray[np.uint8]) -> int:
-    """Counts the calibration images (N, H, W, C) that are, byte by byte, test images."""
+    """Counts the calibration images (N, H, W, C) that are byte-identical to a test image."""
     known = {image.tobytes() for image in test}
     return sum(image.tobytes() in known for image in calibration)
 

@@ -1,4 +1,4 @@
-"""Notes for the user about a quantization: what was widened, clipped or left without effect."""
+"""Notes about a quantization: widened ranges, clipped tensors, options without effect."""
 
 from collections.abc import Iterator
 

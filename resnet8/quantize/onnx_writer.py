@@ -48,8 +48,8 @@ def find_points(
 ) -> dict[str, str]:
     """Maps each tensor that ONNX Runtime rounds to 8 bits to the tensor whose scale it takes.
 
-    Quantizes a folded float model with meaningless ranges to find out. Unless activations are
-    symmetric, ONNX Runtime removes ReLUs, because codes clip at 0 anyway.
+    Quantizes a folded float model with placeholder ranges, and reads the result. Unless
+    activations are symmetric, ONNX Runtime removes ReLUs, because codes clip at 0 anyway.
 
     Raises:
         ParamsError: the model has no node with a name in `float_layers`.

@@ -33,7 +33,7 @@ class _Activation(_Strict):
 
 
 class _Weight(_Strict):
-    """One scale, or one for each output with zero point 0."""
+    """Quantization of a weight: one scale, or one for each output with zero point 0."""
 
     scale: list[_Scale] = Field(min_length=1)
     zero_point: Annotated[int, Field(ge=-N_CODES // 2, lt=N_CODES // 2)]

@@ -1,6 +1,6 @@
 """Operations that a device computes between 8-bit codes; reads those that round sums or products.
 
-Shape letters: C channels, H x W places, O outputs and I inputs of a layer, h x w places of a
+Shape letters: C channels, H x W positions, O outputs and I inputs of a layer, h x w positions of a
 window, G groups.
 """
 
@@ -149,7 +149,7 @@ def read_arithmetic(scope: Scope, node: onnx.NodeProto) -> Operation:
     scales = [_scale_of(scope.read(node, x)) for x in node.input]
     shapes = [tuple(scope.shapes[x]) for x in node.input]
     if len({len(x) for x in shapes}) > 1:
-        refuse(node, "read tensors with as many axes", f"shapes {shapes}")
+        refuse(node, "read tensors with equally many axes", f"shapes {shapes}")
     kind = ARITHMETIC[node.op_type]
     if kind == "multiply":
         return _rounded(scope, node, kind, node.input, [math.prod(scales, start=Fraction(1))])
@@ -157,7 +157,7 @@ def read_arithmetic(scope: Scope, node: onnx.NodeProto) -> Operation:
     grid = Fraction(math.gcd(*(int(x * denominator) for x in scales)), denominator)
     if sum(LAST_CODE * x for x in scales) >= 2**_FLOAT64_BITS * grid:  # not exact in float64
         ratio = float(max(scales) / min(scales))
-        refuse(node, "add numbers of like scales", f"a scale {ratio:.0e} times another")
+        refuse(node, "add numbers of similar scales", f"a scale {ratio:.0e} times another")
     return _rounded(scope, node, kind, node.input, [grid])
 
 
@@ -199,7 +199,7 @@ def read_windows(scope: Scope, node: onnx.NodeProto) -> tuple[dict[str, list[int
 
     Returns:
         `kernel`, `strides` and `dilations` along H and W, and `pads` above, left, below and
-        right; the numbers of places that windows cover inside the tensor.
+        right; the numbers of positions that windows cover inside the tensor.
 
     Source: https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """

@@ -1,6 +1,6 @@
 """Reads the operations of a quantized network, step by step.
 
-Shape letters: C channels, H x W places.
+Shape letters: C channels, H x W positions.
 """
 
 import math
@@ -142,7 +142,7 @@ def _read_table(
 
 
 def _read_move(scope: Scope, node: onnx.NodeProto) -> Operation:
-    """Reads an operator that moves codes, by applying it to the numbers of their places."""
+    """Reads an operator that moves codes, by applying it to their indices."""
     (source,) = scope.computed(node)
     shape = scope.shapes[source]
     size = math.prod(shape)

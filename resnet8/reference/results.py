@@ -139,7 +139,7 @@ def in_words(name: str, checked: Checked) -> str:
     """Describes the results of a model in one line."""
     rows = checked.code_rows
     compared, differing = sum(x.compared for x in rows), sum(x.differing for x in rows)
-    text = f"{name}: {differing:,} of {compared:,} codes are not those of exact arithmetic"
+    text = f"{name}: {differing:,} of {compared:,} codes differ from exact arithmetic"
     if checked.saturates:
         return f"{text}; 8-bit products saturate on this CPU, which has no VNNI"
     if not differing:

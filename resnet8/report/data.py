@@ -34,7 +34,7 @@ SCRIPT_DATA = (
 
 
 class ReportInputs(NamedTuple):
-    """Everything that a report is made from.
+    """Inputs of the report.
 
     results: contents of metrics/<name>.json by name, of artifacts/inspection/layers.json (`layers`)
         and of artifacts/verification/quantized.json (`verification`).

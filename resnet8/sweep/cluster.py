@@ -31,7 +31,7 @@ from resnet8.sweep.record import Outcome
 from resnet8.sweep.result import Result
 
 CONNECT_SECONDS = 10.0
-PATIENCE_SECONDS = 600.0  # without any worker; a queue may take its time to start one
+PATIENCE_SECONDS = 600.0  # without any worker; a batch queue may start one late
 POLL_SECONDS = 0.5
 WORKER_BYTES = 10**9  # more than a worker needs
 _PACKAGE = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ _LOCAL = {  # Dask's configuration for workers on this machine
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**26,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
     "distributed.deploy.lost-worker-timeout": PATIENCE_SECONDS,  # nannies start them again
-    "distributed.worker.profile.enabled": False,  # costs time, and nobody looks at it
+    "distributed.worker.profile.enabled": False,  # costs time and is not used
 }
 
 
@@ -111,12 +111,12 @@ def _start_here(n_workers: int) -> LocalCluster:
 
 
 def compute(
-    client: Client, runs: Sequence[Run], inputs: Inputs, *, say: Callable[[str], None]
+    client: Client, runs: Sequence[Run], inputs: Inputs, *, report: Callable[[str], None]
 ) -> Iterator[Outcome]:
     """Computes runs on a scheduler's workers, and yields them in the order in which they finish.
 
     Runs with the same settings share their quantization. The inputs are sent to each worker once.
-    `say` tells the user when the number of workers changes. A run that failed comes with its
+    `report` tells the user when the number of workers changes. A run that failed comes with its
     reason.
 
     Raises:
@@ -130,7 +130,7 @@ def compute(
         client.register_plugin(project)
         futures |= _submit(client, name, runs)
         waiting = as_completed(list(futures), with_results=True)
-        for _ in _watch(client, say):
+        for _ in _watch(client, report):
             for future, value in waiting.next_batch(block=False):
                 yield futures.pop(future), _outcome(value)
             if waiting.is_empty():
@@ -179,7 +179,7 @@ def _submit(client: Client, name: str, runs: Sequence[Run]) -> dict[Future, Run]
     return futures
 
 
-def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
+def _watch(client: Client, report: Callable[[str], None]) -> Iterator[None]:
     """Reports each change of the number of workers, and yields until an error.
 
     Raises:
@@ -193,7 +193,7 @@ def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
         address = client.scheduler.address
         if count != before:
             waits = "" if count else f"; waiting {patience} for one"
-            say(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
+            report(f"{count} worker{'' if count == 1 else 's'} at {address}{waits}")
         if count:
             last_worker = time.monotonic()
         elif time.monotonic() - last_worker > PATIENCE_SECONDS:
@@ -208,7 +208,7 @@ def _watch(client: Client, say: Callable[[str], None]) -> Iterator[None]:
 def _outcome(value: Any) -> Result | str:
     """Returns the result of a run, or the reason of the exception that Dask gives in its place.
 
-    The status of the future does not tell: if the worker that holds a result dies, Dask computes
+    The future's status is unreliable: if the worker that holds a result dies, Dask computes
     the result again even after it has been received.
     """
     match value:

@@ -50,7 +50,7 @@ def compare(new: Setting, old: Setting, figure: Figure) -> Estimate:
 
 
 def find_enough(settings: Iterable[Setting]) -> dict[str, Any] | None:
-    """Finds the smallest number of images from which on none differs measurably from the largest.
+    """Finds the number of images beyond which no result differs measurably from the largest one's.
 
     Args:
         settings: of one variant, with the usual settings except for the number of images.

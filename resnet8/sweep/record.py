@@ -68,13 +68,13 @@ def read(path: Path) -> dict[Key, Result]:
         try:
             key, result = _parse(line)
             if key in results:
-                raise ValueError("the run is there twice")
+                raise ValueError("the run is repeated")
             counts = (result.n_images, result.baseline_right)
             earlier, right, wrong = baselines.setdefault(key.shared, (counts, set(), set()))
             right.update(result.lost)
             wrong.update(result.won, result.other)
             if counts != earlier or right & wrong:
-                raise ValueError("the baseline must be that of the lines above")
+                raise ValueError("the baseline must match the lines above")
         except (ValueError, RecursionError) as exc:
             got = f"{shown(','.join(line))} ({_reason(exc)})"
             raise _damaged(path, f"a finished run in line {number}, got {got}") from exc

@@ -97,7 +97,7 @@ def test_fetch_model_brings_mlperf_tiny(
 NO_FILE = r"^none/m\.h5 must be a file, got nothing there\. Correct fetch\.model or "
 OTHER_FILE = (
     rf"/pretrainedResnet\.h5 must have SHA-256 {sha256(MODEL)}, got {sha256(b'other')} "
-    r"\(5 bytes\)\. The file is damaged or another one; get it anew\.$"
+    r"\(5 bytes\)\. The file is damaged or another one; fetch it again\.$"
 )
 
 

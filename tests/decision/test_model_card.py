@@ -1,22 +1,29 @@
 """The model card has the metrics' numbers, and a head that hubs can read."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from numpy.typing import NDArray
 
 from resnet8.core.files import Fingerprint
 from resnet8.core.variants import Variant
 from resnet8.decision.model_card import CardInputs, choose_variant, write_card
+from resnet8.inspection.watch import load_variants
+from resnet8.models import onnx_model, torch_model
 from tests.report_inputs import LABELS, make_inputs
 
 SHA = {"model": "aa" * 32, "original": "bb" * 32, "images": "cc" * 32, "test": "dd" * 32}
-RESULTS = dict(make_inputs().results)
+VARIANTS = ("onnx_int8", "onnx_uint8", "torch_int8")
+RESULTS = dict(make_inputs(quantized=VARIANTS).results)
 
 
-def card(variant: str = "onnx_int8", **changes: Any) -> tuple[Any, str]:
-    """Head and text of a card; changes are made to the results."""
+def card(variant: str = "onnx_int8", *, path: str = "", **changes: Any) -> tuple[Any, str]:
+    """Head and text of a card of the model at a path; changes are made to the results."""
     arithmetic = {
         "codes": 12345, "largest_difference": 1, "distance_from_tie_at_most": 0.001,
         "saturating_products": False,
@@ -39,7 +46,7 @@ def card(variant: str = "onnx_int8", **changes: Any) -> tuple[Any, str]:
     inputs = CardInputs(
         results | changes,
         settings,
-        model=Fingerprint(f"artifacts/models/{variant}.onnx", 102_999, SHA["model"]),
+        model=Fingerprint(path or f"artifacts/models/{variant}.onnx", 102_999, SHA["model"]),
         original=Fingerprint("data/raw/model.h5", 316_270, SHA["original"]),
         calibration=Fingerprint("data/calibration/images.npy", 99, SHA["images"]),
     )
@@ -120,3 +127,20 @@ def test_a_float_model_has_a_card_without_quantization() -> None:
     assert "quantized" not in json.dumps(head)
     assert "converted to ONNX" in text
     assert "fit.weight_rounding" not in text
+
+
+@pytest.mark.parametrize("variant", [Variant(x) for x in VARIANTS])
+def test_code_of_a_card_gives_the_evaluated_probabilities(
+    models_folder: Path, calibration_images: NDArray[np.uint8], variant: Variant
+) -> None:
+    _, text = card(variant, path=str(variant.path(models_folder)))
+    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+    images = np.ascontiguousarray(calibration_images[:200], np.float32)
+    names: dict[str, Any] = {"images": images}
+    exec(code, names)
+    model = load_variants([variant], models_folder, raw=models_folder, n_classes=10)[variant]
+    library = onnx_model if variant.runtime == "onnx" else torch_model
+    expected = library.make_predictor(model)(images)
+    # A session that fuses the operators of onnx_int8 differs by more than a hundredth.
+    got = torch.as_tensor(names["probabilities"]).detach()
+    np.testing.assert_allclose(got, expected, atol=1e-5)

@@ -16,7 +16,7 @@ from tests.upstream import ARCHIVE, FOLDER, entry, tar
 
 TEST_BATCH = f"{FOLDER}/test_batch"
 META = f"{FOLDER}/batches.meta"
-WITHOUT = r"\S+/" + ARCHIVE + r" must hold .*" + TEST_BATCH + r", got an archive without\."
+WITHOUT = r"\S+/" + ARCHIVE + r" must hold .*" + TEST_BATCH + r", got an archive without them\."
 DAMAGED = r"\S+/" + ARCHIVE + r" must be a complete tar archive, got: .+\."
 TOO_LONG = r"\S+/" + ARCHIVE + r", unpacked, must have at most \d+ bytes, got more\."
 

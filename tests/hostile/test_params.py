@@ -16,7 +16,7 @@ TAGS = (
     "!!python/name:os.system",
 )  # fmt: skip
 NO_TAG = FILE + r" must be YAML, got: could not determine a constructor for the tag .+\."
-NO_MODEL = rf"fetch\.model must be .+, got 'none/m\.h5', where no file is \({FILE}\)\."
+NO_MODEL = rf"fetch\.model must be .+, got 'none/m\.h5', which is not a file \({FILE}\)\."
 SURROGATE = FILE + r" has 1 fault:\n  - candidate must be .+, got '\\ud800'\."
 
 

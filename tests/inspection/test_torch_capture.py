@@ -137,7 +137,7 @@ def test_calls_are_kept_apart_and_work_in_place_changes_no_earlier_output() -> N
         (lambda x: (None, x), None),
         (lambda x: {"a": x, "b": x + 1}, None),
         (lambda x: [(x,)], None),
-        (lambda x: x.argmax(1), "gives int64"),
+        (lambda x: x.argmax(1), "returns int64"),
         (lambda x: x.sum(), "no array with a row for each image"),
         (lambda x: x[:1], "no array with a row for each image"),
         (lambda x: None, "no array with a row for each image"),

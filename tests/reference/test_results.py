@@ -82,7 +82,7 @@ def test_refuse_unexplained_names_the_first_layer_and_the_others() -> None:
 
 def test_in_words_counts_the_codes_that_differ() -> None:
     farthest = "all by one and within 3e-05 steps of a tie"
-    text = f"it: 2 of 2,000 codes are not those of exact arithmetic, {farthest}"
+    text = f"it: 2 of 2,000 codes differ from exact arithmetic, {farthest}"
     assert in_words("it", of(RIGHT, row("x"))) == text
     assert in_words("it", of(RIGHT, saturates=True)).endswith("on this CPU, which has no VNNI")
     assert in_words("it", of(row())).endswith("exact arithmetic")

@@ -49,7 +49,7 @@ def sweep(
     path.touch()
 
     def outcomes(client: Any) -> Iterator[Any]:
-        for number, outcome in enumerate(compute(client, missing(path, runs), inputs, say=say)):
+        for number, outcome in enumerate(compute(client, missing(path, runs), inputs, report=say)):
             yield outcome
             on_result(number)
 
@@ -216,7 +216,7 @@ def test_worker_that_comes_late_gets_the_data_and_one_with_other_libraries_makes
         patched.setattr(module, "PATIENCE_SECONDS", 0.0)
         with pytest.raises(ClusterError, match="must have workers, got none for"):
             sweep(path, inputs, cluster.address)
-    assert sweep(path, inputs, cluster.address, runs=RUNS[:2], say=say) == []
+    assert sweep(path, inputs, cluster.address, runs=RUNS[:2], report=say) == []
     assert messages[0].startswith("0 workers at tcp://127.0.0.1")
     assert missing(path) == RUNS[2:]
 

@@ -229,12 +229,12 @@ def test_read_names_the_line_of_a_value_that_no_run_gives(
 @pytest.mark.parametrize(
     ("figures", "seed", "reason"),
     [
-        ({}, 0, "the run is there twice"),
-        ({"n_images": 900}, 1, "the baseline must be that of the lines above"),
+        ({}, 0, "the run is repeated"),
+        ({"n_images": 900}, 1, "the baseline must match the lines above"),
         # An image that the baseline has right and wrong; the first line lost 1 and 5 and won 3.
-        ({"lost": [3]}, 1, "the baseline must be that of the lines above"),
-        ({"won": [1]}, 1, "the baseline must be that of the lines above"),
-        ({"other": [5]}, 1, "the baseline must be that of the lines above"),
+        ({"lost": [3]}, 1, "the baseline must match the lines above"),
+        ({"won": [1]}, 1, "the baseline must match the lines above"),
+        ({"other": [5]}, 1, "the baseline must match the lines above"),
     ],
 )
 def test_read_refuses_a_line_that_contradicts_one_above(

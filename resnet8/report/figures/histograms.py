@@ -24,7 +24,7 @@ AREA: dict[str, Any] = {
 
 
 class Panel(NamedTuple):
-    """Histograms of one kind of value, by variant; those of parameters have linear shares."""
+    """Histograms of one kind of value, by variant; those of parameters have a linear axis."""
 
     title: str
     rows: Rows
@@ -53,7 +53,7 @@ def draw_layer(layer: str, inspection: Json, *, data: str) -> canvas.Figure:
         "zeros, whose share is named above them."
     ]
     if names & set(QUANTIZED_VARIANTS):
-        caption.append("Brackets: what a variant's 8 bits can hold; values beyond are clipped.")
+        caption.append("Brackets: range of a variant's 8-bit codes; values beyond are clipped.")
     for name, reasons in inspection["absent"].items():
         if layer in reasons:
             caption.append(f"Not in {name}: {reasons[layer]}.")
@@ -121,7 +121,7 @@ def _draw(axes: canvas.Axes, panel: Panel) -> None:
 
 
 def _draw_brackets(axes: canvas.Axes, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Draws what the 8 bits of each variant can hold, from the top in the order of the legend."""
+    """Draws the range of each variant's 8-bit codes, from the top in the order of the legend."""
     for i, (name, ends) in enumerate(ranges.items()):
         y = 1 - BRACKET * (i + 0.6)
         style = palette.line_style(name) | {"transform": axes.get_xaxis_transform(), "zorder": 3}

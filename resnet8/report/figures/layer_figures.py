@@ -31,9 +31,9 @@ PARTS = (
 
 @canvas.styled()
 def draw_ranges(inspection: Json, *, data: str) -> canvas.Figure:
-    """Draws the range of each layer's values, and what 8 bits of them can hold.
+    """Draws the range of each layer's values, and the range of their 8-bit codes.
 
-    Arguments are those of `draw_layer`.
+    See `draw_layer` for the arguments.
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "dtype")
@@ -61,7 +61,7 @@ def draw_ranges(inspection: Json, *, data: str) -> canvas.Figure:
         ends = [(*np.ravel(both), np.nan) if both else (np.nan,) * 3 for both in clips]
         style = palette.line_style(variant) | {"marker": "|", "markersize": 6, "mew": 1.4}
         x, rows = np.ravel(ends / peaks[:, None]), np.repeat(y + k / slots, 3)
-        axes.plot(x, rows, label=f"{variant}: what 8 bits hold", **style)
+        axes.plot(x, rows, label=f"{variant}: range of 8-bit codes", **style)
     across = axes.get_yaxis_transform()  # the panel's width along x, rows along y
     axes.hlines(np.arange(1, len(layers)) - 0.5, 0, 1, canvas.PALE, linewidth=0.6, transform=across)
     for row, text in [(-0.6, "largest"), *enumerate(f"{peak:.3g}" for peak in peaks)]:
@@ -73,10 +73,10 @@ def draw_ranges(inspection: Json, *, data: str) -> canvas.Figure:
 
 @canvas.styled()
 def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
-    """Draws the smallest and largest weight of each output channel, and what 8 bits hold."""
+    """Draws the ranges of the weights of each output channel, and of their 8-bit codes."""
     variants = measured_variants(weights, "dtype")
     lines = (
-        "Lines: the ends of what its 8 bits can hold, for the input channel where they reach "
+        "Lines: the range of its 8-bit codes, for the input channel where they reach "
         "farthest; where variants agree, wide lines show below narrow ones."
     )
     figure, panels = canvas.new_figure(
@@ -94,7 +94,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
         edges = np.arange(len(lows) + 1) - 0.5
         for i, variant in enumerate(variants):
             style = palette.line_style(variant)
-            style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # seen below others
+            style["linewidth"] = 1.0 + 0.9 * (len(variants) - 1 - i)  # visible below narrower ones
             for k, ends in enumerate(clip_ranges(rows.get(variant, {})) or ()):
                 y = np.broadcast_to(ends, len(lows))
                 label = None if k else variant  # once in the legend
@@ -111,7 +111,7 @@ def draw_channel_ranges(weights: Mapping[str, Rows]) -> canvas.Figure:
 def draw_sqnr(inspection: Json, *, data: str) -> canvas.Figure:
     """Draws the signal-to-quantization-noise ratio of each layer's output.
 
-    Arguments are those of `draw_layer`.
+    See `draw_layer` for the arguments.
     """
     layers, activations = inspection["layers"], inspection["activations"][data]
     variants = measured_variants(activations, "sqnr_db")

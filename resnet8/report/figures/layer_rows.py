@@ -39,7 +39,7 @@ def describe_images(inspection: Json, data: str) -> str:
 
 
 def variants_to_draw(names: Iterable[str]) -> list[str]:
-    """One float variant, if any, and all quantized ones; all names if any is of another model."""
+    """Returns one float variant and all quantized ones; all names if a model is from elsewhere."""
     names = dict.fromkeys(names)
     if not names.keys() <= set(Variant):
         return list(names)

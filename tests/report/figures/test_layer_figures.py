@@ -62,7 +62,7 @@ def test_ranges_of_variants_are_their_clip_ranges_side_by_side(layers: dict[str,
     statistics(layers, "dense", "torch_int8").update(clip_low=-1.0, clip_high=2.0)
     axes = draw(draw_ranges, layers)
     ends = {
-        name: line(axes, f"{name}: what 8 bits hold").reshape(2, 3, 3)[:, :, :2]
+        name: line(axes, f"{name}: range of 8-bit codes").reshape(2, 3, 3)[:, :, :2]
         for name in QUANTIZED
     }
     x, y = ends["torch_int8"]

@@ -35,13 +35,11 @@ def _hooked(
     module: torch.nn.Module, names: Mapping[str, str], keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
     """Calls `keep` with name and output of submodules within the block; `names` are by path."""
-
-    def hook(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: keep(name, output)
-
     with ExitStack() as handles:
         for path, name in names.items():
-            handle = module.get_submodule(path).register_forward_hook(hook(name))
+            handle = module.get_submodule(path).register_forward_hook(
+                lambda _module, _inputs, output, name=name: keep(name, output)
+            )
             handles.callback(handle.remove)
         yield
 

@@ -42,10 +42,10 @@ def to_text(answer: Json) -> str:
             console.print(f"{_MOVED}{text}", soft_wrap=True, style="bold yellow")
         if answer["warning"]:
             console.print(f"WARNING: {answer['warning']}", soft_wrap=True, style="bold red")
-        for lines in _tables(answer):
-            grid = rich_table(lines)
-            for row, cells in zip(grid.rows, lines[1:], strict=True):
-                row.style = "red" if cells[-1] in ("WORSE", "BROKEN") else None
+        for cells in _tables(answer):
+            grid = rich_table(cells)
+            for drawn, row in zip(grid.rows, cells[1:], strict=True):
+                drawn.style = "red" if row[-1] in ("WORSE", "BROKEN") else None
             console.print(grid)
         console.print(_MEANING)
         for note in answer["notes"]:

@@ -87,6 +87,8 @@ def test_float_variants_are_equivalent_and_quantization_visibly_moves_the_sample
     rows = read_metrics(demo.folder, "comparison")["variants"]
     assert rows.keys() == VARIANTS
     assert 0.85 <= rows["keras_fp32"]["top1_accuracy"] <= 0.97
+    # Lower, if labels and shapes did not belong together.
+    assert min(read_metrics(demo.folder, "keras_fp32")["per_class_accuracy"].values()) > 0.7
     for name in VARIANTS - QUANTIZED:
         assert rows[name]["agreement"] == 1.0
         assert rows[name]["max_abs_probability_diff"] <= 1e-5
@@ -105,15 +107,27 @@ def test_metrics_are_what_the_predictions_say(demo: Demo, name: str) -> None:
     assert set(metrics["per_class_accuracy"]) == set(LABEL_NAMES)
 
 
-def test_calibration_images_are_training_images_and_no_test_images(demo: Demo) -> None:
+def test_calibration_images_are_training_images_with_their_labels_and_no_test_images(
+    demo: Demo,
+) -> None:
     calibration, train, test = (
         np.load(demo.folder / f"data/{name}images.npy")
         for name in ("calibration/", "cifar10/train_", "cifar10/test_")
     )
     indices = np.load(demo.folder / "data/calibration/indices.npy")
     np.testing.assert_array_equal(train[indices], calibration)
+    labels, train_labels = (
+        np.load(demo.folder / f"data/{name}labels.npy")
+        for name in ("calibration/", "cifar10/train_")
+    )
+    np.testing.assert_array_equal(train_labels[indices], labels)
     tested = {image.tobytes() for image in test}
     assert not [image for image in calibration if image.tobytes() in tested]
+
+
+def test_fit_records_its_settings_and_the_number_of_calibration_images(demo: Demo) -> None:
+    settings = demo.read("artifacts/quantization/quantization.json")["settings"]
+    assert (settings["images"], settings["weight_rounding"]) == (100, "nearest")
 
 
 def test_results_name_no_folder_of_the_run(demo: Demo) -> None:

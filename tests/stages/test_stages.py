@@ -5,17 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
-from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.names import IMAGES_PER_BATCH
-from resnet8.quantize import storage
 from samples.shapes import LABEL_NAMES, draw_batch
-from stages import calibrate, candidate, compare, fetch, fit, prepare, quantize_onnx, validate
+from stages import compare, fetch, prepare, validate
 from tests.parameters import TEST_PARAMS
-from tests.pipeline.commands import ROOT, run, set_params
-from tests.quantize.graphs import small_resnet
+from tests.pipeline.commands import set_params
 
 VARIANTS = ("keras_fp32", "onnx_fp32", "torch_fp32", "onnx_int8", "onnx_uint8", "torch_int8")
 SUMMARIZED = {"top1_accuracy", "accuracy_delta_pp", "agreement", "kl_divergence"}
@@ -60,73 +56,6 @@ def test_fetch_brings_the_batches_that_are_asked_for_and_prepare_writes_what_was
     assert json.loads((out / "labels.json").read_text()) == {"label_names": list(LABEL_NAMES)}
 
 
-def test_calibrate_writes_images_with_their_labels(tmp_path: Path, params: Path) -> None:
-    images, labels = draw_batch(2, size=SIZE)
-    places = {"images": tmp_path / "images.npy", "labels": tmp_path / "labels.npy"}
-    np.save(places["images"], images)
-    np.save(places["labels"], labels)
-    call(calibrate, params=params, **places, out=tmp_path / "out")
-    drawn, of_class, indices = (
-        np.load(tmp_path / "out" / f"{name}.npy") for name in ("images", "labels", "indices")
-    )
-    np.testing.assert_array_equal(drawn, images[indices])
-    np.testing.assert_array_equal(of_class, np.array(labels)[indices])
-    assert np.bincount(of_class).tolist() == [5] * 10
-
-
-@pytest.fixture
-def fitting(tmp_path: Path, params: Path) -> dict[str, Any]:
-    """Arguments of `fit` for a small model, images and settings that take no time."""
-    set_params(tmp_path, fit={"activation_range": "minmax", "weight_rounding": "nearest"})
-    onnx.save(small_resnet(), tmp_path / "model.onnx")
-    np.save(tmp_path / "images.npy", draw_batch(1, size=10)[0])
-    places = {"model": tmp_path / "model.onnx", "images": tmp_path / "images.npy"}
-    return {"params": params, **places, "out": tmp_path / "quantization"}
-
-
-def test_fit_writes_a_quantization_to_read_and_the_same_bytes_twice(
-    fitting: dict[str, Any],
-) -> None:
-    contents = []
-    for _ in range(2):
-        call(fit, **fitting)
-        contents.append({path.name: path.read_bytes() for path in fitting["out"].iterdir()})
-    assert contents[0] == contents[1]
-    assert set(contents[0]) == {"quantization.json", "parameters.npz"}
-    quantization = storage.read(fitting["out"])
-    assert sorted(quantization.layers) == ["conv0", "conv1", "conv2", "conv3", "dense"]
-    settings = json.loads(contents[0]["quantization.json"])["settings"]
-    assert (settings["images"], settings["weight_rounding"]) == (10, "nearest")
-
-
-def test_fit_names_the_layers_where_one_of_float_layers_is_none(
-    fitting: dict[str, Any], tmp_path: Path
-) -> None:
-    set_params(tmp_path, fit={"float_layers": ["conv9"]})
-    with pytest.raises(ParamsError, match=r"out of permute, conv0, .+, probabilities, got conv9"):
-        call(fit, **fitting)
-    assert not fitting["out"].exists()
-
-
-def test_quantize_onnx_writes_models_with_the_quantization_of_fit_and_prints_their_size(
-    fitting: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call(fit, **fitting)
-    out, given = tmp_path / "quantized.onnx", storage.read(fitting["out"]).activations
-    places = {"model": fitting["model"], "quantization": fitting["out"], "out": out}
-    for quant_type in ("int8", "uint8", "uint8_int8"):
-        call(quantize_onnx, type=quant_type, **places)
-        constants = {
-            x.name: onnx.numpy_helper.to_array(x) for x in onnx.load(out).graph.initializer
-        }
-        for tensor in ("relu0", "pool"):
-            assert float(constants[f"{tensor}_scale"]) == given[tensor].scale
-        before, after = (path.stat().st_size for path in (fitting["model"], out))
-        assert after > before  # about a thousand weights
-        message = f"ONNX {quant_type}: {after} bytes instead of {before}"
-        assert capsys.readouterr().out.splitlines()[-1] == message
-
-
 @pytest.fixture
 def compared(tmp_path: Path, params: Path) -> dict[str, Path]:
     """Arguments of `compare` for 30 test images: a perfect baseline and random variants."""
@@ -165,28 +94,6 @@ def test_compare_writes_every_variant_and_prints_the_table(
     assert "30 test images, compared with keras_fp32" in capsys.readouterr().out
 
 
-def test_compare_warns_first_of_a_baseline_that_is_chance(
-    compared: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = compared["predictions"] / "keras_fp32.npy"
-    np.save(path, np.roll(np.load(path), 1, axis=1))
-    call(compare, **compared)
-    assert json.loads(compared["out"].read_text())["baseline_is_chance"]
-    assert capsys.readouterr().out.startswith("WARNING: keras_fp32 is not measurably")
-
-
-def test_compare_names_predictions_that_are_missing(compared: dict[str, Path]) -> None:
-    (compared["predictions"] / "torch_int8.npy").unlink()
-    with pytest.raises(ArtifactError, match=r"torch_int8\.npy must be"):
-        call(compare, **compared)
-
-
-def test_candidate_copies_the_summary(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"variant": "onnx_int8", "top1_accuracy": 0.5}')
-    call(candidate, summary=tmp_path / "a.json", out=tmp_path / "b.json")
-    assert json.loads((tmp_path / "b.json").read_text())["variant"] == "onnx_int8"
-
-
 @pytest.fixture
 def validated(tmp_path: Path, params: Path) -> dict[str, Path]:
     """Arguments of `validate`, with a file of a variant that the parameters do not name."""
@@ -206,16 +113,6 @@ def test_validate_writes_the_same_for_all_valid_parameters(
         call(validate, **validated)
         contents.add(validated["out"].read_bytes())
     assert len(contents) == 1
-
-
-def test_validate_removes_nothing_when_it_refuses(
-    validated: dict[str, Path], tmp_path: Path
-) -> None:
-    set_params(tmp_path, calibrate={"size": 0})
-    with pytest.raises(ParamsError, match=r"calibrate\.size must be .*, got 0"):
-        call(validate, **validated)
-    assert (tmp_path / "metrics" / "onnx_uint8_int8.json").exists()
-    assert not validated["out"].exists()
 
 
 def test_validate_removes_variants_that_params_do_not_name_and_nothing_else(
@@ -242,12 +139,3 @@ def test_check_only_warns_of_other_cpus_and_writes_nothing(
     validate.main([*options, "--check-only"])
     assert capsys.readouterr().err == "warning: Results will differ.\n"
     assert not validated["out"].exists()
-
-
-def test_a_stage_run_as_a_command_ends_with_one_sentence_and_code_1(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("fetch: 3\n")
-    command = ("python", "-m", "stages.validate", "--check-only")
-    done = run(ROOT, *command, f"--params={tmp_path}/params.yaml")
-    assert done.returncode == 1
-    assert done.stdout.startswith(f"error: {tmp_path}/params.yaml has ")
-    assert "Traceback" not in done.stdout

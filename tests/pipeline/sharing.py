@@ -14,20 +14,15 @@ DOCUMENT = ROOT / "docs" / "sharing.md"
 CONFIGURATION = (".dvc/config", ".dvc/.gitignore", ".gitattributes", ".gitignore")
 
 
-def shown(start: str) -> list[list[str]]:
-    """The blocks of lines that the document shows, of which the first begins so, in order."""
+def shown(start: str) -> str:
+    """Returns the only block of lines in the document whose first line begins with `start`."""
     blocks: list[list[str]] = [[]]
     for line in DOCUMENT.read_text().splitlines():
         if line.startswith("    "):
             blocks[-1].append(line.removeprefix("    "))
         elif blocks[-1]:
             blocks.append([])
-    return [block for block in blocks if block and block[0].startswith(start)]
-
-
-def only_shown(start: str) -> str:
-    """The text of the only block that begins so."""
-    (block,) = shown(start)
+    (block,) = [block for block in blocks if block and block[0].startswith(start)]
     return "\n".join(block) + "\n"
 
 
@@ -54,7 +49,7 @@ class Team(NamedTuple):
     def set_up(self, clone: Path) -> None:
         """Sets the remote up as the document says, but for who, where and the key."""
         url = f"ssh://{self.server.user}@127.0.0.1:{self.port}{self.storage}"
-        lines = only_shown('pip install "dvc[ssh]"')
+        lines = shown('pip install "dvc[ssh]"')
         lines = lines.replace("ssh://alice@server.example.org/srv/dvc/resnet8", url)
         lines = lines.replace("~/.ssh/id_ed25519", str(self.server.key))
         _installation, *commands = lines.splitlines()
@@ -63,7 +58,7 @@ class Team(NamedTuple):
 
     def limit_silence(self) -> None:
         """Sets `.ssh/config` up as the document says, but for the server and the time."""
-        lines = only_shown("Host ").replace("server.example.org", "127.0.0.1")
+        lines = shown("Host ").replace("server.example.org", "127.0.0.1")
         lines = lines.replace("Interval 15", "Interval 3")
         (self.home / ".ssh" / "config").write_text(lines)
 

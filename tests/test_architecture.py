@@ -1,4 +1,4 @@
-"""The project's structure: imports between modules, and the dependencies of DVC's stages."""
+"""The project's structure: imports, dependencies of DVC's stages, and how tests and CI are run."""
 
 import ast
 import re
@@ -236,3 +236,23 @@ def test_every_import_is_a_direct_dependency() -> None:
         needed = {distributions.get(x, x) for x in third_party(path)}
         needed -= sys.stdlib_module_names
         assert needed <= pinned, path
+
+
+# The commands of people and CI.
+
+
+def test_long_tests_are_where_the_makefile_looks_for_them() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (arguments,) = re.findall(r"pytest -m faults (.+)", makefile.replace("\\\n", ""))
+    places = [ROOT / x for x in arguments.split() if x.startswith("tests/")]
+    marked = re.compile(r"\bpytest\.mark\.faults\b")
+    files = [x for x in (ROOT / "tests").rglob("test_*.py") if marked.search(x.read_text())]
+    assert [x for x in files if not any(x.is_relative_to(place) for place in places)] == []
+
+
+def test_jobs_with_write_permissions_run_no_code_of_the_repository() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())["jobs"]
+    for name, job in jobs.items():
+        if "write" in job["permissions"].values():
+            actions = [step.get("uses", "") for step in job["steps"]]
+            assert not [x for x in actions if x.startswith("actions/checkout")], name

@@ -14,11 +14,11 @@ import numpy as np
 from benchmarks import loops, machine, tables
 from benchmarks.timing import interleave, rate, ratio
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import read_array, read_json, write_json
+from resnet8.core.files import read_array, read_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 
-COLUMNS = ("variant", "run by", "batch", "images/s", "x floor")
+COLUMNS = ("variant, run by", "batch", "images/s", "x floor")
 PACKAGES = ("numpy", "onnxruntime", "torch", "tensorflow", "keras")
 
 
@@ -60,8 +60,7 @@ def format_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """One line of the table, a cell for each of `COLUMNS`."""
     speed = row["images_per_second"]
     return (
-        row["variant"],
-        row["way"],
+        f"{row['variant']}, {row['way']}",
         str(row["batch_size"]),
         f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}",
         f"{row['times_floor']:.2f}" if row["times_floor"] < 10 else f"{row['times_floor']:.0f}",
@@ -72,9 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000, help="test images in each run")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
-    parser.add_argument("--json", type=Path, help="where to write all durations")
-    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    tables.add_options(parser)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--models", type=Path, default=Path("artifacts/models"))
     args = parser.parse_args(argv)
@@ -100,15 +97,10 @@ def main(argv: list[str] | None = None) -> None:
     rows = summarize(all_loops, durations)
     described = machine.describe(PACKAGES)
 
-    lines = [format_row(row) for row in rows]
-    tables.print_table(COLUMNS, lines, names=2)
+    lines = [COLUMNS, *(format_row(row) for row in rows)]
     note = f"{machine.sentence(described)} {len(images):,} images, median of {args.repeats} rounds."
-    print(note)
-    if args.json:
-        write_json(args.json, {"machine": described, "runs": rows})
-    if args.readme:
-        table = tables.markdown(COLUMNS, lines, names=2)
-        tables.renew_readme("inference", f"{table}\n\n{note}")
+    content = {"machine": described, "runs": rows}
+    tables.publish(args, "inference", lines, note=note, content=content)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks import machine, tables
 from benchmarks.peers.runs import held_out_indices
 from resnet8.compare.comparison import Divergences, compare, kl_by_image, top_share
 from resnet8.core.evaluation import Probabilities, predict
-from resnet8.core.files import read_array, read_json, write_json
+from resnet8.core.files import read_array, read_json
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 from resnet8.core.sections import Fit
@@ -220,9 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=1000, help="calibration images")
     parser.add_argument("--seeds", type=int, default=3, help="draws of calibration images")
     parser.add_argument("--held-out", type=int, default=5000, help="training images to score on")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    tables.add_options(parser)
     parser.add_argument("--data", type=Path, default=Path("data/cifar10"))
     parser.add_argument("--model", type=Path, default=Path("artifacts/models/onnx_fp32.onnx"))
     args = parser.parse_args(argv)
@@ -246,20 +244,16 @@ def main(argv: list[str] | None = None) -> None:
             print(f"seed {seed}: {name}: KL {draw.divergences.mean():.5f}", flush=True)
 
     rows = summarize(all_draws, default)
-    lines = [format_row(name, row) for name, row in rows.items()]
-    tables.print_table(COLUMNS, lines)
+    lines = [COLUMNS, *(format_row(name, row) for name, row in rows.items())]
     described = machine.describe(("numpy", "onnxruntime"))
     note = (
         f"{conclude(rows)} {machine.sentence(described)} {args.size:,} calibration images, mean of "
         f"{args.seeds} draws; scored on {len(rest):,} other training images."
     )
-    print(note)
-    if args.json:
-        methods = {name: row._asdict() for name, row in rows.items()}
-        draws = {name: [draw.figures() for draw in x] for name, x in all_draws.items()}
-        write_json(args.json, {"machine": described, "methods": methods, "draws": draws})
-    if args.readme:
-        tables.renew_readme("methods", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")
+    methods = {name: row._asdict() for name, row in rows.items()}
+    draws = {name: [draw.figures() for draw in x] for name, x in all_draws.items()}
+    content = {"machine": described, "methods": methods, "draws": draws}
+    tables.publish(args, "methods", lines, note=note, content=content)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from benchmarks import machine, tables
 from benchmarks.parts import find_imports, work_seconds
 from benchmarks.timing import interleave, rate, ratio
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import write_json
 from resnet8.core.processes import run_stage
 from samples.demo import ROOT, make_project
 
@@ -118,9 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="runs with nothing to do")
     parser.add_argument("--speeds", type=Path, required=True, help="benchmarks.inference --json")
-    parser.add_argument("--json", type=Path, help="where to write all numbers")
-    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    tables.add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("build/benchmark"))
     args = parser.parse_args(argv)
 
@@ -137,21 +134,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     rows = parts(folder, seconds, best_rates(args.speeds))
 
-    lines = [format_row(row) for row in [*rows, total(rows, whole)]]
-    tables.print_table(COLUMNS, lines)
+    lines = [COLUMNS, *(format_row(row) for row in [*rows, total(rows, whole)])]
     described = machine.describe(PACKAGES)
     note = (
         f"{machine.sentence(described)} Seconds. With nothing to do, `dvc repro` takes "
         f"{1 / rate(1, idle['project']):.1f} s, in an empty project of {len(seconds)} stages "
         f"{1 / rate(1, idle['empty']):.1f} s ({ratio(idle['project'], idle['empty']):.2f} times)."
     )
-    print(note)
-    if args.json:
-        write_json(
-            args.json, {"machine": described, "stages": rows, "seconds": whole, "idle": idle}
-        )
-    if args.readme:
-        tables.renew_readme("pipeline", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")
+    content = {"machine": described, "stages": rows, "seconds": whole, "idle": idle}
+    tables.publish(args, "pipeline", lines, note=note, content=content)
 
 
 def best_rates(path: Path) -> dict[str, float]:

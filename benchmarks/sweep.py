@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from benchmarks import machine, tables
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import write_json
 from resnet8.core.grid import Block, Run, expand
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
@@ -138,9 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8, help="draws of calibration images")
     parser.add_argument("--experiments", type=int, default=4, help="runs of `dvc exp run`")
-    parser.add_argument("--json", type=Path, help="where to write all numbers")
-    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    tables.add_options(parser)
     parser.add_argument("--data", type=Path, default=Path("data/cifar10"))
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     parser.add_argument("--out", type=Path, default=Path("build/benchmark"))
@@ -173,20 +170,15 @@ def main(argv: list[str] | None = None) -> None:
         seconds = experiments(some, args.out / "experiments")
         rows.append(Timed("dvc exp run, one by one", len(some), seconds))
 
-    lines = [format_row(row, ours) for row in rows]
-    tables.print_table(COLUMNS, lines)
+    lines = [COLUMNS, *(format_row(row, ours) for row in rows)]
     described = machine.describe(PACKAGES)
     megabytes = [" and ".join(f"{x / 1e6:.0f}" for x in peak) for peak in peaks]
     note = (
         f"{machine.sentence(described)} Peak memory of the workers: {megabytes[0]} MB after a "
         f"quarter of the runs, {megabytes[-1]} MB at the end."
     )
-    print(note)
-    if args.json:
-        content = {"machine": described, "rows": [x._asdict() for x in rows], "peak_bytes": peaks}
-        write_json(args.json, content)
-    if args.readme:
-        tables.renew_readme("sweep", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")
+    content = {"machine": described, "rows": [x._asdict() for x in rows], "peak_bytes": peaks}
+    tables.publish(args, "sweep", lines, note=note, content=content)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from benchmarks.peers.scores import format_row, score
 from benchmarks.timing import interleave, ratio
 from resnet8.core.dataset import read_predictions, read_test_set
 from resnet8.core.errors import PipelineError
-from resnet8.core.files import read_array, read_json, write_array, write_json
+from resnet8.core.files import read_array, read_json, write_array
 from resnet8.core.params import load_params
 from resnet8.core.processes import run_stage
 
@@ -84,10 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--repeats", type=int, default=1, help="rounds, in which all take turns")
-    parser.add_argument("--json", type=Path, help="where to write all results")
-    parser.add_argument("--readme", action="store_true", help="renew benchmarks/README.md")
+    tables.add_options(parser)
     parser.add_argument("--python", default=sys.executable, help="makes the environments")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     parser.add_argument("--comparison", type=Path, default=Path("metrics/comparison.json"))
@@ -105,16 +103,12 @@ def main(argv: list[str] | None = None) -> None:
         evaluated[name]["times_our_seconds"] = ratio(durations, seconds[OURS])
 
     rows = known | evaluated  # what the pipeline made, and what was just made
-    lines = [format_row(name, row) for name, row in rows.items()]
+    lines = [COLUMNS, *(format_row(name, row) for name, row in rows.items())]
     described = machine.describe(PACKAGES)
     rounds = "1 round" if args.repeats == 1 else f"median of {args.repeats} rounds"
     note = f"{machine.sentence(described)} Seconds: {rounds}."
-    tables.print_table(COLUMNS, lines)
-    print(note)
-    if args.json:
-        write_json(args.json, {"machine": described, "models": rows})
-    if args.readme:
-        tables.renew_readme("peers", f"{tables.markdown(COLUMNS, lines)}\n\n{note}")
+    content = {"machine": described, "models": rows}
+    tables.publish(args, "peers", lines, note=note, content=content)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The benchmarks: what they compute from durations, what they hand to peers, what they run."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,17 +72,6 @@ def test_summarize_takes_the_fastest_bare_loop_of_the_variant_as_the_floor() -> 
     assert [row["images_per_second"] for row in rows] == pytest.approx(expected)
 
 
-def test_bare_loops_run_whole_batches() -> None:
-    images = np.zeros((70, 32, 32, 3), np.float32)
-    sizes: list[int] = []
-    best = loops._at_best_batch_size("onnx_fp32", "x", lambda x: sizes.append(len(x)), images)
-    assert set(sizes) == {32, 64}
-    assert best.n_images == 64
-    sizes.clear()
-    best.run()
-    assert sum(sizes) == 64
-
-
 def test_loops_run_a_model_and_the_baseline_itself_has_an_exact_score(
     test_set: Any, tmp_path: Path
 ) -> None:
@@ -123,33 +111,6 @@ def test_peers_get_held_out_training_images_with_their_labels_and_no_test_image(
         words = [word for command in run.commands for word in command]
         assert [word for word in words if word.endswith(".npy")] == ["c.npy"]
         assert not [word for word in words if "test_images" in word]
-
-
-def a_run(folder: Path, code: str) -> runs.Run:
-    command = (sys.executable, "-c", code)
-    return runs.Run("it", (command,), folder, folder / "model.onnx", folder / "log.txt")
-
-
-def test_execute_starts_in_an_empty_folder_and_keeps_what_is_printed(tmp_path: Path) -> None:
-    folder = tmp_path / "it"
-    folder.mkdir()
-    (folder / "model.onnx").write_text("of an earlier run")
-    code = "import os; print(sorted(os.listdir())); open('model.onnx', 'w').write('new')"
-    runs.execute(a_run(folder, code))
-    assert (folder / "log.txt").read_text() == "['log.txt']\n"
-    assert (folder / "model.onnx").read_text() == "new"
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("raise SystemExit(3)", r"^it must end with exit code 0, got 3 \(.*log.txt\)"),
-        ("pass", r"^it must write .*model\.onnx, got no file"),
-    ],
-)
-def test_execute_refuses_a_run_that_fails(tmp_path: Path, code: str, message: str) -> None:
-    with pytest.raises(PipelineError, match=message):
-        runs.execute(a_run(tmp_path / "it", code))
 
 
 USUAL_FIT = load_params(TEST_PARAMS).fit

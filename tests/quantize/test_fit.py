@@ -53,22 +53,13 @@ def test_fit_reports_each_tensor_that_layers_read_and_leaves_out_layers_in_float
     assert quantization.float_layers == ("conv2",)
 
 
-def test_fit_by_minmax_covers_all_values_and_no_other_method_more(fitted: Fitted) -> None:
+def test_fit_by_minmax_covers_all_values(fitted: Fitted) -> None:
     tensors = graphs.computed(MODEL, IMAGES)
-    whole = fitted(**QUICK).activations
-    for name, parameters in whole.items():
+    for name, parameters in fitted(**QUICK).activations.items():
         if name in tensors and name != "flatten":  # whose scale is that of the pool
             low, high = min(float(tensors[name].min()), 0), float(tensors[name].max())
             room = 0.51 * float(parameters.scale)
             assert parameters.clip_range == pytest.approx((low, high), abs=room), name
-    few = {"histogram_bins": 256, "percentile": 99.0}
-    for method in ("percentile", "entropy", "mse"):
-        activations = fitted(**QUICK | {"activation_range": method} | few).activations
-        spans = [
-            np.ptp(x.clip_range) / np.ptp(whole[name].clip_range) for name, x in activations.items()
-        ]
-        assert max(spans) <= 1 + 1 / 255
-        assert min(spans) <= 0.95 * (1 + RTOL_FLOAT32)
 
 
 def test_fit_of_symmetric_activations_has_zero_in_the_middle(fitted: Fitted) -> None:
@@ -93,13 +84,6 @@ def test_fit_by_nearest_is_within_half_a_step_of_the_equalized_layers(
         assert (np.abs(values - layer.weight) <= scale * (0.5 + 128 * RTOL_FLOAT32)).all()
         room = 0.5 * bias_step(quantization, layer) + RTOL_FLOAT32 * np.abs(layer.bias)
         assert (np.abs(bias - layer.bias) <= room).all()
-
-
-def test_fit_of_asymmetric_weights_uses_the_codes_from_end_to_end(fitted: Fitted) -> None:
-    quantization = fitted(**QUICK, per_channel=False, weight_symmetric=False)
-    assert {int(x.zero_point) for x in quantization.weights.values()} != {0}
-    for codes in quantization.codes.values():
-        assert (codes.min(), codes.max()) == (-128, 127)
 
 
 def bias_step(quantization: Quantization, layer: Layer) -> Any:

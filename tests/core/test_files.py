@@ -149,17 +149,6 @@ def test_scratch_folder_takes_any_error_on_a_full_disk_for_the_lack_of_room(
     assert not folders[0].exists()
 
 
-def test_a_pipe_and_a_device_keep_their_place_and_take_the_content(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_bytes(tmp_path / "pipe", b"x")
-    assert os.read(reading, 100) == b"x"
-    os.close(reading)
-    write_bytes(Path("/dev/null"), b"x")
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
 @pytest.mark.parametrize("target", ["there", "new"])
 def test_write_through_link_keeps_a_link_and_writes_its_target(tmp_path: Path, target: str) -> None:
     (tmp_path / "there").write_bytes(b"old")

@@ -1,7 +1,6 @@
 """Downloads, mirrors and archives; tests/hostile has servers and archives that are broken."""
 
 import hashlib
-import os
 import socket
 import subprocess
 import tarfile
@@ -235,17 +234,6 @@ def test_remove_others_removes_all_but_the_files_to_keep(tmp_path: Path) -> None
 
 
 # The official files.
-
-
-@pytest.mark.mirror
-def test_fetch_accepts_the_official_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror = os.environ.get("RESNET8_MIRROR") or pytest.skip("RESNET8_MIRROR is not set")
-    monkeypatch.setattr(sources, "CIFAR10_SHA256", OFFICIAL)
-    monkeypatch.setattr(sources, "MLPERF_TINY_SHA256", OFFICIAL_MODEL)
-    fetch_cifar10(["batches.meta", "test_batch"], tmp_path / "raw", mirror=mirror)
-    assert contents(tmp_path / "raw").keys() == {"batches.meta", "test_batch"}
-    model = fetch_model("mlperf_tiny", tmp_path / "model", mirror=mirror)
-    assert model.stat().st_size == 1_116_712
 
 
 def test_no_file_of_the_data_set_or_the_model_is_in_git() -> None:

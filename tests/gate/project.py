@@ -68,7 +68,6 @@ def write_metrics(
     correct: Right,
     *,
     images: NDArray[np.uint8] = IMAGES,
-    names: tuple[str, ...] = NAMES,
     baseline: str = "keras_fp32",
     model: str = "a",
 ) -> None:
@@ -76,10 +75,10 @@ def write_metrics(
     metrics = folder / "metrics"
     by_variant = {name: predictions(x) for name, x in correct.items()}
     for name, probabilities in by_variant.items():
-        scores = score(probabilities, LABELS, label_names=names)
+        scores = score(probabilities, LABELS, label_names=NAMES)
         write_json(metrics / f"{name}.json", {"variant": name} | scores)
     rows = {
-        name: compare(by_variant[baseline], x, LABELS, label_names=names)
+        name: compare(by_variant[baseline], x, LABELS, label_names=NAMES)
         for name, x in by_variant.items()
     }
     comparison = {
@@ -90,7 +89,7 @@ def write_metrics(
     }
     write_json(metrics / "comparison.json", comparison)
     write_json(
-        metrics / "correct.json", describe_correctness(by_variant, TestSet(images, LABELS, names))
+        metrics / "correct.json", describe_correctness(by_variant, TestSet(images, LABELS, NAMES))
     )
     for name, original in (("onnx", "keras"), ("torch", "onnx")):
         parity = {"max_abs_probability_diff": 1e-6, "agreement": 1.0}

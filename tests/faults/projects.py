@@ -73,10 +73,10 @@ def save_small_model(path: Path) -> None:
     keras.Model(inputs, x).save(path)
 
 
-def new_project(folder: Path, **sections: Any) -> Path:
-    """Makes a project of the sample with few images and types, and changes these parameters."""
+def new_project(folder: Path, model: Path) -> Path:
+    """Makes a project of the sample with another model, few images and few types."""
     make_project(folder, SAMPLE_PARAMS)
-    set_params(folder, **FEW, **sections)
+    set_params(folder, **FEW, fetch={"model": str(model)})
     return folder
 
 
@@ -202,10 +202,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Pat
     """A project in which the pipeline has run undisturbed; to be copied."""
 
     def make(folder: Path) -> None:
-        done = repro(new_project(folder, fetch={"model": str(small_model)}))
+        done = repro(new_project(folder, small_model))
         assert done.code == 0, done.output
 
     return make_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    """A project whose runs are disturbed one after another; each starts after the one before."""
+    return new_project(tmp_path_factory.mktemp("chain") / "project", small_model)
 
 
 def copy(project: Path, folder: Path, *forgotten: str) -> Path:

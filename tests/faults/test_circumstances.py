@@ -30,7 +30,7 @@ def elsewhere_prefix() -> list[str]:
 def test_circumstances_do_not_change_a_byte_of_the_result(
     tmp_path: Path, finished: Path, small_model: Path
 ) -> None:
-    folder = new_project(tmp_path / "elsewhere" / "deeper", fetch={"model": str(small_model)})
+    folder = new_project(tmp_path / "elsewhere" / "deeper", small_model)
     command = (*elsewhere_prefix(), sys.executable, "-m", "dvc", "repro")
     ended = finish(start(folder, *command, **ELSEWHERE))
     assert ended.code == 0, ended.output

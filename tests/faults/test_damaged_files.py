@@ -72,12 +72,6 @@ def test_a_verified_cache_and_one_run_bring_the_undamaged_file_back(
     assert "all objects are intact" in verify(folder)
 
 
-def test_a_sound_cache_is_left_as_it_is(finished: Path) -> None:
-    before = sorted((finished / ".dvc" / "cache").rglob("*"))
-    assert "all objects are intact" in verify(finished)
-    assert sorted((finished / ".dvc" / "cache").rglob("*")) == before
-
-
 # Notes, which DVC writes in place.
 
 

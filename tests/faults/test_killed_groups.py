@@ -14,7 +14,6 @@ from tests.faults.projects import (
     events,
     fault,
     locked_stages,
-    new_project,
     one_after_another,
     repro,
     temporaries,
@@ -31,13 +30,6 @@ def kill(folder: Path, stage: str, moment: str) -> Killed:
     assert ended.code == -signal.SIGKILL, f"{stage} not killed {moment}: {ended.output}"
     wait_for_end(ended.process)
     return locked_stages(folder), len(temporaries(folder))
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
-    """A project whose runs are killed one after another; each starts after the kill before."""
-    folder = tmp_path_factory.mktemp("groups") / "project"
-    return new_project(folder, fetch={"model": str(small_model)})
 
 
 @pytest.fixture(scope="module")

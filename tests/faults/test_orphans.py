@@ -14,7 +14,6 @@ from tests.faults.projects import (
     events,
     fault,
     lock,
-    new_project,
     one_after_another,
     repro,
     temporaries,
@@ -31,13 +30,6 @@ def kill_dvc(folder: Path, stage: str, deed: str, moment: str, **extra: str) -> 
     ended = repro(folder, **fault(folder, stage, deed, moment, **extra))
     assert ended.code == -signal.SIGKILL, f"DVC not killed {moment} of {stage}: {ended.output}"
     return ended
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
-    """A project in which DVC is killed in each run; a run begins beside the orphan before."""
-    folder = tmp_path_factory.mktemp("orphans") / "project"
-    return new_project(folder, fetch={"model": str(small_model)})
 
 
 @pytest.fixture(scope="module")

@@ -144,11 +144,6 @@ def saved(name: str, message: str, make: Callable[[Path], Any], suffix: str = "k
     return Case(name, write, message)
 
 
-def write_two_models(folder: Path) -> None:
-    for suffix in ("h5", "keras"):
-        (folder / f"model.{suffix}").write_bytes(b"")
-
-
 def set_system_class(file: Any) -> None:
     content = json.loads(file.attrs["model_config"])
     content["config"]["layers"][1]["class_name"] = "os>system"
@@ -215,11 +210,6 @@ CASES = table(
     legacy("a number as configuration", ".+", lambda f: f.attrs.__setitem__("model_config", 5)),
     members("deep JSON", ".+recursion.+", {CONFIG: "[" * 100_000}),
     members("a list as configuration", ".+", {CONFIG: "[]"}),
-    Case(
-        "two models",
-        write_two_models,
-        r"\S+ must hold one model, got \['model\.h5', 'model\.keras'\]\. Run `dvc repro` .+",
-    ),
     # Archives.
     members("a path upwards", r"an archive of \[.+\]", {"../../x": b"x"}),
     members("no weights", r"an archive of \[.+\]", {WEIGHTS: None}),

@@ -1,4 +1,4 @@
-"""ONNX files, as `evaluate`, `convert_torch`, `fit` and `quantize_onnx` read them."""
+"""ONNX files as `evaluate` reads them, and one as stages of conversion and quantization do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stages import convert_torch, evaluate, fit, quantize_onnx
+from stages import convert_torch, evaluate, fit, quantize_onnx, quantize_torch
 from tests.hostile.harness import (
     Case,
     evaluate_arguments,
@@ -225,7 +225,9 @@ def test_evaluate_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str], cas
     refuse(evaluate.main, arguments, capfd, folder=folder, message=case.message)
 
 
-@pytest.mark.parametrize("stage", [convert_torch, fit, quantize_onnx], ids=lambda x: x.__name__)
+@pytest.mark.parametrize(
+    "stage", [convert_torch, fit, quantize_onnx, quantize_torch], ids=lambda x: x.__name__
+)
 def test_conversion_and_quantization_refuse(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], stage: Any
 ) -> None:
@@ -236,6 +238,9 @@ def test_conversion_and_quantization_refuse(
         convert_torch: {"images": images, "verification": tmp_path / "out" / "verify.json"},
         fit: {"images": images, "params": write_params(tmp_path)},
         quantize_onnx: {"type": "int8", "quantization": tmp_path / "quantization"},
+        quantize_torch: {"type": "int8", "quantization": tmp_path / "quantization"},
     }
     arguments = {"model": folder / "model.onnx", "out": tmp_path / "out" / "model", **others[stage]}
-    refuse(stage.main, arguments, capfd, folder=folder, message=NONE.format(".+"))
+    kind = "an exported PyTorch program" if stage is quantize_torch else "an ONNX model"
+    message = NONE.format(".+").replace("an ONNX model", kind)
+    refuse(stage.main, arguments, capfd, folder=folder, message=message)

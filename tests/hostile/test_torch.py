@@ -1,4 +1,4 @@
-"""Exported PyTorch programs, as `evaluate` and `quantize_torch` read them."""
+"""Exported PyTorch programs, as `evaluate` reads them."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from resnet8.models import torch_model
-from stages import evaluate, quantize_torch
+from stages import evaluate
 from tests.hostile import payloads
 from tests.hostile.harness import MARKER, Case, evaluate_arguments, refuse, replaced, table
 
@@ -264,15 +264,3 @@ def test_load_ignores_entries_and_metadata_of_other_writers(tmp_path: Path) -> N
     assert program.example_inputs is None
     assert {key for node in program.graph.nodes for key in node.meta} <= {"val", "nn_module_stack"}
     assert not (tmp_path / MARKER).exists()
-
-
-def test_quantize_torch_refuses_a_pickle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "models"
-    replaced("model.pt2", pickled)(folder)
-    arguments = {
-        "type": "int8",
-        "model": folder / "model.pt2",
-        "quantization": tmp_path / "quantization",
-        "out": tmp_path / "out" / "model.pt2",
-    }
-    refuse(quantize_torch.main, arguments, capfd, folder=folder, message=ENTRY)

@@ -40,7 +40,6 @@ NO_DATA = r"test_batch: data must .+ NoneType\."
 NO_DICTIONARY = r"test_batch must hold a dictionary, got list\."
 DEEP = b"]" * 10_000 + b"a" * 9_999 + b"."
 NESTED = no_batch(r"a damaged pickle \(unhashable type: '_Tuple'\)")
-HALF = no_batch(r"a damaged pickle \(EOFError\)")
 
 
 def in_place(name: str, content: bytes, message: str) -> Case:
@@ -58,12 +57,6 @@ def in_place(name: str, content: bytes, message: str) -> Case:
     in_place("doubled tuples as a key", b"\x80\x02})" + b"2\x86" * 90 + b"K\x01s.", NESTED),
     in_place("a million tuples as a key", b"\x80\x02})" + b"\x85" * 10**6 + b"K\x01s.", NESTED),
     in_place("lists nested ten thousand deep", DEEP, NO_DICTIONARY),
-    in_place("a batch cut in half", payloads.batch()[:3000], HALF),
-    Case(
-        "a missing batch",
-        lambda folder: (folder / "test_batch").unlink(),
-        r"\S+/test_batch must exist\. Run `dvc repro` to make it\.",
-    ),
     Case(
         "fewer names than classes",
         replaced("batches.meta", payloads.names([b"cat", b"dog"])),

@@ -151,13 +151,6 @@ def test_inspect_layers_has_the_layers_of_every_variant_and_the_chosen_image(dem
         assert np.array_equal(saved["probabilities"], expected.probabilities)
 
 
-def test_inspect_layers_finds_conversions_equal_in_every_layer(demo: Demo) -> None:
-    layers = read_metrics(demo.folder, "layer_parity")["layers"]
-    assert {"conv2d", "add_2", "average_pooling2d", "dense"} <= set(layers)
-    assert {"keras_onnx", "keras_torch", "onnx_torch"} <= set(layers["conv2d"])
-    assert max(row["relative"] for row in layers.values()) == 1e-5  # the bound of noise
-
-
 def test_inspect_layers_says_what_clips_on_purpose(demo: Demo) -> None:
     layers = read_metrics(demo.folder, "layers")["activations"]
     marked = {x: row for x, row in layers["onnx_int8"].items() if "clips_on_purpose" in row}

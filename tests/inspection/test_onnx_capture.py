@@ -7,27 +7,17 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
+from onnxruntime.quantization import qdq_loss_debug
 
 from resnet8.inspection import onnx_capture, recording, summaries
 from resnet8.inspection.inputs import batches
 from resnet8.models import onnx_model
+from tests.quantize.graphs import Reader
 
 # The tools make every tensor an output, which keeps ONNX Runtime from joining nodes to integer
 # kernels; a few codes then differ by one. With the same sums the values agree to 1e-5 dB
 # (tests/inspection/test_statistics.py).
 ATOL_SQNR_DB = 0.1
-
-
-class Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Images in batches of 50, once."""
-
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self.batches = iter(batches(images))
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"input": batch.astype(np.float32)}
 
 
 def test_watch_leaves_probabilities_and_says_which_layers_are_joined_with_the_next(
@@ -59,7 +49,7 @@ def test_errors_are_what_onnx_runtimes_debugging_tools_compute(
         onnx.save(source, plain)
         paths.append(plain)
         qdq_loss_debug.modify_model_output_intermediate_tensors(plain, extended)
-        activations.append(qdq_loss_debug.collect_activations(extended, Reader(images)))
+        activations.append(qdq_loss_debug.collect_activations(extended, Reader(batches(images))))
     matching = qdq_loss_debug.create_activation_matching(activations[1], activations[0])
     errors = qdq_loss_debug.compute_activation_error(matching)
     compared = 0

@@ -1,12 +1,13 @@
 """Small ONNX models made by hand, and what they compute."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization import CalibrationDataReader
 
 from resnet8.core.sections import Fit
 from resnet8.models.onnx_graph import with_outputs
@@ -15,6 +16,17 @@ from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Batches of images, once, as ONNX Runtime's tools read them."""
+
+    def __init__(self, batches: Iterable[np.ndarray[Any, Any]]) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> Arrays | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"input": batch.astype(np.float32)}
 
 
 def node(operator: str, name: str, *inputs: str, **attributes: Any) -> onnx.NodeProto:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 
 from resnet8.quantize.observers import Observed, find_histograms, observe, stream
@@ -20,7 +20,7 @@ from resnet8.quantize.ranges import (
     library_ranges,
     to_parameters,
 )
-from tests.quantize.graphs import build, drawn, layer, node, small_resnet, weights
+from tests.quantize.graphs import Reader, build, drawn, layer, node, small_resnet, weights
 
 RTOL_FLOAT32 = 1e-6  # scales are float32
 # The calibrators run the model without joining operators, which rounds otherwise.
@@ -184,14 +184,6 @@ def test_find_addends_gives_addends_that_only_a_relu_bounds(name: str) -> None:
     assert find_addends(model, points) == expected
 
 
-class Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, batch: Any) -> None:
-        self.batches = iter([{"input": batch.astype(np.float32)}])
-
-    def get_next(self) -> Any:
-        return next(self.batches, None)
-
-
 @pytest.mark.parametrize(
     ("method", "symmetric"),
     [("MinMax", False), ("Percentile", True), ("Percentile", False), ("Entropy", False)],
@@ -214,7 +206,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrator(
         extra_options=options[method],
     )
     for batch in np.split(images, 2):
-        calibrator.collect_data(Reader(batch))
+        calibrator.collect_data(Reader([batch]))
     expected = calibrator.compute_data()
 
     watch = partial(stream, images=images)

@@ -15,6 +15,7 @@ from samples.shapes import LABEL_NAMES, TEST_BATCH, draw_batch
 from tests.parameters import TEST_PARAMS
 
 N_CLASSES = len(LABEL_NAMES)
+ONNX_TYPES = ("int8", "uint8", "uint8_int8")
 # Files that take longest, which come first, so that no worker is left alone with one at the end.
 LONGEST = (
     "tests/pipeline/test_sample.py",
@@ -113,15 +114,21 @@ def quantization(onnx_fp32: Any, calibration_images: NDArray[np.uint8], fit_sett
     return fit(onnx_fp32, calibration_images, fit_settings)
 
 
-@pytest.fixture(scope="session", params=["int8", "uint8", "uint8_int8"])
-def onnx_quantized(
-    request: pytest.FixtureRequest, onnx_fp32: Any, quantization: Any
-) -> tuple[str, Any]:
-    """The type's name and the model."""
+@pytest.fixture(scope="session")
+def onnx_models(onnx_fp32: Any, quantization: Any) -> dict[str, Any]:
+    """The float ONNX model and the quantized ones, by type; tests must not change them."""
     from resnet8.quantize import onnx_writer
 
-    model = onnx_writer.quantize(onnx_fp32, quantization, quant_type=request.param)
-    return request.param, model
+    models = {"fp32": onnx_fp32}
+    for name in ONNX_TYPES:
+        models[name] = onnx_writer.quantize(onnx_fp32, quantization, quant_type=name)
+    return models
+
+
+@pytest.fixture(scope="session", params=ONNX_TYPES)
+def onnx_quantized(request: pytest.FixtureRequest, onnx_models: dict[str, Any]) -> tuple[str, Any]:
+    """The type's name and the model."""
+    return request.param, onnx_models[request.param]
 
 
 @pytest.fixture(scope="session")
@@ -135,21 +142,17 @@ def torch_int8(torch_fp32: Any, quantization: Any) -> Any:
 @pytest.fixture(scope="session")
 def models_folder(
     tmp_path_factory: pytest.TempPathFactory,
-    onnx_fp32: Any,
+    onnx_models: dict[str, Any],
     torch_fp32: Any,
     torch_int8: Any,
     quantization: Any,
 ) -> Any:
     """The files of all variants, as stages write them; tests must not change them."""
     from resnet8.models import torch_model
-    from resnet8.quantize import onnx_writer
 
     folder = tmp_path_factory.mktemp("models")
     (folder / "model.h5").symlink_to(SAMPLE_MODEL)
-    models = {"fp32": onnx_fp32}
-    for name in ("int8", "uint8", "uint8_int8"):
-        models[name] = onnx_writer.quantize(onnx_fp32, quantization, quant_type=name)
-    for name, model in models.items():
+    for name, model in onnx_models.items():
         (folder / f"onnx_{name}.onnx").write_bytes(model.SerializeToString())
     (folder / "torch_fp32.pt2").write_bytes(torch_model.encode(torch_fp32))
     content = torch_model.encode(torch_int8, quantization.metadata)

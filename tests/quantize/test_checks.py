@@ -35,11 +35,6 @@ def test_no_warnings_ignores_lower_levels_and_passes_on_an_error() -> None:
     assert logging.getLogger().handlers == handlers
 
 
-@pytest.fixture(scope="module")
-def written(onnx_fp32: Any, quantization: Quantization) -> onnx.ModelProto:
-    return onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -54,9 +49,9 @@ def written(onnx_fp32: Any, quantization: Quantization) -> onnx.ModelProto:
     ],
 )
 def test_check_names_a_number_that_was_written_otherwise(
-    written: onnx.ModelProto, quantization: Quantization, name: str, message: str
+    onnx_models: dict[str, Any], quantization: Quantization, name: str, message: str
 ) -> None:
-    model = copy_of(written)
+    model = copy_of(onnx_models["uint8"])
     (tensor,) = [x for x in model.graph.initializer if x.name == name]
     array = onnx.numpy_helper.to_array(tensor).copy()
     array.flat[0] += 1
@@ -65,11 +60,12 @@ def test_check_names_a_number_that_was_written_otherwise(
         onnx_writer.check(model, quantization, quant_type="uint8")
 
 
-def test_check_names_another_type(written: onnx.ModelProto, quantization: Quantization) -> None:
-    onnx_writer.check(written, quantization, quant_type="uint8")
+def test_check_names_another_type(onnx_models: dict[str, Any], quantization: Quantization) -> None:
+    model = onnx_models["uint8"]
+    onnx_writer.check(model, quantization, quant_type="uint8")
     message = "must write the weights of .+ with 'int8', got 'uint8'"
     with pytest.raises(ArtifactError, match=message):
-        onnx_writer.check(written, quantization, quant_type="uint8_int8")
+        onnx_writer.check(model, quantization, quant_type="uint8_int8")
 
 
 @pytest.mark.parametrize("change", ["a tensor without parameters", "symmetric ranges"])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import numpy_helper
 
@@ -14,7 +13,7 @@ from resnet8.core.variants import QUANTIZED_VARIANTS, Variant
 from resnet8.inspection.watch import load_variants
 from resnet8.models import torch_model
 from resnet8.models.onnx_graph import QUANTIZE, copy_of
-from resnet8.quantize import onnx_writer, torch_writer
+from resnet8.quantize import torch_writer
 from resnet8.quantize.quantization import LayerParameters
 from resnet8.reference.check import Runtime, check, open_runtime
 from resnet8.reference.network import Network
@@ -33,11 +32,6 @@ def images(test_set: Any) -> Any:
 @pytest.fixture(scope="module")
 def network(onnx_fp32: Any, quantization: Any) -> Network:
     return Network(onnx_fp32, quantization)
-
-
-@pytest.fixture(scope="module")
-def uint8_model(onnx_fp32: Any, quantization: Any) -> onnx.ModelProto:
-    return onnx_writer.quantize(onnx_fp32, quantization, quant_type="uint8")
 
 
 def checked(network: Network, runtime: Runtime, images: Any) -> Checked:
@@ -68,9 +62,9 @@ def test_codes_of_runtimes_are_those_of_exact_arithmetic(
 
 
 def test_exact_sums_have_far_smaller_error_bounds(
-    uint8_model: onnx.ModelProto, network: Network, images: Any
+    onnx_models: dict[str, Any], network: Network, images: Any
 ) -> None:
-    runtime = open_runtime(uint8_model)
+    runtime = open_runtime(onnx_models["uint8"])
     assert {"activation", "conv2d_2", "dense"} <= runtime.exact_sums
     assert not {"add", "activation_2", "average_pooling2d"} & runtime.exact_sums
     codes: dict[str, Any] = {"images": images[:2]} | network.run(images[:2])
@@ -110,10 +104,10 @@ FAULTS: list[tuple[str, int, int, Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda x: "-".join(map(str, x[:3])))
 def test_planted_fault_is_refused_by_the_name_of_the_layer(
-    fault: Any, uint8_model: onnx.ModelProto, network: Network, images: Any
+    fault: Any, onnx_models: dict[str, Any], network: Network, images: Any
 ) -> None:
     layer, kind, part, change = fault
-    model = copy_of(uint8_model)
+    model = copy_of(onnx_models["uint8"])
     (node,) = (x for x in model.graph.node if x.name == layer)
     if kind == OUTPUT:
         tensor = {"add_1": "activation_4"}.get(layer, layer)

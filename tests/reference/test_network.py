@@ -9,7 +9,6 @@ import pytest
 from resnet8.core.qparams import Parameter, QuantizationParameters
 from resnet8.core.sections import Fit
 from resnet8.quantize import onnx_writer
-from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import LayerParameters, Quantization
 from resnet8.reference.check import check, open_runtime
 from resnet8.reference.network import IMAGES, Network
@@ -36,8 +35,7 @@ per_tensor = QuantizationParameters.per_tensor
 def test_codes_are_exact_with(changes: Any, fit_settings: Fit) -> None:
     model = small_resnet()
     images = graphs.drawn(model, 20)
-    settings = fit_settings.model_copy(update=changes)
-    quantization = fit(model, images, settings)
+    quantization = graphs.fitted(model, fit_settings, images, **changes)
     network = Network(model, quantization)
     written = onnx_writer.quantize(model, quantization, quant_type="int8")
     checked = check(network, {"it": open_runtime(written)}, images)["it"]

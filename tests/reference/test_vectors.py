@@ -14,7 +14,6 @@ from resnet8 import test_vectors
 from resnet8.core.errors import ArtifactError, ParamsError
 from resnet8.core.sections import Fit
 from resnet8.quantize import storage
-from resnet8.quantize.fit import fit
 from resnet8.quantize.quantization import Quantization
 from resnet8.reference import vectors
 from resnet8.reference.network import Network
@@ -90,8 +89,7 @@ def fitted(fit_settings: Fit) -> Fitted:
     """A function that fits a small model on drawn pixels."""
 
     def run(model: onnx.ModelProto, **changes: Any) -> tuple[onnx.ModelProto, Quantization]:
-        settings = fit_settings.model_copy(update=changes)
-        return model, fit(model, graphs.drawn(model, 20), settings)
+        return model, graphs.fitted(model, fit_settings, graphs.drawn(model, 20), **changes)
 
     return run
 
@@ -306,8 +304,6 @@ def test_main_leaves_no_description_of_files_that_are_not_complete(
     [
         ("--input=test:500", ParamsError, "--input: test numbers must be from 0 to 499, got 500"),
         ("--data=nowhere", ArtifactError, "must be .* such as build/demo/data, or choose random:"),
-        ("--models=nowhere", ArtifactError, "onnx_fp32.onnx must "),
-        ("--quantization=nowhere", ArtifactError, "nowhere must hold a quantization"),
     ],
 )
 def test_main_refuses_what_does_not_exist(

@@ -25,7 +25,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         ArtifactError: the file is missing or not a PNG or JPEG picture.
     """
     if not path.is_file():
-        raise ArtifactError(f"The picture must be a file, got {path}.")
+        raise ArtifactError(f"The picture must be a file, got {path}. Name a PNG or JPEG file.")
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))

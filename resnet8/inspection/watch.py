@@ -96,7 +96,10 @@ def open_model(model: torch.nn.Module | torch.export.ExportedProgram | str | Pat
 
 def _open_file(path: Path) -> Opened:
     if not path.is_file():
-        raise ArtifactError(f"The model must be a file, got {path}.")
+        raise ArtifactError(
+            f"The model must be a file, got {path}. Name another one, or run `dvc repro` to make "
+            "those of the pipeline."
+        )
     if path.suffix == ".pt2":
         program = torch_model.load_any(path)
         if not torch_model.count_classes(program):

@@ -125,8 +125,7 @@ def main(argv: list[str] | None = None) -> None:
 
     make_project(folder, SAMPLE_PARAMS)
     log = folder / "demo.log"
-    print("Running the pipeline on the sample, with the parameters of samples/params.yaml.")
-    print(f"Output of DVC and the stages: {log}.")
+    print(f"Running the pipeline on the sample, with samples/params.yaml. Output of DVC: {log}.")
     repro(folder, log)
 
     comparison, decision = (

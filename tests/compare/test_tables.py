@@ -116,7 +116,7 @@ def test_inside_table_has_the_noisiest_and_the_most_sensitive_layer() -> None:
     }
     table = tables.inside_table(layers, {"variants": {"onnx_int8": ranking}})
     assert table.splitlines()[-1] == (
-        "| `onnx_int8` | `b` | 21.6 | `a` | 0.0030 | 0.0010 | 0.0040 |"
+        "| `onnx_int8` | `b` | 21.6 | `a` | 0.00300 | 0.00100 | 0.00400 |"
     )
 
 

@@ -49,7 +49,7 @@ def linked(folder: Path) -> bytes:
     return tar(link, entry(f"{FOLDER}/escaped"))
 
 
-WRONG = r"batches\.meta in \S+ must have SHA-256 \w+, got \w+ \(1 bytes\)\. The file is .+anew\."
+WRONG = r"batches\.meta in \S+ must have SHA-256 \w+, got \w+ \(1 bytes\)\. The file is .+again\."
 # Archives, or functions that make them for the folder outside, and the stage's message.
 ARCHIVES: dict[str, tuple[bytes | Callable[[Path], bytes], str]] = {
     # Paths that lead elsewhere.

@@ -43,13 +43,15 @@ def sweep(
     *,
     runs: Sequence[Run] = RUNS,
     on_result: Callable[[int], None] = lambda _number: None,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[tuple[Run, str]]:
     """A sweep as the stage makes it; returns the runs that failed."""
     path.touch()
 
     def outcomes(client: Any) -> Iterator[Any]:
-        for number, outcome in enumerate(compute(client, missing(path, runs), inputs, report=say)):
+        for number, outcome in enumerate(
+            compute(client, missing(path, runs), inputs, report=report)
+        ):
             yield outcome
             on_result(number)
 
